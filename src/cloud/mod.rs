@@ -1,0 +1,272 @@
+//! What the station asks of AWS, and how an answer is to be taken.
+//!
+//! A [`Call`] is one HTTP request and nothing more: no retry, no adoption. Whoever
+//! calls decides what an error means for the device (`device::steps`, `device::retry`).
+//! Calls are values, so that they can be paced, counted, replayed and made to fail
+//! in one place each.
+
+mod operation;
+
+pub mod aws;
+pub mod pace;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+pub use operation::{DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation};
+
+/// One request to AWS. Member names are those of the API reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the members are AWS's, named as in its API reference")]
+pub enum Call {
+    CreateCredentialLocker { name: String, client_token: String, tags: BTreeMap<String, String> },
+    CreatePolicy { name: String, document: String, tags: BTreeMap<String, String> },
+    GetPolicy { name: String },
+    RegisterCertificateWithoutCa { certificate_pem: String },
+    RegisterCertificate { certificate_pem: String, ca_certificate_pem: String },
+    DescribeCertificate { id: String },
+    UpdateCertificate { id: String, status: CertificateStatus },
+    CreateThing { name: String, attributes: BTreeMap<String, String> },
+    DescribeThing { name: String },
+    AttachPolicy { policy: String, target: String },
+    DetachPolicy { policy: String, target: String },
+    ListAttachedPolicies { target: String, marker: Option<String> },
+    AttachThingPrincipal { thing: String, principal: String },
+    DetachThingPrincipal { thing: String, principal: String },
+    ListThingPrincipals { thing: String, next_token: Option<String> },
+}
+
+impl Call {
+    /// The operation that is called.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::CreateCredentialLocker { .. } => Operation::CreateCredentialLocker,
+            Self::CreatePolicy { .. } => Operation::CreatePolicy,
+            Self::GetPolicy { .. } => Operation::GetPolicy,
+            Self::RegisterCertificateWithoutCa { .. } => Operation::RegisterCertificateWithoutCa,
+            Self::RegisterCertificate { .. } => Operation::RegisterCertificate,
+            Self::DescribeCertificate { .. } => Operation::DescribeCertificate,
+            Self::UpdateCertificate { .. } => Operation::UpdateCertificate,
+            Self::CreateThing { .. } => Operation::CreateThing,
+            Self::DescribeThing { .. } => Operation::DescribeThing,
+            Self::AttachPolicy { .. } => Operation::AttachPolicy,
+            Self::DetachPolicy { .. } => Operation::DetachPolicy,
+            Self::ListAttachedPolicies { .. } => Operation::ListAttachedPolicies,
+            Self::AttachThingPrincipal { .. } => Operation::AttachThingPrincipal,
+            Self::DetachThingPrincipal { .. } => Operation::DetachThingPrincipal,
+            Self::ListThingPrincipals { .. } => Operation::ListThingPrincipals,
+        }
+    }
+}
+
+/// A certificate's status in AWS IoT, as far as the station tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CertificateStatus {
+    /// Accepted at connection.
+    Active,
+    /// Not accepted; can be made active.
+    Inactive,
+    /// Not accepted for good.
+    Revoked,
+    /// Any other (`PENDING_TRANSFER`, `REGISTER_INACTIVE`, `PENDING_ACTIVATION`, …).
+    Other,
+}
+
+impl CertificateStatus {
+    /// AWS's word for it; `Other` is not sent to AWS.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Inactive => "INACTIVE",
+            Self::Revoked => "REVOKED",
+            Self::Other => "OTHER",
+        }
+    }
+}
+
+/// What AWS answered to a [`Call`] that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The content.
+    pub reply: Reply,
+    /// AWS's id of the request, for support cases. An answer without one may come from a
+    /// proxy: where it has no content either ([`Reply::Empty`]) it proves nothing.
+    pub request_id: Option<String>,
+}
+
+/// The content of an [`Answer`]. Only members that the station uses; each was present and not empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the members are AWS's, named as in its API reference")]
+pub enum Reply {
+    /// `CreateCredentialLocker`.
+    Locker { id: String, arn: String },
+    /// `CreatePolicy`, `GetPolicy`: the document is the one now in force.
+    Policy { name: String, arn: String, document: String },
+    /// `RegisterCertificate`, `RegisterCertificateWithoutCA`: 64 lower-case hex digits.
+    Certificate { id: String, arn: String },
+    /// `DescribeCertificate`.
+    CertificateDescription { id: String, arn: String, status: CertificateStatus },
+    /// `CreateThing`.
+    Thing { name: String, arn: String },
+    /// `DescribeThing`.
+    ThingDescription { name: String, arn: String, attributes: BTreeMap<String, String> },
+    /// `ListAttachedPolicies`: one page of policy names.
+    Policies { names: Vec<String>, next: Option<String> },
+    /// `ListThingPrincipals`: one page of ARNs.
+    Principals { arns: Vec<String>, next: Option<String> },
+    /// A 2xx of an operation that answers nothing (`Attach…`, `Detach…`, `UpdateCertificate`).
+    Empty,
+}
+
+/// Why a call brought no answer that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudError {
+    /// What was called.
+    pub operation: Operation,
+    /// What kind of failure it is; the one thing that decisions hang on.
+    pub kind: FailureKind,
+    /// AWS's error code (`ThrottlingException`), where one came.
+    pub code: Option<String>,
+    /// The HTTP status, where one came.
+    pub status: Option<u16>,
+    /// AWS's or the transport's words, without secrets; at most 500 characters.
+    pub message: String,
+    /// AWS's request id, where one came.
+    pub request_id: Option<String>,
+    /// `x-amz-retry-after` or `Retry-After`, where one came.
+    pub retry_after: Option<Duration>,
+    /// `resourceId` of an "already exists".
+    pub resource_id: Option<String>,
+    /// `resourceArn` of an "already exists".
+    pub resource_arn: Option<String>,
+}
+
+impl fmt::Display for CloudError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.operation)?;
+        match (&self.code, self.status) {
+            (Some(code), _) => write!(f, "{code}")?,
+            (None, Some(status)) => write!(f, "HTTP {status}")?,
+            (None, None) => write!(f, "{}", self.kind)?,
+        }
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+    }
+}
+
+impl std::error::Error for CloudError {}
+
+/// The kinds of failure (the last table of `facts/aws.md`, by error code and never by status alone).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureKind {
+    /// Too many calls: come back later, without bound.
+    Throttled,
+    /// The request never left: connection refused, name not found.
+    Unreachable,
+    /// 5xx, a reset, a time-out, a cut body, an answer that is not AWS's: it may or may not have been done.
+    Unknown,
+    /// 404: not there, or not visible yet.
+    NotFound,
+    /// 409: a resource of that name exists.
+    Exists,
+    /// 409 of another kind: the account holds something that contradicts the request.
+    Conflict,
+    /// Nothing will go through until a person has changed something.
+    Stop(StopCause),
+    /// The request itself is wrong for AWS: repeating it cannot help.
+    Refused,
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Throttled => "throttled",
+            Self::Unreachable => "AWS cannot be reached",
+            Self::Unknown => "no answer that counts",
+            Self::NotFound => "not found",
+            Self::Exists => "exists already",
+            Self::Conflict => "conflict",
+            Self::Stop(cause) => return write!(f, "{cause}"),
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// What a person has to change before the line can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StopCause {
+    /// No credentials, expired or unknown ones.
+    Credentials,
+    /// The credentials may not do this.
+    Permission,
+    /// The account holds as many as it may.
+    Quota,
+    /// Signatures are refused because the station's clock is wrong.
+    Clock,
+    /// The credentials belong to another account than the configured one.
+    Account,
+}
+
+impl fmt::Display for StopCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Credentials => "the AWS credentials are missing, expired or unknown",
+            Self::Permission => "the AWS credentials do not permit this call",
+            Self::Quota => "an account quota is used up",
+            Self::Clock => "AWS refuses the signature; the station's clock may be wrong",
+            Self::Account => "the AWS credentials belong to another account",
+        })
+    }
+}
+
+/// AWS, as the station sees it.
+pub trait Cloud: Send + Sync {
+    /// Sends one request, once, and waits at most the configured time for its answer.
+    ///
+    /// # Errors
+    /// Whatever is not a complete, well-formed success of that very operation.
+    fn call(&self, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send;
+}
+
+impl<C: Cloud> Cloud for std::sync::Arc<C> {
+    fn call(&self, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send {
+        (**self).call(call)
+    }
+}
+
+/// Calls a second that this station may make; a share is already taken off. What is not in it is unlimited.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Quotas {
+    /// By operation; each above zero.
+    pub rates: BTreeMap<Operation, f64>,
+    /// For all calls that register a device certificate, together; above zero.
+    pub device_certificates: Option<f64>,
+}
+
+impl Quotas {
+    /// AWS's documented quotas, whole.
+    #[must_use]
+    pub fn aws_default() -> Self {
+        Self {
+            rates: Operation::ALL.iter().map(|it| (*it, it.default_quota())).collect(),
+            device_certificates: Some(DEVICE_CERTIFICATES_QUOTA),
+        }
+    }
+
+    /// No limit at all.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::default()
+    }
+
+    /// These quotas times `share`, the part of an account that is this station's.
+    #[must_use]
+    pub fn shared(mut self, share: f64) -> Self {
+        self.rates.values_mut().for_each(|it| *it *= share);
+        self.device_certificates = self.device_certificates.map(|it| it * share);
+        self
+    }
+}

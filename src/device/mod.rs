@@ -1,0 +1,4 @@
+//! One device: its names, its rules, its life.
+
+pub mod rules;
+pub mod serial;
