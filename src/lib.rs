@@ -5,4 +5,6 @@ pub mod cloud;
 pub mod device;
 pub mod error;
 pub mod fixture;
+pub mod journal;
+pub mod line;
 pub mod pki;

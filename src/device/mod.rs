@@ -1,4 +1,521 @@
-//! One device: its names, its rules, its life.
+//! One device: its life as a fold of events.
+//!
+//! [`Device::apply`] is the only thing that changes a [`Device`]; it runs when an event has just
+//! been decided and again when the journal is read, so that both see the same device. What an
+//! event may follow is checked there: an event out of place is a typed error, not a surprise.
+//!
+//! ```text
+//!  (unknown) -admitted-> admitted -issued/done-> provisioning -offered-> delivering -passed-> passed
+//!                                                     ^                      |                  |
+//!                                                     |  presented again      v                  | renewed
+//!                                                     +------------------- failed                |
+//!                                                     +------------------------------------------+
+//!  any of these -quarantined-> quarantined
+//! ```
 
+pub mod event;
+pub mod plan;
+pub mod retry;
 pub mod rules;
 pub mod serial;
+pub mod steps;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use self::event::{Event, Output, Outcome, PresentationKey};
+use self::rules::RulesId;
+use self::serial::{Mac, SerialNumber};
+use self::steps::Step;
+use crate::fixture::FailCode;
+use crate::pki::{DevicePublicKey, Fingerprint};
+
+/// Where a device stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is in the journal; nothing has been done for it yet.
+    Admitted,
+    /// Its identity is being made.
+    Provisioning,
+    /// Its credentials are being handed over.
+    Delivering,
+    /// It has them, and has proved it.
+    Passed,
+    /// It could not take them; it may be presented again.
+    Failed,
+    /// A person has to look at it.
+    Quarantined,
+    /// Given up for good.
+    Scrapped,
+}
+
+impl State {
+    /// Every state, in the order of a device's life.
+    pub const ALL: [Self; 7] = [
+        Self::Admitted,
+        Self::Provisioning,
+        Self::Delivering,
+        Self::Passed,
+        Self::Failed,
+        Self::Quarantined,
+        Self::Scrapped,
+    ];
+
+    /// The word used everywhere outside.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Provisioning => "provisioning",
+            Self::Delivering => "delivering",
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Quarantined => "quarantined",
+            Self::Scrapped => "scrapped",
+        }
+    }
+
+    /// Whether the cloud still owes the device something.
+    #[must_use]
+    pub const fn is_unfinished(self) -> bool {
+        matches!(self, Self::Admitted | Self::Provisioning | Self::Delivering)
+    }
+}
+
+/// A device as its events have made it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its serial number.
+    pub serial: SerialNumber,
+    /// What it is.
+    pub product: String,
+    /// The rules under which it was admitted.
+    pub rules: RulesId,
+    /// The batch that was open then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// Its MAC address, where it has told one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Its own public key, where it makes its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_key: Option<DevicePublicKey>,
+    /// What else the fixture knew of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+    /// Where it stands.
+    pub state: State,
+    /// 1 for the first identity, one more with each rework.
+    pub generation: u32,
+    /// When it was first presented.
+    pub admitted_at: Timestamp,
+    /// When its newest event was decided.
+    pub updated_at: Timestamp,
+    /// When it passed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passed_at: Option<Timestamp>,
+    /// Its newest presentation.
+    pub presentation: Presentation,
+    /// How often it has been presented.
+    pub presentations: u32,
+    /// Its present certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+    /// Certificates that it had before; the last one may still have to be retired.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<Superseded>,
+    /// How many certificates were issued for it.
+    pub certificates_issued: u32,
+    /// What the cloud holds for it.
+    pub done: Done,
+    /// Why it failed or is in quarantine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Sequence number of its newest event.
+    pub last_seq: u64,
+}
+
+/// One time in a nest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presentation {
+    /// Which one.
+    pub key: PresentationKey,
+    /// The nest, where the fixture names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nest: Option<String>,
+    /// When it was journaled.
+    pub at: Timestamp,
+    /// How it ended; none while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// A certificate issued for a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// SHA-256 of its DER; its id in AWS IoT.
+    pub fingerprint: Fingerprint,
+    /// The DER; left out of a device's record once it has passed (its event keeps it).
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::pki::base64_der")]
+    pub der: Vec<u8>,
+    /// Serial number, lower-case hex.
+    pub serial_number: String,
+    /// End of its life.
+    pub not_after: Timestamp,
+    /// Where its private key is.
+    pub key: KeyState,
+    /// Its ARN, once AWS has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
+}
+
+/// Where a certificate's private key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// Sealed on this station, to be delivered.
+    Sealed,
+    /// Destroyed here.
+    Destroyed,
+    /// Never was here: the device made it.
+    Device,
+}
+
+/// A certificate that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Superseded {
+    /// Which one.
+    pub fingerprint: Fingerprint,
+    /// Its ARN, if AWS may know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
+    /// Where its private key is.
+    pub key: KeyState,
+    /// The policy that was attached to it, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// The last retiring step that is done: deactivate, detach the policy, detach the thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Step>,
+}
+
+impl Superseded {
+    /// Whether AWS still has to be told.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        match self.retired {
+            Some(Step::DetachThing) => true,
+            // Nothing was ever attached to a certificate that AWS has not named.
+            Some(Step::Deactivate) => self.arn.is_none(),
+            _ => false,
+        }
+    }
+
+    /// What has to be done next to retire it, in AWS's order.
+    #[must_use]
+    pub fn next_step(&self) -> Option<Step> {
+        match self.retired {
+            _ if self.is_retired() => None,
+            None => Some(Step::Deactivate),
+            Some(Step::Deactivate) if self.policy.is_some() => Some(Step::DetachPolicy),
+            Some(_) => Some(Step::DetachThing),
+        }
+    }
+}
+
+/// What the cloud holds for a device, as far as it is recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Done {
+    /// The locker's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locker: Option<String>,
+    /// The locker's ARN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locker_arn: Option<String>,
+    /// The policy is there.
+    pub policy: bool,
+    /// The thing is there.
+    pub thing: bool,
+    /// The policy is attached to the present certificate.
+    pub attach_policy: bool,
+    /// The thing is attached to the present certificate.
+    pub attach_thing: bool,
+}
+
+/// Why a device failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The code told to the fixture.
+    pub code: FailCode,
+    /// The sentence told to the operator.
+    pub message: String,
+}
+
+/// An event that cannot follow what went before: a bug, or a journal that was tampered with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {event} cannot follow for {serial}, which is {state}")]
+pub struct IllegalTransition {
+    /// The event's name.
+    pub event: &'static str,
+    /// The device.
+    pub serial: SerialNumber,
+    /// Its state, or "unknown".
+    pub state: &'static str,
+}
+
+impl Device {
+    /// The device that an `admitted` event makes.
+    ///
+    /// # Errors
+    /// Any other event.
+    pub fn admit(serial: &SerialNumber, seq: u64, at: Timestamp, event: &Event) -> Result<Self, IllegalTransition> {
+        let Event::Admitted(it) = event else {
+            return Err(IllegalTransition { event: event.name(), serial: serial.clone(), state: "unknown" });
+        };
+        Ok(Self {
+            serial: serial.clone(),
+            product: it.product.clone(),
+            rules: it.rules,
+            batch: it.batch.clone(),
+            mac: it.mac.clone(),
+            device_key: it.device_key.clone(),
+            attributes: it.attributes.clone(),
+            state: State::Admitted,
+            generation: 1,
+            admitted_at: at,
+            updated_at: at,
+            passed_at: None,
+            presentation: Presentation { key: it.presentation.clone(), nest: it.nest.clone(), at, outcome: None },
+            presentations: 1,
+            certificate: None,
+            superseded: Vec::new(),
+            certificates_issued: 0,
+            done: Done::default(),
+            failure: None,
+            last_seq: seq,
+        })
+    }
+
+    /// Takes one more event.
+    ///
+    /// # Errors
+    /// The event cannot follow; the device is as it was.
+    pub fn apply(&mut self, seq: u64, at: Timestamp, event: &Event) -> Result<(), IllegalTransition> {
+        if !self.may_follow(event) {
+            return Err(self.illegal(event));
+        }
+        match event {
+            Event::Admitted(_) => {}
+            Event::Presented { presentation, nest, mac } => {
+                self.present(at, presentation, nest.as_ref());
+                if self.mac.is_none() {
+                    self.mac.clone_from(mac);
+                }
+                if self.state == State::Failed {
+                    self.state = State::Provisioning;
+                    self.failure = None;
+                }
+            }
+            Event::Repeated { presentation, nest } => {
+                self.present(at, presentation, nest.as_ref());
+                self.presentation.outcome = Some(Outcome::Passed { again: true });
+            }
+            Event::Renewed(it) => self.renew(at, it),
+            Event::Issued { certificate } => {
+                self.certificates_issued += 1;
+                self.certificate = Some(certificate.clone());
+                self.state = State::Provisioning;
+            }
+            Event::StepDone { step, output, .. } => self.step_done(*step, output),
+            Event::StepUndone { step } => self.step_undone(*step),
+            Event::Trouble { .. } => {}
+            Event::Offered { .. } => self.state = State::Delivering,
+            Event::Passed { presentation } => self.pass(at, presentation),
+            Event::Failed { presentation, code, message } => {
+                self.close(presentation, Outcome::failed(*code, message));
+                self.state = State::Failed;
+                self.failure = Some(Failure { code: *code, message: message.clone() });
+            }
+            Event::Deferred { presentation, code, message } => {
+                self.close(presentation, Outcome::failed(*code, message));
+            }
+            Event::Closed { presentation, .. } => self.close(presentation, Outcome::Closed),
+            Event::Quarantined { presentation, code, message } => {
+                if let Some(presentation) = presentation {
+                    self.close(presentation, Outcome::failed(*code, message));
+                }
+                self.state = State::Quarantined;
+                self.failure = Some(Failure { code: *code, message: message.clone() });
+            }
+            Event::KeyDestroyed { fingerprint } => self.key_destroyed(*fingerprint),
+            Event::KeyLost { policy, .. } => self.supersede(true, policy.as_ref()),
+        }
+        self.last_seq = seq;
+        self.updated_at = at;
+        Ok(())
+    }
+
+    /// Whether its newest presentation is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.presentation.outcome.is_none()
+    }
+
+    /// The present certificate's fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.certificate.as_ref().map(|it| it.fingerprint)
+    }
+
+    /// The superseded certificate that has to be retired next: none before the new one is confirmed.
+    #[must_use]
+    pub fn to_retire(&self) -> Option<&Superseded> {
+        if self.state == State::Passed { self.superseded.iter().find(|it| !it.is_retired()) } else { None }
+    }
+
+    /// The private keys on this station that are no longer needed.
+    pub fn keys_to_destroy(&self) -> impl Iterator<Item = Fingerprint> + '_ {
+        let present = self
+            .certificate
+            .iter()
+            .filter(|it| self.state == State::Passed && it.key == KeyState::Sealed)
+            .map(|it| it.fingerprint);
+        let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(|it| it.fingerprint);
+        present.chain(old)
+    }
+
+    fn may_follow(&self, event: &Event) -> bool {
+        use State as S;
+        match event {
+            Event::Admitted(_) => false,
+            Event::Presented { .. } => self.state.is_unfinished() || self.state == S::Failed,
+            Event::Repeated { .. } | Event::Renewed(_) => self.state == S::Passed,
+            Event::Issued { .. } => self.state.is_unfinished() && self.certificate.is_none(),
+            Event::StepDone { step, .. } => match step {
+                Step::Deactivate | Step::DetachPolicy | Step::DetachThing => self.to_retire().is_some(),
+                _ => self.state != S::Scrapped,
+            },
+            Event::StepUndone { .. } => self.state.is_unfinished(),
+            Event::Offered { .. } => {
+                matches!(self.state, S::Provisioning | S::Delivering) && self.certificate.is_some()
+            }
+            Event::Passed { .. } => {
+                matches!(self.state, S::Delivering | S::Provisioning | S::Failed) && self.certificate.is_some()
+            }
+            Event::Failed { .. } => matches!(self.state, S::Delivering | S::Provisioning | S::Failed),
+            Event::Deferred { .. } | Event::Closed { .. } => self.state != S::Scrapped,
+            Event::Quarantined { .. } => self.state != S::Scrapped,
+            Event::KeyLost { .. } => self.certificate.is_some() && self.state.is_unfinished(),
+            Event::Trouble { .. } | Event::KeyDestroyed { .. } => true,
+        }
+    }
+
+    fn illegal(&self, event: &Event) -> IllegalTransition {
+        IllegalTransition { event: event.name(), serial: self.serial.clone(), state: self.state.as_str() }
+    }
+
+    fn present(&mut self, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {
+        self.presentation = Presentation { key: key.clone(), nest: nest.cloned(), at, outcome: None };
+        self.presentations += 1;
+    }
+
+    fn close(&mut self, key: &PresentationKey, outcome: Outcome) {
+        if self.presentation.key == *key {
+            self.presentation.outcome = Some(outcome);
+        }
+    }
+
+    fn renew(&mut self, at: Timestamp, it: &event::Admission) {
+        self.present(at, &it.presentation, it.nest.as_ref());
+        self.generation += 1;
+        self.state = State::Provisioning;
+        self.failure = None;
+        self.mac.clone_from(&it.mac);
+        self.device_key.clone_from(&it.device_key);
+        self.attributes.clone_from(&it.attributes);
+        self.supersede(false, it.replaces_policy.as_ref());
+        if self.rules != it.rules {
+            // Other rules may mean other names: what is there already is found and adopted.
+            self.rules = it.rules;
+            self.done.policy = false;
+            self.done.thing = false;
+        }
+    }
+
+    /// Puts the present certificate among the old ones. `policy` is what is attached to it.
+    fn supersede(&mut self, lost: bool, policy: Option<&String>) {
+        if let Some(old) = self.certificate.take() {
+            let key = if lost && old.key == KeyState::Sealed { KeyState::Destroyed } else { old.key };
+            self.superseded.push(Superseded {
+                fingerprint: old.fingerprint,
+                arn: old.arn,
+                key,
+                policy: policy.cloned(),
+                retired: None,
+            });
+        }
+        self.done.attach_policy = false;
+        self.done.attach_thing = false;
+    }
+
+    fn pass(&mut self, at: Timestamp, presentation: &PresentationKey) {
+        self.close(presentation, Outcome::Passed { again: false });
+        if self.presentation.outcome.is_none() {
+            self.presentation.outcome = Some(Outcome::Passed { again: false });
+        }
+        self.state = State::Passed;
+        self.passed_at = Some(at);
+        self.failure = None;
+        if let Some(certificate) = &mut self.certificate {
+            certificate.der = Vec::new();
+        }
+    }
+
+    fn step_done(&mut self, step: Step, output: &Output) {
+        match (step, output) {
+            (Step::Locker, Output::Locker { id, arn }) => {
+                self.done.locker = Some(id.clone());
+                self.done.locker_arn.clone_from(arn);
+            }
+            (Step::Certificate, Output::Certificate { arn }) => {
+                if let Some(certificate) = &mut self.certificate {
+                    certificate.arn = Some(arn.clone());
+                }
+            }
+            (Step::Policy, _) => self.done.policy = true,
+            (Step::Thing, _) => self.done.thing = true,
+            (Step::AttachPolicy, _) => self.done.attach_policy = true,
+            (Step::AttachThing, _) => self.done.attach_thing = true,
+            (Step::Deactivate | Step::DetachPolicy | Step::DetachThing, _) => {
+                if let Some(old) = self.superseded.iter_mut().find(|it| !it.is_retired()) {
+                    old.retired = Some(step);
+                }
+            }
+            (Step::Issue | Step::Locker | Step::Certificate, _) => {}
+        }
+        if self.state == State::Admitted {
+            self.state = State::Provisioning;
+        }
+    }
+
+    fn step_undone(&mut self, step: Step) {
+        match step {
+            Step::Policy => self.done.policy = false,
+            Step::Thing => self.done.thing = false,
+            _ => {}
+        }
+    }
+
+    fn key_destroyed(&mut self, fingerprint: Fingerprint) {
+        if let Some(it) = self.certificate.as_mut().filter(|it| it.fingerprint == fingerprint) {
+            it.key = KeyState::Destroyed;
+        }
+        for it in self.superseded.iter_mut().filter(|it| it.fingerprint == fingerprint) {
+            it.key = KeyState::Destroyed;
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Identity: what a device certificate holds, and who makes it.
 
+pub mod csr;
 pub mod issuer;
 
 use std::fmt;

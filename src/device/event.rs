@@ -1,0 +1,288 @@
+//! What can happen to a device. These are the journal's records; their names and members are
+//! read again years later, so they only ever grow.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Certificate;
+use super::rules::RulesId;
+use super::serial::Mac;
+use super::steps::Step;
+use crate::fixture::FailCode;
+use crate::pki::{DevicePublicKey, Fingerprint};
+
+/// Which presentation: one unit in one nest, once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PresentationKey {
+    /// The fixture's name.
+    pub fixture: String,
+    /// The fixture's number of its last reset.
+    pub boot: u64,
+    /// The fixture's number for the presentation.
+    pub id: u64,
+}
+
+impl fmt::Display for PresentationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.fixture, self.boot, self.id)
+    }
+}
+
+/// How a presentation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// `pass` was answered.
+    Passed {
+        /// It had passed before.
+        #[serde(default)]
+        again: bool,
+    },
+    /// `fail` was answered.
+    Failed {
+        /// The code.
+        code: FailCode,
+        /// The sentence.
+        message: String,
+    },
+    /// It ended without an answer: the fixture was reset, or presented another unit in that nest.
+    Closed,
+}
+
+impl Outcome {
+    /// A failed one.
+    #[must_use]
+    pub fn failed(code: FailCode, message: &str) -> Self {
+        Self::Failed { code, message: message.to_owned() }
+    }
+}
+
+/// Something that happened to a device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// It was presented for the first time.
+    Admitted(Box<Admission>),
+    /// It was presented again, unfinished or failed.
+    Presented {
+        /// Which presentation.
+        presentation: PresentationKey,
+        /// The nest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nest: Option<String>,
+        /// A MAC address that it had not told before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mac: Option<Mac>,
+    },
+    /// It had passed and was presented again; the answer was `pass` again.
+    Repeated {
+        /// Which presentation.
+        presentation: PresentationKey,
+        /// The nest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        nest: Option<String>,
+    },
+    /// It had passed and gets a new identity.
+    Renewed(Box<Admission>),
+    /// A certificate was issued; its private key, if the station made it, is sealed on disk.
+    Issued {
+        /// The certificate.
+        certificate: Certificate,
+    },
+    /// A step in the cloud is done.
+    StepDone {
+        /// Which.
+        step: Step,
+        /// What is kept of the answer.
+        output: Output,
+        /// It was there already, and is ours.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        adopted: bool,
+        /// AWS's id of the request, for support cases.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<String>,
+    },
+    /// What a step had made is not to be found any more: it is made again.
+    StepUndone {
+        /// Which.
+        step: Step,
+    },
+    /// A step did not go through; it is tried again. At most a few are kept for each step.
+    Trouble {
+        /// Which.
+        step: Step,
+        /// What the cloud said, in one line.
+        message: String,
+        /// How often it has been tried.
+        attempt: u32,
+        /// AWS's id of the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<String>,
+    },
+    /// The credentials go to the fixture.
+    Offered {
+        /// For which presentation.
+        presentation: PresentationKey,
+    },
+    /// The device holds its present certificate and has proved it.
+    Passed {
+        /// In which presentation.
+        presentation: PresentationKey,
+    },
+    /// The device could not take its credentials.
+    Failed {
+        /// In which presentation.
+        presentation: PresentationKey,
+        /// Why.
+        code: FailCode,
+        /// What the operator was told.
+        message: String,
+    },
+    /// The presentation ended with `fail`, the work on the device goes on.
+    Deferred {
+        /// Which presentation.
+        presentation: PresentationKey,
+        /// Why.
+        code: FailCode,
+        /// What the operator was told.
+        message: String,
+    },
+    /// The presentation ended without an answer.
+    Closed {
+        /// Which presentation.
+        presentation: PresentationKey,
+        /// Why.
+        why: CloseReason,
+    },
+    /// A person has to look at it.
+    Quarantined {
+        /// The presentation that ends with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        presentation: Option<PresentationKey>,
+        /// Why.
+        code: FailCode,
+        /// What the operator was told.
+        message: String,
+    },
+    /// A private key was destroyed on this station.
+    KeyDestroyed {
+        /// Its certificate.
+        fingerprint: Fingerprint,
+    },
+    /// The private key of the present certificate is not on this station any more (a restore
+    /// without the key files): a new certificate takes its place.
+    KeyLost {
+        /// Its certificate.
+        fingerprint: Fingerprint,
+        /// The policy that may be attached to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<String>,
+    },
+}
+
+/// What is known of a device when it gets an identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admission {
+    /// What it is.
+    pub product: String,
+    /// The rules it is made by.
+    pub rules: RulesId,
+    /// The open batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// Which presentation.
+    pub presentation: PresentationKey,
+    /// The nest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nest: Option<String>,
+    /// Its MAC address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Its own public key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_key: Option<DevicePublicKey>,
+    /// What else the fixture knows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
+    /// With a renewal: the policy that is attached to the certificate that is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces_policy: Option<String>,
+}
+
+/// What is kept of a step's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "made", rename_all = "lowercase")]
+pub enum Output {
+    /// Nothing but that it is done.
+    Nothing,
+    /// A locker.
+    Locker {
+        /// Its id.
+        id: String,
+        /// Its ARN.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arn: Option<String>,
+    },
+    /// A registered certificate.
+    Certificate {
+        /// Its ARN.
+        arn: String,
+    },
+}
+
+/// Why a presentation ended without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CloseReason {
+    /// The fixture was reset.
+    NewBoot,
+    /// The fixture presented another unit in the same nest.
+    NewUnit,
+    /// The fixture has been away for too long.
+    FixtureAway,
+}
+
+impl Event {
+    /// Its name in the journal.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Admitted(_) => "admitted",
+            Self::Presented { .. } => "presented",
+            Self::Repeated { .. } => "repeated",
+            Self::Renewed(_) => "renewed",
+            Self::Issued { .. } => "issued",
+            Self::StepDone { .. } => "step-done",
+            Self::StepUndone { .. } => "step-undone",
+            Self::Trouble { .. } => "trouble",
+            Self::Offered { .. } => "offered",
+            Self::Passed { .. } => "passed",
+            Self::Failed { .. } => "failed",
+            Self::Deferred { .. } => "deferred",
+            Self::Closed { .. } => "closed",
+            Self::Quarantined { .. } => "quarantined",
+            Self::KeyDestroyed { .. } => "key-destroyed",
+            Self::KeyLost { .. } => "key-lost",
+        }
+    }
+
+    /// The presentation that it opens (with no outcome) or ends.
+    #[must_use]
+    pub fn presentation(&self) -> Option<(&PresentationKey, Option<Outcome>)> {
+        match self {
+            Self::Admitted(it) | Self::Renewed(it) => Some((&it.presentation, None)),
+            Self::Presented { presentation, .. } => Some((presentation, None)),
+            Self::Repeated { presentation, .. } => Some((presentation, Some(Outcome::Passed { again: true }))),
+            Self::Passed { presentation } => Some((presentation, Some(Outcome::Passed { again: false }))),
+            Self::Failed { presentation, code, message }
+            | Self::Deferred { presentation, code, message }
+            | Self::Quarantined { presentation: Some(presentation), code, message } => {
+                Some((presentation, Some(Outcome::failed(*code, message))))
+            }
+            Self::Closed { presentation, .. } => Some((presentation, Some(Outcome::Closed))),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The journal: what has happened, on disk before it is promised.
+//!
+//! # The durability contract
+//!
+//! 1. [`Journal::commit`] returns `Ok` only when every entry that it was given is on disk, so
+//!    that a power cut in the next instant cannot take it back. Whatever the station promises
+//!    (`ack`, `pass`, `fail`) waits for that.
+//! 2. Entries are committed in the order of their sequence numbers, without gaps, all of a call
+//!    or (after a crash) none.
+//! 3. A commit that failed is final: nothing is known of what the disk holds, so the process makes
+//!    no further promise and stops. It never tries the same sync again.
+//! 4. What [`Shelf`] reads is what was committed, and nothing else.
+//!
+//! A device's record is the fold of its events ([`Device::apply`](crate::device::Device::apply)); the store
+//! keeps both, the record so that a restart is quick, the events because they are the truth.
+
+pub mod keys;
+pub mod record;
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::device::event::{Event, Outcome, PresentationKey};
+use crate::device::rules::{ProductRules, RulesId};
+use crate::device::serial::SerialNumber;
+use crate::device::{Device, State};
+
+/// One record of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Gapless, from 1.
+    pub seq: u64,
+    /// When it was decided, UTC.
+    pub at: Timestamp,
+    /// The device it is about, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<SerialNumber>,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What a record tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum What {
+    /// Something happened to a device.
+    Device(Event),
+    /// Something happened to the station.
+    Station(StationEvent),
+}
+
+/// Something that happened to the station.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum StationEvent {
+    /// The daemon has started.
+    Started {
+        /// Its version.
+        version: String,
+        /// Hash of the configuration.
+        config: String,
+    },
+    /// The daemon has stopped in good order.
+    Stopped,
+    /// Rules that devices are admitted by from now on.
+    Rules {
+        /// Their hash.
+        id: RulesId,
+        /// The rules.
+        rules: Box<ProductRules>,
+    },
+    /// A policy shared by a product's devices is there.
+    PolicyReady {
+        /// Its name.
+        name: String,
+    },
+    /// A policy shared by a product's devices is not to be found any more.
+    PolicyLost {
+        /// Its name.
+        name: String,
+    },
+    /// A fixture was reset, or is new.
+    FixtureReset {
+        /// Its name.
+        fixture: String,
+        /// Its number of the reset.
+        boot: u64,
+    },
+    /// Nothing will go through until a person has changed something.
+    LineStopped {
+        /// What and why, in one sentence.
+        message: String,
+    },
+    /// It goes on.
+    LineResumed,
+}
+
+/// A record with the device as it is after it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// The record.
+    pub record: Record,
+    /// The device after it, and its state before (none if it is new).
+    pub device: Option<(Box<Device>, Option<State>)>,
+}
+
+/// A presentation that the journal knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownPresentation {
+    /// The unit.
+    pub serial: SerialNumber,
+    /// How it ended; none while it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// Why the journal cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum JournalError {
+    #[error("another instance holds the journal in {dir}: {holder}")]
+    Held { dir: PathBuf, holder: String },
+    #[error("failed to {action} {path}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("failed to {action} the journal in {dir}")]
+    Store {
+        action: &'static str,
+        dir: PathBuf,
+        #[source]
+        source: sled::Error,
+    },
+    #[error("the journal in {dir} is damaged ({what}); it is left as it is: restore a backup, or call the line engineer")]
+    Damaged { dir: PathBuf, what: String },
+    #[error("the journal in {dir} was written by a newer linemint (format {found}, this one knows {known}); install that version")]
+    Newer { dir: PathBuf, found: u32, known: u32 },
+    #[error("{path} is not a journal of linemint's; point journal.dir at an empty directory")]
+    Foreign { path: PathBuf },
+}
+
+/// Writes the journal. One thread at a time calls it.
+pub trait Journal: Send {
+    /// Puts `entries` on disk, in order, all or none.
+    ///
+    /// # Errors
+    /// They may or may not be on disk; nothing more may be promised by this process.
+    fn commit(&mut self, entries: &[Entry]) -> Result<(), JournalError>;
+}
+
+/// Reads what was committed.
+pub trait Shelf: Send + Sync {
+    /// The device of that serial.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    fn device(&self, serial: &SerialNumber) -> Result<Option<Device>, JournalError>;
+
+    /// The presentation of that key.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError>;
+}
+
+/// What a restart begins with.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Sequence number of the newest record; 0 for a new journal.
+    pub seq: u64,
+    /// Devices for which something is left to do: unfinished ones, keys to destroy, old
+    /// certificates to retire.
+    pub pending: Vec<Device>,
+    /// All rules that devices were admitted by.
+    pub rules: BTreeMap<RulesId, ProductRules>,
+    /// Shared policies that are there.
+    pub policies: Vec<String>,
+    /// The last reset of each fixture.
+    pub boots: BTreeMap<String, u64>,
+    /// Devices by state.
+    pub counts: BTreeMap<State, u64>,
+}
+
+/// Whether a restart has to take the device up again.
+#[must_use]
+pub fn is_pending(device: &Device) -> bool {
+    device.state.is_unfinished() || device.to_retire().is_some() || device.keys_to_destroy().next().is_some()
+}

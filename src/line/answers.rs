@@ -1,0 +1,226 @@
+//! What a fixture reports of a unit: `written`, `write-failed`, `removed`.
+
+use super::Line;
+use super::link::LinkState;
+use crate::device::event::{Admission, Event, Outcome};
+use crate::device::serial::SerialNumber;
+use crate::device::{State, plan};
+use crate::fixture::text::{fail_action, message};
+use crate::fixture::{FailCode, StationMessage};
+use crate::journal::{JournalError, Shelf};
+use crate::pki::Fingerprint;
+
+/// What a `written` says of the certificate that it names.
+enum Claim {
+    /// It is the serial's present one, and the device is one that may pass.
+    Present,
+    /// It is the present one of a device that has passed.
+    Passed,
+    /// It is the present one, but the cloud is not done yet: the fixture will say it again.
+    TooEarly,
+    /// It is the present one of a device that may not pass.
+    Quarantined,
+    /// It is an earlier one.
+    Superseded,
+    /// It is none of this serial's.
+    Foreign,
+}
+
+impl Line {
+    pub(super) fn written(
+        &mut self,
+        fixture: usize,
+        id: u64,
+        serial: &str,
+        sha256: &str,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        if self.links[fixture].state != LinkState::Ready {
+            return Ok(());
+        }
+        let named = SerialNumber::parse(serial).ok();
+        let claim = match (&named, sha256.parse::<Fingerprint>()) {
+            (Some(named), Ok(fingerprint)) if self.fetch(named, shelf)? => self.claim(named, fingerprint),
+            _ => Claim::Foreign,
+        };
+        match (claim, named) {
+            (Claim::Present, Some(named)) => self.pass(fixture, id, &named),
+            (Claim::Passed, _) => {
+                let outcome = self.known(fixture, id, shelf)?.and_then(|it| it.outcome);
+                let again = matches!(outcome, Some(Outcome::Passed { again: true }));
+                self.say(fixture, StationMessage::Pass { id, serial: serial.to_owned(), again }, None);
+                self.nest_freed(fixture);
+            }
+            (Claim::TooEarly, _) => {}
+            (Claim::Quarantined, _) => self.fail(fixture, id, serial, FailCode::Quarantined, ""),
+            (Claim::Superseded, _) => self.fail(fixture, id, serial, FailCode::Superseded, ""),
+            (Claim::Foreign | Claim::Present, named) => self.mismatch(fixture, id, serial, named, shelf)?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_failed(
+        &mut self,
+        fixture: usize,
+        id: u64,
+        serial: &str,
+        reason: &str,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        if self.links[fixture].state != LinkState::Ready {
+            return Ok(());
+        }
+        let offered = self.links[fixture].open.get(&id).is_some_and(|it| it.offer.is_some());
+        let detail: String = reason.chars().filter(|it| !it.is_control()).take(200).collect();
+        self.give_up(fixture, id, serial, (FailCode::WriteFailed, detail), offered, shelf)
+    }
+
+    pub(super) fn removed(
+        &mut self,
+        fixture: usize,
+        id: u64,
+        serial: &str,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        if self.links[fixture].state != LinkState::Ready {
+            return Ok(());
+        }
+        self.give_up(fixture, id, serial, (FailCode::Removed, String::new()), false, shelf)
+    }
+
+    /// The presentation ends with `fail`, or is answered as it was. `failed` says whether it
+    /// counts as a failure of the device; else the device stays as it is.
+    fn give_up(
+        &mut self,
+        fixture: usize,
+        id: u64,
+        serial: &str,
+        (code, detail): (FailCode, String),
+        failed: bool,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        let known = self.known(fixture, id, shelf)?.filter(|it| it.serial.as_str() == serial);
+        match known.map(|it| (it.serial, it.outcome)) {
+            Some((_, Some(outcome))) if outcome != Outcome::Closed => {
+                self.say_outcome(fixture, id, serial, &outcome);
+            }
+            Some((named, None)) if self.links[fixture].open.contains_key(&id) => {
+                let presentation = self.links[fixture].key(id);
+                let event = if failed {
+                    Event::Failed { presentation, code, message: detail.clone() }
+                } else {
+                    Event::Deferred { presentation, code, message: detail.clone() }
+                };
+                self.record(&named, event);
+                self.end(fixture, id, &named, &Outcome::failed(code, &detail));
+                self.may_leave(&named);
+            }
+            _ => self.fail(fixture, id, serial, code, &detail),
+        }
+        Ok(())
+    }
+
+    fn claim(&self, serial: &SerialNumber, fingerprint: Fingerprint) -> Claim {
+        let work = &self.works[serial];
+        let device = &work.device;
+        if device.fingerprint() == Some(fingerprint) {
+            return match device.state {
+                State::Quarantined | State::Scrapped => Claim::Quarantined,
+                State::Passed => Claim::Passed,
+                _ if plan::is_complete(device, &work.rules) => Claim::Present,
+                _ => Claim::TooEarly,
+            };
+        }
+        if device.superseded.iter().any(|it| it.fingerprint == fingerprint) {
+            Claim::Superseded
+        } else {
+            Claim::Foreign
+        }
+    }
+
+    fn pass(&mut self, fixture: usize, id: u64, serial: &SerialNumber) {
+        let place = self.place_of(serial);
+        let presentation = match place {
+            Some((fixture, id)) => self.links[fixture].key(id),
+            None => self.links[fixture].key(id),
+        };
+        if !self.record(serial, Event::Passed { presentation }) {
+            return;
+        }
+        let outcome = Outcome::Passed { again: false };
+        if let Some((open_fixture, open_id)) = place {
+            if (open_fixture, open_id) == (fixture, id) {
+                self.end(fixture, id, serial, &outcome);
+            } else {
+                self.forget_open(open_fixture, open_id, serial, &outcome);
+                self.say_outcome(fixture, id, serial.as_str(), &outcome);
+            }
+        } else {
+            self.say_outcome(fixture, id, serial.as_str(), &outcome);
+        }
+        self.progress(serial);
+        self.may_leave(serial);
+    }
+
+    /// Two devices may have been swapped: the serial that is named and the one that the id stands
+    /// for are both put aside.
+    fn mismatch(
+        &mut self,
+        fixture: usize,
+        id: u64,
+        serial: &str,
+        named: Option<SerialNumber>,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        let meant = self.known(fixture, id, shelf)?.map(|it| it.serial);
+        let detail = format!("presentation {id} reported a certificate that was not issued for {serial:.60}");
+        let mut answered = false;
+        for it in [named.clone(), meant.clone()].into_iter().flatten() {
+            if self.fetch(&it, shelf)? {
+                answered |= it.as_str() == serial && self.place_of(&it) == Some((fixture, id));
+                self.quarantine(&it, FailCode::Mismatch, &detail);
+            } else {
+                self.admit_quarantined(fixture, &it, &detail);
+            }
+        }
+        if !answered {
+            self.fail(fixture, id, serial, FailCode::Mismatch, &detail);
+        }
+        Ok(())
+    }
+
+    /// A serial that was never presented, but claimed: it is kept, so that it cannot pass later
+    /// without a person having looked at it.
+    fn admit_quarantined(&mut self, fixture: usize, serial: &SerialNumber, detail: &str) {
+        let product = &self.settings.products[&self.links[fixture].settings.product];
+        if SerialNumber::parse_as(serial.as_str(), &product.serial).is_err() {
+            return;
+        }
+        let rules = product.rules.clone();
+        let admission = Admission {
+            product: rules.product.clone(),
+            rules: rules.id(),
+            batch: None,
+            // No presentation has the number 0: it was not presented.
+            presentation: self.links[fixture].key(0),
+            nest: None,
+            mac: None,
+            device_key: None,
+            attributes: std::collections::BTreeMap::new(),
+            replaces_policy: None,
+        };
+        let presentation = Some(admission.presentation.clone());
+        self.admit(serial, Event::Admitted(Box::new(admission)), rules);
+        let message = detail.to_owned();
+        self.record(serial, Event::Quarantined { presentation, code: FailCode::Mismatch, message });
+        self.may_leave(serial);
+    }
+
+    /// Says `fail` without a record of its own.
+    pub(super) fn fail(&mut self, fixture: usize, id: u64, serial: &str, code: FailCode, detail: &str) {
+        let message = message(fail_action(code), detail);
+        let retry = code.may_retry();
+        self.say(fixture, StationMessage::Fail { id, serial: serial.to_owned(), code, message, retry }, None);
+        self.nest_freed(fixture);
+    }
+}

@@ -1,0 +1,221 @@
+//! Credentials go to the nest, and a verdict ends the presentation.
+
+use super::link::{LinkState, Offer};
+use super::{Action, Line, Tag, Timer};
+use crate::cloud::{FailureKind, StopCause};
+use crate::device::event::{Event, Outcome};
+use crate::device::serial::SerialNumber;
+use crate::device::steps::Subject;
+use crate::device::{KeyState, State};
+use crate::fixture::{Credentials, FailCode, StationMessage};
+use crate::journal::KnownPresentation;
+use crate::pki::{Fingerprint, to_pem};
+
+impl Line {
+    /// Where the device is open: fixture and id.
+    pub(super) fn place_of(&self, serial: &SerialNumber) -> Option<(usize, u64)> {
+        let key = &self.works.get(serial)?.device.presentation.key;
+        let fixture = self.links.iter().position(|it| it.settings.name == key.fixture)?;
+        let open = self.links[fixture].open.get(&key.id)?;
+        (open.serial == *serial).then_some((fixture, key.id))
+    }
+
+    /// Takes up what a fixture has in its nests after it has said `hello`.
+    pub(super) fn offer_open(&mut self, fixture: usize) {
+        let serials: Vec<_> = self.links[fixture].open.values().map(|it| it.serial.clone()).collect();
+        for serial in serials {
+            self.progress(&serial);
+        }
+    }
+
+    /// Offers a complete device's credentials where it is open.
+    pub(super) fn offer(&mut self, serial: &SerialNumber) {
+        let Some((fixture, id)) = self.place_of(serial) else { return };
+        let link = &self.links[fixture];
+        if link.state != LinkState::Ready || link.open.get(&id).is_some_and(|it| it.offer.is_some()) {
+            return;
+        }
+        let presentation = link.key(id);
+        if !self.record(serial, Event::Offered { presentation }) {
+            return;
+        }
+        let epoch = self.next_epoch();
+        if let Some(open) = self.links[fixture].open.get_mut(&id) {
+            open.offer = Some(Offer { queued: true, first_sent: false, epoch });
+        }
+        self.send_credentials(fixture, id, serial);
+    }
+
+    /// The unit was presented again under the same id: one more copy, if none is waiting.
+    pub(super) fn offer_again(&mut self, fixture: usize, id: u64) {
+        let Some(open) = self.links[fixture].open.get_mut(&id) else { return };
+        let serial = open.serial.clone();
+        match &mut open.offer {
+            Some(offer) if !offer.queued => {
+                offer.queued = true;
+                self.send_credentials(fixture, id, &serial);
+            }
+            Some(_) => {}
+            None => self.progress(&serial),
+        }
+    }
+
+    /// A copy of the credentials is leaving the port.
+    pub(super) fn offer_sent(&mut self, fixture: usize, id: u64, leaves_in: std::time::Duration) {
+        let epoch = self.next_epoch();
+        let link = &mut self.links[fixture];
+        let (resend, answer_within) = (link.settings.resend, link.settings.answer_within);
+        let Some(open) = link.open.get_mut(&id) else { return };
+        let opened = open.epoch;
+        let Some(offer) = &mut open.offer else { return };
+        offer.queued = false;
+        offer.epoch = epoch;
+        let first = !std::mem::replace(&mut offer.first_sent, true);
+        self.later(leaves_in + resend, Timer::Resend(fixture, id, epoch));
+        if first {
+            self.later(leaves_in + answer_within, Timer::AnswerWithin(fixture, id, opened));
+        }
+    }
+
+    pub(super) fn resend_due(&mut self, fixture: usize, id: u64, epoch: u64) {
+        let link = &self.links[fixture];
+        let due = link.open.get(&id).and_then(|it| it.offer.as_ref()).is_some_and(|it| it.epoch == epoch);
+        if due && link.state == LinkState::Ready {
+            self.offer_again(fixture, id);
+        }
+    }
+
+    pub(super) fn answer_overdue(&mut self, fixture: usize, id: u64, opened: u64) {
+        let link = &self.links[fixture];
+        let Some(open) = link.open.get(&id) else { return };
+        let stale = open.epoch != opened || open.offer.as_ref().is_none_or(|it| !it.first_sent);
+        if stale || link.state != LinkState::Ready {
+            return;
+        }
+        let serial = open.serial.clone();
+        let presentation = link.key(id);
+        let code = FailCode::Timeout;
+        self.record(&serial, Event::Failed { presentation, code, message: String::new() });
+        self.end(fixture, id, &serial, &Outcome::failed(code, ""));
+        self.may_leave(&serial);
+    }
+
+    /// A unit has waited long enough in the nest: it may go to the rack, the work goes on.
+    pub(super) fn patience_over(&mut self, fixture: usize, id: u64, epoch: u64) {
+        let link = &self.links[fixture];
+        let Some(open) = link.open.get(&id).filter(|it| it.epoch == epoch && it.offer.is_none()) else {
+            return;
+        };
+        let serial = open.serial.clone();
+        let presentation = link.key(id);
+        let (code, detail) = self.why_waiting(&serial);
+        self.record(&serial, Event::Deferred { presentation, code, message: detail.clone() });
+        self.end(fixture, id, &serial, &Outcome::failed(code, &detail));
+        self.may_leave(&serial);
+    }
+
+    /// Ends an open presentation with a verdict.
+    pub(super) fn end(&mut self, fixture: usize, id: u64, serial: &SerialNumber, outcome: &Outcome) {
+        self.forget_open(fixture, id, serial, outcome);
+        self.say_outcome(fixture, id, serial.as_str(), outcome);
+    }
+
+    /// Notes an open presentation as ended.
+    pub(super) fn forget_open(&mut self, fixture: usize, id: u64, serial: &SerialNumber, outcome: &Outcome) {
+        let link = &mut self.links[fixture];
+        let nest = link.open.remove(&id).and_then(|it| it.nest).unwrap_or_default();
+        link.remember(id, KnownPresentation { serial: serial.clone(), outcome: Some(outcome.clone()) });
+        let verdict = match outcome {
+            Outcome::Passed { .. } => "pass",
+            Outcome::Failed { code, .. } => code.as_str(),
+            Outcome::Closed => return,
+        };
+        link.last_verdict = Some((format!("{serial} {verdict}"), nest));
+    }
+
+    /// Answers with what was decided.
+    pub(super) fn say_outcome(&mut self, fixture: usize, id: u64, serial: &str, outcome: &Outcome) {
+        match outcome {
+            Outcome::Passed { again } => {
+                let pass = StationMessage::Pass { id, serial: serial.to_owned(), again: *again };
+                self.say(fixture, pass, None);
+                self.nest_freed(fixture);
+            }
+            Outcome::Failed { code, message } => self.fail(fixture, id, serial, *code, message),
+            Outcome::Closed => {}
+        }
+    }
+
+    /// Puts a device aside for good; if it is open somewhere, that ends with `fail`.
+    pub(super) fn quarantine(&mut self, serial: &SerialNumber, code: FailCode, detail: &str) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        if matches!(work.device.state, State::Quarantined | State::Scrapped) {
+            return;
+        }
+        work.running.clear();
+        self.leave_policy(serial);
+        let place = self.place_of(serial);
+        let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
+        let message = detail.to_owned();
+        self.record(serial, Event::Quarantined { presentation, code, message });
+        tracing::warn!(serial = %serial, %code, detail, "the device is in quarantine");
+        if let Some((fixture, id)) = place {
+            self.end(fixture, id, serial, &Outcome::failed(code, detail));
+        }
+        self.may_leave(serial);
+    }
+
+    fn send_credentials(&mut self, fixture: usize, id: u64, serial: &SerialNumber) {
+        let Some((credentials, key)) = self.credentials(id, serial) else { return };
+        let after = self.seq;
+        let serial = serial.clone();
+        self.out.push(Action::Offer { fixture, credentials: Box::new(credentials), key, serial, after });
+    }
+
+    fn credentials(&self, id: u64, serial: &SerialNumber) -> Option<(Credentials, Option<Fingerprint>)> {
+        let work = self.works.get(serial)?;
+        let certificate = work.device.certificate.as_ref()?;
+        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
+        let mut pem = to_pem("CERTIFICATE", &certificate.der).to_string();
+        pem.push_str(&self.settings.chain_pem);
+        let key = (certificate.key == KeyState::Sealed).then_some(certificate.fingerprint);
+        let credentials = Credentials {
+            id,
+            serial: serial.as_str().to_owned(),
+            thing: subject.thing_name(),
+            certificate: pem,
+            certificate_sha256: certificate.fingerprint.to_string(),
+            private_key: None,
+            ca: work.rules.roots.clone(),
+            endpoint: work.rules.endpoint.clone(),
+            locker_id: subject.locker_id(),
+        };
+        Some((credentials, key))
+    }
+
+    /// Why the cloud keeps a unit waiting: the worst of what its steps have met.
+    fn why_waiting(&self, serial: &SerialNumber) -> (FailCode, String) {
+        let Some(work) = self.works.get(serial) else { return (FailCode::Internal, String::new()) };
+        let worst = work.running.values().filter_map(|it| it.last.clone()).max_by_key(|(kind, _)| rank(*kind));
+        let Some((kind, message)) = worst else { return (FailCode::Throttled, String::new()) };
+        let code = match kind {
+            FailureKind::Stop(StopCause::Quota) => FailCode::Quota,
+            FailureKind::Stop(StopCause::Clock) => FailCode::Clock,
+            FailureKind::Stop(_) => FailCode::Unauthorized,
+            FailureKind::Unreachable | FailureKind::Unknown | FailureKind::NotFound => FailCode::Offline,
+            FailureKind::Throttled => FailCode::Throttled,
+            FailureKind::Exists | FailureKind::Conflict | FailureKind::Refused => FailCode::Internal,
+        };
+        (code, message)
+    }
+}
+
+fn rank(kind: FailureKind) -> u8 {
+    match kind {
+        FailureKind::Stop(_) => 4,
+        FailureKind::Unreachable => 3,
+        FailureKind::Unknown | FailureKind::NotFound => 2,
+        FailureKind::Throttled => 1,
+        FailureKind::Exists | FailureKind::Conflict | FailureKind::Refused => 5,
+    }
+}

@@ -1,0 +1,325 @@
+//! The conversation with one fixture: who is there, whose turn it is, what is repeated.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::{Action, FixtureSettings, Line, Tag, Timer};
+use crate::device::event::{CloseReason, Event, PresentationKey};
+use crate::device::serial::SerialNumber;
+use crate::fixture::text::{message, nak_action};
+use crate::fixture::{NakCode, PROTOCOL, StationMessage};
+use crate::journal::{KnownPresentation, StationEvent};
+
+/// `bad-frame` answers a second at most (the protocol's figure).
+const BAD_FRAME_ANSWERS: usize = 5;
+
+/// Ended presentations kept at hand for each fixture; older ones are read from the journal.
+const RECENT: usize = 1024;
+
+/// One fixture, as the line knows it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) settings: FixtureSettings,
+    pub(super) state: LinkState,
+    /// The reset that open presentations belong to; none before the first `hello` ever.
+    pub(super) boot: Option<u64>,
+    pub(super) firmware: Option<String>,
+    /// Presentations that have no outcome yet, by the fixture's id.
+    pub(super) open: BTreeMap<u64, Open>,
+    /// Presentations that ended, by id: the newest, with what was answered.
+    recent: HashMap<u64, KnownPresentation>,
+    recent_order: VecDeque<u64>,
+    /// Number of the present opening of the port, or of its loss.
+    epoch: u64,
+    pull: Pull,
+    answered_bad_frames: VecDeque<Duration>,
+    /// `nak` answers so far.
+    pub(super) naks: u64,
+    /// The newest verdict, for whoever looks: serial, `pass` or the code, nest.
+    pub(super) last_verdict: Option<(String, String)>,
+}
+
+/// How far the conversation has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LinkState {
+    /// The port is not open.
+    Closed,
+    /// The port is open, the fixture's `hello` has not come.
+    AwaitHello,
+    /// It may present units.
+    Ready,
+    /// Another protocol or fixture: left alone until the right one says `hello`.
+    Foreign(NakCode),
+}
+
+/// A presentation without an outcome.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) serial: SerialNumber,
+    pub(super) nest: Option<String>,
+    /// When it was taken, monotonic.
+    pub(super) since: Duration,
+    /// Number of its patience timer.
+    pub(super) epoch: u64,
+    pub(super) offer: Option<Offer>,
+}
+
+/// Credentials on their way to a nest.
+#[derive(Debug)]
+pub(super) struct Offer {
+    /// A copy waits to be sent: never two.
+    pub(super) queued: bool,
+    /// When the first copy had left.
+    pub(super) first_sent: bool,
+    /// Number of the newest copy.
+    pub(super) epoch: u64,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pull {
+    /// No `pull` is open.
+    None,
+    /// One waits to be sent, or is open.
+    Open(u64),
+    /// The fixture had nothing; it is asked again when the timer says so.
+    Idle(u64),
+}
+
+impl Link {
+    pub(super) fn new(settings: FixtureSettings, boot: Option<u64>) -> Self {
+        Self {
+            settings,
+            state: LinkState::Closed,
+            boot,
+            firmware: None,
+            open: BTreeMap::new(),
+            recent: HashMap::new(),
+            recent_order: VecDeque::new(),
+            epoch: 0,
+            pull: Pull::None,
+            answered_bad_frames: VecDeque::new(),
+            naks: 0,
+            last_verdict: None,
+        }
+    }
+
+    /// The key of this fixture's presentation `id`.
+    pub(super) fn key(&self, id: u64) -> PresentationKey {
+        PresentationKey { fixture: self.settings.name.clone(), boot: self.boot.unwrap_or(0), id }
+    }
+
+    /// A presentation that has ended, if it is at hand.
+    pub(super) fn ended(&self, id: u64) -> Option<&KnownPresentation> {
+        self.recent.get(&id)
+    }
+
+    /// Keeps an ended presentation at hand.
+    pub(super) fn remember(&mut self, id: u64, known: KnownPresentation) {
+        if self.recent.insert(id, known).is_none() {
+            self.recent_order.push_back(id);
+            if self.recent_order.len() > RECENT
+                && let Some(oldest) = self.recent_order.pop_front()
+            {
+                self.recent.remove(&oldest);
+            }
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn port_opened(&mut self, fixture: usize) {
+        let epoch = self.next_epoch();
+        let link = &mut self.links[fixture];
+        link.state = LinkState::AwaitHello;
+        link.epoch = epoch;
+        link.pull = Pull::None;
+        for open in link.open.values_mut() {
+            open.offer = None;
+        }
+        self.say_hello(fixture);
+    }
+
+    pub(super) fn port_lost(&mut self, fixture: usize) {
+        let epoch = self.next_epoch();
+        let link = &mut self.links[fixture];
+        link.state = LinkState::Closed;
+        link.epoch = epoch;
+        link.pull = Pull::None;
+        let patience = link.settings.answer_within;
+        self.later(patience, Timer::Away(fixture, epoch));
+    }
+
+    /// What a fixture had open is closed when it has been away for as long as it may take for an
+    /// answer: the units can then be presented anywhere.
+    pub(super) fn away_too_long(&mut self, fixture: usize, epoch: u64) {
+        if self.links[fixture].epoch == epoch && self.links[fixture].state != LinkState::Ready {
+            self.close_all(fixture, CloseReason::FixtureAway);
+        }
+    }
+
+    pub(super) fn hello(&mut self, fixture: usize, protocol: u64, name: &str, boot: u64, firmware: Option<String>) {
+        let link = &mut self.links[fixture];
+        let foreign = if protocol != PROTOCOL {
+            Some((NakCode::Protocol, format!("it said {protocol}, this is {PROTOCOL}")))
+        } else if name != link.settings.name {
+            Some((NakCode::WrongFixture, format!("{name:.40} instead of {}", link.settings.name)))
+        } else {
+            None
+        };
+        if let Some((code, detail)) = foreign {
+            link.state = LinkState::Foreign(code);
+            link.pull = Pull::None;
+            tracing::warn!(fixture = link.settings.name, %code, detail, "the fixture is refused");
+            self.nak(fixture, None, code, &detail);
+            return;
+        }
+        link.firmware = firmware;
+        if link.boot != Some(boot) {
+            self.close_all(fixture, CloseReason::NewBoot);
+            let link = &mut self.links[fixture];
+            link.boot = Some(boot);
+            link.recent.clear();
+            link.recent_order.clear();
+            let fixture = link.settings.name.clone();
+            self.station_event(StationEvent::FixtureReset { fixture, boot });
+        }
+        self.links[fixture].state = LinkState::Ready;
+        self.links[fixture].pull = Pull::None;
+        self.offer_open(fixture);
+    }
+
+    pub(super) fn idle(&mut self, fixture: usize) {
+        let epoch = self.next_epoch();
+        let link = &mut self.links[fixture];
+        if link.state != LinkState::Ready {
+            return;
+        }
+        link.pull = Pull::Idle(epoch);
+        let resend = link.settings.resend;
+        self.later(resend, Timer::Pull(fixture, epoch));
+    }
+
+    /// A unit has come, asked for or not: no `pull` is open any more.
+    pub(super) fn pull_answered(&mut self, fixture: usize) {
+        self.links[fixture].pull = Pull::None;
+    }
+
+    /// Sees that each fixture that may present one more unit is asked for it.
+    pub(super) fn pull_all(&mut self) {
+        if self.draining || self.gate.is_some() || self.backlog() >= super::MAX_BACKLOG {
+            return;
+        }
+        for fixture in 0..self.links.len() {
+            let link = &self.links[fixture];
+            if link.state == LinkState::Ready && link.pull == Pull::None {
+                self.pull(fixture);
+            }
+        }
+    }
+
+    /// A `pass` or `fail` has freed a nest: there is no need to wait out an `idle`.
+    pub(super) fn nest_freed(&mut self, fixture: usize) {
+        let link = &mut self.links[fixture];
+        if matches!(link.pull, Pull::Idle(_)) {
+            link.pull = Pull::None;
+        }
+    }
+
+    pub(super) fn bad_frame(&mut self, fixture: usize, id: Option<u64>) {
+        let now = self.now.mono;
+        let times = &mut self.links[fixture].answered_bad_frames;
+        while times.front().is_some_and(|it| now >= *it + Duration::from_secs(1)) {
+            times.pop_front();
+        }
+        if times.len() < BAD_FRAME_ANSWERS {
+            times.push_back(now);
+            self.nak(fixture, id, NakCode::BadFrame, "");
+        }
+    }
+
+    pub(super) fn nak(&mut self, fixture: usize, id: Option<u64>, code: NakCode, detail: &str) {
+        self.links[fixture].naks += 1;
+        self.say(fixture, StationMessage::Nak { id, code, message: message(nak_action(code), detail) }, None);
+    }
+
+    /// Says something, once all that has been decided so far is on disk.
+    pub(super) fn say(&mut self, fixture: usize, message: StationMessage, tag: Option<Tag>) {
+        let after = self.seq;
+        self.out.push(Action::Send { fixture, message, tag, after });
+    }
+
+    pub(super) fn sent(&mut self, fixture: usize, tag: Tag, leaves_in: Duration) {
+        let link = &self.links[fixture];
+        let due = leaves_in + link.settings.resend;
+        match tag {
+            Tag::Hello if link.state == LinkState::AwaitHello => {
+                self.later(due, Timer::Hello(fixture, link.epoch));
+            }
+            Tag::Pull => {
+                if let Pull::Open(epoch) = link.pull {
+                    self.later(due, Timer::Pull(fixture, epoch));
+                }
+            }
+            Tag::Credentials(id) => self.offer_sent(fixture, id, leaves_in),
+            Tag::Hello => {}
+        }
+    }
+
+    pub(super) fn hello_due(&mut self, fixture: usize, epoch: u64) {
+        let link = &self.links[fixture];
+        if link.state == LinkState::AwaitHello && link.epoch == epoch {
+            self.say_hello(fixture);
+        }
+    }
+
+    pub(super) fn pull_due(&mut self, fixture: usize, epoch: u64) {
+        let link = &mut self.links[fixture];
+        if matches!(link.pull, Pull::Open(it) | Pull::Idle(it) if it == epoch) {
+            // `pull_all` asks again, if a unit can be taken at all.
+            link.pull = Pull::None;
+        }
+    }
+
+    /// Closes the presentation that holds `nest` of a fixture, unless it is `id` itself.
+    pub(super) fn vacate(&mut self, fixture: usize, nest: Option<&str>, id: u64) {
+        let Some(nest) = nest else { return };
+        let stale: Vec<u64> = self.links[fixture]
+            .open
+            .iter()
+            .filter(|(other, open)| **other != id && open.nest.as_deref() == Some(nest))
+            .map(|(other, _)| *other)
+            .collect();
+        for other in stale {
+            self.close_open(fixture, other, CloseReason::NewUnit);
+        }
+    }
+
+    /// Closes a presentation without an answer; the device stays as it is.
+    pub(super) fn close_open(&mut self, fixture: usize, id: u64, why: CloseReason) {
+        let link = &mut self.links[fixture];
+        let Some(open) = link.open.remove(&id) else { return };
+        let presentation = link.key(id);
+        self.record(&open.serial, Event::Closed { presentation, why });
+        self.may_leave(&open.serial);
+    }
+
+    pub(super) fn close_all(&mut self, fixture: usize, why: CloseReason) {
+        let ids: Vec<u64> = self.links[fixture].open.keys().copied().collect();
+        for id in ids {
+            self.close_open(fixture, id, why);
+        }
+    }
+
+    fn say_hello(&mut self, fixture: usize) {
+        let message = StationMessage::Hello { protocol: PROTOCOL, station: self.settings.station.clone() };
+        // It promises nothing, so it waits for nothing.
+        self.out.push(Action::Send { fixture, message, tag: Some(Tag::Hello), after: 0 });
+    }
+
+    fn pull(&mut self, fixture: usize) {
+        let epoch = self.next_epoch();
+        self.links[fixture].pull = Pull::Open(epoch);
+        self.say(fixture, StationMessage::Pull, Some(Tag::Pull));
+    }
+}

@@ -1,0 +1,517 @@
+//! The line: everything the station decides, in one place and in one thread.
+//!
+//! Inputs go in (a frame, an answer from AWS, the clock), a list of [`Action`]s comes out. Nothing
+//! here waits, reads a clock, or touches a port, a disk or a network: `station` does what the
+//! actions say, and a simulation can do the same.
+//!
+//! Every [`Action`] that says or risks something carries `after`, the sequence number that must be
+//! on disk before it is carried out. That is how "durable before it is promised" is kept without
+//! this module ever waiting: `ack` carries the number of `admitted`, `pass` that of `passed`, the
+//! call that registers a certificate that of `issued`.
+
+mod answers;
+mod deliver;
+mod link;
+mod status;
+mod unit;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Now;
+use crate::cloud::{Answer, Call, CloudError, Operation};
+use crate::device::event::Event;
+use crate::device::rules::{ProductRules, RulesId};
+use crate::device::serial::{SerialNumber, SerialPattern};
+use crate::device::steps::Step;
+use crate::device::{Certificate, Device, State};
+use crate::fixture::{Credentials, FixtureMessage, StationMessage};
+use crate::journal::{Entry, JournalError, Record, Recovered, Shelf, StationEvent, What};
+use crate::pki::{Fingerprint, LeafRequest};
+
+use self::link::Link;
+use self::work::Work;
+
+pub use self::status::{LineStatus, LinkStatus, NestStatus};
+
+/// Unfinished devices that are taken in at most; then units are answered `busy`.
+pub const MAX_BACKLOG: usize = 10_000;
+
+/// What the line is told at its start.
+#[derive(Debug)]
+pub struct Settings {
+    /// The station's id.
+    pub station: String,
+    /// The fixtures; their index is their number in inputs and actions.
+    pub fixtures: Vec<FixtureSettings>,
+    /// The products by name.
+    pub products: BTreeMap<String, Product>,
+    /// The CA certificate in PEM.
+    pub ca_pem: String,
+    /// What follows the leaf in the chain handed to a device, PEM.
+    pub chain_pem: String,
+    /// Hash of the configuration, for the record.
+    pub config_hash: String,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// A fixture as configured.
+#[derive(Debug, Clone)]
+pub struct FixtureSettings {
+    /// Its name.
+    pub name: String,
+    /// The product it presents.
+    pub product: String,
+    /// How often what waits for an answer is repeated.
+    pub resend: Duration,
+    /// How long credentials are offered.
+    pub answer_within: Duration,
+    /// How long a unit waits for the cloud.
+    pub patience: Duration,
+}
+
+/// A product as configured.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// Its rules.
+    pub rules: Arc<ProductRules>,
+    /// What its serial numbers look like.
+    pub serial: SerialPattern,
+}
+
+/// Something the line has to know.
+#[derive(Debug)]
+pub enum Input {
+    /// A fixture's port is open.
+    PortOpened(usize),
+    /// A fixture's port is gone.
+    PortLost(usize),
+    /// A fixture said something.
+    Message(usize, FixtureMessage),
+    /// A line came that is no frame; its id, if the checksum was right.
+    BadFrame(usize, Option<u64>),
+    /// A message with this tag will have left the port after the given time.
+    Sent(usize, Tag, Duration),
+    /// A certificate was issued (its key is sealed on disk), or could not be.
+    Issued {
+        /// For whom.
+        serial: SerialNumber,
+        /// For which generation.
+        generation: u32,
+        /// The certificate, or what went wrong in one sentence.
+        result: Result<Certificate, String>,
+    },
+    /// AWS has answered.
+    Called {
+        /// For whom.
+        serial: SerialNumber,
+        /// For which step.
+        step: Step,
+        /// For which generation.
+        generation: u32,
+        /// The answer.
+        result: Result<Answer, CloudError>,
+    },
+    /// A private key is destroyed.
+    KeyDestroyed(SerialNumber, Fingerprint),
+    /// A private key that was to be delivered is not there or cannot be opened.
+    KeyLost(SerialNumber, Fingerprint),
+    /// Why no new device may be admitted now, in a sentence for the operator; none if one may.
+    Gate(Option<String>),
+    /// Everything up to this sequence number is on disk.
+    Durable(u64),
+    /// Take no new units.
+    Drain,
+    /// Take new units again.
+    Resume,
+    /// Nothing but that time has passed.
+    Tick,
+}
+
+/// Which repeated message was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tag {
+    /// `hello`.
+    Hello,
+    /// `pull`.
+    Pull,
+    /// `credentials` of that presentation.
+    Credentials(u64),
+}
+
+/// Something the line wants done. In order; each not before `after` is on disk.
+#[derive(Debug)]
+pub enum Action {
+    /// Append to the journal.
+    Record(Box<Entry>),
+    /// Say something to a fixture; if it has a tag, answer [`Input::Sent`].
+    Send {
+        /// To which.
+        fixture: usize,
+        /// What.
+        message: StationMessage,
+        /// What to report.
+        tag: Option<Tag>,
+        /// What must be on disk first.
+        after: u64,
+    },
+    /// Hand over credentials, with the private key that is sealed for the certificate, if any.
+    Offer {
+        /// To which fixture.
+        fixture: usize,
+        /// All but the private key.
+        credentials: Box<Credentials>,
+        /// The certificate whose key is to be put in.
+        key: Option<Fingerprint>,
+        /// The device, as it is known here.
+        serial: SerialNumber,
+        /// What must be on disk first.
+        after: u64,
+    },
+    /// Issue a certificate, seal its key, answer [`Input::Issued`].
+    Issue {
+        /// For whom.
+        serial: SerialNumber,
+        /// For which generation.
+        generation: u32,
+        /// What.
+        request: LeafRequest,
+        /// What must be on disk first.
+        after: u64,
+    },
+    /// Call AWS, answer [`Input::Called`].
+    Call {
+        /// For whom.
+        serial: SerialNumber,
+        /// For which step.
+        step: Step,
+        /// For which generation.
+        generation: u32,
+        /// The request.
+        call: Call,
+        /// What must be on disk first.
+        after: u64,
+    },
+    /// Destroy a private key, answer [`Input::KeyDestroyed`].
+    DestroyKey {
+        /// Whose.
+        serial: SerialNumber,
+        /// Of which certificate.
+        fingerprint: Fingerprint,
+        /// What must be on disk first.
+        after: u64,
+    },
+}
+
+impl Action {
+    /// What must be on disk before it is carried out.
+    #[must_use]
+    pub fn after(&self) -> u64 {
+        match self {
+            Self::Record(_) => 0,
+            Self::Send { after, .. }
+            | Self::Offer { after, .. }
+            | Self::Issue { after, .. }
+            | Self::Call { after, .. }
+            | Self::DestroyKey { after, .. } => *after,
+        }
+    }
+}
+
+/// Something that is due at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Timer {
+    /// `hello` again, if none has come.
+    Hello(usize, u64),
+    /// `pull` (again).
+    Pull(usize, u64),
+    /// `credentials` again.
+    Resend(usize, u64, u64),
+    /// The fixture has had its time for storing them.
+    AnswerWithin(usize, u64, u64),
+    /// The unit has waited long enough for the cloud.
+    Patience(usize, u64, u64),
+    /// A step is tried again.
+    Retry(SerialNumber, Step, u32),
+    /// The fixture has been away for too long.
+    Away(usize, u64),
+}
+
+/// The line. See the module's documentation.
+#[derive(Debug)]
+pub struct Line {
+    settings: Settings,
+    rules: HashMap<RulesId, Arc<ProductRules>>,
+    links: Vec<Link>,
+    works: HashMap<SerialNumber, Work>,
+    /// Shared policies that are there, and those being made with the devices that wait for them.
+    policies: HashMap<String, work::SharedPolicy>,
+    /// Finished devices that may be forgotten once their last event is on disk.
+    leaving: VecDeque<(u64, SerialNumber)>,
+    counts: BTreeMap<State, u64>,
+    /// Why nothing goes through, by operation.
+    stopped: BTreeMap<Operation, String>,
+    /// The newest trouble that is not over, by operation: how often in a row, and what.
+    troubles: BTreeMap<Operation, (u32, String)>,
+    gate: Option<String>,
+    draining: bool,
+    seq: u64,
+    durable: u64,
+    epoch: u64,
+    now: Now,
+    random: fastrand::Rng,
+    timers: BTreeMap<(Duration, u64), Timer>,
+    out: Vec<Action>,
+}
+
+impl Line {
+    /// The line as a restart finds it, with what it wants done at once.
+    #[must_use]
+    pub fn start(settings: Settings, recovered: Recovered, now: Now) -> (Self, Vec<Action>) {
+        let links = settings
+            .fixtures
+            .iter()
+            .map(|it| Link::new(it.clone(), recovered.boots.get(&it.name).copied()))
+            .collect();
+        let seed = settings.seed;
+        let mut line = Self {
+            links,
+            rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
+            works: HashMap::new(),
+            policies: recovered.policies.into_iter().map(|it| (it, work::SharedPolicy::Ready)).collect(),
+            leaving: VecDeque::new(),
+            counts: recovered.counts,
+            stopped: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            gate: None,
+            draining: false,
+            seq: recovered.seq,
+            durable: recovered.seq,
+            epoch: 0,
+            now,
+            random: fastrand::Rng::with_seed(seed),
+            timers: BTreeMap::new(),
+            out: Vec::new(),
+            settings,
+        };
+        line.station_event(StationEvent::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config: line.settings.config_hash.clone(),
+        });
+        line.adopt_rules();
+        line.recover(recovered.pending);
+        let actions = std::mem::take(&mut line.out);
+        (line, actions)
+    }
+
+    /// Takes one input; says what is to be done.
+    ///
+    /// # Errors
+    /// The journal cannot be read: nothing more may be decided.
+    pub fn handle(&mut self, now: Now, input: Input, shelf: &dyn Shelf) -> Result<Vec<Action>, JournalError> {
+        self.now = now;
+        match input {
+            Input::PortOpened(fixture) => self.port_opened(fixture),
+            Input::PortLost(fixture) => self.port_lost(fixture),
+            Input::Message(fixture, message) => self.message(fixture, message, shelf)?,
+            Input::BadFrame(fixture, id) => self.bad_frame(fixture, id),
+            Input::Sent(fixture, tag, leaves_in) => self.sent(fixture, tag, leaves_in),
+            Input::Issued { serial, generation, result } => self.issued(&serial, generation, result),
+            Input::Called { serial, step, generation, result } => self.called(&serial, step, generation, &result),
+            Input::KeyDestroyed(serial, fingerprint) => self.key_destroyed(&serial, fingerprint, shelf)?,
+            Input::KeyLost(serial, fingerprint) => self.key_lost(&serial, fingerprint),
+            Input::Gate(reason) => self.set_gate(reason),
+            Input::Durable(seq) => self.durable = self.durable.max(seq),
+            Input::Drain => self.draining = true,
+            Input::Resume => self.draining = false,
+            Input::Tick => {}
+        }
+        self.fire_timers();
+        self.forget_finished();
+        self.pull_all();
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    /// When time alone makes something due, on the monotonic clock.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
+        self.timers.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Whether no unit in any nest waits for an answer.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.links.iter().all(|link| link.open.is_empty())
+    }
+
+    fn message(
+        &mut self,
+        fixture: usize,
+        message: FixtureMessage,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        match message {
+            FixtureMessage::Hello { protocol, fixture: name, boot, firmware } => {
+                self.hello(fixture, protocol, &name, boot, firmware);
+                Ok(())
+            }
+            FixtureMessage::Unit(unit) => self.unit(fixture, unit, shelf),
+            FixtureMessage::Idle => {
+                self.idle(fixture);
+                Ok(())
+            }
+            FixtureMessage::Written { id, serial, certificate_sha256 } => {
+                self.written(fixture, id, &serial, &certificate_sha256, shelf)
+            }
+            FixtureMessage::WriteFailed { id, serial, reason } => {
+                self.write_failed(fixture, id, &serial, &reason, shelf)
+            }
+            FixtureMessage::Removed { id, serial } => self.removed(fixture, id, &serial, shelf),
+        }
+    }
+
+    fn set_gate(&mut self, reason: Option<String>) {
+        self.gate = reason;
+    }
+
+    fn fire_timers(&mut self) {
+        while let Some(entry) = self.timers.first_entry() {
+            if entry.key().0 > self.now.mono {
+                return;
+            }
+            match entry.remove() {
+                Timer::Hello(fixture, epoch) => self.hello_due(fixture, epoch),
+                Timer::Pull(fixture, epoch) => self.pull_due(fixture, epoch),
+                Timer::Resend(fixture, id, epoch) => self.resend_due(fixture, id, epoch),
+                Timer::AnswerWithin(fixture, id, epoch) => self.answer_overdue(fixture, id, epoch),
+                Timer::Patience(fixture, id, epoch) => self.patience_over(fixture, id, epoch),
+                Timer::Retry(serial, step, generation) => self.retry_due(&serial, step, generation),
+                Timer::Away(fixture, epoch) => self.away_too_long(fixture, epoch),
+            }
+        }
+    }
+
+    fn later(&mut self, by: Duration, timer: Timer) {
+        let key = (self.now.mono + by, self.next_epoch());
+        self.timers.insert(key, timer);
+    }
+
+    /// A number that no earlier timer or message carries.
+    fn next_epoch(&mut self) -> u64 {
+        self.epoch += 1;
+        self.epoch
+    }
+
+    /// Journals the configured rules that the journal does not know yet.
+    fn adopt_rules(&mut self) {
+        let configured: Vec<_> = self.settings.products.values().map(|it| it.rules.clone()).collect();
+        for rules in configured {
+            let id = rules.id();
+            if self.rules.insert(id, rules.clone()).is_none() {
+                self.station_event(StationEvent::Rules { id, rules: Box::new((*rules).clone()) });
+            }
+        }
+    }
+
+    fn station_event(&mut self, event: StationEvent) {
+        self.seq += 1;
+        let record = Record { seq: self.seq, at: self.now.wall, serial: None, what: What::Station(event) };
+        self.out.push(Action::Record(Box::new(Entry { record, device: None })));
+    }
+
+    /// Decides that `event` has happened to a device that the line knows: applies and journals it.
+    /// An event that cannot follow is a bug here; it is told and dropped, so that one device
+    /// cannot stop the line.
+    fn record(&mut self, serial: &SerialNumber, event: Event) -> bool {
+        let Some(work) = self.works.get_mut(serial) else { return false };
+        let before = work.device.state;
+        if let Err(error) = work.device.apply(self.seq + 1, self.now.wall, &event) {
+            tracing::error!(serial = %serial, %error, "a decision does not fit the device; it is dropped");
+            debug_assert!(false, "{error}");
+            return false;
+        }
+        let device = Box::new(work.device.clone());
+        self.count(Some(before), device.state);
+        self.push_record(serial, event, device, Some(before));
+        true
+    }
+
+    /// Takes in a device that was never seen before.
+    fn admit(&mut self, serial: &SerialNumber, event: Event, rules: Arc<ProductRules>) {
+        match Device::admit(serial, self.seq + 1, self.now.wall, &event) {
+            Ok(device) => {
+                self.works.insert(serial.clone(), Work::new(device.clone(), rules, self.seq + 1));
+                self.count(None, device.state);
+                self.push_record(serial, event, Box::new(device), None);
+            }
+            Err(error) => tracing::error!(serial = %serial, %error, "a device cannot be admitted"),
+        }
+    }
+
+    fn push_record(&mut self, serial: &SerialNumber, event: Event, device: Box<Device>, before: Option<State>) {
+        self.seq += 1;
+        let record = Record {
+            seq: self.seq,
+            at: self.now.wall,
+            serial: Some(serial.clone()),
+            what: What::Device(event),
+        };
+        self.out.push(Action::Record(Box::new(Entry { record, device: Some((device, before)) })));
+    }
+
+    fn count(&mut self, before: Option<State>, after: State) {
+        if let Some(before) = before {
+            let count = self.counts.entry(before).or_default();
+            *count = count.saturating_sub(1);
+        }
+        *self.counts.entry(after).or_default() += 1;
+    }
+
+    /// Makes sure that the device is at hand if the journal knows it.
+    fn fetch(&mut self, serial: &SerialNumber, shelf: &dyn Shelf) -> Result<bool, JournalError> {
+        if self.works.contains_key(serial) {
+            return Ok(true);
+        }
+        let Some(device) = shelf.device(serial)? else { return Ok(false) };
+        let Some(rules) = self.rules.get(&device.rules).cloned() else {
+            return Err(JournalError::Damaged {
+                dir: std::path::PathBuf::new(),
+                what: format!("the rules {} of device {serial} are missing", device.rules),
+            });
+        };
+        let seq = device.last_seq;
+        self.works.insert(serial.clone(), Work::new(device, rules, 0));
+        self.leaving.push_back((seq, serial.clone()));
+        Ok(true)
+    }
+
+    /// Lets go of devices that need nothing more and are safely on disk.
+    fn forget_finished(&mut self) {
+        for _ in 0..self.leaving.len().min(64) {
+            let Some((seq, serial)) = self.leaving.pop_front() else { return };
+            if seq > self.durable {
+                self.leaving.push_front((seq, serial));
+                return;
+            }
+            let Some(work) = self.works.get(&serial) else { continue };
+            if work.device.last_seq > self.durable && work.is_over() {
+                self.leaving.push_back((work.device.last_seq, serial));
+            } else if work.is_over() {
+                self.works.remove(&serial);
+            }
+        }
+    }
+
+    /// Notes that a device may be forgotten once it is on disk.
+    fn may_leave(&mut self, serial: &SerialNumber) {
+        if let Some(work) = self.works.get(serial).filter(|it| it.is_over()) {
+            self.leaving.push_back((work.device.last_seq, serial.clone()));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What the line is doing, for whoever looks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Line;
+use super::link::{Link, LinkState};
+use crate::device::State;
+
+/// A picture of the line.
+#[derive(Debug, Clone, Default)]
+pub struct LineStatus {
+    /// Newest sequence number decided.
+    pub seq: u64,
+    /// Newest sequence number on disk.
+    pub durable: u64,
+    /// Whether new units are refused.
+    pub draining: bool,
+    /// Why nothing goes through; empty when it does.
+    pub stopped: Vec<String>,
+    /// What is slow or away; empty when all is well.
+    pub degraded: Vec<String>,
+    /// Devices by state.
+    pub counts: BTreeMap<State, u64>,
+    /// Devices without a nest that the cloud still owes something.
+    pub buffered: usize,
+    /// Age of the oldest unfinished device, seconds of wall clock.
+    pub oldest_s: Option<i64>,
+    /// The fixtures, in the order of the configuration.
+    pub links: Vec<LinkStatus>,
+}
+
+/// A picture of one fixture.
+#[derive(Debug, Clone)]
+pub struct LinkStatus {
+    /// Its name.
+    pub name: String,
+    /// `closed`, `waiting for hello`, `ready`, or why it is refused.
+    pub state: &'static str,
+    /// Its firmware, where it has told one.
+    pub firmware: Option<String>,
+    /// Units in its nests.
+    pub nests: Vec<NestStatus>,
+    /// `nak` answers since the start.
+    pub naks: u64,
+    /// The newest verdict: serial and `pass` or the code.
+    pub last_verdict: Option<String>,
+}
+
+/// A unit in a nest.
+#[derive(Debug, Clone)]
+pub struct NestStatus {
+    /// The nest, where the fixture names them.
+    pub nest: Option<String>,
+    /// The unit.
+    pub serial: String,
+    /// Where it stands.
+    pub state: State,
+    /// How long it has been there.
+    pub since: Duration,
+}
+
+impl Line {
+    /// What the line is doing.
+    #[must_use]
+    pub fn status(&self) -> LineStatus {
+        let unfinished = self.works.values().filter(|it| it.device.state.is_unfinished());
+        let oldest = unfinished.clone().map(|it| it.device.admitted_at).min();
+        let mut degraded: Vec<String> = self
+            .troubles
+            .values()
+            .filter(|(count, _)| *count >= 3)
+            .map(|(_, message)| message.clone())
+            .collect();
+        degraded.extend(self.gate.clone());
+        degraded.extend(self.links.iter().filter_map(link_trouble));
+        LineStatus {
+            seq: self.seq,
+            durable: self.durable,
+            draining: self.draining,
+            stopped: self.stopped.values().cloned().collect(),
+            degraded,
+            counts: self.counts.clone(),
+            buffered: unfinished.filter(|it| !it.device.is_open()).count(),
+            oldest_s: oldest.map(|it| (self.now.wall.as_second() - it.as_second()).max(0)),
+            links: self.links.iter().map(|it| self.link_status(it)).collect(),
+        }
+    }
+
+    fn link_status(&self, link: &Link) -> LinkStatus {
+        let nests = link.open.values().map(|open| NestStatus {
+            nest: open.nest.clone(),
+            serial: open.serial.to_string(),
+            state: self.works.get(&open.serial).map_or(State::Admitted, |it| it.device.state),
+            since: self.now.mono.saturating_sub(open.since),
+        });
+        LinkStatus {
+            name: link.settings.name.clone(),
+            state: state_word(link.state),
+            firmware: link.firmware.clone(),
+            nests: nests.collect(),
+            naks: link.naks,
+            last_verdict: link.last_verdict.as_ref().map(|(verdict, _)| verdict.clone()),
+        }
+    }
+}
+
+fn state_word(state: LinkState) -> &'static str {
+    match state {
+        LinkState::Closed => "closed",
+        LinkState::AwaitHello => "waiting for hello",
+        LinkState::Ready => "ready",
+        LinkState::Foreign(code) => code.as_str(),
+    }
+}
+
+fn link_trouble(link: &Link) -> Option<String> {
+    let name = &link.settings.name;
+    match link.state {
+        LinkState::Ready => None,
+        LinkState::Closed => Some(format!("fixture {name}: the port is not open")),
+        LinkState::AwaitHello => Some(format!("fixture {name} has not said hello")),
+        LinkState::Foreign(code) => Some(format!("fixture {name} is refused: {code}")),
+    }
+}

@@ -1,0 +1,354 @@
+//! A unit is presented: what it is answered, from the journal.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::link::{LinkState, Open};
+use super::{Line, Product, Timer};
+use crate::device::State;
+use crate::device::event::{Admission, CloseReason, Event, Outcome};
+use crate::device::rules::{CertificateRule, KeyOrigin, Place, ProductRules, Repeat, Template};
+use crate::device::serial::{Mac, SerialNumber};
+use crate::device::steps::Subject;
+use crate::fixture::{FailCode, NakCode, StationMessage, Unit};
+use crate::journal::{JournalError, KnownPresentation, Shelf};
+use crate::pki::{DevicePublicKey, Fingerprint, csr};
+
+/// Members of `attributes` at most.
+const MAX_ATTRIBUTES: usize = 16;
+
+/// A unit whose texts have been read.
+struct Presented {
+    id: u64,
+    serial: SerialNumber,
+    nest: Option<String>,
+    mac: Option<Mac>,
+    key: Option<DevicePublicKey>,
+    /// The certificate that it says it holds: `Some(None)` if it says that it holds none.
+    holds: Option<Option<Fingerprint>>,
+    attributes: BTreeMap<String, String>,
+}
+
+/// Why a unit is not taken.
+type Refusal = (NakCode, String);
+
+impl Line {
+    pub(super) fn unit(&mut self, fixture: usize, unit: Unit, shelf: &dyn Shelf) -> Result<(), JournalError> {
+        let id = unit.id;
+        match self.links[fixture].state {
+            LinkState::Ready => {}
+            LinkState::Foreign(code) => {
+                self.nak(fixture, Some(id), code, "");
+                return Ok(());
+            }
+            LinkState::AwaitHello | LinkState::Closed => {
+                self.nak(fixture, Some(id), NakCode::Busy, "the fixture has not said hello yet");
+                return Ok(());
+            }
+        }
+        self.pull_answered(fixture);
+        if let Some(known) = self.known(fixture, id, shelf)? {
+            if known.serial.as_str() == unit.serial {
+                if known.outcome != Some(Outcome::Closed) {
+                    return self.again(fixture, id, &known, shelf);
+                }
+            } else if self.links[fixture].boot == Some(0) {
+                // A fixture that tells no boot number and counts from 1 again was reset.
+                self.close_all(fixture, CloseReason::NewBoot);
+            } else {
+                self.nak(fixture, Some(id), NakCode::BadUnit, "this id stands for another serial already");
+                return Ok(());
+            }
+        }
+        self.vacate(fixture, unit.nest.as_deref(), id);
+        if self.draining {
+            self.nak(fixture, Some(id), NakCode::Draining, "");
+            return Ok(());
+        }
+        match self.read_unit(fixture, unit) {
+            Ok(it) => self.present(fixture, it, shelf),
+            Err((code, detail)) => {
+                self.nak(fixture, Some(id), code, &detail);
+                Ok(())
+            }
+        }
+    }
+
+    /// The presentation that `id` stands for, open or ended.
+    pub(super) fn known(
+        &self,
+        fixture: usize,
+        id: u64,
+        shelf: &dyn Shelf,
+    ) -> Result<Option<KnownPresentation>, JournalError> {
+        let link = &self.links[fixture];
+        if let Some(open) = link.open.get(&id) {
+            return Ok(Some(KnownPresentation { serial: open.serial.clone(), outcome: None }));
+        }
+        if let Some(ended) = link.ended(id) {
+            return Ok(Some(ended.clone()));
+        }
+        shelf.presentation(&link.key(id))
+    }
+
+    /// A unit that was presented before, under the same id: `ack`, then where it stands.
+    fn again(
+        &mut self,
+        fixture: usize,
+        id: u64,
+        known: &KnownPresentation,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        self.say(fixture, StationMessage::Ack { id }, None);
+        match &known.outcome {
+            Some(outcome) => self.say_outcome(fixture, id, known.serial.as_str(), outcome),
+            None if self.links[fixture].open.contains_key(&id) => self.offer_again(fixture, id),
+            None => {
+                // The journal has it open, this process has not: taken up where it stood.
+                if self.fetch(&known.serial, shelf)? {
+                    let nest = self.works.get(&known.serial).and_then(|it| it.device.presentation.nest.clone());
+                    self.open(fixture, id, known.serial.clone(), nest);
+                    self.progress(&known.serial.clone());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_unit(&self, fixture: usize, unit: Unit) -> Result<Presented, Refusal> {
+        let product = self.product(fixture);
+        let serial = SerialNumber::parse_as(&unit.serial, &product.serial)
+            .map_err(|error| (NakCode::BadSerial, error.to_string()))?;
+        let bad = |detail: String| (NakCode::BadUnit, detail);
+        let mac = match &unit.mac {
+            Some(text) => Some(Mac::parse(text).map_err(|error| bad(error.to_string()))?),
+            None => None,
+        };
+        if mac.is_none() && needs_mac(&product.rules) {
+            return Err(bad("this product's names need a MAC address".to_owned()));
+        }
+        if unit.attributes.len() > MAX_ATTRIBUTES {
+            return Err(bad(format!("more than {MAX_ATTRIBUTES} attributes")));
+        }
+        let key = read_csr(&product.rules.certificate, unit.csr.as_deref()).map_err(bad)?;
+        let holds = match unit.holds.as_deref() {
+            None => None,
+            Some("") => Some(None),
+            Some(text) => Some(Some(text.parse().map_err(|_| bad("holds is no SHA-256".to_owned()))?)),
+        };
+        if product.rules.require_batch {
+            return Err((NakCode::NoBatch, String::new()));
+        }
+        Ok(Presented { id: unit.id, serial, nest: unit.nest, mac, key, holds, attributes: unit.attributes })
+    }
+
+    fn present(&mut self, fixture: usize, it: Presented, shelf: &dyn Shelf) -> Result<(), JournalError> {
+        if !self.fetch(&it.serial, shelf)? {
+            self.present_new(fixture, &it);
+            return Ok(());
+        }
+        let device = &self.works[&it.serial].device;
+        if matches!(device.state, State::Quarantined | State::Scrapped) {
+            let why = device.failure.as_ref().map(|it| it.message.clone()).unwrap_or_default();
+            self.nak(fixture, Some(it.id), NakCode::Quarantined, &why);
+            return Ok(());
+        }
+        if !self.take_place(fixture, &it) {
+            self.nak(fixture, Some(it.id), NakCode::Elsewhere, "");
+            return Ok(());
+        }
+        if self.works[&it.serial].device.state == State::Passed {
+            self.present_passed(fixture, &it);
+        } else {
+            self.present_unfinished(fixture, &it);
+        }
+        Ok(())
+    }
+
+    /// One serial, one place: whether the serial is nowhere else. If it is open in this very
+    /// place, that presentation is closed.
+    fn take_place(&mut self, fixture: usize, it: &Presented) -> bool {
+        let here = self.links[fixture].open.iter().find(|(_, open)| open.serial == it.serial);
+        if let Some((id, open)) = here {
+            let (id, same) = (*id, open.nest == it.nest);
+            if same {
+                self.close_open(fixture, id, CloseReason::NewUnit);
+            }
+            return same;
+        }
+        !self.links.iter().any(|link| link.open.values().any(|open| open.serial == it.serial))
+    }
+
+    fn present_new(&mut self, fixture: usize, it: &Presented) {
+        if let Some(reason) = self.refuse_new() {
+            self.nak(fixture, Some(it.id), NakCode::Busy, &reason);
+            return;
+        }
+        let rules = self.product(fixture).rules.clone();
+        let admission = self.admission(fixture, it, &rules, None);
+        self.admit(&it.serial, Event::Admitted(Box::new(admission)), rules);
+        self.accept(fixture, it);
+    }
+
+    fn present_unfinished(&mut self, fixture: usize, it: &Presented) {
+        let device = &self.works[&it.serial].device;
+        if let Some(what) = differs(device, it) {
+            let detail = format!("the unit's {what} differs from the one that {} had before: a clone", it.serial);
+            self.quarantine(&it.serial, FailCode::Quarantined, &detail);
+            self.nak(fixture, Some(it.id), NakCode::Quarantined, &detail);
+            return;
+        }
+        let presentation = self.links[fixture].key(it.id);
+        self.record(
+            &it.serial,
+            Event::Presented { presentation, nest: it.nest.clone(), mac: it.mac.clone() },
+        );
+        self.accept(fixture, it);
+    }
+
+    fn present_passed(&mut self, fixture: usize, it: &Presented) {
+        let device = &self.works[&it.serial].device;
+        let live = device.fingerprint();
+        if it.holds.is_some_and(|holds| holds.is_some() && holds == live) {
+            self.pass_again(fixture, it);
+            return;
+        }
+        match self.works[&it.serial].rules_now(&self.settings.products).repeat {
+            Repeat::Reject => self.nak(fixture, Some(it.id), NakCode::Duplicate, ""),
+            Repeat::Renew => self.renew(fixture, it),
+            Repeat::Return => {
+                let what = match it.holds {
+                    None => differs(device, it).map(|what| format!("another {what}")),
+                    Some(None) => Some("no certificate".to_owned()),
+                    Some(Some(_)) => Some("another certificate".to_owned()),
+                };
+                match what {
+                    None => self.pass_again(fixture, it),
+                    Some(what) => {
+                        let detail = format!("{} has passed before, but this unit has {what}", it.serial);
+                        self.fail_presented(fixture, it, &detail);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pass_again(&mut self, fixture: usize, it: &Presented) {
+        let presentation = self.links[fixture].key(it.id);
+        self.record(&it.serial, Event::Repeated { presentation, nest: it.nest.clone() });
+        self.end(fixture, it.id, &it.serial, &Outcome::Passed { again: true });
+        self.may_leave(&it.serial);
+    }
+
+    fn renew(&mut self, fixture: usize, it: &Presented) {
+        if let Some(reason) = self.refuse_new() {
+            self.nak(fixture, Some(it.id), NakCode::Busy, &reason);
+            return;
+        }
+        let work = &self.works[&it.serial];
+        let old = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
+        let rules = work.rules_now(&self.settings.products).clone();
+        let admission = self.admission(fixture, it, &rules, old);
+        if self.record(&it.serial, Event::Renewed(Box::new(admission))) {
+            let seq = self.seq;
+            if let Some(work) = self.works.get_mut(&it.serial) {
+                work.begin_generation(rules, seq);
+            }
+            self.accept(fixture, it);
+        }
+    }
+
+    /// A passed serial presented by what is not the device that passed.
+    fn fail_presented(&mut self, fixture: usize, it: &Presented, detail: &str) {
+        let presentation = self.links[fixture].key(it.id);
+        let event = Event::Quarantined {
+            presentation: Some(presentation),
+            code: FailCode::Mismatch,
+            message: detail.to_owned(),
+        };
+        self.record(&it.serial, event);
+        self.end(fixture, it.id, &it.serial, &Outcome::failed(FailCode::Mismatch, detail));
+        self.may_leave(&it.serial);
+    }
+
+    fn accept(&mut self, fixture: usize, it: &Presented) {
+        self.say(fixture, StationMessage::Ack { id: it.id }, None);
+        self.open(fixture, it.id, it.serial.clone(), it.nest.clone());
+        self.progress(&it.serial);
+    }
+
+    /// Notes a presentation as open and starts its patience.
+    pub(super) fn open(&mut self, fixture: usize, id: u64, serial: SerialNumber, nest: Option<String>) {
+        let epoch = self.next_epoch();
+        let since = self.now.mono;
+        let link = &mut self.links[fixture];
+        link.open.insert(id, Open { serial, nest, since, epoch, offer: None });
+        let patience = link.settings.patience;
+        self.later(patience, Timer::Patience(fixture, id, epoch));
+    }
+
+    /// Why no new device may be taken in now.
+    fn refuse_new(&self) -> Option<String> {
+        if let Some(reason) = &self.gate {
+            return Some(reason.clone());
+        }
+        let backlog = self.backlog();
+        (backlog >= super::MAX_BACKLOG).then(|| format!("{backlog} devices are waiting for the cloud"))
+    }
+
+    fn product(&self, fixture: usize) -> &Product {
+        &self.settings.products[&self.links[fixture].settings.product]
+    }
+
+    fn admission(
+        &self,
+        fixture: usize,
+        it: &Presented,
+        rules: &Arc<ProductRules>,
+        replaces_policy: Option<String>,
+    ) -> Admission {
+        Admission {
+            product: rules.product.clone(),
+            rules: rules.id(),
+            batch: None,
+            presentation: self.links[fixture].key(it.id),
+            nest: it.nest.clone(),
+            mac: it.mac.clone(),
+            device_key: it.key.clone(),
+            attributes: it.attributes.clone(),
+            replaces_policy,
+        }
+    }
+}
+
+/// What tells that this is not the device that had the serial before.
+fn differs(device: &crate::device::Device, it: &Presented) -> Option<&'static str> {
+    if matches!((&device.mac, &it.mac), (Some(before), Some(now)) if before != now) {
+        Some("MAC address")
+    } else if matches!((&device.device_key, &it.key), (Some(before), Some(now)) if before != now) {
+        Some("public key")
+    } else {
+        None
+    }
+}
+
+fn read_csr(rule: &CertificateRule, csr: Option<&str>) -> Result<Option<DevicePublicKey>, String> {
+    match (rule.key, csr) {
+        (KeyOrigin::Station, None) => Ok(None),
+        (KeyOrigin::Station, Some(_)) => {
+            Err("this product's keys are made by the station: no CSR is wanted".to_owned())
+        }
+        (KeyOrigin::Device, None) => Err("this product makes its own key: a CSR is missing".to_owned()),
+        (KeyOrigin::Device, Some(pem)) => csr::check_csr(pem).map(Some).map_err(|error| error.to_string()),
+    }
+}
+
+/// Whether a name of the product holds the MAC address.
+fn needs_mac(rules: &ProductRules) -> bool {
+    use crate::device::rules::{LockerRule, PolicyRule};
+    let has = |template: &Template| template.has(Place::Mac);
+    has(&rules.thing)
+        || has(&rules.certificate.common_name)
+        || matches!(&rules.locker, LockerRule::Device { name, .. } if has(name))
+        || matches!(&rules.policy, PolicyRule::Device { name, .. } if has(name))
+}

@@ -1,0 +1,541 @@
+//! The work on a device: its steps are started when they are ready, and tried again when they
+//! did not go through.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Action, Line, Product, Timer};
+use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation, StopCause};
+use crate::device::event::{CloseReason, Event, Output};
+use crate::device::retry::{self, NOT_VISIBLE_TRIES};
+use crate::device::rules::{KeyOrigin, PolicyRule, ProductRules};
+use crate::device::serial::SerialNumber;
+use crate::device::steps::{Step, Subject, Verdict};
+use crate::device::{Certificate, Device, plan};
+use crate::fixture::FailCode;
+use crate::journal::{JournalError, Shelf, StationEvent, is_pending};
+use crate::pki::{Fingerprint, LeafKey, LeafRequest};
+
+/// Look-ups in a row for one step before it is left alone for a while.
+const MAX_ASKS: u32 = 8;
+
+/// How often what has vanished is made again before a person has to look.
+const MAX_UNDONE: u32 = 2;
+
+/// A device that is worked on.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) device: Device,
+    pub(super) rules: Arc<ProductRules>,
+    /// Steps that are under way or wait for their next try.
+    pub(super) running: HashMap<Step, Running>,
+    /// What must be on disk before AWS is called.
+    barrier: u64,
+    /// Keys whose destruction is under way.
+    destroying: HashSet<Fingerprint>,
+    undone: u32,
+}
+
+/// A step under way.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    /// The call that is out; none while it waits.
+    call: Option<Call>,
+    /// Tries so far.
+    attempt: u32,
+    /// Look-ups since the last try.
+    asks: u32,
+    /// Tries in a row that found nothing.
+    not_found: u32,
+    /// The newest failure.
+    pub(super) last: Option<(FailureKind, String)>,
+}
+
+/// A policy that all devices of a product share.
+#[derive(Debug)]
+pub(super) enum SharedPolicy {
+    /// It is there.
+    Ready,
+    /// One device makes it, the others wait.
+    Making { by: SerialNumber, waiting: Vec<SerialNumber> },
+}
+
+impl Work {
+    pub(super) fn new(device: Device, rules: Arc<ProductRules>, barrier: u64) -> Self {
+        Self { device, rules, running: HashMap::new(), barrier, destroying: HashSet::new(), undone: 0 }
+    }
+
+    /// Whether nothing is left to do for it, here or in the cloud.
+    pub(super) fn is_over(&self) -> bool {
+        self.running.is_empty() && !is_pending(&self.device) && !self.device.is_open()
+    }
+
+    /// The rules that its product has now.
+    pub(super) fn rules_now<'a>(&'a self, products: &'a BTreeMap<String, Product>) -> &'a Arc<ProductRules> {
+        products.get(&self.device.product).map_or(&self.rules, |it| &it.rules)
+    }
+
+    /// Starts over with new rules.
+    pub(super) fn begin_generation(&mut self, rules: Arc<ProductRules>, seq: u64) {
+        self.rules = rules;
+        self.running.clear();
+        self.barrier = seq;
+        self.undone = 0;
+    }
+}
+
+impl Line {
+    /// Unfinished devices.
+    pub(super) fn backlog(&self) -> usize {
+        let count: u64 =
+            self.counts.iter().filter(|(state, _)| state.is_unfinished()).map(|(_, count)| *count).sum();
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    /// Takes up what a restart has found.
+    pub(super) fn recover(&mut self, pending: Vec<Device>) {
+        for fixture in 0..self.links.len() {
+            let patience = self.links[fixture].settings.answer_within;
+            self.later(patience, Timer::Away(fixture, 0));
+        }
+        let serials: Vec<SerialNumber> = pending.iter().map(|it| it.serial.clone()).collect();
+        for device in pending {
+            let Some(rules) = self.rules.get(&device.rules).cloned() else {
+                tracing::error!(serial = %device.serial, "the journal has lost this device's rules; it is left alone");
+                continue;
+            };
+            let barrier = device.last_seq;
+            self.works.insert(device.serial.clone(), Work::new(device, rules, barrier));
+        }
+        for serial in serials {
+            self.reopen(&serial);
+            self.progress(&serial);
+        }
+    }
+
+    /// Does whatever can be done for a device now.
+    pub(super) fn progress(&mut self, serial: &SerialNumber) {
+        // Each round settles at least one step without a call (a shared policy that is there).
+        for _ in 0..4 {
+            let Some(work) = self.works.get(serial) else { return };
+            let steps: Vec<Step> = plan::ready(&work.device, &work.rules)
+                .into_iter()
+                .filter(|step| !work.running.contains_key(step))
+                .collect();
+            let settled = steps.iter().fold(false, |settled, step| self.begin(serial, *step) || settled);
+            if !settled {
+                break;
+            }
+        }
+        let Some(work) = self.works.get(serial) else { return };
+        if work.device.state.is_unfinished() && plan::is_complete(&work.device, &work.rules) {
+            self.offer(serial);
+        }
+        self.destroy_keys(serial);
+    }
+
+    /// Starts a step. Whether it is done already, without a call.
+    fn begin(&mut self, serial: &SerialNumber, step: Step) -> bool {
+        if step == Step::Issue {
+            self.issue(serial);
+            return false;
+        }
+        if step == Step::Policy && self.is_shared(serial) {
+            return self.begin_shared(serial);
+        }
+        self.call_first(serial, step);
+        false
+    }
+
+    fn issue(&mut self, serial: &SerialNumber) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let limit = work.rules.max_certificates;
+        if work.device.certificates_issued >= limit {
+            let detail = format!("{serial} has used up its {limit} certificates");
+            self.quarantine(serial, FailCode::Quarantined, &detail);
+            return;
+        }
+        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
+        let key = match (work.rules.certificate.key, &work.device.device_key) {
+            (KeyOrigin::Device, Some(key)) => LeafKey::Device(key.clone()),
+            _ => LeafKey::Station,
+        };
+        let request =
+            LeafRequest { common_name: subject.common_name(), days: work.rules.certificate.days, key };
+        let (generation, after) = (work.device.generation, work.barrier);
+        work.running.entry(Step::Issue).or_default();
+        self.out.push(Action::Issue { serial: serial.clone(), generation, request, after });
+    }
+
+    pub(super) fn issued(&mut self, serial: &SerialNumber, generation: u32, result: Result<Certificate, String>) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        if work.device.generation != generation || !work.running.contains_key(&Step::Issue) {
+            return;
+        }
+        match result {
+            Ok(certificate) => {
+                work.running.remove(&Step::Issue);
+                if self.record(serial, Event::Issued { certificate }) {
+                    let seq = self.seq;
+                    if let Some(work) = self.works.get_mut(serial) {
+                        work.barrier = seq;
+                    }
+                    self.progress(serial);
+                }
+            }
+            Err(message) => {
+                tracing::error!(serial = %serial, message, "no certificate could be issued");
+                self.try_later(serial, Step::Issue, &not_issued(message));
+            }
+        }
+    }
+
+    /// Sends a step's first request.
+    fn call_first(&mut self, serial: &SerialNumber, step: Step) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
+        let Some(call) = subject.call(step) else { return };
+        let running = work.running.entry(step).or_default();
+        running.attempt += 1;
+        running.asks = 0;
+        self.call(serial, step, call);
+    }
+
+    fn call(&mut self, serial: &SerialNumber, step: Step, call: Call) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let (generation, after) = (work.device.generation, work.barrier);
+        if let Some(running) = work.running.get_mut(&step) {
+            running.call = Some(call.clone());
+            self.out.push(Action::Call { serial: serial.clone(), step, generation, call, after });
+        }
+    }
+
+    pub(super) fn called(
+        &mut self,
+        serial: &SerialNumber,
+        step: Step,
+        generation: u32,
+        result: &Result<Answer, CloudError>,
+    ) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        if work.device.generation != generation {
+            return;
+        }
+        let Some(call) = work.running.get_mut(&step).and_then(|it| it.call.take()) else { return };
+        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
+        let verdict = subject.judge(step, &call, result);
+        self.note_health(call.operation(), result);
+        let request_id = match result {
+            Ok(answer) => answer.request_id.clone(),
+            Err(error) => error.request_id.clone(),
+        };
+        match (verdict, result) {
+            (Verdict::Done { output, adopted }, _) => {
+                self.step_done(serial, step, output, adopted, request_id);
+            }
+            (Verdict::Ask(call), _) => self.ask(serial, step, call),
+            (Verdict::Again, Err(error)) => self.again_after(serial, step, error),
+            (Verdict::Later | Verdict::Again, _) => {
+                self.again_after(serial, step, &not_visible(call.operation()));
+            }
+            (Verdict::Never { code, message }, _) => self.quarantine(serial, code, &message),
+        }
+    }
+
+    fn step_done(
+        &mut self,
+        serial: &SerialNumber,
+        step: Step,
+        output: Output,
+        adopted: bool,
+        request_id: Option<String>,
+    ) {
+        if let Some(work) = self.works.get_mut(serial) {
+            work.running.remove(&step);
+        }
+        if !self.record(serial, Event::StepDone { step, output, adopted, request_id }) {
+            return;
+        }
+        if step == Step::Policy && self.is_shared(serial) {
+            self.shared_ready(serial);
+        }
+        self.progress(serial);
+        self.may_leave(serial);
+    }
+
+    fn ask(&mut self, serial: &SerialNumber, step: Step, call: Call) {
+        let Some(running) = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&step)) else { return };
+        running.asks += 1;
+        if running.asks > MAX_ASKS {
+            self.again_after(serial, step, &not_visible(call.operation()));
+        } else {
+            self.call(serial, step, call);
+        }
+    }
+
+    /// A step that did not go through is tried again; what has vanished is made again first.
+    fn again_after(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let Some(running) = work.running.get_mut(&step) else { return };
+        running.not_found = if error.kind == FailureKind::NotFound { running.not_found + 1 } else { 0 };
+        let attaching = match step {
+            Step::AttachPolicy => Some(Step::Policy),
+            Step::AttachThing => Some(Step::Thing),
+            _ => None,
+        };
+        if let (Some(made), true) = (attaching, running.not_found >= NOT_VISIBLE_TRIES) {
+            self.make_again(serial, step, made, error);
+            return;
+        }
+        self.try_later(serial, step, error);
+    }
+
+    fn make_again(&mut self, serial: &SerialNumber, step: Step, made: Step, error: &CloudError) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        work.undone += 1;
+        if work.undone > MAX_UNDONE {
+            let detail = format!("AWS does not show what it was told to make: {error}");
+            self.quarantine(serial, FailCode::Rejected, &detail);
+            return;
+        }
+        work.running.remove(&step);
+        if made == Step::Policy && self.is_shared(serial) {
+            self.shared_lost(serial);
+        }
+        self.record(serial, Event::StepUndone { step: made });
+        self.progress(serial);
+    }
+
+    fn try_later(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
+        let random = self.random.f64();
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let generation = work.device.generation;
+        let Some(running) = work.running.get_mut(&step) else { return };
+        running.last = Some((error.kind, error.to_string()));
+        let attempt = running.attempt.max(1);
+        let wait = retry::delay(error, attempt, random);
+        // Being throttled is ordinary; of the rest the first few and then ever fewer are kept.
+        if error.kind != FailureKind::Throttled && (attempt <= 3 || attempt.is_power_of_two()) {
+            let message: String = error.to_string().chars().take(300).collect();
+            let request_id = error.request_id.clone();
+            self.record(serial, Event::Trouble { step, message, attempt, request_id });
+        }
+        self.later(wait, Timer::Retry(serial.clone(), step, generation));
+    }
+
+    pub(super) fn retry_due(&mut self, serial: &SerialNumber, step: Step, generation: u32) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let waits = work.running.get(&step).is_some_and(|it| it.call.is_none());
+        if work.device.generation != generation || !waits {
+            return;
+        }
+        if step == Step::Issue {
+            if let Some(running) = work.running.get_mut(&step) {
+                running.attempt += 1;
+            }
+            self.issue(serial);
+        } else {
+            self.call_first(serial, step);
+        }
+    }
+
+    pub(super) fn key_lost(&mut self, serial: &SerialNumber, fingerprint: Fingerprint) {
+        let Some(work) = self.works.get(serial) else { return };
+        if work.device.fingerprint() != Some(fingerprint) || !work.device.state.is_unfinished() {
+            return;
+        }
+        tracing::warn!(serial = %serial, %fingerprint, "the private key to be delivered is not here any more; a new certificate is issued");
+        let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
+        if let Some((fixture, id)) = self.place_of(serial)
+            && let Some(open) = self.links[fixture].open.get_mut(&id)
+        {
+            open.offer = None;
+        }
+        self.record(serial, Event::KeyLost { fingerprint, policy });
+        self.progress(serial);
+    }
+
+    pub(super) fn key_destroyed(
+        &mut self,
+        serial: &SerialNumber,
+        fingerprint: Fingerprint,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        if self.fetch(serial, shelf)? {
+            if let Some(work) = self.works.get_mut(serial) {
+                work.destroying.remove(&fingerprint);
+            }
+            self.record(serial, Event::KeyDestroyed { fingerprint });
+            self.may_leave(serial);
+        }
+        Ok(())
+    }
+
+    fn destroy_keys(&mut self, serial: &SerialNumber) {
+        let after = self.seq;
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let keys: Vec<_> =
+            work.device.keys_to_destroy().filter(|it| !work.destroying.contains(it)).collect();
+        for fingerprint in keys {
+            work.destroying.insert(fingerprint);
+            self.out.push(Action::DestroyKey { serial: serial.clone(), fingerprint, after });
+        }
+    }
+
+    /// After a restart: the presentation is open still if its fixture is the same and was not reset.
+    fn reopen(&mut self, serial: &SerialNumber) {
+        let Some(device) = self.works.get(serial).map(|it| &it.device).filter(|it| it.is_open()) else { return };
+        let presentation = device.presentation.clone();
+        let key = presentation.key.clone();
+        let place = self.links.iter().position(|it| it.settings.name == key.fixture && it.boot == Some(key.boot));
+        match place {
+            Some(fixture) => self.open(fixture, key.id, serial.clone(), presentation.nest),
+            None => {
+                let why = CloseReason::FixtureAway;
+                self.record(serial, Event::Closed { presentation: key, why });
+            }
+        }
+    }
+
+    fn is_shared(&self, serial: &SerialNumber) -> bool {
+        self.works.get(serial).is_some_and(|it| matches!(it.rules.policy, PolicyRule::Product { .. }))
+    }
+
+    fn shared_name(&self, serial: &SerialNumber) -> Option<String> {
+        let work = self.works.get(serial)?;
+        Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name()
+    }
+
+    /// The policy that a product's devices share is made once; whoever comes meanwhile waits.
+    fn begin_shared(&mut self, serial: &SerialNumber) -> bool {
+        let Some(name) = self.shared_name(serial) else { return false };
+        match self.policies.get_mut(&name) {
+            Some(SharedPolicy::Ready) => {
+                let event = Event::StepDone {
+                    step: Step::Policy,
+                    output: Output::Nothing,
+                    adopted: true,
+                    request_id: None,
+                };
+                return self.record(serial, event);
+            }
+            Some(SharedPolicy::Making { waiting, .. }) => {
+                waiting.push(serial.clone());
+                if let Some(work) = self.works.get_mut(serial) {
+                    work.running.entry(Step::Policy).or_default();
+                }
+            }
+            None => {
+                let making = SharedPolicy::Making { by: serial.clone(), waiting: Vec::new() };
+                self.policies.insert(name, making);
+                self.call_first(serial, Step::Policy);
+            }
+        }
+        false
+    }
+
+    fn shared_ready(&mut self, serial: &SerialNumber) {
+        let Some(name) = self.shared_name(serial) else { return };
+        self.station_event(StationEvent::PolicyReady { name: name.clone() });
+        if let Some(SharedPolicy::Making { waiting, .. }) = self.policies.insert(name, SharedPolicy::Ready) {
+            self.wake(waiting);
+        }
+    }
+
+    fn shared_lost(&mut self, serial: &SerialNumber) {
+        let Some(name) = self.shared_name(serial) else { return };
+        if matches!(self.policies.get(&name), Some(SharedPolicy::Ready)) {
+            self.policies.remove(&name);
+            self.station_event(StationEvent::PolicyLost { name });
+        }
+    }
+
+    /// A device that was to make a shared policy is out: the next one makes it.
+    pub(super) fn leave_policy(&mut self, serial: &SerialNumber) {
+        let Some(name) = self.shared_name(serial) else { return };
+        if !matches!(self.policies.get(&name), Some(SharedPolicy::Making { by, .. }) if by == serial) {
+            return;
+        }
+        if let Some(SharedPolicy::Making { waiting, .. }) = self.policies.remove(&name) {
+            self.wake(waiting);
+        }
+    }
+
+    fn wake(&mut self, waiting: Vec<SerialNumber>) {
+        for other in waiting {
+            if let Some(work) = self.works.get_mut(&other) {
+                work.running.remove(&Step::Policy);
+            }
+            self.progress(&other);
+        }
+    }
+
+    /// Keeps what is known of each operation's health, and tells when the line stops or goes on.
+    fn note_health(&mut self, operation: Operation, result: &Result<Answer, CloudError>) {
+        match result {
+            Err(error) if matches!(error.kind, FailureKind::Stop(_)) => {
+                let message = stop_sentence(error);
+                if self.stopped.is_empty() {
+                    tracing::error!(message, "the line is stopped");
+                    self.station_event(StationEvent::LineStopped { message: message.clone() });
+                }
+                self.stopped.insert(operation, message);
+            }
+            Err(error) if matches!(error.kind, FailureKind::Unreachable | FailureKind::Unknown) => {
+                let trouble = self.troubles.entry(operation).or_default();
+                *trouble = (trouble.0 + 1, error.to_string());
+            }
+            _ => {
+                self.troubles.remove(&operation);
+                if self.stopped.remove(&operation).is_some() && self.stopped.is_empty() {
+                    tracing::info!("the line goes on");
+                    self.station_event(StationEvent::LineResumed);
+                }
+            }
+        }
+    }
+}
+
+/// One sentence: what is refused, why, and whom to ask.
+fn stop_sentence(error: &CloudError) -> String {
+    let FailureKind::Stop(cause) = error.kind else { return error.to_string() };
+    let operation = error.operation;
+    let remedy = match cause {
+        StopCause::Credentials => "renew the station's AWS credentials",
+        StopCause::Permission => "allow it in the station's IAM policy (linemint check-config --iam prints it)",
+        StopCause::Quota => "ask AWS for a higher quota in Service Quotas",
+        StopCause::Clock => "set the station's clock",
+        StopCause::Account => "give the station credentials of the configured account",
+    };
+    format!("{operation}: {cause}; {remedy}")
+}
+
+/// What was asked for has not shown yet, or nobody can tell.
+fn not_visible(operation: Operation) -> CloudError {
+    CloudError {
+        operation,
+        kind: FailureKind::NotFound,
+        code: None,
+        status: None,
+        message: "what was done does not show yet".to_owned(),
+        request_id: None,
+        retry_after: None,
+        resource_id: None,
+        resource_arn: None,
+    }
+}
+
+/// The CA could not issue: nothing that AWS said, but it waits the same way.
+fn not_issued(message: String) -> CloudError {
+    CloudError {
+        operation: Operation::RegisterCertificateWithoutCa,
+        kind: FailureKind::Unknown,
+        code: Some("issue".to_owned()),
+        status: None,
+        message,
+        request_id: None,
+        retry_after: None,
+        resource_id: None,
+        resource_arn: None,
+    }
+}
