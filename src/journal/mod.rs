@@ -1,0 +1,3 @@
+//! What the station must not forget.
+
+pub mod keys;
