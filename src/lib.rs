@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cloud;
 pub mod device;
+pub mod durable_fs;
 pub mod error;
 pub mod fixture;
 pub mod journal;

@@ -1,0 +1,214 @@
+//! Private keys that have not reached their device yet: sealed, each in a file of its own,
+//! outside the journal, its log and its backups.
+//!
+//! A key is stored before anything names its certificate, and destroyed when the device has
+//! confirmed. One without a record is a leftover, and [`KeyStore::sweep`] destroys it. All
+//! of it blocks on the disk: call it on a thread that may.
+
+mod sealing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
+
+use self::sealing::{MAX_PRIVATE_KEY_LEN, MAX_SEALED_LEN, Unopened};
+use crate::durable_fs::{self, FileError};
+use crate::pki::Fingerprint;
+
+pub use self::sealing::{SealKey, SealKeyError};
+
+/// Why a private key was not stored, read or destroyed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum KeyStoreError {
+    #[error("{prefix:?} cannot begin the name of a key file: 1 to 64 of A-Z, a-z, 0-9, _ and - can")]
+    Prefix { prefix: String },
+    #[error("failed to open the key store")]
+    Open(#[source] FileError),
+    #[error("failed to store the private key of certificate {fingerprint}")]
+    Store { fingerprint: Fingerprint, source: FileError },
+    #[error("a private key of {length} bytes is too long to be stored: {MAX_PRIVATE_KEY_LEN} is the limit")]
+    TooLong { length: usize },
+    #[error("failed to make the key store's changes durable")]
+    Sync(#[source] FileError),
+    #[error("failed to read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is damaged: its private key is lost", path.display())]
+    Damaged { path: PathBuf },
+    #[error("{} was sealed under another seal key than this station's", path.display())]
+    OtherSealKey { path: PathBuf },
+    #[error("{} was written by a later version of linemint", path.display())]
+    OtherVersion { path: PathBuf },
+    #[error("failed to destroy {}", path.display())]
+    Destroy { path: PathBuf, source: io::Error },
+    #[error("failed to list {}", path.display())]
+    List { path: PathBuf, source: io::Error },
+    #[error("failed to seal a private key: the cryptographic library refused")]
+    Seal,
+}
+
+/// The sealed private keys of one journal.
+#[derive(Debug)]
+pub struct KeyStore {
+    dir: PathBuf,
+    prefix: String,
+    seal_key: SealKey,
+}
+
+impl KeyStore {
+    /// Opens the store in `dir`, which is made (0700, durable) if missing. Its files begin
+    /// with `prefix`; those with another belong to another journal and are left alone.
+    ///
+    /// # Errors
+    /// The prefix does not fit a file name, or the directory cannot be made.
+    pub fn open(dir: PathBuf, prefix: &str, seal_key: SealKey) -> Result<Self, KeyStoreError> {
+        let fits = |it: u8| it.is_ascii_alphanumeric() || it == b'_' || it == b'-';
+        if !(1..=64).contains(&prefix.len()) || !prefix.bytes().all(fits) {
+            return Err(KeyStoreError::Prefix { prefix: prefix.to_owned() });
+        }
+        durable_fs::create_dir(&dir, 0o700).map_err(KeyStoreError::Open)?;
+        Ok(Self { dir, prefix: prefix.to_owned(), seal_key })
+    }
+
+    /// Seals and stores private keys (DER), each under its certificate's fingerprint. All are
+    /// durable when it returns; if it fails, those it had stored are destroyed again.
+    ///
+    /// # Errors
+    /// A key of that certificate is stored already, or the disk refuses.
+    pub fn store_many(&self, keys: Vec<(Fingerprint, Zeroizing<Vec<u8>>)>) -> Result<(), KeyStoreError> {
+        let mut stored = Vec::with_capacity(keys.len());
+        let result = keys
+            .into_iter()
+            .try_for_each(|(fingerprint, key)| {
+                self.store(fingerprint, &key)?;
+                stored.push(fingerprint);
+                Ok(())
+            })
+            .and_then(|()| durable_fs::sync_dir(&self.dir).map_err(KeyStoreError::Sync));
+        if result.is_err() {
+            // What it cannot destroy has no record, and the next start's sweep finds it.
+            let _ = self.destroy_many(&stored);
+        }
+        result
+    }
+
+    fn store(&self, fingerprint: Fingerprint, private_key: &[u8]) -> Result<(), KeyStoreError> {
+        if private_key.len() > MAX_PRIVATE_KEY_LEN {
+            return Err(KeyStoreError::TooLong { length: private_key.len() });
+        }
+        let sealed =
+            sealing::seal(&self.seal_key, &fingerprint, private_key).map_err(|_| KeyStoreError::Seal)?;
+        durable_fs::write_new(&self.path(&fingerprint), 0o600, &sealed)
+            .map_err(|source| KeyStoreError::Store { fingerprint, source })
+    }
+
+    /// The private key of a certificate; `None` if none is stored.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged, or was sealed under another seal key.
+    pub fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, KeyStoreError> {
+        let path = self.path(fingerprint);
+        let file = match open_itself(OpenOptions::new().read(true), &path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(KeyStoreError::Read { path, source }),
+        };
+        let mut sealed = Vec::with_capacity(1024);
+        // One byte more than fits: too long a file then fails to open, as it should.
+        let read = file.take(MAX_SEALED_LEN as u64 + 1).read_to_end(&mut sealed);
+        if let Err(source) = read {
+            return Err(KeyStoreError::Read { path, source });
+        }
+        match sealing::open(&self.seal_key, fingerprint, &sealed) {
+            Ok(key) => Ok(Some(key)),
+            Err(Unopened::Damaged) => Err(KeyStoreError::Damaged { path }),
+            Err(Unopened::OtherSealKey) => Err(KeyStoreError::OtherSealKey { path }),
+            Err(Unopened::OtherVersion) => Err(KeyStoreError::OtherVersion { path }),
+        }
+    }
+
+    /// Destroys private keys: overwrites, unlinks, and makes that durable. One that is not
+    /// there has been destroyed already. All are tried, whatever becomes of the others.
+    ///
+    /// # Errors
+    /// The first that failed. Its file is kept, so that another try can succeed.
+    pub fn destroy_many(&self, fingerprints: &[Fingerprint]) -> Result<(), KeyStoreError> {
+        let mut first_error = None;
+        let mut unlinked = false;
+        for fingerprint in fingerprints {
+            let path = self.path(fingerprint);
+            match overwrite(&path).and_then(|()| std::fs::remove_file(&path)) {
+                Ok(()) => unlinked = true,
+                // Also when unlinked by one who was cut off before the sync below.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => unlinked = true,
+                Err(source) => {
+                    first_error.get_or_insert(KeyStoreError::Destroy { path, source });
+                }
+            }
+        }
+        if unlinked {
+            durable_fs::sync_dir(&self.dir).map_err(KeyStoreError::Sync)?;
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// Destroys this journal's private keys that are not in `keep`, broken ones too, and
+    /// says which they were. Files with other names are left alone.
+    ///
+    /// # Errors
+    /// The directory cannot be listed, or one cannot be destroyed.
+    pub fn sweep(&self, keep: &HashSet<Fingerprint>) -> Result<Vec<Fingerprint>, KeyStoreError> {
+        let list = |source| KeyStoreError::List { path: self.dir.clone(), source };
+        let mut swept = Vec::new();
+        for entry in self.dir.read_dir().map_err(list)? {
+            let name = entry.map_err(list)?.file_name();
+            let fingerprint = name.to_str().and_then(|it| self.parse_name(it));
+            swept.extend(fingerprint.filter(|it| !keep.contains(it)));
+        }
+        self.destroy_many(&swept)?;
+        Ok(swept)
+    }
+
+    fn name(&self, fingerprint: &Fingerprint) -> String {
+        format!("{}-{fingerprint}.key", self.prefix)
+    }
+
+    /// The fingerprint in a name that [`Self::name`] made.
+    fn parse_name(&self, name: &str) -> Option<Fingerprint> {
+        let digits = name.strip_prefix(&self.prefix)?.strip_prefix('-')?.strip_suffix(".key")?;
+        let fingerprint = digits.parse().ok()?;
+        // Hex reads in both cases; only the one it is written in is ours.
+        (self.name(&fingerprint) == name).then_some(fingerprint)
+    }
+
+    fn path(&self, fingerprint: &Fingerprint) -> PathBuf {
+        self.dir.join(self.name(fingerprint))
+    }
+}
+
+/// Opens the file itself, never what a link in its place points to.
+fn open_itself(options: &mut OpenOptions, path: &std::path::Path) -> io::Result<File> {
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+}
+
+/// Overwrites a file with as many random bytes, and syncs them.
+fn overwrite(path: &std::path::Path) -> io::Result<()> {
+    let mut file = open_itself(OpenOptions::new().write(true), path)?;
+    let mut left = file.metadata()?.len();
+    let mut noise = [0; 1024];
+    while left > 0 {
+        aws_lc_rs::rand::fill(&mut noise)
+            .map_err(|_| io::Error::other("the system has no random numbers"))?;
+        let length = noise.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.write_all(&noise[..length])?;
+        left -= length as u64;
+    }
+    file.sync_all()
+}
