@@ -57,7 +57,7 @@ impl JournalLock {
     /// # Errors
     /// [`JournalError::Held`] says which process has it.
     pub fn take(dir: &Path) -> Result<Self, JournalError> {
-        durable_fs::create_dir_all(dir, 0o700).map_err(|source| io("make", dir, std::io::Error::other(source)))?;
+        durable_fs::create_dir(dir, 0o700).map_err(|source| io("make", dir, std::io::Error::other(source)))?;
         let path = dir.join("lock");
         let mut file = File::options()
             .read(true)

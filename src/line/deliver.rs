@@ -1,7 +1,7 @@
 //! Credentials go to the nest, and a verdict ends the presentation.
 
 use super::link::{LinkState, Offer};
-use super::{Action, Line, Tag, Timer};
+use super::{Action, Line, Timer};
 use crate::cloud::{FailureKind, StopCause};
 use crate::device::event::{Event, Outcome};
 use crate::device::serial::SerialNumber;
