@@ -9,3 +9,4 @@ pub mod fixture;
 pub mod journal;
 pub mod line;
 pub mod pki;
+pub mod station;

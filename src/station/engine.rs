@@ -1,0 +1,195 @@
+//! The engine: one task that owns the line.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::intake::{Outbox, Outgoing};
+use super::vault::{Issue, Vault};
+use super::worker::Worker;
+use super::{Command, StationError};
+use crate::clock::TimeSource;
+use crate::cloud::Cloud;
+use crate::journal::store::Store;
+use crate::journal::{Entry, JournalError};
+use crate::line::{Action, Input, Line, LineStatus};
+
+/// Inputs taken in one go at most.
+const BURST: usize = 256;
+
+/// How often free space is looked at, and the status is renewed when nothing happens.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// The line with all it needs to act.
+pub(super) struct Engine<C> {
+    pub(super) line: Line,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn TimeSource>,
+    pub(super) records: mpsc::Sender<Box<Entry>>,
+    /// Speaks when the journal's writer has ended.
+    pub(super) scribe: oneshot::Receiver<Result<(), JournalError>>,
+    pub(super) vault: Vault,
+    pub(super) outboxes: Vec<Outbox>,
+    pub(super) worker: Worker<C>,
+    pub(super) inputs: mpsc::Sender<Input>,
+    pub(super) status: watch::Sender<Arc<LineStatus>>,
+    /// Actions that wait for a record to be on disk, by its number, in order.
+    pub(super) held: BTreeMap<u64, Vec<Action>>,
+    pub(super) journal_dir: PathBuf,
+    pub(super) min_free: u64,
+    /// Who wants to know when no unit in a nest waits any more.
+    pub(super) waiting_for_idle: Vec<oneshot::Sender<()>>,
+}
+
+impl<C: Cloud + 'static> Engine<C> {
+    /// Runs until it is told to stop, or cannot go on. Everything decided by then is on disk.
+    pub(super) async fn run(
+        mut self,
+        first: Vec<Action>,
+        mut from_adapters: mpsc::Receiver<Input>,
+        mut from_outside: mpsc::Receiver<Command>,
+        mut durable: watch::Receiver<u64>,
+    ) -> Result<(), StationError> {
+        let newest = *durable.borrow_and_update();
+        self.carry_out(first, newest).await?;
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut burst = Vec::with_capacity(BURST);
+        loop {
+            let wait = self.wait();
+            tokio::select! {
+                biased;
+                ended = &mut self.scribe => {
+                    return Err(match ended {
+                        Ok(Err(error)) => StationError::Journal(error),
+                        _ => StationError::Ended("journal"),
+                    });
+                }
+                Ok(()) = durable.changed() => burst.push(Input::Durable(*durable.borrow_and_update())),
+                command = from_outside.recv() => match command {
+                    Some(Command::Drain(reply)) => {
+                        self.waiting_for_idle.push(reply);
+                        burst.push(Input::Drain);
+                    }
+                    Some(Command::Resume) => {
+                        self.waiting_for_idle.clear();
+                        burst.push(Input::Resume);
+                    }
+                    Some(Command::Stop) | None => return self.stop().await,
+                },
+                _ = from_adapters.recv_many(&mut burst, BURST) => {}
+                () = tokio::time::sleep(wait) => burst.push(Input::Tick),
+                _ = heartbeat.tick() => {
+                    burst.push(Input::Gate(gate(&self.journal_dir, self.min_free)));
+                    self.publish();
+                }
+            }
+            for input in burst.drain(..) {
+                let actions = self.line.handle(self.clock.now(), input, &self.store)?;
+                let newest = *durable.borrow();
+                self.carry_out(actions, newest).await?;
+            }
+            let newest = *durable.borrow();
+            self.release(newest).await?;
+            if !self.waiting_for_idle.is_empty() && self.line.is_idle() {
+                self.publish();
+                self.waiting_for_idle.drain(..).for_each(|it| drop(it.send(())));
+            }
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let now = self.clock.now().mono;
+        self.line.next_due().map_or(Duration::from_secs(3600), |due| due.saturating_sub(now))
+    }
+
+    fn publish(&self) {
+        self.status.send_replace(Arc::new(self.line.status()));
+    }
+
+    async fn carry_out(&mut self, actions: Vec<Action>, durable: u64) -> Result<(), StationError> {
+        for action in actions {
+            if let Action::Record(entry) = action {
+                self.records.send(entry).await.map_err(|_| StationError::Ended("journal"))?;
+            } else if action.after() > durable {
+                self.held.entry(action.after()).or_default().push(action);
+            } else {
+                self.act(action).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self, durable: u64) -> Result<(), StationError> {
+        while let Some(entry) = self.held.first_entry() {
+            if *entry.key() > durable {
+                return Ok(());
+            }
+            for action in entry.remove() {
+                self.act(action).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), StationError> {
+        match action {
+            Action::Record(_) => {}
+            Action::Send { fixture, message, tag, .. } => {
+                self.post(fixture, Outgoing::Message(message, tag)).await;
+            }
+            Action::Offer { fixture, credentials, key, serial, .. } => {
+                self.post(fixture, Outgoing::Offer { credentials, key, serial }).await;
+            }
+            Action::Issue { serial, generation, request, .. } => {
+                let issue = Issue { serial, generation, request };
+                self.vault.issue.send(issue).await.map_err(|_| StationError::Ended("issuer"))?;
+            }
+            Action::Call { serial, step, generation, call, .. } => {
+                self.worker.call(serial, step, generation, call);
+            }
+            Action::DestroyKey { serial, fingerprint, .. } => {
+                self.vault.destroy.send((serial, fingerprint)).await.map_err(|_| StationError::Ended("key store"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a message to a port. If its queue is full the message is dropped, as if the cable had
+    /// lost it: whoever waits for it repeats. Waiting here would let one dead fixture stop them all.
+    async fn post(&self, fixture: usize, outgoing: Outgoing) {
+        if let Err(dropped) = self.outboxes[fixture].try_send(outgoing) {
+            let dropped = match dropped {
+                mpsc::error::TrySendError::Full(it) | mpsc::error::TrySendError::Closed(it) => it,
+            };
+            tracing::warn!(fixture, message = ?dropped, "a message is dropped: the port does not take it");
+            if let Some(tag) = dropped.tag() {
+                // try_send: the engine itself empties this queue, so it must never wait on it.
+                let _ = self.inputs.try_send(Input::Sent(fixture, tag, Duration::ZERO));
+            }
+        }
+    }
+
+    /// Closes the journal's queue and waits until all of it is on disk.
+    async fn stop(self) -> Result<(), StationError> {
+        drop(self.records);
+        match self.scribe.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(StationError::Ended("journal")),
+        }
+    }
+}
+
+/// Why no new device may be admitted: the disk is nearly full, or cannot be asked.
+fn gate(dir: &Path, min_free: u64) -> Option<String> {
+    match rustix::fs::statvfs(dir) {
+        Ok(it) => {
+            let free = it.f_bavail.saturating_mul(it.f_frsize);
+            (free < min_free).then(|| format!("the station's disk is nearly full: {} MiB left", free >> 20))
+        }
+        Err(error) => Some(format!("the station's disk cannot be asked for its free space: {error}")),
+    }
+}

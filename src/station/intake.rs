@@ -1,0 +1,274 @@
+//! The fixtures' ports: each is opened, read, written, lost and opened again by a task of its own.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::device::serial::SerialNumber;
+use crate::error::Chain;
+use crate::fixture::frame::{Decoded, StationDecoder, encode_station};
+use crate::fixture::port::{Port, PortError, PortOptions, PortReader, PortWriter, wait_for};
+use crate::fixture::{Credentials, StationMessage};
+use crate::journal::keys::KeyStore;
+use crate::line::{Input, Tag};
+use crate::pki::{Fingerprint, to_pem};
+
+/// Messages that may wait for a port.
+const OUTBOX: usize = 256;
+
+/// Bytes read at once.
+const READ_LEN: usize = 8192;
+
+/// First and longest pause between two tries to open a port that is there but refuses.
+const REOPEN_MIN: Duration = Duration::from_millis(100);
+const REOPEN_MAX: Duration = Duration::from_secs(2);
+
+/// Where messages for a port go.
+pub(super) type Outbox = mpsc::Sender<Outgoing>;
+
+/// A message for a fixture.
+#[derive(Debug)]
+pub(super) enum Outgoing {
+    /// As it stands.
+    Message(StationMessage, Option<Tag>),
+    /// Credentials that want their private key.
+    Offer { credentials: Box<Credentials>, key: Option<Fingerprint>, serial: SerialNumber },
+}
+
+impl Outgoing {
+    pub(super) fn tag(&self) -> Option<Tag> {
+        match self {
+            Self::Message(_, tag) => *tag,
+            Self::Offer { credentials, .. } => Some(Tag::Credentials(credentials.id)),
+        }
+    }
+}
+
+/// What a port has seen since the start.
+#[derive(Debug, Default)]
+pub struct PortCounters {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Frames read.
+    pub frames_in: AtomicU64,
+    /// Frames written.
+    pub frames_out: AtomicU64,
+    /// Lines that were no frame.
+    pub bad_frames: AtomicU64,
+    /// Frames of our own that came back.
+    pub echoes: AtomicU64,
+    /// Times the port was opened, less the first.
+    pub reopens: AtomicU64,
+}
+
+/// Starts a task for each port.
+pub(super) fn start(
+    ports: Vec<PortOptions>,
+    keys: &Arc<KeyStore>,
+    inputs: &mpsc::Sender<Input>,
+) -> (Vec<Outbox>, Vec<Arc<PortCounters>>) {
+    ports
+        .into_iter()
+        .enumerate()
+        .map(|(fixture, options)| {
+            let (outbox, outgoing) = mpsc::channel(OUTBOX);
+            let counters = Arc::new(PortCounters { path: options.path.clone(), ..PortCounters::default() });
+            let tender = Tender {
+                fixture,
+                options,
+                outgoing,
+                inputs: inputs.clone(),
+                keys: keys.clone(),
+                counters: counters.clone(),
+            };
+            tokio::spawn(tender.run());
+            (outbox, counters)
+        })
+        .unzip()
+}
+
+/// Tends one port.
+struct Tender {
+    fixture: usize,
+    options: PortOptions,
+    outgoing: mpsc::Receiver<Outgoing>,
+    inputs: mpsc::Sender<Input>,
+    keys: Arc<KeyStore>,
+    counters: Arc<PortCounters>,
+}
+
+/// The station has ended: nobody takes inputs any more.
+struct Over;
+
+impl Tender {
+    async fn run(mut self) {
+        let mut opened_before = false;
+        while let Some(port) = self.open().await {
+            if std::mem::replace(&mut opened_before, true) {
+                self.counters.reopens.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::info!(port = %self.options.path.display(), "the fixture's port is open");
+            // What was meant for an earlier opening is stale.
+            while self.outgoing.try_recv().is_ok() {}
+            if self.tell(Input::PortOpened(self.fixture)).await.is_err() {
+                return;
+            }
+            match self.converse(port).await {
+                Ok(error) => tracing::warn!(error = %Chain(&error), "the fixture's port is lost"),
+                Err(Over) => return,
+            }
+            if self.tell(Input::PortLost(self.fixture)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Opens the port, however long it takes; none when the station has ended.
+    async fn open(&mut self) -> Option<Port> {
+        let mut pause = REOPEN_MIN;
+        let mut told = String::new();
+        loop {
+            match Port::open(&self.options) {
+                Ok(port) => return Some(port),
+                Err(error) => {
+                    let text = Chain(&error).to_string();
+                    if text != told {
+                        tracing::warn!(error = text, "the fixture's port cannot be opened; it is tried again");
+                        told = text;
+                    }
+                }
+            }
+            let waits = async {
+                tokio::time::sleep(pause).await;
+                wait_for(&self.options.path).await;
+            };
+            tokio::select! {
+                () = waits => {}
+                () = self.inputs.closed() => return None,
+            }
+            pause = (pause * 2).min(REOPEN_MAX);
+        }
+    }
+
+    /// Reads and writes until the port is lost.
+    async fn converse(&mut self, port: Port) -> Result<PortError, Over> {
+        let (reader, writer) = port.split();
+        let reads = read(self.fixture, reader, &self.inputs, &self.counters);
+        let mut writing = Writing {
+            fixture: self.fixture,
+            baud: self.options.baud,
+            writer,
+            inputs: &self.inputs,
+            keys: &self.keys,
+            counters: &self.counters,
+        };
+        tokio::select! {
+            ended = reads => ended,
+            ended = writing.run(&mut self.outgoing) => ended,
+        }
+    }
+
+    async fn tell(&self, input: Input) -> Result<(), Over> {
+        self.inputs.send(input).await.map_err(|_| Over)
+    }
+}
+
+async fn read(
+    fixture: usize,
+    mut reader: PortReader,
+    inputs: &mpsc::Sender<Input>,
+    counters: &PortCounters,
+) -> Result<PortError, Over> {
+    let mut decoder = StationDecoder::new();
+    let mut buffer = [0; READ_LEN];
+    loop {
+        let len = match reader.read(&mut buffer).await {
+            Ok(len) => len,
+            Err(error) => return Ok(error),
+        };
+        decoder.push(&buffer[..len]);
+        for decoded in decoder.by_ref() {
+            let input = match decoded {
+                Decoded::Message(message) => {
+                    counters.frames_in.fetch_add(1, Ordering::Relaxed);
+                    Input::Message(fixture, message)
+                }
+                Decoded::Echo => {
+                    counters.echoes.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                Decoded::Bad { id, reason, sample } => {
+                    counters.bad_frames.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(fixture, %reason, sample, "a line from the fixture is not a frame");
+                    Input::BadFrame(fixture, id)
+                }
+            };
+            inputs.send(input).await.map_err(|_| Over)?;
+        }
+    }
+}
+
+/// The writing side of a conversation.
+struct Writing<'a> {
+    fixture: usize,
+    baud: u32,
+    writer: PortWriter,
+    inputs: &'a mpsc::Sender<Input>,
+    keys: &'a KeyStore,
+    counters: &'a PortCounters,
+}
+
+impl Writing<'_> {
+    async fn run(&mut self, outgoing: &mut mpsc::Receiver<Outgoing>) -> Result<PortError, Over> {
+        while let Some(next) = outgoing.recv().await {
+            let tag = next.tag();
+            let Some(message) = self.complete(next).await? else { continue };
+            match encode_station(&message) {
+                Ok(frame) => {
+                    if let Err(error) = self.writer.write_all(&frame).await {
+                        return Ok(error);
+                    }
+                    self.counters.frames_out.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => tracing::error!(error = %Chain(&error), "a message does not fit a frame; it is not sent"),
+            }
+            if let Some(tag) = tag {
+                let leaves_in = self.leaves_in();
+                self.inputs.send(Input::Sent(self.fixture, tag, leaves_in)).await.map_err(|_| Over)?;
+            }
+        }
+        Err(Over)
+    }
+
+    /// When the last byte will have left: what the kernel still holds, ten bits a byte.
+    fn leaves_in(&self) -> Duration {
+        let bits = self.writer.unsent() as u64 * 10;
+        Duration::from_secs_f64(bits as f64 / f64::from(self.baud.max(1)))
+    }
+
+    /// Puts the private key into credentials; none if it is not there any more.
+    async fn complete(&self, outgoing: Outgoing) -> Result<Option<StationMessage>, Over> {
+        let (mut credentials, key, serial) = match outgoing {
+            Outgoing::Message(message, _) => return Ok(Some(message)),
+            Outgoing::Offer { credentials, key, serial } => (credentials, key, serial),
+        };
+        let Some(fingerprint) = key else { return Ok(Some(StationMessage::Credentials(*credentials))) };
+        match self.keys.load(&fingerprint) {
+            Ok(Some(der)) => {
+                credentials.private_key = Some(to_pem("PRIVATE KEY", &der));
+                Ok(Some(StationMessage::Credentials(*credentials)))
+            }
+            lost => {
+                if let Err(error) = lost {
+                    tracing::error!(%serial, error = %Chain(&error), "a sealed private key cannot be opened");
+                }
+                let input = Input::KeyLost(serial, fingerprint);
+                self.inputs.send(input).await.map_err(|_| Over)?;
+                Ok(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The station at work: puts the line (which decides) and the adapters (which do) together.
+//!
+//! ```text
+//!  fixture ports ──> intake ──┐                    ┌──> scribe ── journal (one thread, group commit)
+//!                             v                    │
+//!  AWS  <── worker <────── engine (one task: Line) ├──> vault ─── CA and sealed keys (two threads)
+//!                             ^                    │
+//!                             └── durable, issued, called, destroyed
+//! ```
+//! The engine owns the [`Line`](crate::line::Line): it feeds it inputs, journals its records, and holds
+//! back every other action until the record that it depends on is on disk.
+//!
+//! Only this file and `rehearsal` construct adapters; `worker` and `scribe` see traits only, so that
+//! the same code runs in production and in simulation.
+
+mod engine;
+mod intake;
+mod scribe;
+mod vault;
+mod worker;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::TimeSource;
+use crate::cloud::Cloud;
+use crate::fixture::port::PortOptions;
+use crate::journal::keys::{KeyStore, KeyStoreError};
+use crate::journal::store::Opened;
+use crate::journal::{JournalError, Recovered};
+use crate::line::{Line, LineStatus, Settings};
+use crate::pki::Issuer;
+
+pub use self::intake::PortCounters;
+
+/// Inputs that may wait for the line.
+const INPUTS: usize = 4096;
+
+/// Records that may wait for the journal.
+const RECORDS: usize = 4096;
+
+/// All that a station is made of.
+pub struct Parts<C> {
+    /// What the line is told.
+    pub settings: Settings,
+    /// The ports of the fixtures, in the order of `settings.fixtures`.
+    pub ports: Vec<PortOptions>,
+    /// The opened journal.
+    pub journal: Opened,
+    /// Where private keys are sealed.
+    pub keys: KeyStore,
+    /// Makes certificates.
+    pub issuer: Arc<dyn Issuer>,
+    /// AWS, paced.
+    pub cloud: Arc<C>,
+    /// Tells the time.
+    pub clock: Arc<dyn TimeSource>,
+    /// Where the journal is, for the check of free space.
+    pub journal_dir: PathBuf,
+    /// Bytes that must be free there before a device is admitted.
+    pub min_free: u64,
+}
+
+/// Why a station cannot go on. Each ends the process.
+#[derive(Debug, thiserror::Error)]
+pub enum StationError {
+    /// The journal cannot be written or read: nothing more may be promised.
+    #[error("the station stops: nothing more can be promised")]
+    Journal(#[from] JournalError),
+    /// The sealed keys cannot be swept at start.
+    #[error("the station cannot start: the sealed keys are not in order")]
+    Keys(#[from] KeyStoreError),
+    /// A thread could not be started.
+    #[error("the station cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// A part of the station has ended on its own.
+    #[error("the station stops: its {0} has ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// What the engine can be told from outside.
+#[derive(Debug)]
+pub enum Command {
+    /// Take no new units. Answered when no unit in a nest waits any more.
+    Drain(oneshot::Sender<()>),
+    /// Take new units again.
+    Resume,
+    /// End at once.
+    Stop,
+}
+
+/// A running station.
+#[derive(Debug)]
+pub struct Station {
+    /// Tells it what to do.
+    pub commands: mpsc::Sender<Command>,
+    /// What it is doing; at most a quarter of a second old.
+    pub status: watch::Receiver<Arc<LineStatus>>,
+    /// The newest sequence number on disk.
+    pub durable: watch::Receiver<u64>,
+    /// What each fixture's port has seen.
+    pub ports: Vec<Arc<PortCounters>>,
+    engine: JoinHandle<Result<(), StationError>>,
+}
+
+impl Station {
+    /// Starts a station: takes up what the journal holds, opens the ports, begins to work.
+    ///
+    /// # Errors
+    /// The sealed keys cannot be read, or a thread cannot be started.
+    pub fn start<C: Cloud + 'static>(parts: Parts<C>) -> Result<Self, StationError> {
+        let Opened { store, writer, recovered, .. } = parts.journal;
+        let keys = Arc::new(parts.keys);
+        sweep_keys(&keys, &recovered)?;
+        let durable_seq = recovered.seq;
+        let (inputs, from_adapters) = mpsc::channel(INPUTS);
+        let (records, from_line) = mpsc::channel(RECORDS);
+        let (durable_sender, durable) = watch::channel(durable_seq);
+        let scribe = scribe::start(writer, from_line, durable_sender).map_err(StationError::Thread)?;
+        let vault = vault::start(parts.issuer, keys.clone(), parts.clock.clone(), inputs.clone())
+            .map_err(StationError::Thread)?;
+        let (outboxes, ports) = intake::start(parts.ports, &keys, &inputs);
+        let (line, first) = Line::start(parts.settings, recovered, parts.clock.now());
+        let (commands, from_outside) = mpsc::channel(16);
+        let (status_sender, status) = watch::channel(Arc::new(line.status()));
+        let engine = engine::Engine {
+            line,
+            store,
+            clock: parts.clock,
+            records,
+            scribe,
+            vault,
+            outboxes,
+            worker: worker::Worker::new(parts.cloud, inputs.clone()),
+            inputs,
+            status: status_sender,
+            held: std::collections::BTreeMap::new(),
+            journal_dir: parts.journal_dir,
+            min_free: parts.min_free,
+            waiting_for_idle: Vec::new(),
+        };
+        let engine = tokio::spawn(engine.run(first, from_adapters, from_outside, durable.clone()));
+        Ok(Self { commands, status, durable, ports, engine })
+    }
+
+    /// Lets the units in the nests finish, at most for `within`; then stops. What is unfinished
+    /// resumes at the next start.
+    ///
+    /// # Errors
+    /// The station had to stop for another reason.
+    pub async fn drain(mut self, within: Duration) -> Result<(), StationError> {
+        let (reply, idle) = oneshot::channel();
+        if self.commands.send(Command::Drain(reply)).await.is_ok() {
+            tokio::select! {
+                _ = tokio::time::timeout(within, idle) => {}
+                ended = &mut self.engine => return flatten(ended),
+            }
+        }
+        self.stop().await
+    }
+
+    /// Stops at once, leaving nothing half written.
+    ///
+    /// # Errors
+    /// The station had to stop for another reason.
+    pub async fn stop(self) -> Result<(), StationError> {
+        // If it is gone already, its end says why.
+        let _ = self.commands.send(Command::Stop).await;
+        flatten(self.engine.await)
+    }
+
+    /// Waits until the station ends on its own: always an error.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn ended(&mut self) -> Result<(), StationError> {
+        flatten((&mut self.engine).await)
+    }
+}
+
+fn flatten(ended: Result<Result<(), StationError>, tokio::task::JoinError>) -> Result<(), StationError> {
+    ended.unwrap_or(Err(StationError::Ended("engine")))
+}
+
+/// Finishes the destruction of keys that a crash has cut short, and removes keys that were sealed
+/// for certificates which never came into the journal.
+fn sweep_keys(keys: &KeyStore, recovered: &Recovered) -> Result<(), StationError> {
+    let mut keep = HashSet::new();
+    for device in &recovered.pending {
+        keep.extend(device.fingerprint());
+        keep.extend(device.superseded.iter().map(|it| it.fingerprint));
+    }
+    let swept = keys.sweep(&keep)?;
+    if !swept.is_empty() {
+        tracing::info!(count = swept.len(), "destroyed private keys of certificates that were never journaled");
+    }
+    Ok(())
+}
