@@ -1,7 +1,11 @@
 //! Identity: what a device certificate holds, and who makes it.
 
+pub mod authority;
+mod chain;
 pub mod csr;
 pub mod issuer;
+mod pem;
+mod public_key;
 
 use std::fmt;
 use std::str::FromStr;
@@ -102,7 +106,6 @@ pub struct DevicePublicKey {
 }
 
 /// A leaf that was issued and verified against its chain.
-#[derive(Debug)]
 pub struct IssuedLeaf {
     /// The certificate, DER.
     pub der: Vec<u8>,
@@ -118,6 +121,18 @@ pub struct IssuedLeaf {
     pub shortened: bool,
     /// The private key (PKCS#8 DER) if the station made it. Wiped on drop.
     pub private_key: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for IssuedLeaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedLeaf")
+            .field("fingerprint", &self.fingerprint)
+            .field("serial_number", &self.serial_number)
+            .field("not_before", &self.not_before)
+            .field("not_after", &self.not_after)
+            .field("has_private_key", &self.private_key.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a leaf was not issued, or the CA cannot issue.
