@@ -1,0 +1,158 @@
+//! AWS's own errors, by name, and what is not AWS's.
+
+use super::super::super::{FailureKind, StopCause};
+use super::*;
+
+/// The error of the one request that `call` makes when `step` is the answer.
+async fn error(call: Call, step: Step) -> CloudError {
+    let (outcome, seen) = play(call, vec![step]).await;
+    assert_eq!(seen.len(), 1, "one call is one request");
+    outcome.unwrap_err()
+}
+
+/// Every error that the model lists, with the status that it gives it.
+async fn modelled(call: Call, errors: &[(&str, u16, FailureKind)]) {
+    for (code, status, kind) in errors {
+        let error = error(call.clone(), Step::error(*status, code)).await;
+        assert_eq!(error.kind, *kind, "{code}");
+        assert_eq!(error.code.as_deref(), Some(*code));
+        assert_eq!(error.status, Some(*status));
+        assert_eq!(error.request_id.as_deref(), Some("req-1"));
+        assert_eq!(error.message, "why not");
+        assert_eq!(error.operation, call.operation());
+    }
+}
+
+#[tokio::test]
+async fn every_modelled_error_of_create_credential_locker() {
+    let errors = [
+        ("ValidationException", 400, FailureKind::Refused),
+        ("AccessDeniedException", 403, FailureKind::Stop(StopCause::Permission)),
+        ("InternalServerException", 500, FailureKind::Unknown),
+        ("ServiceQuotaExceededException", 402, FailureKind::Stop(StopCause::Quota)),
+        ("ConflictException", 409, FailureKind::Conflict),
+        ("ServiceUnavailableException", 503, FailureKind::Unknown),
+        ("ThrottlingException", 429, FailureKind::Throttled),
+    ];
+    modelled(create_locker(), &errors).await;
+}
+
+#[tokio::test]
+async fn every_modelled_error_of_create_policy() {
+    let errors = [
+        ("ResourceAlreadyExistsException", 409, FailureKind::Exists),
+        ("MalformedPolicyException", 400, FailureKind::Refused),
+        ("InvalidRequestException", 400, FailureKind::Refused),
+        ("ThrottlingException", 400, FailureKind::Throttled),
+        ("UnauthorizedException", 401, FailureKind::Stop(StopCause::Permission)),
+        ("ServiceUnavailableException", 503, FailureKind::Unknown),
+        ("InternalFailureException", 500, FailureKind::Unknown),
+    ];
+    modelled(create_policy(), &errors).await;
+}
+
+#[tokio::test]
+async fn the_errors_of_registering_a_certificate() {
+    let errors = [
+        ("ResourceAlreadyExistsException", 409, FailureKind::Exists),
+        ("CertificateConflictException", 409, FailureKind::Conflict),
+        ("CertificateStateException", 406, FailureKind::Refused),
+        ("CertificateValidationException", 400, FailureKind::Refused),
+    ];
+    let call = Call::RegisterCertificate { certificate_pem: "PEM".into(), ca_certificate_pem: "CA".into() };
+    modelled(call, &errors).await;
+}
+
+#[tokio::test]
+async fn the_front_ends_errors_that_no_model_lists() {
+    let errors = [
+        ("ExpiredTokenException", 403, FailureKind::Stop(StopCause::Credentials)),
+        ("UnrecognizedClientException", 403, FailureKind::Stop(StopCause::Credentials)),
+        ("InvalidSignatureException", 403, FailureKind::Stop(StopCause::Clock)),
+        ("AccessDeniedException", 403, FailureKind::Stop(StopCause::Permission)),
+        ("SerializationException", 400, FailureKind::Refused),
+        ("SomethingNewException", 400, FailureKind::Refused),
+        ("SomethingNewException", 500, FailureKind::Unknown),
+        ("SomethingNewException", 429, FailureKind::Throttled),
+    ];
+    modelled(create_policy(), &errors).await;
+}
+
+#[tokio::test]
+async fn a_limit_is_a_quota_and_no_throttle_whatever_the_sdks_say() {
+    let errors = [("LimitExceededException", 410, FailureKind::Stop(StopCause::Quota))];
+    modelled(attach_policy(), &errors).await;
+}
+
+#[tokio::test]
+async fn a_code_is_read_from_the_body_and_cut_at_the_colon() {
+    let in_body = Step::aws(400, &[], r#"{"__type":"ThrottlingException","message":"slow"}"#);
+    assert_eq!(error(create_policy(), in_body).await.kind, FailureKind::Throttled);
+    let with_url = Step::error(403, "InvalidSignatureException:http://internal.amazon.com/coral/");
+    let error = error(create_policy(), with_url).await;
+    assert_eq!(error.kind, FailureKind::Stop(StopCause::Clock));
+    assert_eq!(error.code.as_deref(), Some("InvalidSignatureException"));
+}
+
+#[tokio::test]
+async fn what_exists_already_is_named() {
+    let arn = iot_arn("cert/abc");
+    let body = serde_json::json!({"message": "there", "resourceId": "abc", "resourceArn": arn}).to_string();
+    let step = Step::aws(409, &[("x-amzn-ErrorType", "ResourceAlreadyExistsException")], &body);
+    let error = error(Call::RegisterCertificateWithoutCa { certificate_pem: "PEM".into() }, step).await;
+    assert_eq!(error.kind, FailureKind::Exists);
+    assert_eq!(error.resource_id.as_deref(), Some("abc"));
+    assert_eq!(error.resource_arn, Some(arn));
+}
+
+#[tokio::test]
+async fn a_429_without_a_code_is_a_throttle() {
+    let step = Step::Answer(server::answer(429, &[], ""));
+    assert_eq!(error(create_locker(), step).await.kind, FailureKind::Throttled);
+}
+
+#[tokio::test]
+async fn a_throttle_tells_how_long_to_stay_away() {
+    let throttled = |headers: &[(&str, &str)]| {
+        let headers = [headers, &[("x-amzn-ErrorType", "ThrottlingException")]].concat();
+        Step::aws(400, &headers, "{}")
+    };
+    let cases: [(&[(&str, &str)], Option<Duration>); 5] = [
+        (&[("x-amz-retry-after", "1500")], Some(Duration::from_millis(1500))),
+        (&[("Retry-After", "2")], Some(Duration::from_secs(2))),
+        (&[("Retry-After", "2"), ("x-amz-retry-after", "1500")], Some(Duration::from_millis(1500))),
+        (&[("Retry-After", "86400")], Some(Duration::from_secs(300))),
+        (&[("Retry-After", "Fri, 31 Dec 2027 23:59:59 GMT")], None),
+    ];
+    for (headers, wait) in cases {
+        let error = error(create_policy(), throttled(headers)).await;
+        assert_eq!((error.kind, error.retry_after), (FailureKind::Throttled, wait), "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_page_is_unknown_whatever_its_status() {
+    for status in [302, 401, 403, 404, 407, 409, 500, 502, 503] {
+        let error = error(create_policy(), Step::page(status)).await;
+        assert_eq!(error.kind, FailureKind::Unknown, "{status}");
+        assert_eq!((error.code, error.status), (None, Some(status)));
+        assert_eq!(error.message, "the answer is not AWS's, but text/html");
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_own_json_code_is_not_aws_refusing() {
+    let body = r#"{"code":"BLOCKED_BY_POLICY","message":"category: cloud"}"#;
+    let step = Step::Answer(server::answer(403, &[("content-type", "application/json")], body));
+    assert_eq!(error(create_policy(), step).await.kind, FailureKind::Unknown);
+}
+
+#[tokio::test]
+async fn an_error_message_is_bounded_and_carries_no_token() {
+    let body = serde_json::json!({"message": format!(
+        "bad signature\n\nThe Canonical String for this request should have been\nx-amz-security-token:{}",
+        "IQoJb3JpZ2luX2Vj".repeat(40)
+    )});
+    let step = Step::aws(403, &[("x-amzn-ErrorType", "InvalidSignatureException")], &body.to_string());
+    assert_eq!(error(create_policy(), step).await.message, "bad signature");
+}

@@ -1,0 +1,375 @@
+//! The limiter in a world where time passes only while everybody waits.
+
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{abortable, join, join_all};
+use proptest::prelude::*;
+
+use super::super::{Reply, StopCause};
+use super::*;
+use crate::clock::SystemClock;
+use world::World;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Notes when each call came, takes `latency` over it, and fails as it is told.
+struct Scribe {
+    world: World,
+    latency: Duration,
+    came: Mutex<Vec<(Duration, String)>>,
+    inside: AtomicUsize,
+    most_inside: AtomicUsize,
+    failures: Mutex<Vec<CloudError>>,
+}
+
+impl Cloud for Scribe {
+    async fn call(&self, call: &Call) -> Result<Answer, CloudError> {
+        let (Call::GetPolicy { name }
+        | Call::DescribeThing { name }
+        | Call::RegisterCertificateWithoutCa { certificate_pem: name }
+        | Call::RegisterCertificate { certificate_pem: name, .. }) = call
+        else {
+            panic!("not a call of these tests");
+        };
+        self.came.lock().unwrap().push((self.world.now().mono, name.clone()));
+        let inside = self.inside.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_inside.fetch_max(inside, Ordering::Relaxed);
+        if !self.latency.is_zero() {
+            self.world.sleep(self.latency).await;
+        }
+        self.inside.fetch_sub(1, Ordering::Relaxed);
+        match self.failures.lock().unwrap().pop() {
+            Some(error) => Err(error),
+            None => Ok(Answer { reply: Reply::Empty, request_id: None }),
+        }
+    }
+}
+
+fn paced(world: &World, quotas: &Quotas, latency: Duration, slots: usize) -> Paced<Scribe> {
+    let scribe = Scribe {
+        world: world.clone(),
+        latency,
+        came: Mutex::default(),
+        inside: AtomicUsize::new(0),
+        most_inside: AtomicUsize::new(0),
+        failures: Mutex::default(),
+    };
+    let ways: (Arc<dyn TimeSource>, Arc<dyn Sleep>) = (Arc::new(world.clone()), Arc::new(world.clone()));
+    Paced::with_sleep(scribe, quotas, ways, slots)
+}
+
+fn only(rates: &[(Operation, f64)]) -> Quotas {
+    Quotas { rates: BTreeMap::from_iter(rates.iter().copied()), device_certificates: None }
+}
+
+fn get_policy(name: usize) -> Call {
+    Call::GetPolicy { name: name.to_string() }
+}
+
+/// When the calls came, in order, and who they were.
+fn came(paced: &Paced<Scribe>) -> (Vec<Duration>, Vec<usize>) {
+    paced.inner.came.lock().unwrap().iter().map(|(at, name)| (*at, name.parse::<usize>().unwrap())).unzip()
+}
+
+/// The most calls in any window of one second.
+fn most_in_a_second(times: &[Duration]) -> usize {
+    let within = |first: usize| times[first..].iter().take_while(|it| **it < times[first] + SECOND).count();
+    (0..times.len()).map(within).max().unwrap_or(0)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_second_ever_holds_more_calls_than_the_quota(
+        rate in prop_oneof![0.3f64..20.0, 20.0f64..400.0, Just(10.0), Just(7.5)],
+        gaps in prop::collection::vec(prop_oneof![4 => Just(0u64), 1 => 0u64..30, 1 => 0u64..1500], 1..250),
+        lateness in prop::collection::vec(0u64..9_000, 1..20),
+        latency in 0u64..300,
+    ) {
+        let world = World::late_by(lateness);
+        let paced = paced(&world, &only(&[(Operation::GetPolicy, rate)]), millis(latency), MAX_IN_FLIGHT);
+        let mut arrival = Duration::ZERO;
+        let calls = gaps.iter().enumerate().map(|(name, gap)| {
+            arrival += millis(*gap);
+            let (at, world, paced) = (arrival, &world, &paced);
+            async move {
+                world.sleep(at).await;
+                paced.call(&get_policy(name)).await.unwrap();
+            }
+        });
+        world.run(join_all(calls));
+        let (times, _) = came(&paced);
+        prop_assert_eq!(times.len(), gaps.len());
+        prop_assert!(most_in_a_second(&times) <= rate.ceil() as usize, "{} at {}/s", most_in_a_second(&times), rate);
+        prop_assert!(times[0] >= Duration::from_secs_f64(1.0 / rate), "a burst at the start");
+    }
+}
+
+#[test]
+fn a_fresh_limiter_makes_the_first_call_wait_one_period() {
+    let world = World::punctual();
+    world.run(world.sleep(millis(12_345)));
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
+    world.run(paced.call(&get_policy(0))).unwrap();
+    assert_eq!(came(&paced).0[0], millis(12_345) + Duration::from_micros(100_500));
+}
+
+#[test]
+fn an_idle_hour_saves_no_permits_up() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
+    world.run(world.sleep(Duration::from_secs(3600)));
+    world.run(join_all((0..30).map(|it| paced.call_one(it))));
+    let (times, _) = came(&paced);
+    assert_eq!(times[0], Duration::from_secs(3600));
+    assert!(most_in_a_second(&times) <= 10);
+}
+
+impl Paced<Scribe> {
+    async fn call_one(&self, name: usize) {
+        self.call(&get_policy(name)).await.unwrap();
+    }
+}
+
+#[test]
+fn lateness_does_not_add_up() {
+    // Each timer wakes 1.3 ms late, as tokio's do.
+    let world = World::late_by(vec![1_300]);
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), millis(20), MAX_IN_FLIGHT);
+    world.run(join_all((0..300).map(|it| paced.call_one(it))));
+    let (times, _) = came(&paced);
+    let took = (times[299] - times[0]).as_secs_f64();
+    assert!((29.9..=29.9 * 1.01).contains(&took), "299 intervals took {took} s");
+}
+
+#[test]
+fn first_come_is_first_served() {
+    let world = World::late_by(vec![0, 700, 2_500, 100]);
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 50.0)]), millis(200), MAX_IN_FLIGHT);
+    world.run(join_all((0..200).map(|it| paced.call_one(it))));
+    assert_eq!(came(&paced).1, (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn calls_that_register_certificates_share_a_quota_besides_their_own() {
+    let world = World::late_by(vec![900, 1_100]);
+    let quotas = Quotas {
+        device_certificates: Some(15.0),
+        ..only(&[(Operation::RegisterCertificate, 10.0), (Operation::RegisterCertificateWithoutCa, 10.0)])
+    };
+    let paced = paced(&world, &quotas, millis(50), MAX_IN_FLIGHT);
+    let with_ca = join_all((0..150).map(|it: usize| {
+        let (pem, paced) = (it.to_string(), &paced);
+        async move {
+            let call = Call::RegisterCertificate { certificate_pem: pem, ca_certificate_pem: String::new() };
+            paced.call(&call).await.unwrap();
+        }
+    }));
+    let without_ca = join_all((1000..1150).map(|it: usize| {
+        let (pem, paced) = (it.to_string(), &paced);
+        async move {
+            paced.call(&Call::RegisterCertificateWithoutCa { certificate_pem: pem }).await.unwrap();
+        }
+    }));
+    world.run(join(with_ca, without_ca));
+    let (times, names) = came(&paced);
+    let of = |range: std::ops::Range<usize>| -> Vec<Duration> {
+        std::iter::zip(&times, &names).filter(|it| range.contains(it.1)).map(|it| *it.0).collect()
+    };
+    assert_eq!(times.len(), 300);
+    assert!(most_in_a_second(&times) <= 15);
+    assert!(most_in_a_second(&of(0..150)) <= 10 && most_in_a_second(&of(1000..1150)) <= 10);
+    let took = (times[299] - times[0]).as_secs_f64();
+    assert!((299.0 / 15.0..299.0 / 15.0 * 1.02).contains(&took), "{took} s: the shared quota is not used up");
+}
+
+#[test]
+fn one_registration_does_not_hold_the_shared_quota_while_it_waits_for_its_own() {
+    let world = World::punctual();
+    let quotas = Quotas {
+        device_certificates: Some(100.0),
+        ..only(&[(Operation::RegisterCertificate, 0.1), (Operation::RegisterCertificateWithoutCa, 10.0)])
+    };
+    let paced = paced(&world, &quotas, Duration::ZERO, MAX_IN_FLIGHT);
+    let slow = Call::RegisterCertificate { certificate_pem: "0".into(), ca_certificate_pem: String::new() };
+    let quick = Call::RegisterCertificateWithoutCa { certificate_pem: "1".into() };
+    let (one, other) = world.run(join(paced.call(&slow), paced.call(&quick)));
+    one.and(other).unwrap();
+    let (times, names) = came(&paced);
+    assert_eq!(names, [1, 0]);
+    assert!(times[0] < SECOND, "{times:?}");
+}
+
+#[test]
+fn a_cancelled_waiter_loses_nothing() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
+    let (calls, handles): (Vec<_>, Vec<_>) = (0..40).map(|it| abortable(paced.call_one(it))).unzip();
+    let cancel = async {
+        // By now some have been served, one is at the head in its sleep, the rest are queued.
+        world.sleep(millis(1_040)).await;
+        handles.iter().skip(10).step_by(2).for_each(|it| it.abort());
+    };
+    world.run(join(join_all(calls), cancel));
+    let (times, names) = came(&paced);
+    let expected: Vec<usize> = (0..10).chain((11..40).step_by(2)).collect();
+    assert_eq!(names, expected);
+    for (call, at) in times.iter().enumerate() {
+        assert_eq!(*at, Duration::from_micros(100_500) * (call as u32 + 1), "a permit was lost");
+    }
+    let stats = stats_of(&paced, Operation::GetPolicy);
+    assert_eq!((stats.calls, stats.ok, stats.waiting), (25, 25, 0));
+}
+
+fn stats_of(paced: &Paced<Scribe>, operation: Operation) -> OperationStats {
+    paced.snapshot().into_iter().find(|it| it.0 == operation).unwrap().1
+}
+
+#[test]
+fn calls_in_flight_are_capped_and_their_waiters_in_order() {
+    let world = World::punctual();
+    let paced = paced(&world, &Quotas::unlimited(), SECOND, 3);
+    world.run(join_all((0..30).map(|it| paced.call_one(it))));
+    assert_eq!(paced.inner.most_inside.load(Ordering::Relaxed), 3);
+    let (times, names) = came(&paced);
+    assert_eq!(names, (0..30).collect::<Vec<_>>());
+    assert_eq!(times[29], SECOND * 9);
+    assert_eq!(paced.slots.available_permits(), 3);
+}
+
+#[test]
+fn a_call_that_had_to_wait_for_a_slot_still_keeps_the_distance() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), millis(5_000), 20);
+    world.run(join_all((0..60).map(|it| paced.call_one(it))));
+    assert!(most_in_a_second(&came(&paced).0) <= 10);
+}
+
+#[test]
+fn waiters_of_a_slow_operation_hold_no_slots() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 1.0)]), Duration::ZERO, 2);
+    let describe = Call::DescribeThing { name: "9999".into() };
+    let slow = join_all((0..10).map(|it| paced.call_one(it)));
+    let (_, outcome) = world.run(join(slow, paced.call(&describe)));
+    outcome.unwrap();
+    let (times, names) = came(&paced);
+    assert_eq!((times[0], names[0]), (Duration::ZERO, 9999));
+}
+
+fn throttled(wait: Option<Duration>) -> CloudError {
+    CloudError {
+        operation: Operation::GetPolicy,
+        kind: FailureKind::Throttled,
+        code: Some("ThrottlingException".into()),
+        status: Some(400),
+        message: String::new(),
+        request_id: None,
+        retry_after: wait,
+        resource_id: None,
+        resource_arn: None,
+    }
+}
+
+/// When the second call came, and one of another operation, after the first was throttled.
+fn after_a_throttle(wait: Option<Duration>) -> (Duration, Duration) {
+    let world = World::punctual();
+    let rates = [(Operation::GetPolicy, 10.0), (Operation::DescribeThing, 5.0)];
+    let paced = paced(&world, &only(&rates), Duration::ZERO, MAX_IN_FLIGHT);
+    paced.inner.failures.lock().unwrap().push(throttled(wait));
+    let second = async {
+        let first = paced.call(&get_policy(0)).await;
+        assert_eq!(first.unwrap_err().kind, FailureKind::Throttled);
+        paced.call_one(1).await;
+    };
+    let other = Call::DescribeThing { name: "2".into() };
+    let (_, outcome) = world.run(join(second, paced.call(&other)));
+    outcome.unwrap();
+    let (times, names) = came(&paced);
+    let of = |name| times[names.iter().position(|it| *it == name).unwrap()];
+    (of(1) - of(0), of(2))
+}
+
+#[test]
+fn a_throttle_that_names_a_time_pauses_its_lane_only() {
+    assert_eq!(after_a_throttle(Some(millis(2_500))), (millis(2_500), millis(201)));
+}
+
+#[test]
+fn a_pause_is_bounded() {
+    assert_eq!(after_a_throttle(Some(SECOND * 86_400)).0, SECOND * 300);
+}
+
+#[test]
+fn a_throttle_without_a_time_changes_nothing_yet() {
+    assert_eq!(after_a_throttle(None).0, Duration::from_micros(100_500));
+}
+
+#[test]
+fn a_pause_reaches_the_head_that_already_sleeps() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), millis(60), MAX_IN_FLIGHT);
+    paced.inner.failures.lock().unwrap().push(throttled(Some(SECOND)));
+    let first = async { paced.call(&get_policy(0)).await.unwrap_err() };
+    world.run(join(first, paced.call_one(1)));
+    let (times, _) = came(&paced);
+    assert_eq!(times[1], times[0] + millis(60) + SECOND);
+}
+
+#[test]
+fn statistics_tell_limit_outcomes_waiters_and_latency() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), millis(40), MAX_IN_FLIGHT);
+    let refused = CloudError { kind: FailureKind::Stop(StopCause::Permission), ..throttled(None) };
+    *paced.inner.failures.lock().unwrap() = vec![refused, throttled(None)];
+    let calls = join_all((0..20).map(|it| {
+        let paced = &paced;
+        async move { paced.call(&get_policy(it)).await.is_ok() }
+    }));
+    let look = async {
+        world.sleep(millis(1_050)).await;
+        stats_of(&paced, Operation::GetPolicy)
+    };
+    let (outcomes, early) = world.run(join(calls, look));
+    assert_eq!(outcomes.iter().filter(|it| **it).count(), 18);
+    assert_eq!((early.calls, early.waiting), (10, 10));
+    let stats = stats_of(&paced, Operation::GetPolicy);
+    assert_eq!((stats.calls, stats.ok, stats.throttled, stats.errors), (20, 18, 1, 1));
+    assert_eq!((stats.limit, stats.p50_ms, stats.p99_ms), (Some(10.0), Some(40.0), Some(40.0)));
+    assert!((stats.rate - 10.0).abs() < 0.6, "{}", stats.rate);
+    assert_eq!(stats_of(&paced, Operation::CreateThing), OperationStats::default());
+}
+
+#[test]
+fn a_rate_that_is_no_number_is_slow_and_never_unlimited() {
+    for rate in [f64::NAN, -1.0, 0.0, 1e-300] {
+        let world = World::punctual();
+        let paced = paced(&world, &only(&[(Operation::GetPolicy, rate)]), Duration::ZERO, MAX_IN_FLIGHT);
+        world.run(paced.call_one(0));
+        assert_eq!(came(&paced).0[0], SECOND * 86_400, "{rate}");
+    }
+}
+
+#[tokio::test]
+async fn the_systems_clock_and_timer_pace_as_well() {
+    let clock = Arc::new(SystemClock::default());
+    let world = World::punctual();
+    let scribe = paced(&world, &Quotas::unlimited(), Duration::ZERO, 1).inner;
+    let paced = Paced::new(scribe, only(&[(Operation::GetPolicy, 500.0)]), clock.clone(), MAX_IN_FLIGHT);
+    let started = clock.now().mono;
+    join_all((0..50).map(|it| paced.call_one(it))).await;
+    let took = clock.now().mono - started;
+    assert_eq!(came(&paced).1, (0..50).collect::<Vec<_>>());
+    // Fifty periods of 2.01 ms, less what the timer may be forgiven.
+    assert!(took >= millis(97), "{took:?}");
+}
