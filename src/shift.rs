@@ -72,7 +72,9 @@ mod tests {
     #[test]
     fn a_night_shift_goes_over_midnight() {
         let night = shift("22:00", "06:00");
-        for (time, inside) in [("22:00", true), ("23:59", true), ("00:00", true), ("05:59", true), ("06:00", false)] {
+        for (time, inside) in
+            [("22:00", true), ("23:59", true), ("00:00", true), ("05:59", true), ("06:00", false)]
+        {
             assert_eq!(night.holds(parse_time(time).unwrap()), inside, "{time}");
         }
         assert!(Shift::whole_day().holds(parse_time("12:00").unwrap()));
@@ -82,11 +84,17 @@ mod tests {
 
     #[test]
     fn shifts_that_only_touch_do_not_overlap() {
-        let (early, late, night) = (shift("06:00", "14:00"), shift("14:00", "22:00"), shift("22:00", "06:00"));
+        let (early, late, night) =
+            (shift("06:00", "14:00"), shift("14:00", "22:00"), shift("22:00", "06:00"));
         for (a, b) in [(&early, &late), (&late, &night), (&night, &early)] {
             assert!(!a.overlaps(b) && !b.overlaps(a));
         }
-        for other in [shift("13:59", "15:00"), shift("00:00", "24:00"), shift("05:00", "23:00"), shift("07:00", "08:00")] {
+        for other in [
+            shift("13:59", "15:00"),
+            shift("00:00", "24:00"),
+            shift("05:00", "23:00"),
+            shift("07:00", "08:00"),
+        ] {
             assert!(early.overlaps(&other) && other.overlaps(&early), "{other:?}");
         }
     }

@@ -19,7 +19,15 @@ pub(super) fn aws(table: Table<'_>) -> Option<Aws> {
     let quotas = quota::quotas(table.table("quota"), region.as_deref().unwrap_or_default());
     table.finish();
     let region = region?;
-    Some(Aws { region, iot_endpoint, managed_integrations_endpoint, call_timeout, account, ca_bundle, quotas })
+    Some(Aws {
+        region,
+        iot_endpoint,
+        managed_integrations_endpoint,
+        call_timeout,
+        account,
+        ca_bundle,
+        quotas,
+    })
 }
 
 /// A Region as AWS names them: `eu-west-1`, `us-gov-east-1`.
@@ -37,7 +45,11 @@ fn region(table: &Table<'_>, at: &At<&str>) -> Option<String> {
     {
         return Some(at.value.to_owned());
     }
-    table.problem(&at.place, format!("{:?} is not the name of an AWS Region", at.value), "write it as in eu-west-1");
+    table.problem(
+        &at.place,
+        format!("{:?} is not the name of an AWS Region", at.value),
+        "write it as in eu-west-1",
+    );
     None
 }
 
@@ -46,7 +58,11 @@ fn account(table: &Table<'_>) -> Option<String> {
     if at.value.len() == 12 && at.value.bytes().all(|it| it.is_ascii_digit()) {
         return Some(at.value.to_owned());
     }
-    table.problem(&at.place, "is not the number of an AWS account", "write its 12 digits in quotes, without hyphens");
+    table.problem(
+        &at.place,
+        "is not the number of an AWS account",
+        "write its 12 digits in quotes, without hyphens",
+    );
     None
 }
 
@@ -64,7 +80,10 @@ fn endpoint(table: &Table<'_>, key: &'static str) -> Option<String> {
     let port = authority.strip_prefix(host).unwrap_or("?");
     let message = if !matches!(uri.scheme_str(), Some("http" | "https")) {
         "is not an http or https URL"
-    } else if host.is_empty() || authority.contains('@') || !(port.is_empty() || uri.port_u16().is_some_and(|it| it > 0)) {
+    } else if host.is_empty()
+        || authority.contains('@')
+        || !(port.is_empty() || uri.port_u16().is_some_and(|it| it > 0))
+    {
         "is not a URL of a host and a port"
     } else if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
         "has a path; an endpoint is a host and a port only"

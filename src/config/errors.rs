@@ -84,7 +84,8 @@ pub(super) struct Problems {
 
 impl Problems {
     pub(super) fn new(file: &Path, text: &str) -> Self {
-        let line_ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+        let line_ends =
+            text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
         Self { file: file.to_owned(), line_ends, found: RefCell::default() }
     }
 

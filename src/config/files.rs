@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn a_file_of_certificates_holds_certificates_and_no_key() {
-        assert_eq!(certificates(format!("# root\n{PEM}{PEM}").into_bytes()).as_deref().map(str::len), Ok(125));
+        assert_eq!(
+            certificates(format!("# root\n{PEM}{PEM}").into_bytes()).as_deref().map(str::len),
+            Ok(125)
+        );
         assert_eq!(certificates(Vec::new()), Err(BadPem::NoCertificate));
         assert_eq!(certificates(vec![0xff]), Err(BadPem::NotText));
         let cut = "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";

@@ -51,18 +51,36 @@ fn fixture(table: Table<'_>, products: &[String], seen: &mut Seen) -> Option<Fix
     }
     for key in SCANNER_KEYS {
         if let Some(at) = table.text(key) {
-            table.unsupported(&at.place, "the scanner driver", "remove this line; driver = \"sfp\" has no such key");
+            table.unsupported(
+                &at.place,
+                "the scanner driver",
+                "remove this line; driver = \"sfp\" has no such key",
+            );
         }
     }
     table.finish();
-    Some(Fixture { name: name?, port: port?, driver, baud, product: product?, resend, answer_within, patience, dtr })
+    Some(Fixture {
+        name: name?,
+        port: port?,
+        driver,
+        baud,
+        product: product?,
+        resend,
+        answer_within,
+        patience,
+        dtr,
+    })
 }
 
 fn fixture_name(table: &Table<'_>, seen: &mut Seen) -> Option<String> {
     let at = table.need_text("name", "nest-1")?;
     let name = name(table, &at)?;
     if seen.names.contains(&name) {
-        table.problem(&at.place, format!("{name:?} is the name of another fixture"), "give each fixture its own name");
+        table.problem(
+            &at.place,
+            format!("{name:?} is the name of another fixture"),
+            "give each fixture its own name",
+        );
         return None;
     }
     seen.names.push(name.clone());
@@ -75,7 +93,11 @@ fn port(table: &Table<'_>, seen: &mut Seen) -> Option<PathBuf> {
     let port: PathBuf = at.value.components().collect();
     if seen.ports.contains(&port) {
         let message = format!("{} is the port of another fixture", port.display());
-        table.problem(&at.place, message, "give each fixture its own port; nests of one fixture share its port");
+        table.problem(
+            &at.place,
+            message,
+            "give each fixture its own port; nests of one fixture share its port",
+        );
         return None;
     }
     seen.ports.push(port.clone());

@@ -52,7 +52,8 @@ impl Grants<'_> {
     }
 
     fn policy(&mut self, rules: &ProductRules) {
-        if let PolicyRule::Device { name, tags, .. } | PolicyRule::Product { name, tags, .. } = &rules.policy {
+        if let PolicyRule::Device { name, tags, .. } | PolicyRule::Product { name, tags, .. } = &rules.policy
+        {
             let policy = self.arn("iot", &format!("policy/{}", wildcard(name, rules)));
             self.allow(policy.clone(), &["iot:CreatePolicy", "iot:GetPolicy"]);
             if !tags.is_empty() {
@@ -110,7 +111,8 @@ impl Grants<'_> {
         let statement = |(actions, resources): (_, Vec<&str>)| {
             let mut statement = json!({ "Effect": "Allow", "Action": actions, "Resource": resources });
             if resources == ["*"] {
-                statement["Condition"] = json!({ "StringEquals": { "aws:RequestedRegion": self.aws.region } });
+                statement["Condition"] =
+                    json!({ "StringEquals": { "aws:RequestedRegion": self.aws.region } });
             }
             statement
         };
@@ -131,4 +133,93 @@ fn wildcard(template: &Template, rules: &ProductRules) -> String {
         }
     }
     pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{MINIMAL, SHARED, parse};
+
+    /// All pairs of action and resource.
+    fn grants(text: &str) -> BTreeSet<(String, String)> {
+        let policy = iam_policy(&parse(text).unwrap_or_else(|errors| panic!("{errors}")));
+        let mut grants = BTreeSet::new();
+        for statement in policy["Statement"].as_array().unwrap() {
+            assert_eq!(statement["Effect"], "Allow");
+            for action in statement["Action"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    let pair = (action.as_str().unwrap().to_owned(), resource.as_str().unwrap().to_owned());
+                    let everywhere = pair.1 == "*";
+                    assert_eq!(everywhere, statement.get("Condition").is_some(), "{statement}");
+                    assert!(grants.insert(pair), "twice: {statement}");
+                }
+            }
+        }
+        grants
+    }
+
+    fn pairs(expected: &[(&str, &[&str])]) -> BTreeSet<(String, String)> {
+        let pairs = expected.iter().flat_map(|(resource, actions)| {
+            actions.iter().map(|it| ((*it).to_owned(), (*resource).to_owned()))
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn the_plain_configuration_may_make_and_read_its_own_names_only() {
+        let expected = pairs(&[
+            ("*", &["iotmanagedintegrations:CreateCredentialLocker", "iot:RegisterCertificateWithoutCA"]),
+            (
+                "arn:aws:iotmanagedintegrations:eu-west-1:*:credential-locker/*",
+                &["iotmanagedintegrations:TagResource"],
+            ),
+            ("arn:aws:iot:eu-west-1:*:policy/*", &["iot:CreatePolicy", "iot:GetPolicy"]),
+            (
+                "arn:aws:iot:eu-west-1:*:thing/*",
+                &["iot:CreateThing", "iot:DescribeThing", "iot:ListThingPrincipals"],
+            ),
+            (
+                "arn:aws:iot:eu-west-1:*:cert/*",
+                &[
+                    "iot:DescribeCertificate",
+                    "iot:UpdateCertificate",
+                    "iot:AttachThingPrincipal",
+                    "iot:AttachPolicy",
+                    "iot:ListAttachedPolicies",
+                ],
+            ),
+        ]);
+        assert_eq!(grants(MINIMAL), expected);
+    }
+
+    #[test]
+    fn names_with_a_prefix_are_held_to_it() {
+        let grants = grants(SHARED);
+        let has = |action: &str, resource: &str| {
+            let resource = format!("arn:aws:iot:eu-west-1:123456789012:{resource}");
+            grants.contains(&(action.to_owned(), resource))
+        };
+        assert!(has("iot:CreateThing", "thing/thermostat-*") && !has("iot:CreateThing", "thing/*"));
+        assert!(has("iot:CreatePolicy", "policy/thermostat-device"));
+        assert!(grants.contains(&("iot:RegisterCertificate".to_owned(), "*".to_owned())));
+        assert!(!grants.iter().any(|(action, _)| action.contains("Locker")
+            || action.contains("Detach")
+            || action.contains("Tag")));
+    }
+
+    #[test]
+    fn detaching_is_for_renewal_only_and_jitp_leaves_certificates_alone() {
+        let actions = |text: &str| grants(text).into_iter().map(|it| it.0).collect::<BTreeSet<_>>();
+        let renewing = actions(&format!("{MINIMAL}repeat = \"renew\"\n"));
+        assert!(renewing.contains("iot:DetachPolicy") && renewing.contains("iot:DetachThingPrincipal"));
+        let jitp = actions(&MINIMAL.replace("certificate = {}", "certificate = { register = \"jitp\" }"));
+        assert!(
+            !jitp
+                .iter()
+                .any(|it| it.contains("Certificate") || it.contains("Attach") || it.contains("Principal"))
+        );
+        assert!(jitp.contains("iot:CreateThing") && jitp.contains("iot:CreatePolicy"));
+        let gov = MINIMAL.replace("eu-west-1", "us-gov-west-1");
+        assert!(grants(&gov).iter().all(|it| it.1 == "*" || it.1.starts_with("arn:aws-us-gov:")));
+    }
 }

@@ -21,11 +21,17 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
         let unreadable = |message: String, hint: &str| {
             let hint = Some(hint.to_owned());
-            ConfigErrors(vec![ConfigError { file: path.to_owned(), line: None, key: String::new(), message, hint }])
+            ConfigErrors(vec![ConfigError {
+                file: path.to_owned(),
+                line: None,
+                key: String::new(),
+                message,
+                hint,
+            }])
         };
-        let content = SystemFiles
-            .read(path, MAX_FILE)
-            .map_err(|error| unreadable(format!("failed to read it: {error}"), "name the file with --config"))?;
+        let content = SystemFiles.read(path, MAX_FILE).map_err(|error| {
+            unreadable(format!("failed to read it: {error}"), "name the file with --config")
+        })?;
         let text = String::from_utf8(content)
             .map_err(|_| unreadable("is not text in UTF-8".to_owned(), "save the file as UTF-8"))?;
         Self::parse(&text, path, &SystemFiles)
@@ -67,7 +73,9 @@ fn read(root: Table<'_>, path: &Path, text: &str) -> Option<Config> {
     };
     let aws = root.need_table("aws", "[aws] with region").and_then(aws::aws);
     // Every certificate is issued by the station in this version.
-    let pki = root.need_table("pki", "[pki] with ca_certificate and ca_key").and_then(station::pki);
+    let pki_example =
+        "[pki] with ca_certificate and ca_key; `linemint ca init --dir DIR` makes both for trials";
+    let pki = root.need_table("pki", pki_example).and_then(station::pki);
     // A wrong station id is told once; the names with it in them are checked with another.
     let id = station.as_ref().map_or("x", |it| it.id.as_str());
     let (products, named) = product::products(&root, id);

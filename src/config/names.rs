@@ -129,15 +129,13 @@ impl Language {
     }
 
     /// The serial numbers that match all of `pattern`: of what the pattern allows, only printable ASCII
-    /// without blanks and 1 to 128 characters can be a serial number at all. None if no serial number matches.
-    ///
-    /// # Errors
-    /// `pattern` is not a regular expression.
-    pub(super) fn of_serials(pattern: &str) -> Result<Option<Self>, regex_syntax::Error> {
-        let Some(language) = of(&regex_syntax::parse(pattern)?) else { return Ok(None) };
+    /// without blanks and 1 to 128 characters can be a serial number at all. None where no serial number
+    /// matches, or where `pattern` is no regular expression.
+    pub(super) fn of_serials(pattern: &str) -> Option<Self> {
+        let language = of(&regex_syntax::parse(pattern).ok()?)?;
         let fits = language.min <= MAX_SERIAL_LEN && language.max >= 1;
         let (min, max) = (language.min.max(1), language.max.min(MAX_SERIAL_LEN));
-        Ok(fits.then_some(Self { min, max, ..language }))
+        fits.then_some(Self { min, max, ..language })
     }
 
     fn characters(self) -> impl Iterator<Item = char> {
@@ -200,9 +198,9 @@ fn of(hir: &Hir) -> Option<Language> {
 fn holds(class: &Class, it: char) -> bool {
     match class {
         Class::Unicode(class) => class.iter().any(|range| (range.start()..=range.end()).contains(&it)),
-        Class::Bytes(class) => {
-            class.iter().any(|range| (range.start()..=range.end()).contains(&u8::try_from(it).unwrap_or(0xff)))
-        }
+        Class::Bytes(class) => class
+            .iter()
+            .any(|range| (range.start()..=range.end()).contains(&u8::try_from(it).unwrap_or(0xff))),
     }
 }
 
@@ -248,7 +246,8 @@ impl Sources<'_> {
             let illegal = |it: &char| !(rule.allowed)(*it);
             let example = language.characters().filter(illegal).max_by_key(|it| *it == '/');
             if let Some(example) = example {
-                let message = format!("{who} may hold '{example}', which AWS does not allow in {}", rule.what);
+                let message =
+                    format!("{who} may hold '{example}', which AWS does not allow in {}", rule.what);
                 let pattern = matches!(part, Part::Place(Place::Serial));
                 let advice = if pattern { "narrow the serial pattern" } else { "change the template" };
                 let hint = format!("{} may hold {}; {advice}", rule.what, rule.characters);
@@ -257,9 +256,11 @@ impl Sources<'_> {
             (min, max) = (min + language.min, max + language.max);
         }
         if max > rule.max {
-            let message =
-                format!("can become {max} characters long; {} has at most {}", rule.what, rule.max);
-            return Err(bad(message, "bound the serial pattern, as in [A-Z0-9]{12,50}, or shorten the template"));
+            let message = format!("can become {max} characters long; {} has at most {}", rule.what, rule.max);
+            return Err(bad(
+                message,
+                "bound the serial pattern, as in [A-Z0-9]{12,50}, or shorten the template",
+            ));
         }
         if min < rule.min {
             return Err(bad(format!("can become empty; {} cannot", rule.what), "use \"{serial}\""));
@@ -271,7 +272,10 @@ impl Sources<'_> {
         if self.batch {
             return Ok(Language::batch());
         }
-        Err(bad("uses {batch}, but a device may come without one", "set require_batch = true, or leave {batch} out"))
+        Err(bad(
+            "uses {batch}, but a device may come without one",
+            "set require_batch = true, or leave {batch} out",
+        ))
     }
 
     /// Whether two devices can never have the same name by `template`.

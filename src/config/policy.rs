@@ -61,8 +61,7 @@ fn shared(table: &Table<'_>, sources: Option<&Sources<'_>>) -> Option<PolicyRule
         let name = product::template(table, &at)?;
         // Wrong serial numbers do not matter here, there are none in the name.
         if let Some(sources) = sources
-            && let Err(bad) =
-                sources.shared(&name).and_then(|it| names::check_text(&it, &names::POLICY))
+            && let Err(bad) = sources.shared(&name).and_then(|it| names::check_text(&it, &names::POLICY))
         {
             table.problem(&at.place, bad.message, bad.hint);
             return None;
@@ -124,7 +123,10 @@ fn document(content: &[u8]) -> Result<String, BadDocument> {
         Some("2012-10-17") => {}
         Some("2008-10-17") if !text.contains("${") => {}
         Some("2008-10-17") => {
-            return bad("uses policy variables, which Version 2008-10-17 takes as plain text", "set Version to \"2012-10-17\"");
+            return bad(
+                "uses policy variables, which Version 2008-10-17 takes as plain text",
+                "set Version to \"2012-10-17\"",
+            );
         }
         _ => return bad("has no Version that AWS knows", "add \"Version\": \"2012-10-17\""),
     }
@@ -138,12 +140,18 @@ fn document(content: &[u8]) -> Result<String, BadDocument> {
     }
     let effect = |it: &Value| matches!(it.get("Effect").and_then(Value::as_str), Some("Allow" | "Deny"));
     if !statements.iter().all(effect) {
-        return bad("has a statement without Effect", "each statement needs \"Effect\": \"Allow\" or \"Deny\"");
+        return bad(
+            "has a statement without Effect",
+            "each statement needs \"Effect\": \"Allow\" or \"Deny\"",
+        );
     }
     let length = text.chars().filter(|it| !it.is_whitespace()).count();
     if length > MAX_CHARACTERS {
         let message = format!("has {length} characters without white space; AWS takes {MAX_CHARACTERS}");
-        return Err(BadDocument(message, "say it with policy variables and wildcards, or move a part to a second policy"));
+        return Err(BadDocument(
+            message,
+            "say it with policy variables and wildcards, or move a part to a second policy",
+        ));
     }
     Ok(minified(text))
 }

@@ -42,12 +42,19 @@ pub(super) fn products(root: &Table<'_>, station: &str) -> (BTreeMap<String, Pro
 }
 
 /// Two products may share one policy, but then it has to be the same.
-fn check_shared_policy(table: &Table<'_>, place: &Place, products: &BTreeMap<String, Product>, new: &Product) {
+fn check_shared_policy(
+    table: &Table<'_>,
+    place: &Place,
+    products: &BTreeMap<String, Product>,
+    new: &Product,
+) {
     let Some((name, content)) = shared_policy(&new.rules) else { return };
     for other in products.values() {
         if shared_policy(&other.rules).is_some_and(|it| it.0 == name && it.1 != content) {
             let other = &other.rules.product;
-            let message = format!("{name:?} is also the policy of product {other:?}, with another document or other tags");
+            let message = format!(
+                "{name:?} is also the policy of product {other:?}, with another document or other tags"
+            );
             table.problem(&place.child("policy.name"), message, "name it by {product}, or use one document");
         }
     }
@@ -58,7 +65,9 @@ type PolicyContent<'a> = (&'a str, Vec<(&'a String, String)>);
 fn shared_policy(rules: &ProductRules) -> Option<(String, PolicyContent<'_>)> {
     let PolicyRule::Product { name, document, tags } = &rules.policy else { return None };
     // Nothing but station and product can stand in them.
-    let fill = |it: &Template| it.to_string().replace("{station}", &rules.station).replace("{product}", &rules.product);
+    let fill = |it: &Template| {
+        it.to_string().replace("{station}", &rules.station).replace("{product}", &rules.product)
+    };
     Some((fill(name), (document, tags.iter().map(|(key, value)| (key, fill(value))).collect())))
 }
 
@@ -86,9 +95,14 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
         table.need_table("certificate", "certificate = {}").and_then(|it| certificate(it, sources));
     let deliver = table.choice("deliver", true, &[("fixture", Some(true)), ("directory", None)]);
     if let Some(place) = table.known("directory").filter(|_| deliver) {
-        table.unsupported(&place, "delivery into a directory", "remove this line: credentials go to the fixture");
+        table.unsupported(
+            &place,
+            "delivery into a directory",
+            "remove this line: credentials go to the fixture",
+        );
     }
-    let repeats = [("return", Some(Repeat::Return)), ("renew", Some(Repeat::Renew)), ("reject", Some(Repeat::Reject))];
+    let repeats =
+        [("return", Some(Repeat::Return)), ("renew", Some(Repeat::Renew)), ("reject", Some(Repeat::Reject))];
     let repeat = table.choice("repeat", Repeat::Return, &repeats);
     let max_certificates = table.whole("max_certificates", 3, 1..=1_000);
     let endpoint = endpoint(&table);
@@ -127,9 +141,10 @@ fn serial(table: &Table<'_>) -> Option<(String, SerialPattern, Language)> {
         }
     };
     match Language::of_serials(at.value) {
-        Ok(Some(language)) => Some((at.value.to_owned(), pattern, language)),
-        Ok(None) | Err(_) => {
-            let message = "matches no serial number: they have 1 to 128 printable ASCII characters without blanks";
+        Some(language) => Some((at.value.to_owned(), pattern, language)),
+        None => {
+            let message =
+                "matches no serial number: they have 1 to 128 printable ASCII characters without blanks";
             table.problem(&at.place, message, hint);
             None
         }
@@ -148,7 +163,12 @@ pub(super) fn template(table: &Table<'_>, at: &At<&str>) -> Option<Template> {
 }
 
 /// The template at `key`, `{serial}` by default, all of whose names are legal.
-fn legal(table: &Table<'_>, key: &'static str, rule: &NameRule, sources: Option<&Sources<'_>>) -> Option<At<Template>> {
+fn legal(
+    table: &Table<'_>,
+    key: &'static str,
+    rule: &NameRule,
+    sources: Option<&Sources<'_>>,
+) -> Option<At<Template>> {
     let at = table.text(key).unwrap_or_else(|| At { value: "{serial}", place: table.place_of(key) });
     let template = template(table, &at)?;
     if let Some(sources) = sources
@@ -180,7 +200,11 @@ pub(super) fn device_name(
 /// Takes down keys that have no meaning with `scope`.
 pub(super) fn irrelevant(table: &Table<'_>, keys: &[&'static str], scope: &str) {
     for place in keys.iter().filter_map(|key| table.known(key)) {
-        table.problem(&place, format!("means nothing with scope = \"{scope}\""), "remove it, or choose another scope");
+        table.problem(
+            &place,
+            format!("means nothing with scope = \"{scope}\""),
+            "remove it, or choose another scope",
+        );
     }
 }
 

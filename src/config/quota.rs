@@ -1,6 +1,6 @@
 //! `[aws.quota]`: how many calls a second this station may make.
 
-use crate::cloud::{DEVICE_CERTIFICATES, Operation, Quotas};
+use crate::cloud::{DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Quotas};
 
 use super::errors::nearest;
 use super::table::Table;
@@ -38,16 +38,20 @@ pub(super) fn quotas(table: Option<Table<'_>>, region: &str) -> Quotas {
     let unlimited = table.choice("preset", false, &[("aws-default", Some(false)), ("unlimited", Some(true))]);
     let mut quotas = if unlimited { Quotas::unlimited() } else { documented(region) };
     for operation in Operation::ALL {
-        if let Some(at) = table.rate(operation.kebab()) {
+        if let Some(at) = table.rate(operation.kebab(), operation.default_quota()) {
             quotas.rates.insert(*operation, at.value);
         }
     }
-    if let Some(at) = table.rate(DEVICE_CERTIFICATES) {
+    if let Some(at) = table.rate(DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA) {
         quotas.device_certificates = Some(at.value);
     }
-    let share = match table.rate("share") {
+    let share = match table.rate("share", 0.5) {
         Some(at) if at.value > 1.0 => {
-            table.problem(&at.place, "must be above 0 and at most 1", "with two stations on the account write share = 0.5");
+            table.problem(
+                &at.place,
+                "must be above 0 and at most 1",
+                "with two stations on the account write share = 0.5",
+            );
             1.0
         }
         Some(at) => at.value,
@@ -77,7 +81,8 @@ fn finish(table: Table<'_>) {
         }
         let hint = match nearest(at.value, known()) {
             Some(word) => format!("did you mean {word}?"),
-            None => "keys are share, preset, device-certificates and AWS operations as in create-policy".to_owned(),
+            None => "keys are share, preset, device-certificates and AWS operations as in create-policy"
+                .to_owned(),
         };
         table.problem(&at.place, "is not an AWS operation that linemint knows", hint);
     }

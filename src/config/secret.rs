@@ -13,7 +13,9 @@ pub enum SecretRef {
 
 /// A secret is said to be a systemd credential, but systemd has passed none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("systemd has passed no credentials, but {name:?} is wanted: add LoadCredential={name}:PATH to the unit")]
+#[error(
+    "systemd has passed no credentials, but {name:?} is wanted: add LoadCredential={name}:PATH to the unit"
+)]
 pub struct NoCredential {
     /// The credential's name.
     pub name: String,

@@ -48,7 +48,11 @@ fn time(table: &Table<'_>, key: &'static str, example: &str) -> Option<jiff::civ
     match parse_time(at.value) {
         Ok(time) => Some(time),
         Err(error) => {
-            table.problem(&at.place, format!("{:?} {error}", at.value), format!("write {key} = \"{example}\""));
+            table.problem(
+                &at.place,
+                format!("{:?} {error}", at.value),
+                format!("write {key} = \"{example}\""),
+            );
             None
         }
     }

@@ -29,7 +29,9 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         let known: Vec<_> = jiff::tz::db().available().map(|it| it.as_str().to_owned()).collect();
         let hint = match nearest(wanted, known.iter().map(String::as_str)) {
             Some(name) => format!("did you mean \"{name}\"?"),
-            None => "write an IANA name, as in \"Europe/Vienna\"; the system's tzdata has to know it".to_owned(),
+            None => {
+                "write an IANA name, as in \"Europe/Vienna\"; the system's tzdata has to know it".to_owned()
+            }
         };
         table.problem(&at.place, format!("{wanted:?} is not a time zone of this system"), hint);
     }
@@ -53,8 +55,7 @@ pub(super) fn journal(table: Table<'_>) -> Option<Journal> {
     let dir = table.need_path("dir", "/var/lib/linemint/journal");
     let min_free = table.size("min_free", 256 << 20);
     let seal_key = table.text("seal_key").map(|at| secret(&table, &at));
-    let keep_undelivered =
-        table.duration("keep_undelivered", 7 * DAY, Duration::from_secs(1)..=366 * DAY);
+    let keep_undelivered = table.duration("keep_undelivered", 7 * DAY, Duration::from_secs(1)..=366 * DAY);
     let dir = dir.and_then(|at| match at.value.parent() {
         Some(_) => Some(at.value),
         None => {
@@ -94,7 +95,11 @@ pub(super) fn api(table: Option<Table<'_>>) -> Option<Api> {
     let Some(table) = table else { return Some(Api { socket: default, board: None }) };
     let socket = table.path("socket");
     if let Some(at) = table.text("board") {
-        table.unsupported(&at.place, "the web board", "remove this line; `linemint status --watch` shows the same");
+        table.unsupported(
+            &at.place,
+            "the web board",
+            "remove this line; `linemint status --watch` shows the same",
+        );
     }
     let socket = match socket {
         Some(at) if at.value.as_os_str().len() > MAX_SOCKET_PATH => {
@@ -120,7 +125,11 @@ pub(super) fn pki(table: Table<'_>) -> Option<Pki> {
             && matches!(table.context.files.exists(path), Ok(false))
         {
             let message = format!("{} does not exist", path.display());
-            table.problem(&at.place, message, "put the CA's key there, or make a CA for trials with `linemint ca init --dir DIR`");
+            table.problem(
+                &at.place,
+                message,
+                "put the CA's key there, or make a CA for trials with `linemint ca init --dir DIR`",
+            );
             return None;
         }
         Some(secret)

@@ -209,7 +209,11 @@ impl<'d> Table<'d> {
             return Some(At { value, place: at.place });
         }
         if at.value.is_integer() || at.value.is_float() {
-            self.problem(&at.place, "has no unit", format!("write {example}: {what} is a text with its unit"));
+            self.problem(
+                &at.place,
+                "has no unit",
+                format!("write {example}: {what} is a text with its unit"),
+            );
         } else {
             self.wrong_type(&at, what, example);
         }
@@ -243,13 +247,13 @@ impl<'d> Table<'d> {
     }
 
     /// A number above zero, whole or not.
-    pub(super) fn rate(&self, key: &'static str) -> Option<At<f64>> {
+    pub(super) fn rate(&self, key: &'static str, example: f64) -> Option<At<f64>> {
         let at = self.value(key)?;
         let number = match at.value {
             DeValue::Integer(it) => i64::from_str_radix(it.as_str(), it.radix()).ok().map(|it| it as f64),
             DeValue::Float(it) => it.as_str().parse().ok(),
             _ => {
-                self.wrong_type(&at, "a number", &format!("{key} = 10, without quotes"));
+                self.wrong_type(&at, "a number", &format!("{key} = {example}, without quotes"));
                 return None;
             }
         };
@@ -259,7 +263,11 @@ impl<'d> Table<'d> {
                 Some(At { value, place: at.place })
             }
             _ => {
-                self.problem(&at.place, "must be a number above 0, at most 1,000,000", format!("write {key} = 10"));
+                self.problem(
+                    &at.place,
+                    "must be a number above 0, at most 1,000,000",
+                    format!("write {key} = {example}"),
+                );
                 None
             }
         }
@@ -299,7 +307,8 @@ impl<'d> Table<'d> {
                 self.wrong_type(&at, "a table", &format!("[[{key}]] for each"));
                 return None;
             };
-            let name = values.iter().find(|(it, _)| it.get_ref() == "name").and_then(|it| it.1.get_ref().as_str());
+            let name =
+                values.iter().find(|(it, _)| it.get_ref() == "name").and_then(|it| it.1.get_ref().as_str());
             let key = match name {
                 Some(name) if super::names::is_name(name) => format!("{key}.{name}"),
                 _ => place.key,

@@ -69,7 +69,8 @@ fn sum(text: &str, units: &[(&str, u64)]) -> Result<u64, UnitError> {
         if name.is_empty() {
             return Err(if tail.is_empty() { UnitError::NoUnit } else { UnitError::NotANumber });
         }
-        let scale = units.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)).ok_or(UnitError::UnknownUnit)?.1;
+        let scale =
+            units.iter().find(|(it, _)| it.eq_ignore_ascii_case(name)).ok_or(UnitError::UnknownUnit)?.1;
         total = total.checked_add(scaled(number, scale)?).ok_or(UnitError::TooLarge)?;
         rest = tail.trim_start();
     }
@@ -108,9 +109,14 @@ mod tests {
 
     #[test]
     fn durations_and_sizes_are_read_with_their_units() {
-        for (text, ms) in
-            [("2s", 2_000), ("500ms", 500), ("7d", 604_800_000), ("1h30m", 5_400_000), ("1.5 s", 1_500), ("0s", 0)]
-        {
+        for (text, ms) in [
+            ("2s", 2_000),
+            ("500ms", 500),
+            ("7d", 604_800_000),
+            ("1h30m", 5_400_000),
+            ("1.5 s", 1_500),
+            ("0s", 0),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for (text, bytes) in
