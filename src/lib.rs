@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod cloud;
+pub mod config;
 pub mod device;
 pub mod durable_fs;
 pub mod error;
@@ -10,4 +11,5 @@ pub mod fixture;
 pub mod journal;
 pub mod line;
 pub mod pki;
+pub mod shift;
 pub mod station;

@@ -1,3 +1,4 @@
 //! The command line: one file for each command.
 
 pub mod ca;
+pub mod check_config;

@@ -1,0 +1,118 @@
+//! `[[fixture]]`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::errors::nearest;
+use super::station::name;
+use super::table::Table;
+use super::{Driver, Dtr, Fixture};
+
+const RESEND: Duration = Duration::from_secs(2);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Keys that belong to the scanner driver, which is not built yet.
+const SCANNER_KEYS: [&str; 7] =
+    ["pattern", "poll", "poll_interval", "reply_ack", "reply_pass", "reply_fail", "debounce"];
+
+/// All fixtures; `products` are the names that the file gives to products, valid or not.
+pub(super) fn fixtures(root: &Table<'_>, products: &[String]) -> Vec<Fixture> {
+    let tables = root.tables("fixture");
+    if tables.is_empty() && !root.has("fixture") {
+        let hint = "add [[fixture]] with name, port and product";
+        root.problem(&root.place_of("fixture"), "is missing: a station has at least one fixture", hint);
+    }
+    let mut seen = Seen::default();
+    tables.into_iter().filter_map(|table| fixture(table, products, &mut seen)).collect()
+}
+
+/// What earlier fixtures have taken.
+#[derive(Default)]
+struct Seen {
+    names: Vec<String>,
+    ports: Vec<PathBuf>,
+}
+
+fn fixture(table: Table<'_>, products: &[String], seen: &mut Seen) -> Option<Fixture> {
+    let name = fixture_name(&table, seen);
+    let port = port(&table, seen);
+    let driver = table.choice("driver", Driver::Sfp, &[("sfp", Some(Driver::Sfp)), ("scanner", None)]);
+    let baud = table.whole("baud", 115_200, 300..=4_000_000);
+    let product = product(&table, products);
+    let resend = table.duration("resend", RESEND, Duration::from_millis(10)..=MINUTE);
+    let answer_within = table.duration("answer_within", MINUTE, Duration::from_millis(10)..=HOUR);
+    let patience = table.duration("patience", MINUTE, Duration::from_millis(10)..=HOUR);
+    let dtr = table.choice("dtr", Dtr::Always, &[("always", Some(Dtr::Always)), ("never", Some(Dtr::Never))]);
+    if answer_within < resend {
+        let place = table.place_of(if table.has("answer_within") { "answer_within" } else { "resend" });
+        let message = "answer_within is shorter than resend: nothing would ever be sent again";
+        table.problem(&place, message, "the defaults are answer_within = \"60s\" and resend = \"2s\"");
+    }
+    for key in SCANNER_KEYS {
+        if let Some(at) = table.text(key) {
+            table.unsupported(
+                &at.place,
+                "the scanner driver",
+                "remove this line; driver = \"sfp\" has no such key",
+            );
+        }
+    }
+    table.finish();
+    Some(Fixture {
+        name: name?,
+        port: port?,
+        driver,
+        baud,
+        product: product?,
+        resend,
+        answer_within,
+        patience,
+        dtr,
+    })
+}
+
+fn fixture_name(table: &Table<'_>, seen: &mut Seen) -> Option<String> {
+    let at = table.need_text("name", "nest-1")?;
+    let name = name(table, &at)?;
+    if seen.names.contains(&name) {
+        table.problem(
+            &at.place,
+            format!("{name:?} is the name of another fixture"),
+            "give each fixture its own name",
+        );
+        return None;
+    }
+    seen.names.push(name.clone());
+    Some(name)
+}
+
+fn port(table: &Table<'_>, seen: &mut Seen) -> Option<PathBuf> {
+    let at = table.need_path("port", "/dev/serial/by-id/…")?;
+    // Rebuilt from its components: `/dev/./ttyS0` is `/dev/ttyS0`.
+    let port: PathBuf = at.value.components().collect();
+    if seen.ports.contains(&port) {
+        let message = format!("{} is the port of another fixture", port.display());
+        table.problem(
+            &at.place,
+            message,
+            "give each fixture its own port; nests of one fixture share its port",
+        );
+        return None;
+    }
+    seen.ports.push(port.clone());
+    Some(port)
+}
+
+fn product(table: &Table<'_>, products: &[String]) -> Option<String> {
+    let at = table.need_text("product", "thermostat")?;
+    if products.iter().any(|it| it == at.value) {
+        return Some(at.value.to_owned());
+    }
+    let hint = match nearest(at.value, products.iter().map(String::as_str)) {
+        Some(word) => format!("did you mean \"{word}\"?"),
+        None => format!("add [product.{}]", at.value),
+    };
+    table.problem(&at.place, format!("there is no product {:?}", at.value), hint);
+    None
+}

@@ -1,0 +1,225 @@
+//! The IAM policy that a configuration needs.
+//!
+//! Which resources an action can be narrowed to is the Service Authorization Reference's
+//! (list_iot, list_iot-managed-integrations, read 2026-11): an action without a resource type
+//! takes `*` only, and is then held to the Region by a condition.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::{Aws, Config};
+use crate::device::rules::{LockerRule, Part, Place, PolicyRule, ProductRules, Register, Repeat, Template};
+
+/// The IAM policy that allows exactly the calls that the daemon makes under `config`.
+#[must_use]
+pub fn iam_policy(config: &Config) -> Value {
+    let mut grants = Grants { aws: &config.aws, by_resource: BTreeMap::new() };
+    for product in config.products.values() {
+        grants.product(&product.rules);
+    }
+    json!({ "Version": "2012-10-17", "Statement": grants.statements() })
+}
+
+struct Grants<'a> {
+    aws: &'a Aws,
+    by_resource: BTreeMap<String, BTreeSet<&'static str>>,
+}
+
+impl Grants<'_> {
+    fn product(&mut self, rules: &ProductRules) {
+        self.locker(&rules.locker);
+        self.thing(rules);
+        self.policy(rules);
+        self.certificate(rules);
+    }
+
+    fn locker(&mut self, rule: &LockerRule) {
+        let LockerRule::Device { tags, .. } = rule else { return };
+        self.allow("*".to_owned(), &["iotmanagedintegrations:CreateCredentialLocker"]);
+        if !tags.is_empty() {
+            let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
+            self.allow(lockers, &["iotmanagedintegrations:TagResource"]);
+        }
+    }
+
+    fn thing(&mut self, rules: &ProductRules) {
+        let thing = self.arn("iot", &format!("thing/{}", wildcard(&rules.thing, rules)));
+        self.allow(thing.clone(), &["iot:CreateThing", "iot:DescribeThing"]);
+        if rules.certificate.register != Register::Jitp {
+            self.allow(thing, &["iot:ListThingPrincipals"]);
+        }
+    }
+
+    fn policy(&mut self, rules: &ProductRules) {
+        if let PolicyRule::Device { name, tags, .. } | PolicyRule::Product { name, tags, .. } = &rules.policy
+        {
+            let policy = self.arn("iot", &format!("policy/{}", wildcard(name, rules)));
+            self.allow(policy.clone(), &["iot:CreatePolicy", "iot:GetPolicy"]);
+            if !tags.is_empty() {
+                self.allow(policy, &["iot:TagResource"]);
+            }
+        }
+    }
+
+    /// Certificates and their attachments; a certificate's id is known only when it is made.
+    fn certificate(&mut self, rules: &ProductRules) {
+        let register = match rules.certificate.register {
+            Register::WithoutCa => "iot:RegisterCertificateWithoutCA",
+            Register::WithCa => "iot:RegisterCertificate",
+            Register::Jitp => return,
+        };
+        self.allow("*".to_owned(), &[register]);
+        let certificates = self.arn("iot", "cert/*");
+        let always = ["iot:DescribeCertificate", "iot:UpdateCertificate", "iot:AttachThingPrincipal"];
+        self.allow(certificates.clone(), &always);
+        let renewed = rules.repeat == Repeat::Renew;
+        if renewed {
+            self.allow(certificates.clone(), &["iot:DetachThingPrincipal"]);
+        }
+        if rules.policy != PolicyRule::None {
+            self.allow(certificates.clone(), &["iot:AttachPolicy", "iot:ListAttachedPolicies"]);
+            if renewed {
+                self.allow(certificates, &["iot:DetachPolicy"]);
+            }
+        }
+    }
+
+    fn allow(&mut self, resource: String, actions: &[&'static str]) {
+        self.by_resource.entry(resource).or_default().extend(actions);
+    }
+
+    fn arn(&self, service: &str, resource: &str) -> String {
+        let region = &self.aws.region;
+        let partition = if region.starts_with("cn-") {
+            "aws-cn"
+        } else if region.starts_with("us-gov-") {
+            "aws-us-gov"
+        } else {
+            "aws"
+        };
+        let account = self.aws.account.as_deref().unwrap_or("*");
+        format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+    }
+
+    /// One statement for each set of actions, with all resources that it is needed on.
+    fn statements(&self) -> Vec<Value> {
+        let mut by_actions: BTreeMap<&BTreeSet<&str>, Vec<&str>> = BTreeMap::new();
+        for (resource, actions) in &self.by_resource {
+            by_actions.entry(actions).or_default().push(resource);
+        }
+        let statement = |(actions, resources): (_, Vec<&str>)| {
+            let mut statement = json!({ "Effect": "Allow", "Action": actions, "Resource": resources });
+            if resources == ["*"] {
+                statement["Condition"] =
+                    json!({ "StringEquals": { "aws:RequestedRegion": self.aws.region } });
+            }
+            statement
+        };
+        by_actions.into_iter().map(statement).collect()
+    }
+}
+
+/// The names that `template` yields, as a pattern of an ARN.
+fn wildcard(template: &Template, rules: &ProductRules) -> String {
+    let mut pattern = String::new();
+    for part in template.parts() {
+        match part {
+            Part::Text(text) => pattern.push_str(text),
+            Part::Place(Place::Station) => pattern.push_str(&rules.station),
+            Part::Place(Place::Product) => pattern.push_str(&rules.product),
+            Part::Place(_) if pattern.ends_with('*') => {}
+            Part::Place(_) => pattern.push('*'),
+        }
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{MINIMAL, SHARED, parse};
+
+    /// All pairs of action and resource.
+    fn grants(text: &str) -> BTreeSet<(String, String)> {
+        let policy = iam_policy(&parse(text).unwrap_or_else(|errors| panic!("{errors}")));
+        let mut grants = BTreeSet::new();
+        for statement in policy["Statement"].as_array().unwrap() {
+            assert_eq!(statement["Effect"], "Allow");
+            for action in statement["Action"].as_array().unwrap() {
+                for resource in statement["Resource"].as_array().unwrap() {
+                    let pair = (action.as_str().unwrap().to_owned(), resource.as_str().unwrap().to_owned());
+                    let everywhere = pair.1 == "*";
+                    assert_eq!(everywhere, statement.get("Condition").is_some(), "{statement}");
+                    assert!(grants.insert(pair), "twice: {statement}");
+                }
+            }
+        }
+        grants
+    }
+
+    fn pairs(expected: &[(&str, &[&str])]) -> BTreeSet<(String, String)> {
+        let pairs = expected.iter().flat_map(|(resource, actions)| {
+            actions.iter().map(|it| ((*it).to_owned(), (*resource).to_owned()))
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn the_plain_configuration_may_make_and_read_its_own_names_only() {
+        let expected = pairs(&[
+            ("*", &["iotmanagedintegrations:CreateCredentialLocker", "iot:RegisterCertificateWithoutCA"]),
+            (
+                "arn:aws:iotmanagedintegrations:eu-west-1:*:credential-locker/*",
+                &["iotmanagedintegrations:TagResource"],
+            ),
+            ("arn:aws:iot:eu-west-1:*:policy/*", &["iot:CreatePolicy", "iot:GetPolicy"]),
+            (
+                "arn:aws:iot:eu-west-1:*:thing/*",
+                &["iot:CreateThing", "iot:DescribeThing", "iot:ListThingPrincipals"],
+            ),
+            (
+                "arn:aws:iot:eu-west-1:*:cert/*",
+                &[
+                    "iot:DescribeCertificate",
+                    "iot:UpdateCertificate",
+                    "iot:AttachThingPrincipal",
+                    "iot:AttachPolicy",
+                    "iot:ListAttachedPolicies",
+                ],
+            ),
+        ]);
+        assert_eq!(grants(MINIMAL), expected);
+    }
+
+    #[test]
+    fn names_with_a_prefix_are_held_to_it() {
+        let grants = grants(SHARED);
+        let has = |action: &str, resource: &str| {
+            let resource = format!("arn:aws:iot:eu-west-1:123456789012:{resource}");
+            grants.contains(&(action.to_owned(), resource))
+        };
+        assert!(has("iot:CreateThing", "thing/thermostat-*") && !has("iot:CreateThing", "thing/*"));
+        assert!(has("iot:CreatePolicy", "policy/thermostat-device"));
+        assert!(grants.contains(&("iot:RegisterCertificate".to_owned(), "*".to_owned())));
+        assert!(!grants.iter().any(|(action, _)| action.contains("Locker")
+            || action.contains("Detach")
+            || action.contains("Tag")));
+    }
+
+    #[test]
+    fn detaching_is_for_renewal_only_and_jitp_leaves_certificates_alone() {
+        let actions = |text: &str| grants(text).into_iter().map(|it| it.0).collect::<BTreeSet<_>>();
+        let renewing = actions(&format!("{MINIMAL}repeat = \"renew\"\n"));
+        assert!(renewing.contains("iot:DetachPolicy") && renewing.contains("iot:DetachThingPrincipal"));
+        let jitp = actions(&MINIMAL.replace("certificate = {}", "certificate = { register = \"jitp\" }"));
+        assert!(
+            !jitp
+                .iter()
+                .any(|it| it.contains("Certificate") || it.contains("Attach") || it.contains("Principal"))
+        );
+        assert!(jitp.contains("iot:CreateThing") && jitp.contains("iot:CreatePolicy"));
+        let gov = MINIMAL.replace("eu-west-1", "us-gov-west-1");
+        assert!(grants(&gov).iter().all(|it| it.1 == "*" || it.1.starts_with("arn:aws-us-gov:")));
+    }
+}

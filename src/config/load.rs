@@ -1,0 +1,108 @@
+//! From the file's text to a valid [`Config`].
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use super::errors::{Place, Problems};
+use super::table::{Context, Table};
+use super::{Config, ConfigError, ConfigErrors, Files, SystemFiles};
+use super::{aws, fixtures, product, shifts, station};
+use crate::pki::Fingerprint;
+
+/// Largest configuration file, bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+impl Config {
+    /// Reads and checks the configuration at `path`, and every file that it names.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let unreadable = |message: String, hint: &str| {
+            let hint = Some(hint.to_owned());
+            ConfigErrors(vec![ConfigError {
+                file: path.to_owned(),
+                line: None,
+                key: String::new(),
+                message,
+                hint,
+            }])
+        };
+        let content = SystemFiles.read(path, MAX_FILE).map_err(|error| {
+            unreadable(format!("failed to read it: {error}"), "name the file with --config")
+        })?;
+        let text = String::from_utf8(content)
+            .map_err(|_| unreadable("is not text in UTF-8".to_owned(), "save the file as UTF-8"))?;
+        Self::parse(&text, path, &SystemFiles)
+    }
+
+    /// Checks `text` as the configuration at `path`; what it names is read through `files`.
+    ///
+    /// # Errors
+    /// All that is wrong with it: with broken TOML that alone, else every key.
+    pub fn parse(text: &str, path: &Path, files: &dyn Files) -> Result<Self, ConfigErrors> {
+        let problems = Problems::new(path, text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let place = Place { key: String::new(), offset: error.span().map_or(0, |it| it.start) };
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            let hint = "each line is `key = value`, texts stand in quotes, tables begin with [name]";
+            problems.add(&place, format!("is not valid TOML: {message}"), hint);
+        }
+        if !problems.is_empty() {
+            return Err(problems.into_errors());
+        }
+        let base = path.parent().unwrap_or(Path::new(""));
+        let context = Context { problems: &problems, base, files };
+        let root = Table::new(context, Place { key: String::new(), offset: 0 }, document.get_ref());
+        let config = read(root, path, text);
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(problems.into_errors()),
+        }
+    }
+}
+
+fn read(root: Table<'_>, path: &Path, text: &str) -> Option<Config> {
+    let station = root.need_table("station", "[station] with id").and_then(station::station);
+    let journal = root.need_table("journal", "[journal] with dir").and_then(station::journal);
+    let api = match root.table("api") {
+        None if root.has("api") => None,
+        table => station::api(table),
+    };
+    let aws = root.need_table("aws", "[aws] with region").and_then(aws::aws);
+    // Every certificate is issued by the station in this version.
+    let pki_example =
+        "[pki] with ca_certificate and ca_key; `linemint ca init --dir DIR` makes both for trials";
+    let pki = root.need_table("pki", pki_example).and_then(station::pki);
+    // A wrong station id is told once; the names with it in them are checked with another.
+    let id = station.as_ref().map_or("x", |it| it.id.as_str());
+    let (products, named) = product::products(&root, id);
+    let fixtures = fixtures::fixtures(&root, &named);
+    let shifts = shifts::shifts(&root);
+    root.finish();
+    let hash = hash(text, products.values().map(|it| it.rules.id()));
+    let path = path.to_owned();
+    Some(Config {
+        path,
+        station: station?,
+        journal: journal?,
+        api: api?,
+        aws: aws?,
+        pki: Some(pki?),
+        fixtures,
+        products,
+        shifts,
+        hash,
+    })
+}
+
+/// The hash of what the file says, whatever its layout, and of the products' rules: they hold the
+/// content of the documents that the file only names.
+fn hash(text: &str, rules: impl Iterator<Item = Fingerprint>) -> Fingerprint {
+    // TOML tables are sorted by key.
+    let content = text.parse::<toml::Table>().map(|it| it.to_string()).unwrap_or_default();
+    let rules = rules.map(|it| it.to_string());
+    Fingerprint::of(std::iter::once(content).chain(rules).collect::<Vec<_>>().join("\n").as_bytes())
+}

@@ -1,0 +1,184 @@
+//! The configuration, checked whole before anything starts.
+//!
+//! The file goes through two stages. [`Config::parse`] reads its tables key by key, with
+//! each value's type, unit and line; what it makes of them is the valid [`Config`] below, in
+//! which nothing has to be asked again: paths start at the configuration's directory, templates
+//! yield only names that AWS takes, the policy document is read, quotas carry the station's
+//! share. Everything that is wrong is told at once ([`ConfigErrors`]), with file, line, key and hint.
+//!
+//! This file is what a configuration is; its siblings are how it is read.
+
+mod aws;
+mod errors;
+mod files;
+mod fixtures;
+mod iam;
+mod load;
+mod names;
+mod policy;
+mod product;
+mod quota;
+mod secret;
+mod shifts;
+mod station;
+mod table;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::device::rules::ProductRules;
+use crate::device::serial::SerialPattern;
+use crate::pki::Fingerprint;
+use crate::shift::Shift;
+
+pub use errors::{ConfigError, ConfigErrors};
+pub use files::{Files, SystemFiles};
+pub use iam::iam_policy;
+pub use secret::{NoCredential, SecretRef};
+
+/// Where the configuration is looked for when nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/linemint/linemint.toml";
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// This host.
+    pub station: Station,
+    /// What is remembered, and where.
+    pub journal: Journal,
+    /// The local API.
+    pub api: Api,
+    /// The account and how fast it may be called.
+    pub aws: Aws,
+    /// The station's certificate authority; there whenever a product's certificates are issued here.
+    pub pki: Option<Pki>,
+    /// The fixtures, at least one; names and ports are unique.
+    pub fixtures: Vec<Fixture>,
+    /// The products by name; there is one for each fixture.
+    pub products: BTreeMap<String, Product>,
+    /// The shift calendar, at least one; shifts do not overlap.
+    pub shifts: Vec<Shift>,
+    /// Hash of its content and of the documents that it names. Comments, white space and the
+    /// order of keys do not change it.
+    pub hash: Fingerprint,
+}
+
+/// `[station]`.
+#[derive(Debug, Clone)]
+pub struct Station {
+    /// Its id, `[A-Za-z0-9_-]{1,64}`.
+    pub id: String,
+    /// The shift calendar's time zone.
+    pub timezone: jiff::tz::TimeZone,
+    /// The time zone's IANA name.
+    pub timezone_name: String,
+}
+
+/// `[journal]`.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Free space in bytes below which no new device is admitted.
+    pub min_free: u64,
+    /// What wraps the private keys that are not delivered yet. The default is `seal.key` beside `dir`.
+    pub seal_key: SecretRef,
+    /// How long an undelivered private key is kept.
+    pub keep_undelivered: Duration,
+}
+
+/// `[api]`.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The local API's Unix socket.
+    pub socket: PathBuf,
+    /// The read-only web board. Not built yet: always none.
+    pub board: Option<SocketAddr>,
+}
+
+/// `[aws]`.
+#[derive(Debug, Clone)]
+pub struct Aws {
+    /// The Region.
+    pub region: String,
+    /// Another endpoint for AWS IoT Core than AWS's own, an http(s) URL without a path.
+    pub iot_endpoint: Option<String>,
+    /// Another endpoint for managed integrations, likewise.
+    pub managed_integrations_endpoint: Option<String>,
+    /// How long one call may take.
+    pub call_timeout: Duration,
+    /// The only account to work in, 12 digits.
+    pub account: Option<String>,
+    /// Roots that AWS's servers are trusted by, PEM, instead of the system's.
+    pub ca_bundle: Option<PathBuf>,
+    /// Calls a second; the station's share is taken off.
+    pub quotas: crate::cloud::Quotas,
+}
+
+/// `[pki]`.
+#[derive(Debug, Clone)]
+pub struct Pki {
+    /// The CA's certificate, PEM, with the intermediates above it if there are any.
+    pub ca_certificate: PathBuf,
+    /// The CA's private key.
+    pub ca_key: SecretRef,
+}
+
+/// One `[[fixture]]`.
+#[derive(Debug, Clone)]
+pub struct Fixture {
+    /// Its name, `[A-Za-z0-9_-]{1,64}`.
+    pub name: String,
+    /// Its serial port.
+    pub port: PathBuf,
+    /// What it speaks.
+    pub driver: Driver,
+    /// Baud rate.
+    pub baud: u32,
+    /// The product that it tests unless an open batch says another.
+    pub product: String,
+    /// How long an answer is waited for before the frame is sent again.
+    pub resend: Duration,
+    /// How long the fixture may take to answer `credentials`.
+    pub answer_within: Duration,
+    /// How long a unit waits in its nest for the cloud.
+    pub patience: Duration,
+    /// What is done with DTR when the port is opened.
+    pub dtr: Dtr,
+}
+
+/// What a fixture speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// SFP/1.
+    Sfp,
+}
+
+/// What is done with the DTR line when a port is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtr {
+    /// It is raised.
+    Always,
+    /// It is lowered: for fixtures that reset when it rises.
+    Never,
+}
+
+/// One `[product.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Product {
+    /// What a device of it becomes.
+    pub rules: Arc<ProductRules>,
+    /// What its serial numbers look like.
+    pub serial: SerialPattern,
+    /// The same as it is written in the file.
+    pub pattern_text: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! `[station]`, `[journal]`, `[api]` and `[pki]`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use super::errors::nearest;
+use super::files;
+use super::secret::is_credential_name;
+use super::table::{At, Table};
+use super::{Api, Journal, Pki, SecretRef, Station, names};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A socket's path has to fit `sockaddr_un` with its final NUL (unix(7)), bytes.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Largest set of certificates that is read, bytes. A plant's trust store stays far below.
+pub(super) const MAX_PEM: u64 = 1 << 20;
+
+pub(super) fn station(table: Table<'_>) -> Option<Station> {
+    let id = table.need_text("id", "L3-S07").and_then(|at| name(&table, &at));
+    let at = table.text("timezone");
+    let wanted = at.as_ref().map_or("UTC", |at| at.value);
+    let timezone = if wanted == "UTC" { Ok(TimeZone::UTC) } else { TimeZone::get(wanted) };
+    if let (Err(_), Some(at)) = (&timezone, &at) {
+        let known: Vec<_> = jiff::tz::db().available().map(|it| it.as_str().to_owned()).collect();
+        let hint = match nearest(wanted, known.iter().map(String::as_str)) {
+            Some(name) => format!("did you mean \"{name}\"?"),
+            None => {
+                "write an IANA name, as in \"Europe/Vienna\"; the system's tzdata has to know it".to_owned()
+            }
+        };
+        table.problem(&at.place, format!("{wanted:?} is not a time zone of this system"), hint);
+    }
+    table.finish();
+    let timezone = timezone.ok()?;
+    let timezone_name = timezone.iana_name().unwrap_or(wanted).to_owned();
+    Some(Station { id: id?, timezone, timezone_name })
+}
+
+/// A name of our own: of a station, product or fixture.
+pub(super) fn name(table: &Table<'_>, at: &At<&str>) -> Option<String> {
+    if names::is_name(at.value) {
+        return Some(at.value.to_owned());
+    }
+    let message = format!("{:?} is not 1 to 64 of the characters A-Z a-z 0-9 _ -", at.value);
+    table.problem(&at.place, message, "use letters, digits, _ and - only");
+    None
+}
+
+pub(super) fn journal(table: Table<'_>) -> Option<Journal> {
+    let dir = table.need_path("dir", "/var/lib/linemint/journal");
+    let min_free = table.size("min_free", 256 << 20);
+    let seal_key = table.text("seal_key").map(|at| secret(&table, &at));
+    let keep_undelivered = table.duration("keep_undelivered", 7 * DAY, Duration::from_secs(1)..=366 * DAY);
+    let dir = dir.and_then(|at| match at.value.parent() {
+        Some(_) => Some(at.value),
+        None => {
+            table.problem(&at.place, "cannot be the root directory", "use /var/lib/linemint/journal");
+            None
+        }
+    });
+    table.finish();
+    let dir = dir?;
+    let seal_key = match seal_key {
+        Some(secret) => secret?,
+        None => SecretRef::Path(dir.parent().unwrap_or(Path::new("")).join("seal.key")),
+    };
+    Some(Journal { dir, min_free, seal_key, keep_undelivered })
+}
+
+/// `credential:NAME` or a path.
+fn secret(table: &Table<'_>, at: &At<&str>) -> Option<SecretRef> {
+    let hint = "use \"credential:NAME\" or the path of a PEM file";
+    if at.value.starts_with("pkcs11:") {
+        table.unsupported(&at.place, "a key in an HSM (pkcs11:)", hint);
+        return None;
+    }
+    let Some(name) = at.value.strip_prefix("credential:") else {
+        return table.resolve(at).map(|at| SecretRef::Path(at.value));
+    };
+    if is_credential_name(name) {
+        return Some(SecretRef::Credential(name.to_owned()));
+    }
+    table.problem(&at.place, format!("{name:?} is not the name of a credential"), hint);
+    None
+}
+
+/// `[api]`; what it is when the table is not there is what it is when the table is empty.
+pub(super) fn api(table: Option<Table<'_>>) -> Option<Api> {
+    let default = PathBuf::from("/run/linemint/linemint.sock");
+    let Some(table) = table else { return Some(Api { socket: default, board: None }) };
+    let socket = table.path("socket");
+    if let Some(at) = table.text("board") {
+        table.unsupported(
+            &at.place,
+            "the web board",
+            "remove this line; `linemint status --watch` shows the same",
+        );
+    }
+    let socket = match socket {
+        Some(at) if at.value.as_os_str().len() > MAX_SOCKET_PATH => {
+            let message = format!("is longer than {MAX_SOCKET_PATH} bytes, the limit of a socket's path");
+            table.problem(&at.place, message, "use /run/linemint/linemint.sock");
+            None
+        }
+        Some(at) => Some(at.value),
+        None => Some(default),
+    };
+    table.finish();
+    Some(Api { socket: socket?, board: None })
+}
+
+pub(super) fn pki(table: Table<'_>) -> Option<Pki> {
+    let ca_certificate = table.need_path("ca_certificate", "/etc/linemint/ca.pem");
+    let ca_key = table.need_text("ca_key", "credential:ca.key");
+    let ca_certificate = ca_certificate.and_then(|at| certificate_file(&table, &at));
+    let ca_key = ca_key.and_then(|at| {
+        let secret = secret(&table, &at)?;
+        // Only "it is not there" counts: whoever checks a configuration need not be able to see the key.
+        if let SecretRef::Path(path) = &secret
+            && matches!(table.context.files.exists(path), Ok(false))
+        {
+            let message = format!("{} does not exist", path.display());
+            table.problem(
+                &at.place,
+                message,
+                "put the CA's key there, or make a CA for trials with `linemint ca init --dir DIR`",
+            );
+            return None;
+        }
+        Some(secret)
+    });
+    table.finish();
+    Some(Pki { ca_certificate: ca_certificate?, ca_key: ca_key? })
+}
+
+/// A path whose file holds certificates.
+pub(super) fn certificate_file(table: &Table<'_>, at: &At<PathBuf>) -> Option<PathBuf> {
+    let content = read(table, at, MAX_PEM)?;
+    match files::certificates(content) {
+        Ok(_) => Some(at.value.clone()),
+        Err(error) => {
+            bad_certificates(table, at, &error);
+            None
+        }
+    }
+}
+
+pub(super) fn bad_certificates(table: &Table<'_>, at: &At<PathBuf>, error: &files::BadPem) {
+    let hint = "the file has to hold certificates in PEM, and no private key";
+    table.problem(&at.place, format!("{} {error}", at.value.display()), hint);
+}
+
+/// The content of a file that the configuration names.
+pub(super) fn read(table: &Table<'_>, at: &At<PathBuf>, limit: u64) -> Option<Vec<u8>> {
+    match table.context.files.read(&at.value, limit) {
+        Ok(content) => Some(content),
+        Err(error) => {
+            let hint = match error.kind() {
+                io::ErrorKind::NotFound => "relative paths start at the configuration file's directory",
+                io::ErrorKind::PermissionDenied => "give the daemon's user the right to read it",
+                io::ErrorKind::FileTooLarge => "this is hardly the right file",
+                _ => "check the path",
+            };
+            table.problem(&at.place, format!("failed to read {}: {error}", at.value.display()), hint);
+            None
+        }
+    }
+}

@@ -1,0 +1,517 @@
+use std::io;
+use std::path::Path;
+
+use super::*;
+use crate::cloud::Operation;
+use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, Register, Repeat};
+
+const FULL: &str = include_str!("../../config/linemint.toml");
+pub(super) const MINIMAL: &str = include_str!("../../config/minimal.toml");
+pub(super) const SHARED: &str = include_str!("../../config/shared-policy.toml");
+const POLICY: &str = include_str!("../../config/policies/thermostat.json");
+const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+
+/// The files of an installed station, and of the tests' mistakes.
+struct Installed;
+
+impl Files for Installed {
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        let content = match path.to_str() {
+            Some("etc/policies/thermostat.json") => POLICY.as_bytes().to_vec(),
+            Some("etc/broken.json") => b"{".to_vec(),
+            Some("etc/long.json") => {
+                let statement = format!("{{\"Effect\":\"Allow\",\"Sid\":\"{}\"}}", "x".repeat(2_048));
+                format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{statement}]}}").into_bytes()
+            }
+            Some("etc/roots.pem" | "/etc/linemint/ca.pem" | "/etc/ssl/plant.pem") => PEM.to_vec(),
+            Some("etc/huge.pem") => PEM.repeat(1_000),
+            Some("etc/key.pem") => b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n".to_vec(),
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        };
+        if content.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(content) }
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        match path.to_str() {
+            Some("/secret/ca.key") => Err(io::ErrorKind::PermissionDenied.into()),
+            _ => Ok(path == Path::new("etc/ca.key")),
+        }
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse(text, Path::new("etc/config.toml"), &Installed)
+}
+
+fn errors(text: &str) -> Vec<ConfigError> {
+    parse(text).map(|_| ()).unwrap_err().0
+}
+
+/// The full file with `from` replaced.
+fn with(from: &str, to: &str) -> String {
+    assert_eq!(FULL.matches(from).count(), 1, "{from}");
+    FULL.replace(from, to)
+}
+
+#[test]
+fn every_shipped_file_is_valid() {
+    for (name, text) in [("linemint", FULL), ("minimal", MINIMAL), ("shared-policy", SHARED)] {
+        if let Err(errors) = parse(text) {
+            panic!("{name}.toml:\n{errors}");
+        }
+    }
+    let shared = parse(SHARED).unwrap();
+    assert_eq!((shared.fixtures.len(), shared.shifts.len()), (2, 2));
+    assert_eq!(shared.fixtures[1].dtr, Dtr::Never);
+    let rules = &shared.products["thermostat"].rules;
+    assert_eq!((rules.certificate.key, rules.certificate.register), (KeyOrigin::Device, Register::WithCa));
+    assert!(
+        matches!(&rules.policy, PolicyRule::Product { name, .. } if name.to_string() == "{product}-device")
+    );
+}
+
+#[test]
+fn every_option_that_is_off_in_the_shipped_file_can_be_switched_on() {
+    let mut last = "";
+    let on = FULL.lines().map(|line| {
+        let off = line.strip_prefix('#').filter(|it| !it.starts_with([' ', '-']) && !it.is_empty());
+        let unsupported = last.starts_with("# Not supported yet");
+        last = line;
+        off.filter(|_| !unsupported).unwrap_or(line)
+    });
+    let config = parse(&on.collect::<Vec<_>>().join("\n")).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.aws.account.as_deref(), Some("123456789012"));
+    assert_eq!(config.journal.seal_key, SecretRef::Credential("seal.key".into()));
+    // Nothing in it but what AWS documents: the share is all that differs.
+    assert_eq!(config.aws.quotas, crate::cloud::Quotas::aws_default().shared(0.5));
+}
+
+#[test]
+fn the_shipped_file_explains_every_key() {
+    let mut table = "";
+    let mut explained: Vec<String> = Vec::new();
+    for line in FULL.lines() {
+        if line.starts_with('[') {
+            table = line.trim_matches(['[', ']']);
+        }
+        if let Some((key, _)) = line.trim_start_matches(['#', ' ']).split_once(" = ") {
+            explained.push(format!("{table}.{key}"));
+        }
+    }
+    let keys = "station.id station.timezone journal.dir journal.min_free journal.seal_key \
+        journal.keep_undelivered api.socket api.board aws.region aws.iot_endpoint \
+        aws.managed_integrations_endpoint aws.call_timeout aws.account aws.ca_bundle aws.quota.share \
+        aws.quota.preset aws.quota.device-certificates pki.ca_certificate pki.ca_key fixture.name \
+        fixture.port fixture.driver fixture.baud fixture.product fixture.resend fixture.answer_within \
+        fixture.patience fixture.dtr product.thermostat.serial product.thermostat.thing \
+        product.thermostat.locker.scope product.thermostat.locker.name product.thermostat.locker.tags \
+        product.thermostat.locker.id product.thermostat.policy.scope product.thermostat.policy.name \
+        product.thermostat.policy.document product.thermostat.policy.tags \
+        product.thermostat.certificate.issuer product.thermostat.certificate.key \
+        product.thermostat.certificate.days product.thermostat.certificate.common_name \
+        product.thermostat.certificate.register product.thermostat.deliver product.thermostat.directory \
+        product.thermostat.repeat product.thermostat.require_batch product.thermostat.max_certificates \
+        product.thermostat.endpoint product.thermostat.roots product.thermostat.verify shift.name \
+        shift.start shift.end";
+    let operations = Operation::ALL.iter().map(|it| format!("aws.quota.{}", it.kebab()));
+    for key in keys.split_whitespace().map(str::to_owned).chain(operations) {
+        assert!(explained.contains(&key), "{key}");
+    }
+}
+
+#[test]
+fn what_is_not_built_yet_says_so() {
+    let lines: Vec<_> = FULL.lines().collect();
+    let mut tried = 0;
+    for pair in lines.windows(2).filter(|it| it[0].starts_with("# Not supported yet")) {
+        let on = pair[1].strip_prefix('#').unwrap();
+        let key = on.split(' ').next().unwrap();
+        let text: Vec<_> = lines
+            .iter()
+            .map(|line| match *line {
+                line if line == pair[1] => on,
+                // A key may stand in a table once: the line that is on gives way.
+                line if line.starts_with(&format!("{key} = ")) && near(&lines, line, pair[1]) => "",
+                line => line,
+            })
+            .collect();
+        let errors = errors(&text.join("\n"));
+        assert_eq!(errors.len(), 1, "{on}: {errors:?}");
+        assert!(
+            errors[0].message.ends_with("is not supported by this version of linemint yet"),
+            "{on}: {errors:?}"
+        );
+        tried += 1;
+    }
+    assert_eq!(tried, 8);
+}
+
+/// Whether both lines stand in the same table.
+fn near(lines: &[&str], a: &str, b: &str) -> bool {
+    let at = |it| lines.iter().position(|line| *line == it).unwrap();
+    let (from, to) = (at(a).min(at(b)), at(a).max(at(b)));
+    !lines[from..to].iter().any(|it| it.starts_with('['))
+}
+
+#[test]
+fn what_is_left_out_has_the_default_that_the_contract_names() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.station.timezone_name, "UTC");
+    assert_eq!(config.journal.min_free, 256 << 20);
+    assert_eq!(config.journal.seal_key, SecretRef::Path("/var/lib/linemint/seal.key".into()));
+    assert_eq!(config.journal.keep_undelivered, Duration::from_secs(7 * 86_400));
+    assert_eq!(config.api.socket, Path::new("/run/linemint/linemint.sock"));
+    assert_eq!(config.aws.call_timeout, Duration::from_secs(10));
+    assert_eq!(config.aws.quotas, crate::cloud::Quotas::aws_default());
+    assert_eq!(config.shifts, [Shift::whole_day()]);
+    let fixture = &config.fixtures[0];
+    assert_eq!((fixture.baud, fixture.driver, fixture.dtr), (115_200, Driver::Sfp, Dtr::Always));
+    let waits = (fixture.resend.as_secs(), fixture.answer_within.as_secs(), fixture.patience.as_secs());
+    assert_eq!(waits, (2, 60, 60));
+    let rules = &config.products["thermostat"].rules;
+    assert_eq!(rules.thing.to_string(), "{serial}");
+    assert!(matches!(&rules.locker, LockerRule::Device { name, .. } if name.to_string() == "{serial}"));
+    assert!(
+        matches!(&rules.policy, PolicyRule::Device { name, tags, .. } if name.to_string() == "{serial}" && tags.is_empty())
+    );
+    assert_eq!((rules.repeat, rules.require_batch, rules.max_certificates), (Repeat::Return, false, 3));
+    let certificate = &rules.certificate;
+    assert_eq!(
+        (certificate.key, certificate.days, certificate.register),
+        (KeyOrigin::Station, 3_650, Register::WithoutCa)
+    );
+    assert_eq!(certificate.common_name.to_string(), "{serial}");
+}
+
+#[test]
+fn paths_start_at_the_configurations_directory() {
+    let config = parse(
+        &with("#roots = ", "roots = ").replace("dir = \"/var/lib/linemint/journal\"", "dir = \"journal\""),
+    )
+    .unwrap();
+    assert_eq!(config.journal.dir, Path::new("etc/journal"));
+    assert_eq!(config.journal.seal_key, SecretRef::Path("etc/seal.key".into()));
+    assert_eq!(config.products["thermostat"].rules.roots.as_deref().map(str::as_bytes), Some(PEM));
+}
+
+/// What is replaced in the full file, by what; the key that is to be blamed and a part of the message.
+const MISTAKES: &[(&str, &str, &str, &str)] = &[
+    ("id = \"L3-S07\"", "id = \"L3/S07\"", "station.id", "L3/S07"),
+    ("id = \"L3-S07\"", "", "station.id", "is missing in station"),
+    ("id = \"L3-S07\"", "id = 7", "station.id", "must be a text, but is a whole number"),
+    ("\"Europe/Vienna\"", "\"Europe/Wien\"", "station.timezone", "not a time zone"),
+    ("min_free = \"256MiB\"", "min_free = 256", "journal.min_free", "has no unit"),
+    ("min_free = \"256MiB\"", "min_free = \"256\"", "journal.min_free", "has no unit"),
+    ("min_free = \"256MiB\"", "min_free = \"256MiX\"", "journal.min_free", "unit that is not known"),
+    (
+        "keep_undelivered = \"7d\"",
+        "keep_undelivered = \"0s\"",
+        "journal.keep_undelivered",
+        "must be from 1s to",
+    ),
+    ("keep_undelivered = \"7d\"", "keep_undeliverd = \"7d\"", "journal.keep_undeliverd", "not a key"),
+    (
+        "#seal_key = \"credential:seal.key\"",
+        "seal_key = \"credential:../x\"",
+        "journal.seal_key",
+        "not the name of a credential",
+    ),
+    ("region = \"eu-west-1\"", "region = \"Ireland\"", "aws.region", "not the name of an AWS Region"),
+    ("call_timeout = \"10s\"", "call_timeout = 10", "aws.call_timeout", "has no unit"),
+    ("#account = \"123456789012\"", "account = \"1234-5678-9012\"", "aws.account", "not the number"),
+    ("#account = \"123456789012\"", "account = 123456789012", "aws.account", "must be a text"),
+    (
+        "#ca_bundle = \"/etc/ssl/plant.pem\"",
+        "ca_bundle = \"none.pem\"",
+        "aws.ca_bundle",
+        "failed to read etc/none.pem",
+    ),
+    ("share = 0.5", "share = 0", "aws.quota.share", "above 0"),
+    ("share = 0.5", "share = 1.5", "aws.quota.share", "at most 1"),
+    ("share = 0.5", "share = nan", "aws.quota.share", "above 0"),
+    ("preset = \"aws-default\"", "preset = \"aws-defualt\"", "aws.quota.preset", "not known"),
+    ("\ncreate-policy = 10", "\ncreate-polcy = 10", "aws.quota.create-polcy", "not an AWS operation"),
+    ("\ncreate-policy = 10", "\ncreate-policy = -1", "aws.quota.create-policy", "above 0"),
+    ("\ncreate-policy = 10", "\ncreate-policy = inf", "aws.quota.create-policy", "above 0"),
+    (
+        "ca_certificate = \"/etc/linemint/ca.pem\"",
+        "ca_certificate = \"key.pem\"",
+        "pki.ca_certificate",
+        "holds a private key",
+    ),
+    ("ca_key = \"credential:ca.key\"", "ca_key = \"none.key\"", "pki.ca_key", "does not exist"),
+    ("ca_key = \"credential:ca.key\"", "", "pki.ca_key", "is missing in pki"),
+    ("baud = 115200", "baud = \"115200\"", "fixture.nest-1.baud", "must be a whole number"),
+    ("baud = 115200", "baud = 0", "fixture.nest-1.baud", "must be from 300"),
+    ("\nproduct = \"thermostat\"", "\nproduct = \"thermostart\"", "fixture.nest-1.product", "no product"),
+    ("name = \"nest-1\"", "name = \"nest 1\"", "fixture[1].name", "nest 1"),
+    ("resend = \"2s\"", "resend = \"61s\"", "fixture.nest-1.resend", "must be from"),
+    (
+        "answer_within = \"60s\"",
+        "answer_within = \"1s\"",
+        "fixture.nest-1.answer_within",
+        "shorter than resend",
+    ),
+    ("dtr = \"always\"", "dtr = \"allways\"", "fixture.nest-1.dtr", "not known"),
+    (
+        "serial = \"^[A-Z0-9]{12,50}$\"",
+        "serial = \"[A-Z\"",
+        "product.thermostat.serial",
+        "not a regular expression",
+    ),
+    (
+        "serial = \"^[A-Z0-9]{12,50}$\"",
+        "serial = \"é\"",
+        "product.thermostat.serial",
+        "matches no serial number",
+    ),
+    (
+        "serial = \"^[A-Z0-9]{12,50}$\"",
+        "serial = \"[A-Z]{1,65}\"",
+        "product.thermostat.certificate.common_name",
+        "65 characters long",
+    ),
+    ("serial = \"^[A-Z0-9]{12,50}$\"", "", "product.thermostat.serial", "is missing"),
+    ("thing = \"{serial}\"", "thing = \"{sereal}\"", "product.thermostat.thing", "not known"),
+    (
+        "thing = \"{serial}\"",
+        "thing = \"{product}\"",
+        "product.thermostat.thing",
+        "all devices would share one",
+    ),
+    ("thing = \"{serial}\"", "thing = \"{product}.{serial}\"", "product.thermostat.thing", "'.'"),
+    ("thing = \"{serial}\"", "thing = \"{serial}-{batch}\"", "product.thermostat.thing", "without one"),
+    ("tags = { product", "tags = { \"aws:x\"", "product.thermostat.locker.tags.aws:x", "AWS keeps"),
+    ("tags = {}", "tags = { a = \"a*\" }", "product.thermostat.policy.tags.a", "'*'"),
+    (
+        "policies/thermostat.json",
+        "none.json",
+        "product.thermostat.policy.document",
+        "failed to read etc/none.json",
+    ),
+    ("policies/thermostat.json", "broken.json", "product.thermostat.policy.document", "is not JSON"),
+    ("policies/thermostat.json", "long.json", "product.thermostat.policy.document", "AWS takes 2048"),
+    ("days = 3650", "days = 0", "product.thermostat.certificate.days", "must be from 1 to 36500"),
+    ("days = 3650", "days = 36501", "product.thermostat.certificate.days", "must be from 1 to 36500"),
+    ("max_certificates = 3", "max_certificates = 0", "product.thermostat.max_certificates", "must be from 1"),
+    ("require_batch = false", "require_batch = \"no\"", "product.thermostat.require_batch", "true or false"),
+    ("repeat = \"return\"", "repeat = \"renewal\"", "product.thermostat.repeat", "not known"),
+    (
+        "#endpoint = \"abc-",
+        "endpoint = \"https://abc-",
+        "product.thermostat.endpoint",
+        "not the name of a host",
+    ),
+    ("#roots = \"roots.pem\"", "roots = \"huge.pem\"", "product.thermostat.roots", "huge.pem"),
+    ("#roots = \"roots.pem\"", "roots = \"key.pem\"", "product.thermostat.roots", "private key"),
+    ("name = \"late\"", "name = \"early\"", "shift.early.name", "another shift"),
+    ("name = \"late\"\nstart = \"14:00\"", "name = \"late\"\nstart = \"13:30\"", "shift.late", "overlaps"),
+    ("start = \"22:00\"", "start = \"22\"", "shift.night.start", "time of day"),
+];
+
+#[test]
+fn every_mistake_is_told_with_file_line_key_and_hint() {
+    for (from, to, key, message) in MISTAKES {
+        let text = with(from, to);
+        let errors = errors(&text);
+        assert_eq!(errors.len(), 1, "{to}: {errors:#?}");
+        let error = &errors[0];
+        assert_eq!((error.key.as_str(), error.file.as_path()), (*key, Path::new("etc/config.toml")), "{to}");
+        assert!(error.message.contains(message), "{to}: {error}");
+        assert!(error.hint.is_some(), "{to}: {error}");
+        let line = text.lines().nth(error.line.unwrap() - 1).unwrap();
+        let last = key.rsplit('.').next().unwrap();
+        let header = key.rsplit('.').nth(1).unwrap_or(key);
+        let header = header.split('[').next().unwrap();
+        // The line of the key, of its table where the key is missing, or of the fixture or shift.
+        assert!(
+            line.contains(last) || line.contains(header) || line.starts_with("[["),
+            "{to}: {line}: {error}"
+        );
+    }
+}
+
+#[test]
+fn the_mistakes_of_a_whole_file_are_told_at_once_in_its_order() {
+    let text = "[staton]\nid = \"x\"\n[journal]\nmin_free = 5\n[product.lamp]\nserail = \"A\"\nserial = \".+\"\ncertificate = {}\n";
+    let shown = parse(text).unwrap_err().to_string();
+    for line in [
+        "etc/config.toml:1: station: is missing in the file",
+        "etc/config.toml:1: staton: is not a key that linemint knows\n  hint: did you mean station?",
+        "etc/config.toml:1: fixture: is missing",
+        "etc/config.toml:1: aws: is missing",
+        "etc/config.toml:1: pki: is missing",
+        "etc/config.toml:3: journal.dir: is missing in journal",
+        "etc/config.toml:4: journal.min_free: has no unit",
+        "etc/config.toml:5: product.lamp.policy: is missing in product.lamp",
+        "etc/config.toml:6: product.lamp.serail: is not a key that linemint knows\n  hint: did you mean serial?",
+        "etc/config.toml:7: product.lamp.serial: a serial number may hold '/', which AWS does not allow in a thing name",
+        "etc/config.toml:7: product.lamp.serial: a serial number may hold '/', which AWS does not allow in a locker name",
+        "etc/config.toml:7: product.lamp.serial: can become 128 characters long",
+    ] {
+        assert!(shown.contains(line), "{line}\n\n{shown}");
+    }
+    assert_eq!(errors(text).len(), 12);
+    assert!(errors(text).is_sorted_by_key(|it| it.line));
+}
+
+#[test]
+fn broken_toml_is_told_by_its_line_and_nothing_else_is() {
+    let errors = errors("[station]\nid = \n[journal\ndir = 5\n");
+    assert!(
+        errors.iter().any(|it| it.line == Some(2)) && errors.iter().any(|it| it.line == Some(3)),
+        "{errors:?}"
+    );
+    assert!(errors.iter().all(|it| it.message.starts_with("is not valid TOML")));
+    assert!(errors.iter().all(|it| it.hint.is_some()));
+    assert!(super::tests::errors("[station]\nid = \"a\"\nid = \"b\"\n").iter().any(|it| it.line == Some(3)));
+}
+
+#[test]
+fn fixtures_share_neither_name_nor_port() {
+    let again = "\n[[fixture]]\nname = \"nest-1\"\nport = \"/dev/serial/by-id/./usb-FTDI_FT232R_A1-if00-port0\"\nproduct = \"thermostat\"\n";
+    let errors = errors(&format!("{MINIMAL}{again}"));
+    let keys: Vec<_> = errors.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(keys, ["fixture.nest-1.name", "fixture.nest-1.port"]);
+}
+
+#[test]
+fn scopes_take_the_keys_that_mean_something_with_them() {
+    let policy = |it: &str| MINIMAL.replace("{ document = \"policies/thermostat.json\" }", it);
+    let document = "document = \"policies/thermostat.json\"";
+    for good in ["{ scope = \"none\" }", "{ scope = \"given\", name = \"a+b\" }"] {
+        assert!(parse(&policy(good)).is_ok(), "{good}");
+    }
+    for (bad, key) in [
+        (format!("{{ scope = \"none\", {document} }}"), "document"),
+        ("{ scope = \"given\" }".to_owned(), "name"),
+        ("{ scope = \"given\", name = \"a b\" }".to_owned(), "name"),
+        ("{ scope = \"device\" }".to_owned(), "document"),
+        (format!("{{ scope = \"product\", {document} }}"), "name"),
+        (format!("{{ scope = \"product\", name = \"{{serial}}\", {document} }}"), "name"),
+        (format!("{{ scope = \"product\", name = \"{{product}}/x\", {document} }}"), "name"),
+        (format!("{{ name = \"{{product}}\", {document} }}"), "name"),
+    ] {
+        let errors = errors(&policy(&bad));
+        assert_eq!(
+            (errors.len(), errors[0].key.as_str()),
+            (1, &*format!("product.thermostat.policy.{key}")),
+            "{bad}"
+        );
+    }
+    let locker = |it: &str| format!("{MINIMAL}locker = {it}\n");
+    for good in ["{ scope = \"none\" }", "{ scope = \"given\", id = \"a1\" }", "{ tags = {} }"] {
+        assert!(parse(&locker(good)).is_ok(), "{good}");
+    }
+    for bad in ["{ scope = \"given\" }", "{ scope = \"given\", id = \"a-1\" }", "{ id = \"a1\" }", "\"none\""]
+    {
+        assert_eq!(errors(&locker(bad)).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn one_shared_policy_cannot_have_two_contents() {
+    let lamp = |tags: &str| {
+        format!(
+            "{SHARED}\n[product.lamp]\nserial = \"[A-Z]{{5}}\"\ncertificate = {{}}\npolicy = {{ scope = \"product\", name = \"thermostat-device\", document = \"policies/thermostat.json\", tags = {tags} }}\n"
+        )
+    };
+    assert!(parse(&lamp("{}")).is_ok());
+    let errors = errors(&lamp("{ a = \"b\" }"));
+    assert_eq!(errors.len(), 1);
+    assert!(errors[0].message.contains("also the policy of product \"lamp\""), "{errors:?}");
+}
+
+#[test]
+fn an_endpoint_is_a_host_and_a_port() {
+    let endpoint = |it: &str| {
+        parse(&with(
+            "#managed_integrations_endpoint = \"http://127.0.0.1:4599\"",
+            &format!("managed_integrations_endpoint = \"{it}\""),
+        ))
+    };
+    for good in ["http://127.0.0.1:4599", "https://vpce.example", "http://[::1]:80", "https://a.b/"] {
+        let config = endpoint(good).unwrap_or_else(|errors| panic!("{good}: {errors}"));
+        assert_eq!(config.aws.managed_integrations_endpoint.as_deref(), Some(good.trim_end_matches('/')));
+    }
+    for bad in [
+        "",
+        "127.0.0.1:4599",
+        "ftp://a",
+        "http://",
+        "http://user:pw@a",
+        "http://a/b",
+        "http://a?b",
+        "http://a:99999",
+        "http://a:0",
+        "http://a b",
+    ] {
+        assert!(endpoint(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn quotas_are_the_regions_the_tables_and_the_shares() {
+    let quotas = |region: &str, table: &str| {
+        let text = MINIMAL
+            .replace("region = \"eu-west-1\"", &format!("region = \"{region}\"\n[aws.quota]\n{table}"));
+        parse(&text).unwrap_or_else(|errors| panic!("{errors}")).aws.quotas
+    };
+    let quotas_of_two = quotas("eu-west-1", "share = 0.5\ncreate-thing = 300\ndevice-certificates = 40.5");
+    assert_eq!(quotas_of_two.rates[&Operation::CreateThing], 150.0);
+    assert_eq!(quotas_of_two.rates[&Operation::CreatePolicy], 5.0);
+    assert_eq!(quotas_of_two.device_certificates, Some(20.25));
+    let unlimited = quotas("eu-west-1", "preset = \"unlimited\"\nget-policy = 3");
+    assert_eq!((unlimited.rates.len(), unlimited.device_certificates), (1, None));
+    let canada = quotas("ca-central-1", "");
+    assert_eq!(
+        (canada.rates[&Operation::CreateThing], canada.rates[&Operation::DescribeThing]),
+        (50.0, 350.0)
+    );
+}
+
+#[test]
+fn the_hash_is_the_contents_not_the_layouts() {
+    let hash = parse(MINIMAL).unwrap().hash;
+    let layout = MINIMAL
+        .replace("name = \"nest-1\"\n", "")
+        .replace("product = \"thermostat\"\n", "product = 'thermostat' # !\nname = \"nest-1\"\n");
+    assert_ne!(layout, MINIMAL);
+    assert_eq!(parse(&layout).unwrap().hash, hash);
+    assert_ne!(parse(&MINIMAL.replace("bench-1", "bench-2")).unwrap().hash, hash);
+}
+
+#[test]
+fn a_key_that_cannot_be_seen_is_not_said_to_be_missing() {
+    for key in ["/secret/ca.key", "ca.key"] {
+        assert!(parse(&MINIMAL.replace("credential:ca.key", key)).is_ok(), "{key}");
+    }
+}
+
+#[test]
+fn a_file_from_windows_is_read_like_any_other() {
+    let text = format!("\u{feff}{}", MINIMAL.replace('\n', "\r\n"));
+    assert!(parse(&text).is_ok());
+    let errors = errors(&text.replace("\"bench-1\"", "5"));
+    assert_eq!((errors.len(), errors[0].line), (1, Some(5)));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_of_the_file() {
+    let error = Config::load(Path::new("no/such/file.toml")).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("no/such/file.toml: failed to read it: ") && error.contains("\n  hint: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_half_or_garbled_file_makes_the_reader_panic() {
+    for cut in (0..FULL.len()).step_by(61).filter(|it| FULL.is_char_boundary(*it)) {
+        let (head, tail) = FULL.split_at(cut);
+        // Whatever comes of too little or too much: an answer.
+        let _ = parse(head);
+        let _ = parse(&format!("{head}\"]{{=\u{2}é\n{tail}"));
+        let _ = parse(tail);
+    }
+}
