@@ -19,6 +19,8 @@ mod scribe;
 mod vault;
 mod worker;
 
+pub mod setup;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,208 @@
+//! From a configuration to the parts of a station: what has to be right before anything is
+//! promised is opened and checked here, in this order: lock, CA, journal, keys, AWS.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_credential_types::Credentials;
+use jiff::Timestamp;
+
+use super::{Parts, StationError};
+use crate::clock::TimeSource;
+use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
+use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
+use crate::config::{Config, Dtr, NoCredential, SecretRef};
+use crate::durable_fs::{FileError, read_secret};
+use crate::error::ExitStatus;
+use crate::fixture::port::{Dtr as PortDtr, PortOptions};
+use crate::journal::JournalError;
+use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
+use crate::journal::store::{self, JournalLock, Store};
+use crate::line::{FixtureSettings, Product, Settings};
+use crate::pki::Issuer as _;
+use crate::pki::issuer::{CaError, StationIssuer};
+use zeroize::Zeroizing;
+
+/// The longest private key file of a CA, bytes.
+const MAX_KEY_LEN: usize = 64 << 10;
+
+/// The limiter over the AWS clients.
+pub type StationCloud = Paced<AwsCloud>;
+
+/// A station ready to start, and what others want to look at.
+pub struct Assembled {
+    /// The parts.
+    pub parts: Parts<StationCloud>,
+    /// AWS, paced.
+    pub cloud: Arc<StationCloud>,
+    /// The journal's reading half.
+    pub store: Store,
+    /// The journal's id.
+    pub journal_id: String,
+    /// The CA's subject.
+    pub ca_subject: String,
+    /// The end of the CA's life.
+    pub ca_not_after: Timestamp,
+}
+
+/// Why a station cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum SetupError {
+    #[error("the station cannot start")]
+    Journal(#[source] JournalError),
+    #[error("the configuration has no [pki], so that no certificate can be issued")]
+    NoPki,
+    #[error("failed to read the CA certificate {}", path.display())]
+    CaCertificate { path: PathBuf, source: std::io::Error },
+    #[error("failed to read the CA's private key")]
+    CaKeyFile(#[source] FileError),
+    #[error("the CA cannot issue certificates")]
+    Ca(#[source] CaError),
+    #[error("a secret is missing")]
+    Credential(#[source] NoCredential),
+    #[error("the key that seals undelivered private keys cannot be used")]
+    SealKey(#[source] SealKeyError),
+    #[error("the sealed private keys cannot be used")]
+    Keys(#[source] KeyStoreError),
+    #[error("AWS cannot be set up")]
+    Aws(#[source] AwsSetupError),
+    #[error("failed to make {}", path.display())]
+    Directory { path: PathBuf, source: FileError },
+}
+
+impl SetupError {
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Journal(JournalError::Held { .. }) => ExitStatus::Busy,
+            Self::Journal(_) | Self::Keys(_) | Self::Directory { .. } => ExitStatus::Io,
+            Self::NoPki
+            | Self::CaCertificate { .. }
+            | Self::CaKeyFile(_)
+            | Self::Ca(_)
+            | Self::Credential(_)
+            | Self::SealKey(_)
+            | Self::Aws(_) => ExitStatus::Configuration,
+        }
+    }
+}
+
+impl StationError {
+    /// What the process ends with.
+    #[must_use]
+    pub fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Journal(_) | Self::Keys(_) | Self::Thread(_) => ExitStatus::Io,
+            Self::Ended(_) => ExitStatus::Bug,
+        }
+    }
+}
+
+/// Opens and checks everything that the configuration names, holding the journal's `lock`.
+///
+/// `credentials` are for a simulation; without them the SDK's default chain is asked.
+///
+/// # Errors
+/// Something is missing, wrong, or in use.
+pub async fn assemble(
+    config: &Config,
+    lock: JournalLock,
+    credentials: Option<Credentials>,
+    clock: Arc<dyn TimeSource>,
+) -> Result<Assembled, SetupError> {
+    let issuer = load_ca(config, clock.now().wall)?;
+    let journal = store::open(lock).map_err(SetupError::Journal)?;
+    let keys = open_keys(config, &journal.id)?;
+    let options = AwsOptions {
+        region: config.aws.region.clone(),
+        iot_endpoint: config.aws.iot_endpoint.clone(),
+        managed_integrations_endpoint: config.aws.managed_integrations_endpoint.clone(),
+        call_timeout: config.aws.call_timeout,
+        account: config.aws.account.clone(),
+        ca_bundle: config.aws.ca_bundle.clone(),
+    };
+    let aws = match credentials {
+        Some(credentials) => AwsCloud::with_credentials(options, credentials),
+        None => AwsCloud::connect(options).await,
+    };
+    let aws = aws.map_err(SetupError::Aws)?;
+    let cloud = Arc::new(Paced::new(aws, config.aws.quotas.clone(), clock.clone(), MAX_IN_FLIGHT));
+    Ok(Assembled {
+        cloud: cloud.clone(),
+        store: journal.store.clone(),
+        journal_id: journal.id.clone(),
+        ca_subject: issuer.subject().to_owned(),
+        ca_not_after: issuer.not_after(),
+        parts: Parts {
+            settings: settings(config, &issuer),
+            ports: config.fixtures.iter().map(port_options).collect(),
+            journal,
+            keys,
+            issuer: Arc::new(issuer),
+            cloud,
+            clock,
+            journal_dir: config.journal.dir.clone(),
+            min_free: config.journal.min_free,
+        },
+    })
+}
+
+fn load_ca(config: &Config, now: Timestamp) -> Result<StationIssuer, SetupError> {
+    let pki = config.pki.as_ref().ok_or(SetupError::NoPki)?;
+    let path = &pki.ca_certificate;
+    let pem = std::fs::read_to_string(path)
+        .map_err(|source| SetupError::CaCertificate { path: path.clone(), source })?;
+    let key = read_secret(&resolve(&pki.ca_key)?, MAX_KEY_LEN).map_err(SetupError::CaKeyFile)?;
+    let key = Zeroizing::new(String::from_utf8_lossy(&key).into_owned());
+    StationIssuer::load(&pem, key, now).map_err(SetupError::Ca)
+}
+
+/// Sealed keys lie in `keys/` beside the journal, so that no copy of the journal takes them along.
+fn open_keys(config: &Config, journal_id: &str) -> Result<KeyStore, SetupError> {
+    let dir = config.journal.dir.parent().unwrap_or(Path::new("/")).join("keys");
+    // A seal key that is handed over by systemd is not ours to make.
+    let may_create = matches!(config.journal.seal_key, SecretRef::Path(_));
+    let seal_key =
+        SealKey::load_or_create(&resolve(&config.journal.seal_key)?, may_create).map_err(SetupError::SealKey)?;
+    KeyStore::open(dir, journal_id, seal_key).map_err(SetupError::Keys)
+}
+
+fn resolve(secret: &SecretRef) -> Result<PathBuf, SetupError> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    secret.resolve(credentials.as_deref()).map_err(SetupError::Credential)
+}
+
+fn settings(config: &Config, issuer: &StationIssuer) -> Settings {
+    let fixtures = config.fixtures.iter().map(|it| FixtureSettings {
+        name: it.name.clone(),
+        product: it.product.clone(),
+        resend: it.resend,
+        answer_within: it.answer_within,
+        patience: it.patience,
+    });
+    let products = config.products.iter().map(|(name, it)| {
+        (name.clone(), Product { rules: it.rules.clone(), serial: it.serial.clone() })
+    });
+    Settings {
+        station: config.station.id.clone(),
+        fixtures: fixtures.collect(),
+        products: products.collect(),
+        ca_pem: issuer.ca_pem().to_owned(),
+        chain_pem: issuer.chain_pem().to_owned(),
+        config_hash: config.hash.to_string(),
+        seed: fastrand::u64(..),
+    }
+}
+
+fn port_options(fixture: &crate::config::Fixture) -> PortOptions {
+    PortOptions {
+        path: fixture.port.clone(),
+        baud: fixture.baud,
+        dtr: match fixture.dtr {
+            Dtr::Always => PortDtr::Always,
+            Dtr::Never => PortDtr::Never,
+        },
+    }
+}
