@@ -11,5 +11,6 @@ pub mod fixture;
 pub mod journal;
 pub mod line;
 pub mod pki;
+pub mod rehearsal;
 pub mod shift;
 pub mod station;
