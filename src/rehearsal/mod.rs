@@ -1,0 +1,3 @@
+//! The simulated world that a station can be rehearsed in: no account, no hardware.
+
+pub mod fixture;
