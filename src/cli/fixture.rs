@@ -137,6 +137,10 @@ async fn simulate(args: SimulateArgs) -> Result<ExitStatus, SimulateError> {
             text.lines().map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
         }
     };
+    if serials.is_empty() {
+        let _ = writeln!(io::stderr(), "error: there is no serial number in the file");
+        return Ok(ExitStatus::Usage);
+    }
     let mut interrupt = signal(SignalKind::interrupt()).map_err(SimulateError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(SimulateError::Signals)?;
     let json = args.json;
