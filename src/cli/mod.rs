@@ -2,3 +2,5 @@
 
 pub mod ca;
 pub mod check_config;
+pub mod cloud;
+pub mod fixture;
