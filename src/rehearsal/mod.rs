@@ -1,4 +1,219 @@
-//! A simulated world for the station: an AWS of its own and fixtures on ptys.
+//! A world to rehearse in: the same station as in production, with nothing real around it.
+//!
+//! [`cloud`] plays AWS over HTTP on loopback, so that the very SDK clients of production speak to
+//! it. [`fixture`] plays the fixtures on ptys, so that the very port code of production opens
+//! them. Between the two runs what `linemint run` runs, on a journal that is really synced.
 
 pub mod cloud;
 pub mod fixture;
+mod report;
+mod serials;
+mod stage;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+
+pub use self::report::Report;
+pub use self::stage::StageError;
+
+use self::cloud::{CloudOptions, FaultPlan, SimulatedCloud};
+use self::fixture::{FixtureFaults, FixtureOptions, SimulatedFixture};
+use self::stage::Stage;
+use crate::clock::{SystemClock, TimeSource};
+use crate::cloud::Quotas;
+use crate::config::Config;
+use crate::device::rules::KeyOrigin;
+use crate::journal::store::JournalLock;
+use crate::station::setup::{Assembled, SetupError, assemble};
+use crate::station::{Station, StationError};
+
+/// How long the station may take to come to rest when every unit has its verdict.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// How much goes wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Faults {
+    /// Nothing.
+    #[default]
+    None,
+    /// What a good plant sees in a week.
+    Mild,
+    /// What a bad one sees in a minute.
+    Hard,
+}
+
+/// What is rehearsed.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Units in all.
+    pub devices: usize,
+    /// Nests of each fixture.
+    pub nests: usize,
+    /// Decides the serials and what goes wrong.
+    pub seed: u64,
+    /// How much goes wrong.
+    pub faults: Faults,
+    /// Added to each call to AWS.
+    pub rtt: Duration,
+    /// The simulated account's quotas; the station is configured for the same.
+    pub quotas: Quotas,
+    /// A configuration to rehearse instead of the built-in one.
+    pub config: Option<PathBuf>,
+    /// Where everything is left; else a temporary directory is used and removed.
+    pub keep: Option<PathBuf>,
+}
+
+/// How far a rehearsal is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Units in all.
+    pub units: usize,
+    /// Units that have passed.
+    pub passed: usize,
+    /// Units that were given up.
+    pub failed: usize,
+}
+
+/// Why a rehearsal could not be held.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum RehearsalError {
+    #[error("the rehearsal cannot be set up")]
+    Stage(#[from] StageError),
+    #[error("the simulated AWS cannot run")]
+    Cloud(#[source] cloud::CloudSimError),
+    #[error("a simulated fixture cannot run")]
+    Fixture(#[source] std::io::Error),
+    #[error("the station cannot be set up")]
+    Setup(#[from] SetupError),
+    #[error("the station broke down")]
+    Station(#[from] StationError),
+}
+
+/// Holds a rehearsal: starts AWS, fixtures and station, waits until every unit has its verdict,
+/// and has the account audited. `progress` is told how far it is, some times a second.
+///
+/// # Errors
+/// Something of the world could not be made, or the station broke down. Failed units are no
+/// error: the report tells them.
+pub async fn rehearse(options: &Options, progress: impl Fn(Progress)) -> Result<Report, RehearsalError> {
+    let clock: Arc<dyn TimeSource> = Arc::new(SystemClock::default());
+    let stage = Stage::set(options, clock.now().wall)?;
+    let cloud = SimulatedCloud::start(CloudOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        quotas: options.quotas.clone(),
+        rtt: options.rtt,
+        faults: cloud_faults(options.faults),
+        seed: options.seed,
+        ledger: options.keep.as_ref().map(|dir| dir.join("ledger.jsonl")),
+        ..CloudOptions::default()
+    })
+    .await
+    .map_err(RehearsalError::Cloud)?;
+    let config = stage.config(options, &cloud.url())?;
+    let serials = stage::deal(&config, options)?;
+    let fixtures = start_fixtures(&config, options, &serials).map_err(RehearsalError::Fixture)?;
+    let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
+    let Assembled { parts, cloud: paced, .. } =
+        assemble(&config, lock, Some(credentials()), clock.clone()).await?;
+    let started = clock.now().mono;
+    let mut station = Station::start(parts)?;
+    tokio::select! {
+        () = watch(&fixtures, progress) => {}
+        ended = station.ended() => return Err(ended.err().unwrap_or(StationError::Ended("engine")).into()),
+    }
+    let seconds = (clock.now().mono - started).as_secs_f64();
+    station.drain(SETTLE).await?;
+    let mut reports = Vec::new();
+    for fixture in fixtures {
+        reports.push(fixture.stop().await);
+    }
+    let audits = stage::audit(&cloud, &config, &serials);
+    let report = Report::new(options, seconds, reports, audits, &paced.snapshot());
+    cloud.shutdown().await.map_err(RehearsalError::Cloud)?;
+    stage.keep(&report)?;
+    Ok(report)
+}
+
+/// The credentials that every simulation takes: no secret.
+#[must_use]
+pub fn credentials() -> Credentials {
+    Credentials::new("AKIDREHEARSAL", "rehearsal", None, None, "rehearsal")
+}
+
+fn start_fixtures(
+    config: &Config,
+    options: &Options,
+    serials: &[Vec<String>],
+) -> std::io::Result<Vec<SimulatedFixture>> {
+    config
+        .fixtures
+        .iter()
+        .zip(serials)
+        .zip(0..)
+        .map(|((fixture, serials), number)| {
+            let rules = &config.products[&fixture.product].rules;
+            SimulatedFixture::start(FixtureOptions {
+                name: fixture.name.clone(),
+                nests: options.nests,
+                station_key: rules.certificate.key == KeyOrigin::Station,
+                with_mac: true,
+                resend: fixture.resend,
+                seed: options.seed.wrapping_add(number),
+                faults: fixture_faults(options.faults),
+                link: Some(fixture.port.clone()),
+                ..FixtureOptions::new(serials.clone())
+            })
+        })
+        .collect()
+}
+
+/// Returns when every fixture is done.
+async fn watch(fixtures: &[SimulatedFixture], progress: impl Fn(Progress)) {
+    let mut watches: Vec<_> = fixtures.iter().map(SimulatedFixture::progress).collect();
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        pace.tick().await;
+        let mut sum = Progress::default();
+        let mut done = true;
+        for watch in &mut watches {
+            let now = *watch.borrow_and_update();
+            sum.units += now.units;
+            sum.passed += now.passed;
+            sum.failed += now.failed;
+            done &= now.done;
+        }
+        progress(sum);
+        if done {
+            return;
+        }
+    }
+}
+
+fn cloud_faults(faults: Faults) -> FaultPlan {
+    match faults {
+        Faults::None => FaultPlan::none(),
+        Faults::Mild => FaultPlan::mild(),
+        Faults::Hard => FaultPlan::hard(),
+    }
+}
+
+fn fixture_faults(faults: Faults) -> FixtureFaults {
+    match faults {
+        Faults::None => FixtureFaults::none(),
+        Faults::Mild => FixtureFaults::mild(),
+        Faults::Hard => FixtureFaults::hard(),
+    }
+}
+
+/// Whether `dir` may be used: it is made if it is not there, and has to be empty.
+fn empty_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    match std::fs::read_dir(dir)?.next() {
+        None => Ok(()),
+        Some(_) => Err(std::io::Error::other("the directory is not empty")),
+    }
+}

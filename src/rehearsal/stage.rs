@@ -1,0 +1,253 @@
+//! The stage of a rehearsal: a directory with a CA, a policy and a configuration, and who
+//! presents which serial numbers.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::cloud::{Audit, AuditScope, CertificateScope, LockerScope, PolicyScope, SimulatedCloud};
+use super::report::Report;
+use super::{Faults, Options, empty_dir, serials};
+use crate::cloud::Quotas;
+use crate::config::{Config, ConfigErrors, Files, Pki, SecretRef, SystemFiles};
+use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
+use crate::durable_fs::{FileError, create_new};
+use crate::pki::IssueError;
+use crate::pki::authority::make_root;
+
+/// The built-in product's policy: what it may do follows from the thing that it is attached to.
+const POLICY: &str = include_str!("../../config/policies/thermostat.json");
+
+/// Why the stage cannot be set.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum StageError {
+    #[error("failed to use the directory {}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("failed to write a file of the rehearsal")]
+    File(#[from] FileError),
+    #[error("failed to make the rehearsal's CA")]
+    Ca(#[from] IssueError),
+    #[error("the configuration is wrong:\n{0}")]
+    Config(ConfigErrors),
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// A directory in which a rehearsal is held.
+#[derive(Debug)]
+pub(super) struct Stage {
+    dir: PathBuf,
+    keep: bool,
+    /// Removes the directory at the end, unless it is kept.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Stage {
+    pub(super) fn set(options: &Options, now: Timestamp) -> Result<Self, StageError> {
+        let (dir, temporary) = match &options.keep {
+            Some(dir) => {
+                empty_dir(dir).map_err(|source| StageError::Directory { path: dir.clone(), source })?;
+                let dir = std::path::absolute(dir)
+                    .map_err(|source| StageError::Directory { path: dir.clone(), source })?;
+                (dir, None)
+            }
+            None => {
+                let made = tempfile::Builder::new().prefix("linemint-").tempdir();
+                let made = made
+                    .map_err(|source| StageError::Directory { path: std::env::temp_dir(), source })?;
+                (made.path().to_owned(), Some(made))
+            }
+        };
+        let ca = make_root("linemint rehearsal CA", now)?;
+        create_new(&dir.join("ca.key"), 0o600, ca.key_pem.as_bytes())?;
+        create_new(&dir.join("ca.pem"), 0o644, ca.certificate_pem.as_bytes())?;
+        create_new(&dir.join("policy.json"), 0o644, POLICY.as_bytes())?;
+        Ok(Self { dir, keep: options.keep.is_some(), _temporary: temporary })
+    }
+
+    /// The configuration: the built-in one, or the given one with its surroundings replaced.
+    pub(super) fn config(&self, options: &Options, url: &str) -> Result<Config, StageError> {
+        let path = self.dir.join("linemint.toml");
+        let Some(given) = &options.config else {
+            let text = built_in(options, url);
+            create_new(&path, 0o644, text.as_bytes())?;
+            return Config::load(&path).map_err(StageError::Config);
+        };
+        let text = std::fs::read_to_string(given)
+            .map_err(|source| StageError::Directory { path: given.clone(), source })?;
+        let files = StandIns { ca: self.dir.join("ca.pem") };
+        let mut config = Config::parse(&text, given, &files).map_err(StageError::Config)?;
+        create_new(&path, 0o644, text.as_bytes())?;
+        config.journal.dir = self.dir.join("journal");
+        config.journal.seal_key = SecretRef::Path(self.dir.join("seal.key"));
+        config.api.socket = self.dir.join("api.sock");
+        config.aws.iot_endpoint = Some(url.to_owned());
+        config.aws.managed_integrations_endpoint = Some(url.to_owned());
+        config.aws.account = None;
+        config.aws.ca_bundle = None;
+        config.aws.quotas = options.quotas.clone();
+        config.pki = Some(Pki {
+            ca_certificate: self.dir.join("ca.pem"),
+            ca_key: SecretRef::Path(self.dir.join("ca.key")),
+        });
+        for (number, fixture) in config.fixtures.iter_mut().enumerate() {
+            fixture.port = self.dir.join(format!("fixture-{number}"));
+        }
+        Ok(config)
+    }
+
+    /// Leaves the report in a directory that is kept.
+    pub(super) fn keep(&self, report: &Report) -> Result<(), StageError> {
+        if self.keep {
+            create_new(&self.dir.join("report.txt"), 0o644, report.to_string().as_bytes())?;
+            create_new(&self.dir.join("report.json"), 0o644, report.to_json().as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+/// Deals the serial numbers to the fixtures, each fitting its fixture's product.
+pub(super) fn deal(config: &Config, options: &Options) -> Result<Vec<Vec<String>>, StageError> {
+    let fixtures = config.fixtures.len();
+    let mut dealt = Vec::with_capacity(fixtures);
+    let mut seen = std::collections::HashSet::new();
+    for (number, fixture) in config.fixtures.iter().enumerate() {
+        let count = options.devices / fixtures + usize::from(number < options.devices % fixtures);
+        let product = &config.products[&fixture.product];
+        let made = serials::matching(&product.pattern_text, count, options.seed ^ number as u64, &mut seen);
+        let made = made.ok_or_else(|| {
+            StageError::Unfit(format!(
+                "the serial pattern of product {} does not allow {count} different serial numbers",
+                fixture.product
+            ))
+        })?;
+        dealt.push(made);
+    }
+    Ok(dealt)
+}
+
+/// Has the account audited, product by product. Where several products share the account only
+/// the first audit can tell orphans, so there is one for all products of the same scope.
+pub(super) fn audit(cloud: &SimulatedCloud, config: &Config, serials: &[Vec<String>]) -> Vec<Audit> {
+    let mut scopes: Vec<(AuditScope, Vec<&String>)> = Vec::new();
+    for (fixture, serials) in config.fixtures.iter().zip(serials) {
+        let scope = scope(&config.products[&fixture.product].rules);
+        match scopes.iter_mut().find(|(it, _)| *it == scope) {
+            Some((_, all)) => all.extend(serials),
+            None => scopes.push((scope, serials.iter().collect())),
+        }
+    }
+    scopes.into_iter().map(|(scope, serials)| cloud.audit(&serials, scope)).collect()
+}
+
+fn scope(rules: &ProductRules) -> AuditScope {
+    AuditScope {
+        locker: match rules.locker {
+            LockerRule::Device { .. } => LockerScope::Device,
+            LockerRule::Given { .. } | LockerRule::None => LockerScope::None,
+        },
+        policy: match rules.policy {
+            PolicyRule::Device { .. } => PolicyScope::Device,
+            PolicyRule::Product { .. } | PolicyRule::Given { .. } => PolicyScope::Shared,
+            PolicyRule::None => PolicyScope::None,
+        },
+        certificate: match rules.certificate.register {
+            Register::Jitp => CertificateScope::Jitp,
+            Register::WithoutCa | Register::WithCa => CertificateScope::Cloud,
+        },
+    }
+}
+
+fn built_in(options: &Options, url: &str) -> String {
+    // With faults some calls hang until they are given up: a rehearsal should not wait as long as
+    // a real station does.
+    let (call_timeout, resend) = match options.faults {
+        Faults::None => ("10s", "2s"),
+        Faults::Mild | Faults::Hard => ("1s", "300ms"),
+    };
+    format!(
+        r#"# The configuration of a rehearsal. Everything around the station is simulated.
+[station]
+id = "REHEARSAL"
+
+[journal]
+dir = "journal"
+min_free = "16MiB"
+
+[api]
+socket = "api.sock"
+
+[aws]
+region = "eu-west-1"
+iot_endpoint = "{url}"
+managed_integrations_endpoint = "{url}"
+call_timeout = "{call_timeout}"
+
+[aws.quota]
+{quotas}
+[pki]
+ca_certificate = "ca.pem"
+ca_key = "ca.key"
+
+[[fixture]]
+name = "nest-1"
+port = "fixture-0"
+product = "thermostat"
+resend = "{resend}"
+answer_within = "10s"
+
+[product.thermostat]
+serial = "^[A-Z0-9]{{12}}$"
+policy = {{ scope = "device", name = "{{serial}}", document = "policy.json" }}
+certificate = {{ issuer = "station", key = "station", days = 3650 }}
+endpoint = "simulated-ats.iot.eu-west-1.amazonaws.com"
+"#,
+        quotas = quota_lines(&options.quotas)
+    )
+}
+
+/// The quotas as lines of the configuration.
+fn quota_lines(quotas: &Quotas) -> String {
+    use std::fmt::Write as _;
+    if *quotas == Quotas::aws_default() {
+        return "preset = \"aws-default\"\n".to_owned();
+    }
+    let mut lines = "preset = \"unlimited\"\n".to_owned();
+    for (operation, rate) in &quotas.rates {
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{} = {rate:?}", operation.kebab());
+    }
+    if let Some(rate) = quotas.device_certificates {
+        let _ = writeln!(lines, "device-certificates = {rate:?}");
+    }
+    lines
+}
+
+/// The files beside a configuration that is rehearsed; a CA that is not on this machine is
+/// stood in for.
+struct StandIns {
+    ca: PathBuf,
+}
+
+impl Files for StandIns {
+    fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        match SystemFiles.read(path, limit) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_certificate(path) => {
+                SystemFiles.read(&self.ca, limit)
+            }
+            other => other,
+        }
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        // Keys and ports are replaced anyway.
+        let _ = path;
+        Ok(true)
+    }
+}
+
+fn is_certificate(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "pem" || it == "crt")
+}
