@@ -165,8 +165,8 @@ impl Command {
             Self::ListAttachedPolicies(arn, _) | Self::ListPrincipalThings(arn, _) => {
                 account.principal_label(arn)
             }
-            Self::DescribeEndpoint(kind) => (*kind).to_owned(),
-            Self::ListLockers(_)
+            Self::DescribeEndpoint(_)
+            | Self::ListLockers(_)
             | Self::ListPolicies(_)
             | Self::ListCertificates(_)
             | Self::ListThings(_)
