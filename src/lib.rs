@@ -14,3 +14,4 @@ pub mod pki;
 pub mod rehearsal;
 pub mod shift;
 pub mod station;
+pub mod telemetry;

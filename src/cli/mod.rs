@@ -4,3 +4,72 @@ pub mod ca;
 pub mod check_config;
 pub mod cloud;
 pub mod fixture;
+pub mod rehearse;
+
+use clap::{Parser, Subcommand};
+
+use crate::clock::{SystemClock, TimeSource as _};
+use crate::error::{Chain, ExitStatus};
+use crate::telemetry;
+
+/// Gives manufactured devices their identity, on the line, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "linemint", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Rehearse(rehearse::RehearseArgs),
+    CheckConfig(check_config::CheckConfig),
+    /// The station's certificate authority
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
+    /// Fixtures on the serial line
+    #[command(subcommand)]
+    Fixture(fixture::FixtureCommand),
+    /// The simulated AWS
+    #[command(subcommand)]
+    Cloud(CloudCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum CloudCommand {
+    Simulate(cloud::SimulateArgs),
+}
+
+/// Reads the command line and runs the command.
+#[must_use]
+pub fn main() -> ExitStatus {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and are no error.
+            let status = if error.use_stderr() { ExitStatus::Usage } else { ExitStatus::Done };
+            return error.print().map_or(ExitStatus::Io, |()| status);
+        }
+    };
+    match cli.command {
+        Command::CheckConfig(args) => check_config::run(&args),
+        Command::Ca(command) => ca::run(command, SystemClock::default().now().wall),
+        Command::Rehearse(args) => {
+            let log = args.keep.is_none().then_some("error").unwrap_or("info");
+            telemetry::start(log, None);
+            on_runtime(rehearse::run(args))
+        }
+        Command::Fixture(command) => on_runtime(fixture::run(command)),
+        Command::Cloud(CloudCommand::Simulate(args)) => on_runtime(cloud::simulate(args)),
+    }
+}
+
+fn on_runtime(command: impl Future<Output = ExitStatus>) -> ExitStatus {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            tracing::error!(error = %Chain(&error), "the runtime cannot start");
+            ExitStatus::Io
+        }
+    }
+}
