@@ -4,6 +4,7 @@ pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod config;
+pub mod control;
 pub mod device;
 pub mod durable_fs;
 pub mod error;
