@@ -5,6 +5,7 @@ pub mod check_config;
 pub mod cloud;
 pub mod fixture;
 pub mod rehearse;
+pub mod run;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +23,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArgs),
     Rehearse(rehearse::RehearseArgs),
     CheckConfig(check_config::CheckConfig),
     /// The station's certificate authority
@@ -54,6 +56,10 @@ pub fn main() -> ExitStatus {
     match cli.command {
         Command::CheckConfig(args) => check_config::run(&args),
         Command::Ca(command) => ca::run(command, SystemClock::default().now().wall),
+        Command::Run(args) => {
+            telemetry::start("info", None);
+            on_runtime(run::run(args))
+        }
         Command::Rehearse(args) => {
             let log = args.keep.is_none().then_some("error").unwrap_or("info");
             telemetry::start(log, None);

@@ -344,10 +344,10 @@ impl Line {
         self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Whether no unit in any nest waits for an answer.
+    /// Whether no unit in any nest waits for an answer, and no key for its destruction.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.links.iter().all(|link| link.open.is_empty())
+        self.links.iter().all(|link| link.open.is_empty()) && self.works.values().all(Work::is_settled)
     }
 
     fn message(

@@ -70,6 +70,11 @@ impl Work {
         self.running.is_empty() && !is_pending(&self.device) && !self.device.is_open()
     }
 
+    /// Whether no key of it waits for its destruction.
+    pub(super) fn is_settled(&self) -> bool {
+        self.destroying.is_empty()
+    }
+
     /// The rules that its product has now.
     pub(super) fn rules_now<'a>(&'a self, products: &'a BTreeMap<String, Product>) -> &'a Arc<ProductRules> {
         products.get(&self.device.product).map_or(&self.rules, |it| &it.rules)

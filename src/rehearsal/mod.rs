@@ -126,7 +126,8 @@ pub async fn rehearse(options: &Options, progress: impl Fn(Progress)) -> Result<
         ended = station.ended() => return Err(ended.err().unwrap_or(StationError::Ended("engine")).into()),
     }
     let seconds = (clock.now().mono - started).as_secs_f64();
-    station.drain(SETTLE).await?;
+    station.drained(SETTLE).await;
+    station.stop().await?;
     let mut reports = Vec::new();
     for fixture in fixtures {
         reports.push(fixture.stop().await);

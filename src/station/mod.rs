@@ -15,11 +15,13 @@
 
 mod engine;
 mod intake;
+mod picture;
 mod scribe;
 mod vault;
 mod worker;
 
 pub mod setup;
+pub mod supervisor;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -150,20 +152,14 @@ impl Station {
         Ok(Self { commands, status, durable, ports, engine })
     }
 
-    /// Lets the units in the nests finish, at most for `within`; then stops. What is unfinished
-    /// resumes at the next start.
-    ///
-    /// # Errors
-    /// The station had to stop for another reason.
-    pub async fn drain(mut self, within: Duration) -> Result<(), StationError> {
+    /// Takes no new units; returns when no unit in a nest waits any more and nothing is left to be
+    /// destroyed, or after `within`.
+    pub async fn drained(&self, within: Duration) {
         let (reply, idle) = oneshot::channel();
         if self.commands.send(Command::Drain(reply)).await.is_ok() {
-            tokio::select! {
-                _ = tokio::time::timeout(within, idle) => {}
-                ended = &mut self.engine => return flatten(ended),
-            }
+            // Whether in time or not, and even if the station ends meanwhile: the caller stops it next.
+            let _ = tokio::time::timeout(within, idle).await;
         }
-        self.stop().await
     }
 
     /// Stops at once, leaving nothing half written.

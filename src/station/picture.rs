@@ -1,0 +1,127 @@
+//! The picture of the station that the local API shows, put together from its parts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use super::PortCounters;
+use super::setup::StationCloud;
+use crate::clock::TimeSource;
+use crate::control::{
+    Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OperationStatus, StationState, Status,
+};
+use crate::journal::store::Store;
+use crate::line::{LineStatus, LinkStatus};
+
+/// What the picture is made from.
+pub(super) struct Painter {
+    pub(super) station: String,
+    pub(super) started: Duration,
+    pub(super) clock: Arc<dyn TimeSource>,
+    pub(super) cloud: Arc<StationCloud>,
+    pub(super) store: Store,
+    pub(super) journal_id: String,
+    pub(super) ca_subject: String,
+    pub(super) ca_not_after: Timestamp,
+    pub(super) ports: Vec<Arc<PortCounters>>,
+}
+
+impl Painter {
+    /// Paints anew whenever the line has changed; ends with the line.
+    pub(super) async fn run(self, mut line: watch::Receiver<Arc<LineStatus>>, status: watch::Sender<Arc<Status>>) {
+        loop {
+            let now = line.borrow_and_update().clone();
+            status.send_replace(Arc::new(self.paint(&now)));
+            if line.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The station now.
+    pub(super) fn paint(&self, line: &LineStatus) -> Status {
+        let (state, reasons) = judge(line);
+        let unfinished = line.counts.iter().filter(|(state, _)| state.is_unfinished());
+        Status {
+            station: self.station.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state,
+            reasons,
+            uptime_s: self.clock.now().mono.saturating_sub(self.started).as_secs(),
+            fixtures: line.links.iter().zip(&self.ports).map(|(link, port)| fixture(link, port)).collect(),
+            batch: None,
+            counts: (&line.counts).into(),
+            operations: self.operations(),
+            journal: JournalStatus {
+                seq: line.seq,
+                durable: line.durable,
+                bytes: self.store.size_on_disk(),
+                id: self.journal_id.clone(),
+            },
+            backlog: Backlog {
+                devices: unfinished.map(|(_, count)| *count).sum(),
+                buffered: line.buffered as u64,
+                oldest_s: line.oldest_s.and_then(|it| u64::try_from(it).ok()),
+            },
+            ca: Some(CaStatus { subject: self.ca_subject.clone(), not_after: self.ca_not_after }),
+        }
+    }
+
+    fn operations(&self) -> Vec<OperationStatus> {
+        let used = self.cloud.snapshot().into_iter().filter(|(_, it)| it.calls > 0 || it.waiting > 0);
+        used.map(|(operation, it)| OperationStatus {
+            operation: operation.kebab().to_owned(),
+            limit: it.limit,
+            rate: it.rate,
+            calls: it.calls,
+            ok: it.ok,
+            throttled: it.throttled,
+            errors: it.errors,
+            waiting: it.waiting,
+            p50_ms: it.p50_ms,
+            p99_ms: it.p99_ms,
+        })
+        .collect()
+    }
+}
+
+fn judge(line: &LineStatus) -> (StationState, Vec<String>) {
+    if line.draining {
+        (StationState::Draining, vec!["it takes no new units".to_owned()])
+    } else if !line.stopped.is_empty() {
+        (StationState::Stopped, line.stopped.clone())
+    } else if !line.degraded.is_empty() {
+        (StationState::Degraded, line.degraded.clone())
+    } else {
+        (StationState::Ready, Vec::new())
+    }
+}
+
+fn fixture(link: &LinkStatus, port: &PortCounters) -> FixtureStatus {
+    FixtureStatus {
+        name: link.name.clone(),
+        state: link.state.to_owned(),
+        port: port.path.display().to_string(),
+        firmware: link.firmware.clone(),
+        nests: link
+            .nests
+            .iter()
+            .map(|it| NestStatus {
+                nest: it.nest.clone(),
+                serial: it.serial.clone(),
+                state: it.state,
+                seconds: it.since.as_secs(),
+            })
+            .collect(),
+        frames_in: port.frames_in.load(Ordering::Relaxed),
+        frames_out: port.frames_out.load(Ordering::Relaxed),
+        bad_frames: port.bad_frames.load(Ordering::Relaxed),
+        echoes: port.echoes.load(Ordering::Relaxed),
+        naks: link.naks,
+        reopens: port.reopens.load(Ordering::Relaxed),
+        last_verdict: link.last_verdict.clone(),
+    }
+}

@@ -1,0 +1,178 @@
+//! The one supervisor: signals and commands come in here, and the parts end in order.
+//!
+//! The first SIGTERM or SIGINT drains: fixtures hear `draining`, units in the nests finish within
+//! [`DRAIN`], the rest resumes at the next start. A second one stops at once. Either way what was
+//! promised is on disk. SIGKILL is survived by the journal alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::picture::Painter;
+use super::setup::{Assembled, SetupError, assemble};
+use super::{Command, Station, StationError};
+use crate::clock::TimeSource;
+use crate::config::Config;
+use crate::control::Status;
+use crate::control::server::{self, Api, ApiError};
+use crate::journal::store::JournalLock;
+
+/// How long units in the nests may take to finish when the station is told to end.
+pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// How long ending may take after that.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Commands from the API that may wait.
+const COMMANDS: usize = 16;
+
+/// Why the daemon could not run on.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum RunError {
+    #[error("the station cannot be set up")]
+    Setup(#[from] SetupError),
+    #[error("the local API cannot be served")]
+    Api(#[from] ApiError),
+    #[error("signals cannot be received")]
+    Signals(#[source] std::io::Error),
+    #[error("the station has ended")]
+    Station(#[from] StationError),
+    #[error("the station did not end in time; what was promised is on disk")]
+    Stuck,
+}
+
+/// Runs a station as configured until it is told to end.
+///
+/// # Errors
+/// It could not be set up, or had to stop.
+pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunError> {
+    let mut signals = Signals::listen().map_err(RunError::Signals)?;
+    // First of all: nobody else may touch what lies there.
+    let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
+    let listener = server::bind(&config.api.socket)?;
+    let assembled = assemble(config, lock, None, clock.clone()).await?;
+    let mut daemon = Daemon::start(config, assembled, listener, clock)?;
+    tracing::info!(station = config.station.id, "the station is ready");
+    let ended = daemon.attend(&mut signals).await;
+    daemon.end(ended, &mut signals).await
+}
+
+/// A station with its API.
+struct Daemon {
+    station: Station,
+    commands: mpsc::Receiver<server::Command>,
+    end_api: oneshot::Sender<()>,
+    api: tokio::task::JoinHandle<()>,
+}
+
+impl Daemon {
+    fn start(
+        config: &Config,
+        assembled: Assembled,
+        listener: UnixListener,
+        clock: Arc<dyn TimeSource>,
+    ) -> Result<Self, RunError> {
+        let Assembled { parts, cloud, store, journal_id, ca_subject, ca_not_after } = assembled;
+        let station = Station::start(parts)?;
+        let painter = Painter {
+            station: config.station.id.clone(),
+            started: clock.now().mono,
+            clock,
+            cloud,
+            store: store.clone(),
+            journal_id,
+            ca_subject,
+            ca_not_after,
+            ports: station.ports.clone(),
+        };
+        let first = painter.paint(&station.status.borrow().clone());
+        let (status_sender, status) = watch::channel(Arc::<Status>::new(first));
+        tokio::spawn(painter.run(station.status.clone(), status_sender));
+        let (command_sender, commands) = mpsc::channel(COMMANDS);
+        let (end_api, api_ended) = oneshot::channel::<()>();
+        let api = Api { store, status, durable: station.durable.clone(), commands: command_sender };
+        let api = tokio::spawn(server::serve(listener, api, async {
+            // A dropped sender ends it too.
+            let _ = api_ended.await;
+        }));
+        Ok(Self { station, commands, end_api, api })
+    }
+
+    /// Carries out commands until a signal says to end, or the station ends on its own.
+    async fn attend(&mut self, signals: &mut Signals) -> Result<(), StationError> {
+        loop {
+            tokio::select! {
+                () = signals.end() => return Ok(()),
+                ended = self.station.ended() => return ended,
+                Some(command) = self.commands.recv() => self.carry_out(command).await,
+            }
+        }
+    }
+
+    async fn carry_out(&self, command: server::Command) {
+        let (peer, order, reply) = match command {
+            server::Command::Drain { peer, reply } => (peer, Command::Drain(oneshot::channel().0), reply),
+            server::Command::Resume { peer, reply } => (peer, Command::Resume, reply),
+        };
+        tracing::info!(uid = peer.uid, name = peer.name, command = ?order, "told through the API");
+        let done = self.station.commands.send(order).await.map_err(|_| "the station is ending".to_owned());
+        // Whoever asked may have hung up.
+        let _ = reply.send(done);
+    }
+
+    /// Intake, then work, then the store, then the API.
+    async fn end(self, ended: Result<(), StationError>, signals: &mut Signals) -> Result<(), RunError> {
+        let result = match ended {
+            Err(error) => Err(error.into()),
+            Ok(()) => {
+                tracing::info!("the station drains");
+                tokio::select! {
+                    () = self.station.drained(DRAIN) => {}
+                    () = signals.end() => tracing::warn!("told to end a second time: the station stops at once"),
+                }
+                match tokio::time::timeout(STOP, self.station.stop()).await {
+                    Ok(result) => result.map_err(RunError::from),
+                    Err(_) => Err(RunError::Stuck),
+                }
+            }
+        };
+        drop(self.end_api);
+        let _ = tokio::time::timeout(STOP, self.api).await;
+        tracing::info!("the station has ended");
+        result
+    }
+}
+
+/// The signals that a daemon hears.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when the process is told to end.
+    async fn end(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("SIGHUP: the configuration is read at start only; restart the service for a new one");
+                }
+            }
+        }
+    }
+}
