@@ -35,12 +35,16 @@ use super::{
     Entry, Journal, JournalError, KnownPresentation, Record, Recovered, Shelf, StationEvent, What, is_pending,
 };
 use crate::device::event::PresentationKey;
+use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, State};
 use crate::durable_fs;
 
 /// Format of the store as a whole.
 pub const FORMAT: u32 = 1;
+
+/// Most devices that one call of [`Store::devices`] looks at.
+pub const MAX_SCAN: usize = 100_000;
 
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -256,7 +260,7 @@ impl Store {
     }
 
     /// Devices in the order of their serials, beginning after `after`: at most `limit` for which
-    /// `wanted` holds, looking at no more than 100,000.
+    /// `wanted` holds, looking at no more than [`MAX_SCAN`].
     ///
     /// # Errors
     /// A record cannot be read.
@@ -271,7 +275,7 @@ impl Store {
             None => key(b'd', ""),
         };
         let mut devices = Vec::new();
-        for row in self.db.range(begin..key(b'e', "")).take(100_000) {
+        for row in self.db.range(begin..key(b'e', "")).take(MAX_SCAN) {
             let (_, value) = row.map_err(|source| self.failed("read", source))?;
             let device: Device = self.decode(&value)?;
             if wanted(&device) {
@@ -282,6 +286,14 @@ impl Store {
             }
         }
         Ok(devices)
+    }
+
+    /// The rules of that hash.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn rules(&self, id: &RulesId) -> Result<Option<ProductRules>, JournalError> {
+        self.read(&key(b'r', &id.to_string()))
     }
 
     /// Bytes on disk.
