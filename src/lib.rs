@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cloud;
+pub mod control;
 pub mod device;
 pub mod durable_fs;
 pub mod error;

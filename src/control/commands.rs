@@ -1,0 +1,53 @@
+//! What changes something: `POST /v1/drain` and `POST /v1/resume`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use tokio::sync::oneshot;
+
+use super::access::Caller;
+use super::problem::{Refused, conflict, forbidden, internal, unavailable};
+use super::server::{Command, Context, Peer, Reply};
+use super::{ADMIN_GROUP, Draining};
+
+pub(super) async fn drain(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Draining>, Refused> {
+    command(&context, caller, |peer, reply| Command::Drain { peer, reply }).await?;
+    Ok(Json(Draining { draining: true }))
+}
+
+pub(super) async fn resume(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Draining>, Refused> {
+    command(&context, caller, |peer, reply| Command::Resume { peer, reply }).await?;
+    Ok(Json(Draining { draining: false }))
+}
+
+/// Hands a command to the station, if the caller may, and waits until it is done.
+async fn command(
+    context: &Context,
+    caller: Caller,
+    make: impl FnOnce(Peer, Reply) -> Command,
+) -> Result<(), Refused> {
+    let peer = authorize(context, caller).await?;
+    let (reply, answer) = oneshot::channel();
+    let stopping = || unavailable("the station is stopping");
+    context.commands.send(make(peer, reply)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?.map_err(conflict)
+}
+
+async fn authorize(context: &Context, caller: Caller) -> Result<Peer, Refused> {
+    let access = context.access.clone();
+    let judged = tokio::task::spawn_blocking(move || access.judge(caller)).await;
+    let (peer, may) = judged.map_err(|error| internal("find out who is calling", &error))?;
+    if may {
+        return Ok(peer);
+    }
+    tracing::warn!(uid = peer.uid, name = peer.name, "a command was refused");
+    let detail = format!("{} may not change anything at this station", peer.name);
+    Err(forbidden(detail).with_hint(format!("run it as root or as a member of the group {ADMIN_GROUP}")))
+}

@@ -1,0 +1,338 @@
+//! One connection: how long it may wait for what, and how much it may send.
+//!
+//! ```text
+//!   fresh ──first byte──> head ──whole head──> serving ──response sent──> idle ──first byte──> head …
+//!   5 s in all ─────────────┘                  30 s (an event stream: none)  30 s                5 s
+//! ```
+//! Besides, a peer that takes nothing for ten seconds while there is something for it is dropped. The
+//! deadlines live in the socket's own `poll_read` and `poll_write`, so that none can be forgotten.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use hyper::body as http_body;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// How long a connection may take for what, and how many there may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Connections served at the same time; further ones wait in the kernel.
+    pub(super) connections: usize,
+    /// Event streams among them.
+    pub(super) streams: usize,
+    /// From the connection (or the first byte of a further request) to the end of the head.
+    pub(super) head: Duration,
+    /// From the head to the last byte of the answer.
+    pub(super) request: Duration,
+    /// Between two requests.
+    pub(super) idle: Duration,
+    /// Without taking a byte of what there is to send.
+    pub(super) stall: Duration,
+    /// Between two comments on a quiet event stream.
+    pub(super) keep_alive: Duration,
+    /// For what is under way when the daemon ends.
+    pub(super) shutdown: Duration,
+    /// A request's body, bytes.
+    pub(super) body_bytes: usize,
+    /// A request's head, bytes. hyper's smallest is 8 KiB.
+    pub(super) head_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            streams: 16,
+            head: Duration::from_secs(5),
+            request: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
+            stall: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
+            shutdown: Duration::from_secs(5),
+            body_bytes: 64 << 10,
+            head_bytes: 16 << 10,
+        }
+    }
+}
+
+/// What a connection is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Head,
+    Serving,
+    Streaming,
+    Idle,
+}
+
+/// What a connection is at, shared between its socket and its service. The number changes with
+/// each change of phase, so that the socket knows when to wind up its timer again.
+#[derive(Debug, Clone)]
+pub(super) struct Progress(Arc<Mutex<(Phase, u64)>>);
+
+impl Progress {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new((Phase::Head, 0))))
+    }
+
+    fn read(&self) -> (Phase, u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, phase: Phase) {
+        let mut it = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *it = (phase, it.1.wrapping_add(1));
+    }
+
+    /// A request's head is there. The connection serves until the answer is dropped.
+    pub(super) fn serve(&self) -> Serving {
+        self.set(Phase::Serving);
+        Serving(self.clone())
+    }
+}
+
+/// Held while a request is served, its answer's body included.
+#[derive(Debug)]
+pub(super) struct Serving(Progress);
+
+impl Serving {
+    /// The answer goes on for as long as its reader takes it.
+    pub(super) fn stream(&self) {
+        self.0.set(Phase::Streaming);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.set(Phase::Idle);
+    }
+}
+
+/// An answer's body, with which the request is served until hyper has taken all of it.
+#[derive(Debug)]
+pub(super) struct Held {
+    body: Body,
+    _serving: Serving,
+}
+
+impl Held {
+    pub(super) fn new(body: Body, serving: Serving) -> Self {
+        Self { body, _serving: serving }
+    }
+}
+
+impl http_body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A socket that ends with [`io::ErrorKind::TimedOut`] when its peer is too slow.
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    socket: S,
+    limits: Limits,
+    progress: Progress,
+    /// The phase's deadline, and the number of the phase for which it was set.
+    deadline: (Option<Pin<Box<Sleep>>>, u64),
+    /// Runs while the peer takes nothing.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(socket: S, limits: Limits) -> (Self, Progress) {
+        let progress = Progress::new();
+        let deadline = (Some(Box::pin(tokio::time::sleep(limits.head))), 0);
+        (Self { socket, limits, progress: progress.clone(), deadline, stall: None }, progress)
+    }
+
+    /// Ready when the phase has lasted too long.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (phase, number) = self.progress.read();
+        if self.deadline.1 != number {
+            let limit = match phase {
+                Phase::Head => Some(self.limits.head),
+                Phase::Serving => Some(self.limits.request),
+                Phase::Streaming => None,
+                Phase::Idle => Some(self.limits.idle),
+            };
+            self.deadline = (limit.map(|it| Box::pin(tokio::time::sleep(it))), number);
+        }
+        match &mut self.deadline.0 {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// What to make of an attempt to write: one that got nowhere runs against both clocks.
+    fn watch_write<T>(&mut self, cx: &mut Context<'_>, tried: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if tried.is_ready() {
+            self.stall = None;
+            return tried;
+        }
+        let limit = self.limits.stall;
+        let stall = self.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let stalled = stall.as_mut().poll(cx).is_ready();
+        if stalled || self.poll_deadline(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        if let Poll::Ready(result) = Pin::new(&mut this.socket).poll_read(cx, buf) {
+            if buf.filled().len() > before && this.progress.read().0 == Phase::Idle {
+                this.progress.set(Phase::Head);
+            }
+            return Poll::Ready(result);
+        }
+        ready!(this.poll_deadline(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let tried = Pin::new(&mut this.socket).poll_write(cx, buf);
+        this.watch_write(cx, tried)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket has no buffer of its own to flush; an attempt here must not stop the clock of a
+        // write that got nowhere.
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let tried = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        this.watch_write(cx, tried)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(600);
+
+    fn limits() -> Limits {
+        Limits { head: LONG, request: LONG, idle: LONG, stall: LONG, ..Limits::default() }
+    }
+
+    async fn fill(socket: &mut Watched<UnixStream>) -> io::Error {
+        loop {
+            if let Err(error) = socket.write_all(&[b'x'; 65_536]).await {
+                return error;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_says_nothing_is_dropped() {
+        let (_peer, ours) = UnixStream::pair().unwrap();
+        let (mut ours, _) = Watched::new(ours, Limits { head: SHORT, ..limits() });
+        assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn one_byte_after_the_other_does_not_move_the_deadline_of_a_head() {
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        let (mut ours, _) = Watched::new(ours, Limits { head: SHORT, ..limits() });
+        let dripping = tokio::spawn(async move {
+            while peer.write_u8(b'G').await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
+        let error = loop {
+            if let Err(error) = ours.read_u8().await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(ours);
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_between_two_requests_has_its_own_deadline() {
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        let (mut ours, progress) = Watched::new(ours, Limits { idle: SHORT, ..limits() });
+        drop(progress.serve());
+        assert_eq!(ours.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(progress.serve());
+        peer.write_u8(b'G').await.unwrap();
+        assert_eq!(ours.read_u8().await.unwrap(), b'G');
+        assert_eq!(progress.read().0, Phase::Head, "the first byte begins the next head");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_dropped_even_from_a_stream() {
+        let (_peer, ours) = UnixStream::pair().unwrap();
+        let (mut ours, progress) = Watched::new(ours, Limits { stall: SHORT, ..limits() });
+        let serving = progress.serve();
+        serving.stream();
+        assert_eq!(fill(&mut ours).await.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_to_be_taken_within_the_requests_deadline() {
+        let (_peer, ours) = UnixStream::pair().unwrap();
+        let (mut ours, progress) = Watched::new(ours, Limits { request: SHORT, ..limits() });
+        let _serving = progress.serve();
+        assert_eq!(fill(&mut ours).await.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_stream_may_be_quiet_for_as_long_as_it_likes() {
+        let (mut peer, ours) = UnixStream::pair().unwrap();
+        let limits = Limits { head: SHORT, request: SHORT, idle: SHORT, stall: SHORT, ..limits() };
+        let (mut ours, progress) = Watched::new(ours, limits);
+        let serving = progress.serve();
+        serving.stream();
+        // The timer of another connection ends; this one's does not exist.
+        let waited = tokio::time::timeout(3 * SHORT, ours.read_u8()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        ours.write_all(b"data").await.unwrap();
+        assert_eq!(peer.read_u8().await.unwrap(), b'd');
+    }
+}

@@ -1,0 +1,108 @@
+//! `GET /v1/devices` and `GET /v1/devices/{serial}`.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+
+use super::problem::{Refused, bad_request, internal, not_found};
+use super::reading::RulesOnce;
+use super::server::Context;
+use super::{DevicePage, DeviceStory, MAX_HISTORY, query, view};
+use crate::device;
+use crate::journal::store::{MAX_SCAN, Store};
+use crate::journal::{JournalError, Shelf as _};
+
+/// The parameters of a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    state: Option<String>,
+    batch: Option<String>,
+    shift: Option<String>,
+    after: Option<String>,
+    limit: Option<String>,
+}
+
+/// What a list is to hold.
+#[derive(Debug)]
+struct Wanted {
+    state: Option<device::State>,
+    batch: Option<String>,
+    after: Option<String>,
+    limit: usize,
+}
+
+impl ListQuery {
+    fn check(self) -> Result<Wanted, Refused> {
+        if query::given(self.shift).is_some() {
+            return Err(bad_request("devices cannot be selected by shift in this version"));
+        }
+        let after = query::given(self.after).map(|it| query::serial("after", &it)).transpose()?;
+        Ok(Wanted {
+            state: query::state(self.state)?,
+            batch: query::given(self.batch),
+            after: after.map(String::from),
+            limit: query::limit(self.limit)?,
+        })
+    }
+}
+
+pub(super) async fn list(
+    State(context): State<Arc<Context>>,
+    parameters: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<DevicePage>, Refused> {
+    let wanted = query::parameters(parameters)?.check()?;
+    let (page, newest) = context.reading.read("list devices", move |store| page(store, &wanted)).await?;
+    context.reading.on_disk(newest).await?;
+    Ok(Json(page))
+}
+
+/// A page, and the newest record that is in it.
+fn page(store: &Store, wanted: &Wanted) -> Result<(DevicePage, u64), JournalError> {
+    // Where the search stands: how many it has looked at, and the last of them.
+    let seen = RefCell::new((0_usize, None));
+    let mut found = store.devices(wanted.after.as_deref(), wanted.limit + 1, |it| {
+        let mut seen = seen.borrow_mut();
+        *seen = (seen.0 + 1, Some(it.serial.clone()));
+        wanted.state.is_none_or(|state| it.state == state)
+            && wanted.batch.as_ref().is_none_or(|batch| it.batch.as_ref() == Some(batch))
+    })?;
+    let next = if found.len() > wanted.limit {
+        found.truncate(wanted.limit);
+        found.last().map(|it| it.serial.clone())
+    } else {
+        let (looked_at, last) = seen.into_inner();
+        last.filter(|_| looked_at >= MAX_SCAN)
+    };
+    let newest = found.iter().map(|it| it.last_seq).max().unwrap_or(0);
+    let mut rules = RulesOnce::of(store);
+    let devices = found.iter().map(|it| rules.view(it)).collect::<Result<_, _>>()?;
+    Ok((DevicePage { devices, next: next.map(String::from) }, newest))
+}
+
+pub(super) async fn show(
+    State(context): State<Arc<Context>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<DeviceStory>, Refused> {
+    let serial = query::serial_in_path(path)?;
+    let wanted = serial.clone();
+    let read = move |store: &Store| {
+        let Some(device) = store.device(&wanted)? else { return Ok(None) };
+        let records = store.history(&wanted, MAX_HISTORY + 1)?;
+        Ok(Some((RulesOnce::of(store).view(&device)?, records, device.last_seq)))
+    };
+    let Some((device, mut records, seq)) = context.reading.read("read a device", read).await? else {
+        let sentence = format!("device {serial} is not in this station's journal");
+        return Err(not_found(sentence).with_hint("serial numbers are compared to the letter"));
+    };
+    context.reading.on_disk(records.last().map_or(seq, |it| it.seq.max(seq))).await?;
+    let history_cut = records.len() > MAX_HISTORY;
+    records.drain(..records.len().saturating_sub(MAX_HISTORY));
+    let history = records.iter().map(view::event).collect::<Result<_, _>>();
+    let history = history.map_err(|error| internal("show a device's history", &error))?;
+    Ok(Json(DeviceStory { device, history, history_cut }))
+}

@@ -1,0 +1,395 @@
+//! The local API's wire types, version 1: what the daemon says on its socket and its commands read.
+//!
+//! Members are only ever added. Every member is always there; what is unknown or does not apply is
+//! `null`, so that a script can tell "none" from "misspelt". Times are RFC 3339 in UTC, spans are whole
+//! seconds and say so in their name.
+
+mod access;
+pub mod client;
+mod commands;
+mod connection;
+mod devices;
+mod events;
+mod problem;
+mod query;
+mod reading;
+pub mod server;
+mod socket;
+#[cfg(test)]
+pub(crate) mod tests;
+mod view;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::device::{KeyState, State};
+use crate::fixture::FailCode;
+
+/// The group whose members may change something.
+pub const ADMIN_GROUP: &str = "linemint-admin";
+
+/// Elements of a page when the request does not say.
+pub const DEFAULT_LIMIT: usize = 100;
+
+/// Most elements of a page.
+pub const MAX_LIMIT: usize = 1000;
+
+/// Most records of one device's history in an answer: the newest ones.
+pub const MAX_HISTORY: usize = 1000;
+
+/// What the daemon is doing: `GET /v1/status`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The station's id.
+    pub station: String,
+    /// linemint's version.
+    pub version: String,
+    /// How it is doing.
+    pub state: StationState,
+    /// Why it is not `ready`, a sentence each; empty when it is.
+    pub reasons: Vec<String>,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// The fixtures, in the order of the configuration.
+    pub fixtures: Vec<FixtureStatus>,
+    /// The open batch.
+    pub batch: Option<String>,
+    /// Devices by state.
+    pub counts: Counts,
+    /// The pace of each AWS operation in use.
+    pub operations: Vec<OperationStatus>,
+    /// The journal.
+    pub journal: JournalStatus,
+    /// Devices that the cloud still owes something.
+    pub backlog: Backlog,
+    /// The station's CA certificate, where it has one.
+    pub ca: Option<CaStatus>,
+}
+
+/// How a station is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StationState {
+    /// It is not there yet.
+    #[default]
+    Starting,
+    /// All is well.
+    Ready,
+    /// It works, but something is slow or away.
+    Degraded,
+    /// Nothing goes through until a person has changed something.
+    Stopped,
+    /// It takes no new units.
+    Draining,
+}
+
+impl StationState {
+    /// The word used on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Degraded => "degraded",
+            Self::Stopped => "stopped",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// A fixture and its serial line. Counters begin at the daemon's start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixtureStatus {
+    /// Its name.
+    pub name: String,
+    /// `closed`, `waiting for hello`, `ready`, or the code with which it is refused.
+    pub state: String,
+    /// Path of its serial port.
+    pub port: String,
+    /// Its firmware, where it has told one.
+    pub firmware: Option<String>,
+    /// Units in its nests.
+    pub nests: Vec<NestStatus>,
+    /// Good frames received.
+    pub frames_in: u64,
+    /// Frames sent.
+    pub frames_out: u64,
+    /// Frames dropped for a wrong checksum, form or length.
+    pub bad_frames: u64,
+    /// Own frames that came back.
+    pub echoes: u64,
+    /// `nak` answers.
+    pub naks: u64,
+    /// How often the port was opened again.
+    pub reopens: u64,
+    /// The newest verdict: serial, and `pass` or the code.
+    pub last_verdict: Option<String>,
+}
+
+/// A unit in a nest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NestStatus {
+    /// The nest, where the fixture names them.
+    pub nest: Option<String>,
+    /// The unit.
+    pub serial: String,
+    /// Where it stands.
+    pub state: State,
+    /// How long it has been there.
+    pub seconds: u64,
+}
+
+/// Devices by state: every state has its number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "each is the number of devices in the state of that name")]
+pub struct Counts {
+    pub admitted: u64,
+    pub provisioning: u64,
+    pub delivering: u64,
+    pub passed: u64,
+    pub failed: u64,
+    pub quarantined: u64,
+    pub scrapped: u64,
+}
+
+impl Counts {
+    /// The number of devices in `state`.
+    #[must_use]
+    pub const fn of(&self, state: State) -> u64 {
+        match state {
+            State::Admitted => self.admitted,
+            State::Provisioning => self.provisioning,
+            State::Delivering => self.delivering,
+            State::Passed => self.passed,
+            State::Failed => self.failed,
+            State::Quarantined => self.quarantined,
+            State::Scrapped => self.scrapped,
+        }
+    }
+}
+
+impl From<&BTreeMap<State, u64>> for Counts {
+    fn from(counts: &BTreeMap<State, u64>) -> Self {
+        let of = |state| counts.get(&state).copied().unwrap_or(0);
+        Self {
+            admitted: of(State::Admitted),
+            provisioning: of(State::Provisioning),
+            delivering: of(State::Delivering),
+            passed: of(State::Passed),
+            failed: of(State::Failed),
+            quarantined: of(State::Quarantined),
+            scrapped: of(State::Scrapped),
+        }
+    }
+}
+
+/// The pace of an AWS operation. Counters begin at the daemon's start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct OperationStatus {
+    /// Its name in kebab case.
+    pub operation: String,
+    /// Calls a second that are allowed now; `null` is unlimited.
+    pub limit: Option<f64>,
+    /// Calls a second that were made lately.
+    pub rate: f64,
+    /// Calls made.
+    pub calls: u64,
+    /// Calls that went through.
+    pub ok: u64,
+    /// Calls that AWS throttled.
+    pub throttled: u64,
+    /// Calls that failed in another way.
+    pub errors: u64,
+    /// Calls that wait for their turn.
+    pub waiting: u64,
+    /// Half of the calls took at most so long, milliseconds.
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 calls took at most so long, milliseconds.
+    pub p99_ms: Option<f64>,
+}
+
+/// The journal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalStatus {
+    /// Newest sequence number decided.
+    pub seq: u64,
+    /// Newest sequence number on disk.
+    pub durable: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The journal's own id, 16 hex digits.
+    pub id: String,
+}
+
+/// Devices that the cloud still owes something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backlog {
+    /// All of them.
+    pub devices: u64,
+    /// Those that are in no nest any more.
+    pub buffered: u64,
+    /// Age of the oldest, seconds; `null` if there is none.
+    pub oldest_s: Option<u64>,
+}
+
+/// The station's CA certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaStatus {
+    /// Its subject.
+    pub subject: String,
+    /// End of its life.
+    pub not_after: Timestamp,
+}
+
+/// A device as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its serial number.
+    pub serial: String,
+    /// What it is.
+    pub product: String,
+    /// The batch that was open when it was admitted.
+    pub batch: Option<String>,
+    /// Its MAC address, 12 lower-case hex digits.
+    pub mac: Option<String>,
+    /// Where it stands.
+    pub state: State,
+    /// 1 for the first identity, one more with each rework.
+    pub generation: u32,
+    /// When it was first presented.
+    pub admitted_at: Timestamp,
+    /// When its newest event was decided.
+    pub updated_at: Timestamp,
+    /// When it passed last.
+    pub passed_at: Option<Timestamp>,
+    /// How often it has been presented.
+    pub presentations: u32,
+    /// Its newest presentation.
+    pub presentation: Presentation,
+    /// Its present certificate.
+    pub certificate: Option<Certificate>,
+    /// Name of its thing, once it is there.
+    pub thing: Option<String>,
+    /// Name of its policy, once it is there.
+    pub policy: Option<String>,
+    /// Id of its credential locker, once it is there.
+    pub locker_id: Option<String>,
+    /// Why it failed or is in quarantine.
+    pub failure: Option<Failure>,
+    /// How many certificates were issued for it.
+    pub certificates_issued: u32,
+}
+
+/// One time in a nest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presentation {
+    /// The fixture's name.
+    pub fixture: String,
+    /// The fixture's number of its last reset.
+    pub boot: u64,
+    /// The fixture's number for the presentation.
+    pub id: u64,
+    /// The nest, where the fixture names them.
+    pub nest: Option<String>,
+    /// `passed`, `failed` or `closed`; `null` while it is open.
+    pub outcome: Option<String>,
+}
+
+/// A certificate, without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// SHA-256 of its DER, lower-case hex; its id in AWS IoT.
+    pub fingerprint: String,
+    /// Serial number, lower-case hex.
+    pub serial_number: String,
+    /// End of its life.
+    pub not_after: Timestamp,
+    /// Its ARN, once AWS has it.
+    pub arn: Option<String>,
+    /// Where its private key is.
+    pub key: KeyState,
+}
+
+/// Why a device failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The code told to the fixture.
+    pub code: FailCode,
+    /// The sentence told to the operator.
+    pub message: String,
+}
+
+/// A page of devices in the order of their serials: `GET /v1/devices`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DevicePage {
+    /// The devices. May be fewer than were asked for, even none, where more follow.
+    pub devices: Vec<Device>,
+    /// What the next page is to begin `after`; `null` if this is the last.
+    pub next: Option<String>,
+}
+
+/// A device with what happened to it: `GET /v1/devices/{serial}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceStory {
+    /// The device as it stands.
+    #[serde(flatten)]
+    pub device: Device,
+    /// Its newest records, at most [`MAX_HISTORY`], oldest first.
+    pub history: Vec<Event>,
+    /// Whether it has older records than these.
+    pub history_cut: bool,
+}
+
+/// A record of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Gapless, from 1.
+    pub seq: u64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The device that it is about; left out where it is about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// What happened, in kebab case.
+    pub event: String,
+    /// The event's own members, as they are in the journal, but for a certificate's bytes.
+    #[serde(flatten)]
+    pub members: Map<String, Value>,
+}
+
+/// A page of events: `GET /v1/events`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EventPage {
+    /// The events, oldest first. May be fewer than were asked for where more follow.
+    pub events: Vec<Event>,
+    /// What the next page is to begin `after`; `null` if there is no newer event yet.
+    pub next: Option<u64>,
+}
+
+/// Whether new units are taken: the answer to `POST /v1/drain` and `POST /v1/resume`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draining {
+    /// New units are refused.
+    pub draining: bool,
+}
+
+/// Why a request was refused: RFC 9457, `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What kind of problem, a stable relative reference: `/problems/not-found`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong this time, a sentence.
+    pub detail: String,
+    /// What to do about it, where there is something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}

@@ -1,0 +1,257 @@
+//! The server with a real journal behind it, spoken to over its socket in bytes.
+
+mod reads;
+mod robust;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Status;
+use super::access::Access;
+use super::connection::Limits;
+use super::server::{Api, Command, bind, serve_within};
+use crate::device::event::{Admission, Event, PresentationKey};
+use crate::device::rules::{
+    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
+};
+use crate::device::serial::SerialNumber;
+use crate::device::{Certificate, Device, KeyState};
+use crate::journal::store::{JournalLock, Store, StoreWriter, open};
+use crate::journal::{Entry, Journal as _, Record, Shelf as _, StationEvent, What};
+use crate::pki::Fingerprint;
+
+/// No test waits longer for anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A served journal.
+pub(crate) struct Station {
+    pub(crate) path: PathBuf,
+    writer: StoreWriter,
+    store: Store,
+    seq: u64,
+    durable: watch::Sender<u64>,
+    pub(crate) status: watch::Sender<Arc<Status>>,
+    pub(crate) commands: Option<mpsc::Receiver<Command>>,
+    ending: CancellationToken,
+    serving: JoinHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+impl Station {
+    pub(crate) fn new() -> Self {
+        Self::with(Limits::default(), Access::default())
+    }
+
+    fn with(limits: Limits, access: Access) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let journal = open(JournalLock::take(&dir.path().join("journal")).unwrap()).unwrap();
+        let (durable, durable_seen) = watch::channel(0);
+        let (status, status_seen) = watch::channel(Arc::new(Status::default()));
+        let (orders, commands) = mpsc::channel(4);
+        let api = Api {
+            store: journal.store.clone(),
+            status: status_seen,
+            durable: durable_seen,
+            commands: orders,
+        };
+        let ending = CancellationToken::new();
+        let shutdown = ending.clone().cancelled_owned();
+        let listener = bind(&path).unwrap();
+        let serving = tokio::spawn(serve_within(listener, api, shutdown, limits, access));
+        let (writer, store) = (journal.writer, journal.store);
+        let commands = Some(commands);
+        Self { path, writer, store, seq: 0, durable, status, commands, ending, serving, _dir: dir }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + i64::try_from(self.seq).unwrap()).unwrap()
+    }
+
+    /// Journals what happened, all in one commit, and tells the API so.
+    fn journal(&mut self, happened: Vec<(Option<&str>, What)>) {
+        self.journal_quietly(happened);
+        self.durable.send_replace(self.seq);
+    }
+
+    /// Journals what happened without telling that it is on disk.
+    fn journal_quietly(&mut self, happened: Vec<(Option<&str>, What)>) {
+        let mut devices: BTreeMap<SerialNumber, Device> = BTreeMap::new();
+        let mut entries = Vec::new();
+        for (serial, what) in happened {
+            self.seq += 1;
+            let serial = serial.map(|it| SerialNumber::parse(it).unwrap());
+            let mut after = None;
+            if let (Some(serial), What::Device(event)) = (&serial, &what) {
+                let known = devices.remove(serial).or_else(|| self.store.device(serial).unwrap());
+                let before = known.as_ref().map(|it| it.state);
+                let device = match known {
+                    Some(mut device) => {
+                        device.apply(self.seq, self.now(), event).unwrap();
+                        device
+                    }
+                    None => Device::admit(serial, self.seq, self.now(), event).unwrap(),
+                };
+                devices.insert(serial.clone(), device.clone());
+                after = Some((Box::new(device), before));
+            }
+            let record = Record { seq: self.seq, at: self.now(), serial, what };
+            entries.push(Entry { record, device: after });
+        }
+        self.writer.commit(&entries).unwrap();
+    }
+
+    /// Admits devices, all in one commit.
+    pub(crate) fn admit(&mut self, serials: &[String], batch: Option<&str>) {
+        self.journal(serials.iter().map(|it| (Some(it.as_str()), admitted(batch))).collect());
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(&self.path).await.unwrap()
+    }
+
+    /// What the server sends until it closes, for exactly these bytes.
+    async fn raw(&self, request: impl AsRef<[u8]>) -> Answer {
+        let mut socket = self.connect().await;
+        // The server may have heard enough before it has taken all.
+        let _ = socket.write_all(request.as_ref()).await;
+        read_all(&mut socket).await
+    }
+
+    async fn request(&self, verb: &str, target: &str, headers: &str) -> Answer {
+        self.raw(format!("{verb} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n")).await
+    }
+
+    async fn get(&self, target: &str) -> Answer {
+        self.request("GET", target, "").await
+    }
+
+    /// Answers a `GET` that has to go well.
+    pub(crate) async fn json(&self, target: &str) -> Value {
+        let answer = self.get(target).await;
+        assert_eq!(answer.status, 200, "{target}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        answer.json()
+    }
+
+    pub(crate) async fn end(self) {
+        self.ending.cancel();
+        tokio::time::timeout(PATIENCE, self.serving).await.unwrap().unwrap();
+    }
+}
+
+async fn read_all(socket: &mut UnixStream) -> Answer {
+    let mut bytes = Vec::new();
+    // A server that has not read everything resets; what it said before counts.
+    let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the server closes");
+    Answer::parse(&bytes)
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+struct Answer {
+    /// 0 if there was none.
+    status: u16,
+    headers: String,
+    body: String,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let (line, headers) = head.split_once("\r\n").unwrap_or((head, ""));
+        let status = line.split(' ').nth(1).map_or(0, |it| it.parse().unwrap());
+        Self { status, headers: headers.to_owned(), body: body.to_owned() }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.lines().find_map(|line| line.split_once(": ").filter(|it| it.0 == name)).map(|it| it.1)
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// The body of a problem document with that status and kind.
+    #[track_caller]
+    fn problem(&self, status: u16, kind: &str) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["type"], format!("/problems/{kind}"));
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+        problem
+    }
+}
+
+fn presentation(id: u64) -> PresentationKey {
+    PresentationKey { fixture: "nest-1".to_owned(), boot: 3, id }
+}
+
+fn rules() -> ProductRules {
+    let template = |text| Template::parse(text).unwrap();
+    ProductRules {
+        product: "lamp".to_owned(),
+        station: "L3".to_owned(),
+        thing: template("lamp-{serial}"),
+        locker: LockerRule::Given { id: "locker-7".to_owned() },
+        policy: PolicyRule::Device {
+            name: template("policy-{serial}"),
+            document: "{}".to_owned(),
+            tags: BTreeMap::new(),
+        },
+        certificate: CertificateRule {
+            key: KeyOrigin::Station,
+            days: 1,
+            common_name: template("{serial}"),
+            register: Register::WithoutCa,
+        },
+        repeat: Repeat::Return,
+        require_batch: false,
+        max_certificates: 3,
+        endpoint: None,
+        roots: None,
+    }
+}
+
+fn admitted(batch: Option<&str>) -> What {
+    What::Device(Event::Admitted(Box::new(Admission {
+        product: "lamp".to_owned(),
+        rules: rules().id(),
+        batch: batch.map(str::to_owned),
+        presentation: presentation(1),
+        nest: Some("A".to_owned()),
+        mac: None,
+        device_key: None,
+        attributes: BTreeMap::new(),
+        replaces_policy: None,
+    })))
+}
+
+fn rules_known() -> What {
+    What::Station(StationEvent::Rules { id: rules().id(), rules: Box::new(rules()) })
+}
+
+fn certificate() -> Certificate {
+    Certificate {
+        fingerprint: Fingerprint::of(b"certificate"),
+        der: b"certificate".to_vec(),
+        serial_number: "0a".to_owned(),
+        not_after: Timestamp::from_second(2_000_000_000).unwrap(),
+        key: KeyState::Sealed,
+        arn: None,
+    }
+}

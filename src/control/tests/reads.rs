@@ -1,0 +1,250 @@
+//! What is read, and who may change something.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::control::client::{Client, ClientError, encoded};
+use crate::control::server::Peer;
+use crate::control::{Counts, DevicePage, DeviceStory, Draining, EventPage, StationState};
+use crate::device::State;
+use crate::device::event::Output;
+use crate::device::steps::Step;
+use crate::error::ExitStatus;
+use crate::fixture::FailCode;
+
+#[tokio::test]
+async fn the_status_is_the_newest_that_the_station_has_told() {
+    let station = Station::new();
+    let counts = Counts::from(&BTreeMap::from([(State::Passed, 3), (State::Failed, 1)]));
+    let status =
+        Status { station: "L3-S07".to_owned(), state: StationState::Ready, counts, ..Status::default() };
+    station.status.send_replace(Arc::new(status.clone()));
+    let json = station.json("/v1/status").await;
+    let states: Vec<&str> = json["counts"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(states, State::ALL.map(State::as_str), "every state has its number");
+    assert_eq!((&json["counts"]["passed"], &json["state"]), (&3.into(), &"ready".into()));
+    assert!(json["batch"].is_null() && json["ca"].is_null());
+    assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
+    assert_eq!(Client::new(&station.path).get_json::<Status>("/v1/status").await.unwrap(), status);
+    let head = station.request("HEAD", "/v1/status", "").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    station.end().await;
+}
+
+#[tokio::test]
+async fn a_device_is_shown_with_its_whole_history_and_no_key() {
+    let mut station = Station::new();
+    let device = |event| (Some("SN-1"), What::Device(event));
+    station.journal(vec![
+        (None, rules_known()),
+        (Some("SN-1"), admitted(Some("B1"))),
+        device(Event::Issued { certificate: certificate() }),
+        device(Event::StepDone {
+            step: Step::Thing,
+            output: Output::Nothing,
+            adopted: false,
+            request_id: None,
+        }),
+        (Some("SN-2"), admitted(None)),
+        device(Event::Offered { presentation: presentation(1) }),
+    ]);
+    let answer = station.get("/v1/devices/SN-1").await;
+    assert!(!answer.body.contains("\"der\""), "{}", answer.body);
+    let json = answer.json();
+    assert_eq!(json["state"], "delivering");
+    assert_eq!((&json["thing"], &json["policy"]), (&"lamp-SN-1".into(), &Value::Null));
+    assert_eq!((&json["locker_id"], &json["batch"]), (&"locker-7".into(), &"B1".into()));
+    assert_eq!(json["certificate"]["fingerprint"], certificate().fingerprint.to_string());
+    assert_eq!(json["certificate"]["key"], "sealed");
+    assert_eq!(json["presentation"]["fixture"], "nest-1");
+    assert!(json["presentation"]["outcome"].is_null() && json["failure"].is_null());
+    let story: DeviceStory = serde_json::from_value(json).unwrap();
+    let history: Vec<_> = story.history.iter().map(|it| (it.seq, it.event.as_str())).collect();
+    assert_eq!(history, [(2, "admitted"), (3, "issued"), (4, "step-done"), (6, "offered")]);
+    assert_eq!(story.history[2].members["step"], "thing");
+    assert!(!story.history_cut);
+    station.end().await;
+}
+
+#[tokio::test]
+async fn a_long_history_is_cut_to_its_newest_thousand() {
+    let mut station = Station::new();
+    let mut happened = vec![(Some("SN-1"), admitted(None))];
+    happened.extend((0..1_000).map(|attempt| {
+        let message = "slow".to_owned();
+        (Some("SN-1"), What::Device(Event::Trouble { step: Step::Thing, message, attempt, request_id: None }))
+    }));
+    station.journal(happened);
+    let story: DeviceStory = serde_json::from_value(station.json("/v1/devices/SN-1").await).unwrap();
+    assert!(story.history_cut);
+    assert_eq!((story.history.len(), story.history[0].seq, story.history[999].seq), (1_000, 2, 1_001));
+    station.end().await;
+}
+
+#[tokio::test]
+async fn pages_show_every_device_exactly_once_in_order() {
+    let mut station = Station::new();
+    let mut serials: Vec<String> = (0..23).map(|it| format!("SN-{it:03}")).collect();
+    serials.extend(["SN-01".to_owned(), "a/b?c=d&e#f%2F".to_owned(), "~".to_owned(), "..".to_owned()]);
+    station.admit(&serials, None);
+    serials.sort();
+    for limit in [1, 2, 9, 27, 1_000] {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let target = format!("/v1/devices?limit={limit}&after={}", encoded(&after));
+            let page: DevicePage = serde_json::from_value(station.json(&target).await).unwrap();
+            assert!(page.devices.len() <= limit);
+            seen.extend(page.devices.into_iter().map(|it| it.serial));
+            match page.next {
+                Some(next) => after = next,
+                None => break,
+            }
+        }
+        assert_eq!(seen, serials, "pages of {limit}");
+    }
+    for serial in &serials {
+        let target = format!("/v1/devices/{}", encoded(serial));
+        assert_eq!(station.json(&target).await["serial"], serial.as_str());
+    }
+    station.end().await;
+}
+
+#[tokio::test]
+async fn a_list_holds_what_was_asked_for() {
+    let mut station = Station::new();
+    station.admit(&["A1".to_owned(), "A2".to_owned()], Some("B1"));
+    station.admit(&["A3".to_owned()], Some("B2"));
+    let quarantined = Event::Quarantined {
+        presentation: None,
+        code: FailCode::Mismatch,
+        message: "two devices may have been swapped".to_owned(),
+    };
+    station.journal(vec![(Some("A2"), What::Device(quarantined))]);
+    let list = async |query: &str| -> Vec<String> {
+        let page: DevicePage =
+            serde_json::from_value(station.json(&format!("/v1/devices{query}")).await).unwrap();
+        page.devices.into_iter().map(|it| it.serial).collect()
+    };
+    assert_eq!(list("").await, ["A1", "A2", "A3"]);
+    assert_eq!(list("?state=&batch=&shift=&after=&limit=").await, ["A1", "A2", "A3"]);
+    assert_eq!(list("?state=quarantined").await, ["A2"]);
+    assert_eq!(list("?batch=B1").await, ["A1", "A2"]);
+    assert_eq!(list("?batch=B1&state=admitted").await, ["A1"]);
+    assert_eq!(list("?batch=B").await, Vec::<String>::new());
+    let json = station.json("/v1/devices/A2").await;
+    assert_eq!(json["failure"]["code"], "mismatch");
+    station.end().await;
+}
+
+#[tokio::test]
+async fn pages_of_events_show_each_once_and_nothing_that_is_not_on_disk() {
+    let mut station = Station::new();
+    station.journal(vec![(None, rules_known()), (None, What::Station(StationEvent::LineResumed))]);
+    let serials: Vec<String> = (0..250).map(|it| format!("SN-{it:03}")).collect();
+    station.admit(&serials, None);
+    station.journal_quietly(vec![(None, What::Station(StationEvent::Stopped))]);
+    for limit in [1, 99, 252, 1_000] {
+        let (mut seen, mut after) = (Vec::new(), 0);
+        loop {
+            let target = format!("/v1/events?after={after}&limit={limit}");
+            let page: EventPage = serde_json::from_value(station.json(&target).await).unwrap();
+            seen.extend(page.events.into_iter().map(|it| it.seq));
+            match page.next {
+                Some(next) if limit > 1 || next < 5 => after = next,
+                _ => break,
+            }
+        }
+        let until = if limit == 1 { 5 } else { 252 };
+        assert_eq!(seen, (1..=until).collect::<Vec<_>>(), "pages of {limit}");
+    }
+    let json = station.json("/v1/events").await;
+    assert_eq!(json["events"].as_array().unwrap().len(), 100);
+    let first = &json["events"][0];
+    assert_eq!((&first["event"], &first["rules"]["product"]), (&"rules".into(), &"lamp".into()));
+    assert_eq!(first.get("serial"), None);
+    assert_eq!(json["events"][2]["serial"], "SN-000");
+    assert_eq!(json["events"][2]["at"], "2026-09-21T14:13:23Z");
+    let last: EventPage = serde_json::from_value(station.json("/v1/events?after=9999").await).unwrap();
+    assert_eq!(last, EventPage::default());
+    station.end().await;
+}
+
+#[tokio::test]
+async fn a_device_is_not_shown_before_its_newest_record_is_on_disk() {
+    let mut station = Station::new();
+    station.journal_quietly(vec![(Some("SN-1"), admitted(None))]);
+    let mut asked = Box::pin(station.get("/v1/devices/SN-1"));
+    // The answer is waiting while another request is served from beginning to end.
+    tokio::select! {
+        biased;
+        _ = &mut asked => panic!("shown too early"),
+        _ = async { for _ in 0..20 { station.get("/v1/status").await; } } => {}
+    }
+    station.durable.send_replace(1);
+    assert_eq!(asked.as_mut().await.status, 200);
+    drop(asked);
+    station.end().await;
+}
+
+/// Answers one command.
+fn answer(
+    station: &mut Station,
+    result: Result<(), String>,
+) -> tokio::task::JoinHandle<(&'static str, Peer)> {
+    let mut commands = station.commands.take().unwrap();
+    tokio::spawn(async move {
+        match commands.recv().await.unwrap() {
+            Command::Drain { peer, reply } => {
+                reply.send(result).unwrap();
+                ("drain", peer)
+            }
+            Command::Resume { peer, reply } => {
+                reply.send(result).unwrap();
+                ("resume", peer)
+            }
+        }
+    })
+}
+
+#[tokio::test]
+async fn the_daemons_own_user_may_drain_and_resume() {
+    for (target, word, draining) in [("/v1/drain", "drain", true), ("/v1/resume", "resume", false)] {
+        let mut station = Station::new();
+        let told = answer(&mut station, Ok(()));
+        let got: Draining = Client::new(&station.path).post(target, &serde_json::json!({})).await.unwrap();
+        assert_eq!(got.draining, draining);
+        let (command, peer) = told.await.unwrap();
+        assert_eq!((command, peer.uid), (word, rustix::process::geteuid().as_raw()));
+        station.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_station_comes_with_its_sentence() {
+    let mut station = Station::new();
+    let told = answer(&mut station, Err("the line is being stopped".to_owned()));
+    let problem = station.request("POST", "/v1/drain", "").await.problem(409, "conflict");
+    assert_eq!(problem["detail"], "the line is being stopped");
+    told.await.unwrap();
+    let gone = station.request("POST", "/v1/resume", "").await;
+    gone.problem(503, "unavailable");
+    assert!(gone.header("retry-after").is_some());
+    station.end().await;
+}
+
+#[tokio::test]
+async fn who_is_not_trusted_may_look_but_not_touch() {
+    let nowhere = PathBuf::from("/nonexistent");
+    let access = Access { trusted: vec![u32::MAX], etc: nowhere.clone(), proc: nowhere };
+    let mut station = Station::with(Limits::default(), access);
+    for target in ["/v1/drain", "/v1/resume"] {
+        let problem = station.request("POST", target, "").await.problem(403, "forbidden");
+        assert!(problem["hint"].as_str().unwrap().contains("linemint-admin"));
+    }
+    assert_eq!(station.get("/v1/status").await.status, 200);
+    assert!(station.commands.as_mut().unwrap().try_recv().is_err(), "nothing reached the station");
+    let error = Client::new(&station.path).post::<Draining>("/v1/drain", &()).await.unwrap_err();
+    assert_eq!(error.exit_status(), ExitStatus::NotPermitted);
+    assert!(matches!(error, ClientError::Refused(_)));
+    station.end().await;
+}
