@@ -1,5 +1,6 @@
 //! linemint: device identities, made on the manufacturing line, exactly once.
 
+pub mod cli;
 pub mod clock;
 pub mod cloud;
 pub mod control;
