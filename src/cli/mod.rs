@@ -3,9 +3,14 @@
 pub mod ca;
 pub mod check_config;
 pub mod cloud;
+pub mod daemon;
+pub mod device;
+pub mod drain;
 pub mod fixture;
 pub mod rehearse;
 pub mod run;
+pub mod status;
+mod text;
 
 use clap::{Parser, Subcommand};
 
@@ -26,6 +31,14 @@ enum Command {
     Run(run::RunArgs),
     Rehearse(rehearse::RehearseArgs),
     CheckConfig(check_config::CheckConfig),
+    /// What the daemon is doing
+    Status(status::StatusArgs),
+    /// Devices and their history
+    Device(device::DeviceArgs),
+    /// Tells the station to take no new units
+    Drain(drain::Drain),
+    /// Tells the station to take new units again
+    Resume(drain::Resume),
     /// The station's certificate authority
     #[command(subcommand)]
     Ca(ca::CaCommand),
@@ -65,6 +78,10 @@ pub fn main() -> ExitStatus {
             telemetry::start(log, None);
             on_runtime(rehearse::run(args))
         }
+        Command::Status(args) => on_runtime(status::run(args)),
+        Command::Device(args) => on_runtime(device::run(args)),
+        Command::Drain(args) => on_runtime(drain::run_drain(args)),
+        Command::Resume(args) => on_runtime(drain::run_resume(args)),
         Command::Fixture(command) => on_runtime(fixture::run(command)),
         Command::Cloud(CloudCommand::Simulate(args)) => on_runtime(cloud::simulate(args)),
     }

@@ -118,7 +118,8 @@ fn supplementary_of(uid: u32, status: &str) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    const GROUP: &str = "root:x:0:\nbroken\nlinemint:x:990:\nlinemint-admin:x:991:ada,grace\nlinemint-admins:x:5:bob\n";
+    const GROUP: &str =
+        "root:x:0:\nbroken\nlinemint:x:990:\nlinemint-admin:x:991:ada,grace\nlinemint-admins:x:5:bob\n";
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nada:x:1001:1001::/home/ada:/bin/sh\n\
                           bob:x:1002:1002::/:/bin/sh\nada2:x:1001:1001::/:/bin/sh\n";
 
@@ -174,8 +175,7 @@ mod tests {
         put("etc/group", GROUP);
         put("proc/7/status", &status("1002\t1002\t1002\t1002", "991"));
         put("proc/8/status", &status("1002\t1002\t1002\t1002", "990"));
-        let access =
-            Access { trusted: vec![0], etc: dir.path().join("etc"), proc: dir.path().join("proc") };
+        let access = Access { trusted: vec![0], etc: dir.path().join("etc"), proc: dir.path().join("proc") };
         let judge = |uid, gid, pid| {
             let (peer, may) = access.judge(Caller { uid, gid, pid });
             (peer.name, may)

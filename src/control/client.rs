@@ -236,7 +236,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_told_in_the_daemons_words() {
         let error = answered(
-            b"HTTP/1.1 404 Not Found\r\ncontent-length: 102\r\n\r\n\
+            b"HTTP/1.1 404 Not Found\r\n\r\n\
             {\"type\":\"/problems/not-found\",\"title\":\"t\",\"status\":404,\"detail\":\"device A is not here\",\"hint\":\"look up\"}",
         );
         let error = error.await;

@@ -2,46 +2,46 @@
 
 use std::sync::Arc;
 
-use axum::extract::State as Shared;
+use axum::extract::State;
 use axum::{Extension, Json};
 use tokio::sync::oneshot;
 
 use super::access::Caller;
 use super::problem::{Refused, conflict, forbidden, internal, unavailable};
-use super::server::{Command, Peer, Reply, Serving};
+use super::server::{Command, Context, Peer, Reply};
 use super::{ADMIN_GROUP, Draining};
 
 pub(super) async fn drain(
-    Shared(shared): Shared<Arc<Serving>>,
+    State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Draining>, Refused> {
-    command(&shared, caller, |peer, reply| Command::Drain { peer, reply }).await?;
+    command(&context, caller, |peer, reply| Command::Drain { peer, reply }).await?;
     Ok(Json(Draining { draining: true }))
 }
 
 pub(super) async fn resume(
-    Shared(shared): Shared<Arc<Serving>>,
+    State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Draining>, Refused> {
-    command(&shared, caller, |peer, reply| Command::Resume { peer, reply }).await?;
+    command(&context, caller, |peer, reply| Command::Resume { peer, reply }).await?;
     Ok(Json(Draining { draining: false }))
 }
 
 /// Hands a command to the station, if the caller may, and waits until it is done.
 async fn command(
-    shared: &Serving,
+    context: &Context,
     caller: Caller,
     make: impl FnOnce(Peer, Reply) -> Command,
 ) -> Result<(), Refused> {
-    let peer = authorize(shared, caller).await?;
+    let peer = authorize(context, caller).await?;
     let (reply, answer) = oneshot::channel();
     let stopping = || unavailable("the station is stopping");
-    shared.commands.send(make(peer, reply)).await.map_err(|_| stopping())?;
+    context.commands.send(make(peer, reply)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())?.map_err(conflict)
 }
 
-async fn authorize(shared: &Serving, caller: Caller) -> Result<Peer, Refused> {
-    let access = shared.access.clone();
+async fn authorize(context: &Context, caller: Caller) -> Result<Peer, Refused> {
+    let access = context.access.clone();
     let judged = tokio::task::spawn_blocking(move || access.judge(caller)).await;
     let (peer, may) = judged.map_err(|error| internal("find out who is calling", &error))?;
     if may {

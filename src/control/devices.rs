@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 
 use super::problem::{Refused, bad_request, internal, not_found};
 use super::reading::RulesOnce;
-use super::server::Serving;
+use super::server::Context;
 use super::{DevicePage, DeviceStory, MAX_HISTORY, query, view};
-use crate::device::State;
+use crate::device;
 use crate::journal::store::{MAX_SCAN, Store};
 use crate::journal::{JournalError, Shelf as _};
 
@@ -30,7 +30,7 @@ pub(super) struct ListQuery {
 /// What a list is to hold.
 #[derive(Debug)]
 struct Wanted {
-    state: Option<State>,
+    state: Option<device::State>,
     batch: Option<String>,
     after: Option<String>,
     limit: usize,
@@ -52,12 +52,12 @@ impl ListQuery {
 }
 
 pub(super) async fn list(
-    Shared(shared): Shared<Arc<Serving>>,
+    State(context): State<Arc<Context>>,
     parameters: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<DevicePage>, Refused> {
     let wanted = query::parameters(parameters)?.check()?;
-    let (page, newest) = shared.reading.read("list devices", move |store| page(store, &wanted)).await?;
-    shared.reading.on_disk(newest).await?;
+    let (page, newest) = context.reading.read("list devices", move |store| page(store, &wanted)).await?;
+    context.reading.on_disk(newest).await?;
     Ok(Json(page))
 }
 
@@ -65,11 +65,11 @@ pub(super) async fn list(
 fn page(store: &Store, wanted: &Wanted) -> Result<(DevicePage, u64), JournalError> {
     // Where the search stands: how many it has looked at, and the last of them.
     let seen = RefCell::new((0_usize, None));
-    let mut found = store.devices(wanted.after.as_deref(), wanted.limit + 1, |device| {
+    let mut found = store.devices(wanted.after.as_deref(), wanted.limit + 1, |it| {
         let mut seen = seen.borrow_mut();
-        *seen = (seen.0 + 1, Some(device.serial.clone()));
-        wanted.state.is_none_or(|it| device.state == it)
-            && wanted.batch.as_ref().is_none_or(|it| device.batch.as_ref() == Some(it))
+        *seen = (seen.0 + 1, Some(it.serial.clone()));
+        wanted.state.is_none_or(|state| it.state == state)
+            && wanted.batch.as_ref().is_none_or(|batch| it.batch.as_ref() == Some(batch))
     })?;
     let next = if found.len() > wanted.limit {
         found.truncate(wanted.limit);
@@ -85,7 +85,7 @@ fn page(store: &Store, wanted: &Wanted) -> Result<(DevicePage, u64), JournalErro
 }
 
 pub(super) async fn show(
-    Shared(shared): Shared<Arc<Serving>>,
+    State(context): State<Arc<Context>>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<DeviceStory>, Refused> {
     let serial = query::serial_in_path(path)?;
@@ -95,11 +95,11 @@ pub(super) async fn show(
         let records = store.history(&wanted, MAX_HISTORY + 1)?;
         Ok(Some((RulesOnce::of(store).view(&device)?, records, device.last_seq)))
     };
-    let Some((device, mut records, seq)) = shared.reading.read("read a device", read).await? else {
+    let Some((device, mut records, seq)) = context.reading.read("read a device", read).await? else {
         let sentence = format!("device {serial} is not in this station's journal");
         return Err(not_found(sentence).with_hint("serial numbers are compared to the letter"));
     };
-    shared.reading.on_disk(records.last().map_or(seq, |it| it.seq.max(seq))).await?;
+    context.reading.on_disk(records.last().map_or(seq, |it| it.seq.max(seq))).await?;
     let history_cut = records.len() > MAX_HISTORY;
     records.drain(..records.len().saturating_sub(MAX_HISTORY));
     let history = records.iter().map(view::event).collect::<Result<_, _>>();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State as Shared};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::problem::{Refused, bad_request, internal, unavailable};
 use super::reading::Reading;
-use super::server::{EndlessAnswer, Serving};
+use super::server::{Context, EndlessAnswer};
 use super::{Event, EventPage, query, view};
 
 /// Records that are read at a time: a page or stream holds no more in memory at once.
@@ -33,34 +33,35 @@ pub(super) struct EventQuery {
 }
 
 pub(super) async fn list(
-    Shared(shared): Shared<Arc<Serving>>,
+    State(context): State<Arc<Context>>,
     headers: HeaderMap,
     parameters: Result<Query<EventQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let parameters = query::parameters(parameters)?;
     let after = query::number("after", parameters.after, 0..=u64::MAX)?.unwrap_or(0);
     if !wants_stream(&headers) {
-        let page = page(&shared.reading, after, query::limit(parameters.limit)?).await?;
+        let page = page(&context.reading, after, query::limit(parameters.limit)?).await?;
         return Ok(Json(page).into_response());
     }
     // Without a limit a stream goes on; with one it ends after so many events.
     let limited = query::given(parameters.limit.clone()).is_some();
     let left = if limited { Some(query::limit(parameters.limit)?) } else { None };
     let after = resumes_after(&headers)?.unwrap_or(after);
-    let permit = shared.streams.clone().try_acquire_owned().map_err(|_| {
-        let sentence = format!("{} event streams are open already, and that is the limit", shared.limits.streams);
+    let permit = context.streams.clone().try_acquire_owned().map_err(|_| {
+        let sentence =
+            format!("{} event streams are open already, and that is the limit", context.limits.streams);
         unavailable(sentence)
     })?;
     let tail = Tail {
-        reading: shared.reading.clone(),
-        durable: shared.reading.durable(),
-        ending: shared.ending.clone(),
+        reading: context.reading.clone(),
+        durable: context.reading.durable(),
+        ending: context.ending.clone(),
         after,
         left,
         chunk: VecDeque::new(),
         _permit: permit,
     };
-    let keep_alive = KeepAlive::new().interval(shared.limits.keep_alive);
+    let keep_alive = KeepAlive::new().interval(context.limits.keep_alive);
     let mut response = Sse::new(stream_of(tail)).keep_alive(keep_alive).into_response();
     response.extensions_mut().insert(EndlessAnswer);
     Ok(response)
@@ -178,4 +179,3 @@ impl Tail {
         }
     }
 }
-

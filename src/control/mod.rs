@@ -16,7 +16,7 @@ mod reading;
 pub mod server;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod view;
 
 use std::collections::BTreeMap;

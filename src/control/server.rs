@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Request, State as Shared};
+use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::access::{Access, Caller};
-use super::connection::{Limits, Progress, Watched};
+use super::connection::{Held, Limits, Progress, Watched};
 use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
 use super::reading::Reading;
 use super::{Status, commands, devices, events};
@@ -42,7 +42,8 @@ pub struct Peer {
     pub name: String,
 }
 
-/// The answer to a command: done, or why not now, a sentence for the caller.
+/// The answer to a command: done, or why not now, a sentence for the caller. Nobody may be there to
+/// hear it any more; the command counts all the same.
 pub type Reply = oneshot::Sender<Result<(), String>>;
 
 /// What the station is told to do. The caller may: that has been seen to.
@@ -85,7 +86,7 @@ pub async fn serve(listener: UnixListener, api: Api, shutdown: impl Future<Outpu
 
 /// What every handler has at hand.
 #[derive(Debug)]
-pub(super) struct Serving {
+pub(super) struct Context {
     pub(super) reading: Reading,
     status: watch::Receiver<Arc<Status>>,
     pub(super) commands: mpsc::Sender<Command>,
@@ -108,7 +109,7 @@ pub(super) async fn serve_within(
     access: Access,
 ) {
     let ending = CancellationToken::new();
-    let serving = Arc::new(Serving {
+    let context = Arc::new(Context {
         reading: Reading::new(api.store, api.durable),
         status: api.status,
         commands: api.commands,
@@ -117,7 +118,7 @@ pub(super) async fn serve_within(
         streams: Arc::new(Semaphore::new(limits.streams)),
         ending: ending.clone(),
     });
-    let router = router(serving);
+    let router = router(context);
     let permits = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -214,7 +215,7 @@ async fn respond(
     caller: Caller,
     progress: Progress,
     limits: Limits,
-) -> Result<Response, Infallible> {
+) -> Result<Response<Held>, Infallible> {
     let serving = progress.serve();
     let answered = async {
         let mut request = match whole(request, limits).await {
@@ -234,12 +235,7 @@ async fn respond(
     if response.extensions().get::<EndlessAnswer>().is_some() {
         serving.stream();
     }
-    // The request is served until its answer's body is dropped.
-    let keep = move |frame| {
-        let _ = &serving;
-        frame
-    };
-    Ok(response.map(|body| Body::new(body.map_frame(keep))))
+    Ok(response.map(|body| Held::new(body, serving)))
 }
 
 /// Takes in the body: at most [`Limits::body_bytes`], half the request's time.
@@ -257,7 +253,7 @@ async fn whole(request: hyper::Request<Incoming>, limits: Limits) -> Result<Requ
     }
 }
 
-fn router(serving: Arc<Serving>) -> Router {
+fn router(context: Arc<Context>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/devices", get(devices::list))
@@ -265,13 +261,15 @@ fn router(serving: Arc<Serving>) -> Router {
         .route("/v1/events", get(events::list))
         .route("/v1/drain", post(commands::drain))
         .route("/v1/resume", post(commands::resume))
-        .method_not_allowed_fallback(async |method: Method| wrong_verb(format!("{method} is not for this path")))
+        .method_not_allowed_fallback(async |method: Method| {
+            wrong_verb(format!("{method} is not for this path"))
+        })
         .fallback(async || {
             not_found("there is nothing at this path").with_hint("the paths begin with /v1: try /v1/status")
         })
-        .with_state(serving)
+        .with_state(context)
 }
 
-async fn status(Shared(serving): Shared<Arc<Serving>>) -> Json<Arc<Status>> {
-    Json(serving.status.borrow().clone())
+async fn status(State(context): State<Arc<Context>>) -> Json<Arc<Status>> {
+    Json(context.status.borrow().clone())
 }

@@ -35,21 +35,21 @@ use crate::pki::Fingerprint;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A served journal.
-struct Station {
-    path: PathBuf,
+pub(crate) struct Station {
+    pub(crate) path: PathBuf,
     writer: StoreWriter,
     store: Store,
     seq: u64,
     durable: watch::Sender<u64>,
-    status: watch::Sender<Arc<Status>>,
-    commands: Option<mpsc::Receiver<Command>>,
+    pub(crate) status: watch::Sender<Arc<Status>>,
+    pub(crate) commands: Option<mpsc::Receiver<Command>>,
     ending: CancellationToken,
     serving: JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
 
 impl Station {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Limits::default(), Access::default())
     }
 
@@ -113,7 +113,7 @@ impl Station {
     }
 
     /// Admits devices, all in one commit.
-    fn admit(&mut self, serials: &[String], batch: Option<&str>) {
+    pub(crate) fn admit(&mut self, serials: &[String], batch: Option<&str>) {
         self.journal(serials.iter().map(|it| (Some(it.as_str()), admitted(batch))).collect());
     }
 
@@ -138,14 +138,14 @@ impl Station {
     }
 
     /// Answers a `GET` that has to go well.
-    async fn json(&self, target: &str) -> Value {
+    pub(crate) async fn json(&self, target: &str) -> Value {
         let answer = self.get(target).await;
         assert_eq!(answer.status, 200, "{target}: {answer:?}");
         assert_eq!(answer.header("content-type"), Some("application/json"));
         answer.json()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.ending.cancel();
         tokio::time::timeout(PATIENCE, self.serving).await.unwrap().unwrap();
     }

@@ -16,7 +16,8 @@ use crate::fixture::FailCode;
 async fn the_status_is_the_newest_that_the_station_has_told() {
     let station = Station::new();
     let counts = Counts::from(&BTreeMap::from([(State::Passed, 3), (State::Failed, 1)]));
-    let status = Status { station: "L3-S07".to_owned(), state: StationState::Ready, counts, ..Status::default() };
+    let status =
+        Status { station: "L3-S07".to_owned(), state: StationState::Ready, counts, ..Status::default() };
     station.status.send_replace(Arc::new(status.clone()));
     let json = station.json("/v1/status").await;
     let states: Vec<&str> = json["counts"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -38,7 +39,12 @@ async fn a_device_is_shown_with_its_whole_history_and_no_key() {
         (None, rules_known()),
         (Some("SN-1"), admitted(Some("B1"))),
         device(Event::Issued { certificate: certificate() }),
-        device(Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None }),
+        device(Event::StepDone {
+            step: Step::Thing,
+            output: Output::Nothing,
+            adopted: false,
+            request_id: None,
+        }),
         (Some("SN-2"), admitted(None)),
         device(Event::Offered { presentation: presentation(1) }),
     ]);
@@ -167,8 +173,7 @@ async fn pages_of_events_show_each_once_and_nothing_that_is_not_on_disk() {
 async fn a_device_is_not_shown_before_its_newest_record_is_on_disk() {
     let mut station = Station::new();
     station.journal_quietly(vec![(Some("SN-1"), admitted(None))]);
-    let asked = station.get("/v1/devices/SN-1");
-    tokio::pin!(asked);
+    let mut asked = Box::pin(station.get("/v1/devices/SN-1"));
     // The answer is waiting while another request is served from beginning to end.
     tokio::select! {
         biased;
@@ -176,12 +181,16 @@ async fn a_device_is_not_shown_before_its_newest_record_is_on_disk() {
         _ = async { for _ in 0..20 { station.get("/v1/status").await; } } => {}
     }
     station.durable.send_replace(1);
-    assert_eq!(asked.await.status, 200);
+    assert_eq!(asked.as_mut().await.status, 200);
+    drop(asked);
     station.end().await;
 }
 
 /// Answers one command.
-fn answer(station: &mut Station, result: Result<(), String>) -> tokio::task::JoinHandle<(&'static str, Peer)> {
+fn answer(
+    station: &mut Station,
+    result: Result<(), String>,
+) -> tokio::task::JoinHandle<(&'static str, Peer)> {
     let mut commands = station.commands.take().unwrap();
     tokio::spawn(async move {
         match commands.recv().await.unwrap() {

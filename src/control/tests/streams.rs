@@ -11,7 +11,8 @@ struct Reader {
 impl Reader {
     async fn open(station: &Station, target: &str, headers: &str) -> Self {
         let mut socket = station.connect().await;
-        let request = format!("GET {target} HTTP/1.0\r\nhost: x\r\naccept: text/event-stream\r\n{headers}\r\n");
+        let request =
+            format!("GET {target} HTTP/1.0\r\nhost: x\r\naccept: text/event-stream\r\n{headers}\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         Self { socket, text: String::new() }
     }
@@ -120,9 +121,8 @@ async fn a_reader_that_takes_nothing_is_dropped_and_its_place_is_free_again() {
     let accept = "accept: text/event-stream\r\n";
     let refused = station.request("GET", "/v1/events?limit=1", accept).await;
     refused.problem(503, "unavailable");
-    let place_is_free = async {
-        while station.request("GET", "/v1/events?limit=1", accept).await.status == 503 {}
-    };
+    let place_is_free =
+        async { while station.request("GET", "/v1/events?limit=1", accept).await.status == 503 {} };
     tokio::time::timeout(PATIENCE, place_is_free).await.expect("the slow reader is dropped");
     assert_eq!(station.get("/v1/events?limit=1").await.status, 200);
     assert!(Reader::ids(&slow.rest().await).len() < 5_000, "it was cut off");
