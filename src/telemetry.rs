@@ -17,8 +17,11 @@ pub fn start(level: &str, file: Option<File>) {
         Some(file) => BoxMakeWriter::new(Mutex::new(file)),
         None => BoxMakeWriter::new(std::io::stderr),
     };
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_target(false).with_writer(writer);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_target(false)
+        .with_writer(writer);
     // Only a second start fails, and the first one stands.
     let _ = subscriber.try_init();
 }

@@ -274,7 +274,9 @@ impl Event {
         match self {
             Self::Admitted(it) | Self::Renewed(it) => Some((&it.presentation, None)),
             Self::Presented { presentation, .. } => Some((presentation, None)),
-            Self::Repeated { presentation, .. } => Some((presentation, Some(Outcome::Passed { again: true }))),
+            Self::Repeated { presentation, .. } => {
+                Some((presentation, Some(Outcome::Passed { again: true })))
+            }
             Self::Passed { presentation } => Some((presentation, Some(Outcome::Passed { again: false }))),
             Self::Failed { presentation, code, message }
             | Self::Deferred { presentation, code, message }

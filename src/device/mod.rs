@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::event::{Event, Output, Outcome, PresentationKey};
+use self::event::{Event, Outcome, Output, PresentationKey};
 use self::rules::RulesId;
 use self::serial::{Mac, SerialNumber};
 use self::steps::Step;
@@ -272,7 +272,12 @@ impl Device {
     ///
     /// # Errors
     /// Any other event.
-    pub fn admit(serial: &SerialNumber, seq: u64, at: Timestamp, event: &Event) -> Result<Self, IllegalTransition> {
+    pub fn admit(
+        serial: &SerialNumber,
+        seq: u64,
+        at: Timestamp,
+        event: &Event,
+    ) -> Result<Self, IllegalTransition> {
         let Event::Admitted(it) = event else {
             return Err(IllegalTransition { event: event.name(), serial: serial.clone(), state: "unknown" });
         };
@@ -289,7 +294,12 @@ impl Device {
             admitted_at: at,
             updated_at: at,
             passed_at: None,
-            presentation: Presentation { key: it.presentation.clone(), nest: it.nest.clone(), at, outcome: None },
+            presentation: Presentation {
+                key: it.presentation.clone(),
+                nest: it.nest.clone(),
+                at,
+                outcome: None,
+            },
             presentations: 1,
             certificate: None,
             superseded: Vec::new(),
@@ -404,7 +414,8 @@ impl Device {
                 matches!(self.state, S::Provisioning | S::Delivering) && self.certificate.is_some()
             }
             Event::Passed { .. } => {
-                matches!(self.state, S::Delivering | S::Provisioning | S::Failed) && self.certificate.is_some()
+                matches!(self.state, S::Delivering | S::Provisioning | S::Failed)
+                    && self.certificate.is_some()
             }
             Event::Failed { .. } => matches!(self.state, S::Delivering | S::Provisioning | S::Failed),
             Event::Deferred { .. } | Event::Closed { .. } => self.state != S::Scrapped,

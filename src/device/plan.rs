@@ -63,9 +63,7 @@ pub fn is_complete(device: &Device, rules: &ProductRules) -> bool {
     if rules.certificate.register == Register::Jitp {
         return true;
     }
-    certificate.arn.is_some()
-        && (device.done.attach_policy || !has_policy(rules))
-        && device.done.attach_thing
+    certificate.arn.is_some() && (device.done.attach_policy || !has_policy(rules)) && device.done.attach_thing
 }
 
 /// Whether a policy is attached to a device's certificate.

@@ -211,18 +211,17 @@ impl<'a> Subject<'a> {
         let certificate_pem = to_pem("CERTIFICATE", &self.device.certificate.as_ref()?.der).to_string();
         match self.rules.certificate.register {
             Register::WithoutCa => Some(Call::RegisterCertificateWithoutCa { certificate_pem }),
-            Register::WithCa => {
-                Some(Call::RegisterCertificate { certificate_pem, ca_certificate_pem: self.ca_pem.to_owned() })
-            }
+            Register::WithCa => Some(Call::RegisterCertificate {
+                certificate_pem,
+                ca_certificate_pem: self.ca_pem.to_owned(),
+            }),
             Register::Jitp => None,
         }
     }
 
     fn judge_answer(&self, step: Step, call: &Call, answer: &Answer) -> Verdict {
         match (&answer.reply, call) {
-            (Reply::Locker { id, arn }, _) => {
-                done(Output::Locker { id: id.clone(), arn: Some(arn.clone()) })
-            }
+            (Reply::Locker { id, arn }, _) => done(Output::Locker { id: id.clone(), arn: Some(arn.clone()) }),
             (Reply::Policy { document, .. }, Call::GetPolicy { name }) => self.judge_policy(name, document),
             (Reply::Policy { .. } | Reply::Thing { .. }, _) => done(Output::Nothing),
             (Reply::ThingDescription { name, attributes, .. }, _) => self.judge_thing(name, attributes),
@@ -306,12 +305,14 @@ impl<'a> Subject<'a> {
             }
             Some(station) => never(
                 FailCode::Conflict,
-                &format!("thing {name} exists in AWS and was made by station {station}, not by {}", self.rules.station),
+                &format!(
+                    "thing {name} exists in AWS and was made by station {station}, not by {}",
+                    self.rules.station
+                ),
             ),
-            None => never(
-                FailCode::Conflict,
-                &format!("thing {name} exists in AWS and was not made by linemint"),
-            ),
+            None => {
+                never(FailCode::Conflict, &format!("thing {name} exists in AWS and was not made by linemint"))
+            }
         }
     }
 
@@ -331,14 +332,12 @@ impl<'a> Subject<'a> {
             CertificateStatus::Active => {
                 Verdict::Done { output: Output::Certificate { arn: arn.to_owned() }, adopted: true }
             }
-            CertificateStatus::Inactive => Verdict::Ask(Call::UpdateCertificate {
-                id: id.to_owned(),
-                status: CertificateStatus::Active,
-            }),
-            CertificateStatus::Revoked | CertificateStatus::Other => never(
-                FailCode::Conflict,
-                &format!("certificate {id} is in AWS but revoked or in transfer"),
-            ),
+            CertificateStatus::Inactive => {
+                Verdict::Ask(Call::UpdateCertificate { id: id.to_owned(), status: CertificateStatus::Active })
+            }
+            CertificateStatus::Revoked | CertificateStatus::Other => {
+                never(FailCode::Conflict, &format!("certificate {id} is in AWS but revoked or in transfer"))
+            }
         }
     }
 

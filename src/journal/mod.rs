@@ -139,9 +139,13 @@ pub enum JournalError {
         #[source]
         source: sled::Error,
     },
-    #[error("the journal in {dir} is damaged ({what}); it is left as it is: restore a backup, or call the line engineer")]
+    #[error(
+        "the journal in {dir} is damaged ({what}); it is left as it is: restore a backup, or call the line engineer"
+    )]
     Damaged { dir: PathBuf, what: String },
-    #[error("the journal in {dir} was written by a newer linemint (format {found}, this one knows {known}); install that version")]
+    #[error(
+        "the journal in {dir} was written by a newer linemint (format {found}, this one knows {known}); install that version"
+    )]
     Newer { dir: PathBuf, found: u32, known: u32 },
     #[error("{path} is not a journal of linemint's; point journal.dir at an empty directory")]
     Foreign { path: PathBuf },

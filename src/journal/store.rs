@@ -61,7 +61,8 @@ impl JournalLock {
     /// # Errors
     /// [`JournalError::Held`] says which process has it.
     pub fn take(dir: &Path) -> Result<Self, JournalError> {
-        durable_fs::create_dir(dir, 0o700).map_err(|source| io("make", dir, std::io::Error::other(source)))?;
+        durable_fs::create_dir(dir, 0o700)
+            .map_err(|source| io("make", dir, std::io::Error::other(source)))?;
         let path = dir.join("lock");
         let mut file = File::options()
             .read(true)
@@ -74,7 +75,11 @@ impl JournalLock {
             let mut holder = String::new();
             // What cannot be read is told as unknown: the lock itself is what counts.
             let _ = file.read_to_string(&mut holder);
-            let holder = if holder.trim().is_empty() { "unknown process".to_owned() } else { holder.trim().to_owned() };
+            let holder = if holder.trim().is_empty() {
+                "unknown process".to_owned()
+            } else {
+                holder.trim().to_owned()
+            };
             return Err(JournalError::Held { dir: dir.to_owned(), holder });
         }
         file.set_len(0)
@@ -238,7 +243,9 @@ impl Store {
         self.db
             .range(seq_key(b'e', after.saturating_add(1))..key(b'f', ""))
             .take(limit)
-            .map(|row| row.map_err(|source| self.failed("read", source)).and_then(|(_, value)| self.decode(&value)))
+            .map(|row| {
+                row.map_err(|source| self.failed("read", source)).and_then(|(_, value)| self.decode(&value))
+            })
             .collect()
     }
 
@@ -305,7 +312,9 @@ impl Store {
     fn check_format(&self, fresh: bool) -> Result<String, JournalError> {
         let format: Option<u32> = self.read(&key(b'm', "format"))?;
         match format {
-            Some(FORMAT) => self.read(&key(b'm', "id"))?.ok_or_else(|| damaged(&self.dir, "its id is missing")),
+            Some(FORMAT) => {
+                self.read(&key(b'm', "id"))?.ok_or_else(|| damaged(&self.dir, "its id is missing"))
+            }
             Some(found) if found > FORMAT => {
                 Err(JournalError::Newer { dir: self.dir.clone(), found, known: FORMAT })
             }
@@ -338,7 +347,8 @@ impl Store {
             }
         }
         for name in self.names(b'r')? {
-            let id = name.parse().map_err(|_| damaged(&self.dir, "the hash of a product's rules is wrong"))?;
+            let id =
+                name.parse().map_err(|_| damaged(&self.dir, "the hash of a product's rules is wrong"))?;
             recovered.rules.extend(self.read(&key(b'r', &name))?.map(|rules| (id, rules)));
         }
         recovered.policies = self.names(b's')?;

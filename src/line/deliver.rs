@@ -196,7 +196,8 @@ impl Line {
     /// Why the cloud keeps a unit waiting: the worst of what its steps have met.
     fn why_waiting(&self, serial: &SerialNumber) -> (FailCode, String) {
         let Some(work) = self.works.get(serial) else { return (FailCode::Internal, String::new()) };
-        let worst = work.running.values().filter_map(|it| it.last.clone()).max_by_key(|(kind, _)| rank(*kind));
+        let worst =
+            work.running.values().filter_map(|it| it.last.clone()).max_by_key(|(kind, _)| rank(*kind));
         let Some((kind, message)) = worst else { return (FailCode::Throttled, String::new()) };
         let code = match kind {
             FailureKind::Stop(StopCause::Quota) => FailCode::Quota,

@@ -158,7 +158,14 @@ impl Line {
         }
     }
 
-    pub(super) fn hello(&mut self, fixture: usize, protocol: u64, name: &str, boot: u64, firmware: Option<String>) {
+    pub(super) fn hello(
+        &mut self,
+        fixture: usize,
+        protocol: u64,
+        name: &str,
+        boot: u64,
+        firmware: Option<String>,
+    ) {
         let link = &mut self.links[fixture];
         let foreign = if protocol != PROTOCOL {
             Some((NakCode::Protocol, format!("it said {protocol}, this is {PROTOCOL}")))

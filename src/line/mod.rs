@@ -323,7 +323,9 @@ impl Line {
             Input::BadFrame(fixture, id) => self.bad_frame(fixture, id),
             Input::Sent(fixture, tag, leaves_in) => self.sent(fixture, tag, leaves_in),
             Input::Issued { serial, generation, result } => self.issued(&serial, generation, result),
-            Input::Called { serial, step, generation, result } => self.called(&serial, step, generation, &result),
+            Input::Called { serial, step, generation, result } => {
+                self.called(&serial, step, generation, &result)
+            }
             Input::KeyDestroyed(serial, fingerprint) => self.key_destroyed(&serial, fingerprint, shelf)?,
             Input::KeyLost(serial, fingerprint) => self.key_lost(&serial, fingerprint),
             Input::Gate(reason) => self.set_gate(reason),
@@ -454,7 +456,13 @@ impl Line {
         }
     }
 
-    fn push_record(&mut self, serial: &SerialNumber, event: Event, device: Box<Device>, before: Option<State>) {
+    fn push_record(
+        &mut self,
+        serial: &SerialNumber,
+        event: Event,
+        device: Box<Device>,
+        before: Option<State>,
+    ) {
         self.seq += 1;
         let record = Record {
             seq: self.seq,

@@ -106,7 +106,8 @@ impl Line {
             None => {
                 // The journal has it open, this process has not: taken up where it stood.
                 if self.fetch(&known.serial, shelf)? {
-                    let nest = self.works.get(&known.serial).and_then(|it| it.device.presentation.nest.clone());
+                    let nest =
+                        self.works.get(&known.serial).and_then(|it| it.device.presentation.nest.clone());
                     self.open(fixture, id, known.serial.clone(), nest);
                     self.progress(&known.serial.clone());
                 }
@@ -193,7 +194,8 @@ impl Line {
     fn present_unfinished(&mut self, fixture: usize, it: &Presented) {
         let device = &self.works[&it.serial].device;
         if let Some(what) = differs(device, it) {
-            let detail = format!("the unit's {what} differs from the one that {} had before: a clone", it.serial);
+            let detail =
+                format!("the unit's {what} differs from the one that {} had before: a clone", it.serial);
             self.quarantine(&it.serial, FailCode::Quarantined, &detail);
             self.nak(fixture, Some(it.id), NakCode::Quarantined, &detail);
             return;

@@ -172,7 +172,12 @@ impl Line {
         self.out.push(Action::Issue { serial: serial.clone(), generation, request, after });
     }
 
-    pub(super) fn issued(&mut self, serial: &SerialNumber, generation: u32, result: Result<Certificate, String>) {
+    pub(super) fn issued(
+        &mut self,
+        serial: &SerialNumber,
+        generation: u32,
+        result: Result<Certificate, String>,
+    ) {
         let Some(work) = self.works.get_mut(serial) else { return };
         if work.device.generation != generation || !work.running.contains_key(&Step::Issue) {
             return;
@@ -269,7 +274,9 @@ impl Line {
     }
 
     fn ask(&mut self, serial: &SerialNumber, step: Step, call: Call) {
-        let Some(running) = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&step)) else { return };
+        let Some(running) = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&step)) else {
+            return;
+        };
         running.asks += 1;
         if running.asks > MAX_ASKS {
             self.again_after(serial, step, &not_visible(call.operation()));
@@ -379,8 +386,7 @@ impl Line {
     fn destroy_keys(&mut self, serial: &SerialNumber) {
         let after = self.seq;
         let Some(work) = self.works.get_mut(serial) else { return };
-        let keys: Vec<_> =
-            work.device.keys_to_destroy().filter(|it| !work.destroying.contains(it)).collect();
+        let keys: Vec<_> = work.device.keys_to_destroy().filter(|it| !work.destroying.contains(it)).collect();
         for fingerprint in keys {
             work.destroying.insert(fingerprint);
             self.out.push(Action::DestroyKey { serial: serial.clone(), fingerprint, after });
@@ -389,10 +395,13 @@ impl Line {
 
     /// After a restart: the presentation is open still if its fixture is the same and was not reset.
     fn reopen(&mut self, serial: &SerialNumber) {
-        let Some(device) = self.works.get(serial).map(|it| &it.device).filter(|it| it.is_open()) else { return };
+        let Some(device) = self.works.get(serial).map(|it| &it.device).filter(|it| it.is_open()) else {
+            return;
+        };
         let presentation = device.presentation.clone();
         let key = presentation.key.clone();
-        let place = self.links.iter().position(|it| it.settings.name == key.fixture && it.boot == Some(key.boot));
+        let place =
+            self.links.iter().position(|it| it.settings.name == key.fixture && it.boot == Some(key.boot));
         match place {
             Some(fixture) => self.open(fixture, key.id, serial.clone(), presentation.nest),
             None => {
@@ -507,7 +516,9 @@ fn stop_sentence(error: &CloudError) -> String {
     let operation = error.operation;
     let remedy = match cause {
         StopCause::Credentials => "renew the station's AWS credentials",
-        StopCause::Permission => "allow it in the station's IAM policy (linemint check-config --iam prints it)",
+        StopCause::Permission => {
+            "allow it in the station's IAM policy (linemint check-config --iam prints it)"
+        }
         StopCause::Quota => "ask AWS for a higher quota in Service Quotas",
         StopCause::Clock => "set the station's clock",
         StopCause::Account => "give the station credentials of the configured account",

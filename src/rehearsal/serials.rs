@@ -55,8 +55,12 @@ fn draw(hir: &Hir, random: &mut fastrand::Rng, into: &mut String) {
 
 fn draw_class(class: &Class, random: &mut fastrand::Rng) -> Option<char> {
     let ranges: Vec<(u32, u32)> = match class {
-        Class::Unicode(it) => it.ranges().iter().map(|it| (u32::from(it.start()), u32::from(it.end()))).collect(),
-        Class::Bytes(it) => it.ranges().iter().map(|it| (u32::from(it.start()), u32::from(it.end()))).collect(),
+        Class::Unicode(it) => {
+            it.ranges().iter().map(|it| (u32::from(it.start()), u32::from(it.end()))).collect()
+        }
+        Class::Bytes(it) => {
+            it.ranges().iter().map(|it| (u32::from(it.start()), u32::from(it.end()))).collect()
+        }
     };
     let total: u32 = ranges.iter().map(|(start, end)| end - start + 1).sum();
     let mut at = random.u32(0..total.max(1));
@@ -73,8 +77,8 @@ fn draw_class(class: &Class, random: &mut fastrand::Rng) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::serial::SerialPattern;
     use crate::device::serial::SerialNumber;
+    use crate::device::serial::SerialPattern;
 
     #[test]
     fn what_is_drawn_matches_and_is_different() {

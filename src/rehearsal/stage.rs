@@ -55,8 +55,8 @@ impl Stage {
             }
             None => {
                 let made = tempfile::Builder::new().prefix("linemint-").tempdir();
-                let made = made
-                    .map_err(|source| StageError::Directory { path: std::env::temp_dir(), source })?;
+                let made =
+                    made.map_err(|source| StageError::Directory { path: std::env::temp_dir(), source })?;
                 (made.path().to_owned(), Some(made))
             }
         };

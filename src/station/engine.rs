@@ -96,7 +96,10 @@ impl<C: Cloud + 'static> Engine<C> {
             self.release(newest).await?;
             if !self.waiting_for_idle.is_empty() && self.line.is_idle() {
                 self.publish();
-                self.waiting_for_idle.drain(..).for_each(|it| drop(it.send(())));
+                self.waiting_for_idle.drain(..).for_each(|it| {
+                    // Whoever asked may be gone.
+                    let _ = it.send(());
+                });
             }
         }
     }
@@ -152,7 +155,11 @@ impl<C: Cloud + 'static> Engine<C> {
                 self.worker.call(serial, step, generation, call);
             }
             Action::DestroyKey { serial, fingerprint, .. } => {
-                self.vault.destroy.send((serial, fingerprint)).await.map_err(|_| StationError::Ended("key store"))?;
+                self.vault
+                    .destroy
+                    .send((serial, fingerprint))
+                    .await
+                    .map_err(|_| StationError::Ended("key store"))?;
             }
         }
         Ok(())

@@ -136,7 +136,10 @@ impl Tender {
                 Err(error) => {
                     let text = Chain(&error).to_string();
                     if text != told {
-                        tracing::warn!(error = text, "the fixture's port cannot be opened; it is tried again");
+                        tracing::warn!(
+                            error = text,
+                            "the fixture's port cannot be opened; it is tried again"
+                        );
                         told = text;
                     }
                 }
@@ -233,7 +236,9 @@ impl Writing<'_> {
                     }
                     self.counters.frames_out.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(error) => tracing::error!(error = %Chain(&error), "a message does not fit a frame; it is not sent"),
+                Err(error) => {
+                    tracing::error!(error = %Chain(&error), "a message does not fit a frame; it is not sent")
+                }
             }
             if let Some(tag) = tag {
                 let leaves_in = self.leaves_in();

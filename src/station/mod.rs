@@ -195,7 +195,10 @@ fn sweep_keys(keys: &KeyStore, recovered: &Recovered) -> Result<(), StationError
     }
     let swept = keys.sweep(&keep)?;
     if !swept.is_empty() {
-        tracing::info!(count = swept.len(), "destroyed private keys of certificates that were never journaled");
+        tracing::info!(
+            count = swept.len(),
+            "destroyed private keys of certificates that were never journaled"
+        );
     }
     Ok(())
 }

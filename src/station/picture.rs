@@ -31,7 +31,11 @@ pub(super) struct Painter {
 
 impl Painter {
     /// Paints anew whenever the line has changed; ends with the line.
-    pub(super) async fn run(self, mut line: watch::Receiver<Arc<LineStatus>>, status: watch::Sender<Arc<Status>>) {
+    pub(super) async fn run(
+        self,
+        mut line: watch::Receiver<Arc<LineStatus>>,
+        status: watch::Sender<Arc<Status>>,
+    ) {
         loop {
             let now = line.borrow_and_update().clone();
             status.send_replace(Arc::new(self.paint(&now)));

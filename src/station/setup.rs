@@ -164,8 +164,8 @@ fn open_keys(config: &Config, journal_id: &str) -> Result<KeyStore, SetupError> 
     let dir = config.journal.dir.parent().unwrap_or(Path::new("/")).join("keys");
     // A seal key that is handed over by systemd is not ours to make.
     let may_create = matches!(config.journal.seal_key, SecretRef::Path(_));
-    let seal_key =
-        SealKey::load_or_create(&resolve(&config.journal.seal_key)?, may_create).map_err(SetupError::SealKey)?;
+    let seal_key = SealKey::load_or_create(&resolve(&config.journal.seal_key)?, may_create)
+        .map_err(SetupError::SealKey)?;
     KeyStore::open(dir, journal_id, seal_key).map_err(SetupError::Keys)
 }
 
@@ -182,9 +182,10 @@ fn settings(config: &Config, issuer: &StationIssuer) -> Settings {
         answer_within: it.answer_within,
         patience: it.patience,
     });
-    let products = config.products.iter().map(|(name, it)| {
-        (name.clone(), Product { rules: it.rules.clone(), serial: it.serial.clone() })
-    });
+    let products = config
+        .products
+        .iter()
+        .map(|(name, it)| (name.clone(), Product { rules: it.rules.clone(), serial: it.serial.clone() }));
     Settings {
         station: config.station.id.clone(),
         fixtures: fixtures.collect(),

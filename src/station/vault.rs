@@ -81,7 +81,12 @@ fn gather<T>(queue: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
 
 /// Issues, then seals all keys, and only then says so: a certificate in the journal always has
 /// its key on disk.
-fn issue_group(issuer: &dyn Issuer, keys: &KeyStore, clock: &dyn TimeSource, group: Vec<Issue>) -> Vec<Input> {
+fn issue_group(
+    issuer: &dyn Issuer,
+    keys: &KeyStore,
+    clock: &dyn TimeSource,
+    group: Vec<Issue>,
+) -> Vec<Input> {
     let mut to_seal: Vec<(Fingerprint, Zeroizing<Vec<u8>>)> = Vec::new();
     let mut results = Vec::with_capacity(group.len());
     for Issue { serial, generation, request } in group {
