@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use jiff::Timestamp;
 
 pub use self::report::Report;
 pub use self::stage::StageError;
@@ -27,7 +28,7 @@ use crate::cloud::Quotas;
 use crate::config::Config;
 use crate::device::rules::KeyOrigin;
 use crate::journal::store::JournalLock;
-use crate::station::setup::{Assembled, SetupError, assemble};
+use crate::station::setup::{SetupError, assemble};
 use crate::station::{Station, StationError};
 
 /// How long the station may take to come to rest when every unit has its verdict.
@@ -93,50 +94,84 @@ pub enum RehearsalError {
     Station(#[from] StationError),
 }
 
-/// Holds a rehearsal: starts AWS, fixtures and station, waits until every unit has its verdict,
-/// and has the account audited. `progress` is told how far it is, some times a second.
+/// The simulated world: AWS, fixtures, and a directory with all that a station needs to work in it.
+/// The station itself is the caller's: in this process ([`rehearse`]), or `linemint run` in another.
+#[derive(Debug)]
+pub struct World {
+    stage: Stage,
+    cloud: SimulatedCloud,
+    fixtures: Vec<SimulatedFixture>,
+    serials: Vec<Vec<String>>,
+    /// The configuration for a station in this world; its file is `config.path`.
+    pub config: Config,
+}
+
+impl World {
+    /// Makes a world and sets it going: the fixtures wait for a station.
+    ///
+    /// # Errors
+    /// A directory, port or socket could not be made, or the configuration is wrong.
+    pub async fn open(options: &Options, now: Timestamp) -> Result<Self, RehearsalError> {
+        let stage = Stage::set(options, now)?;
+        let cloud = SimulatedCloud::start(CloudOptions {
+            listen: ([127, 0, 0, 1], 0).into(),
+            quotas: options.quotas.clone(),
+            rtt: options.rtt,
+            faults: cloud_faults(options.faults),
+            seed: options.seed,
+            ledger: options.keep.as_ref().map(|dir| dir.join("ledger.jsonl")),
+            ..CloudOptions::default()
+        })
+        .await
+        .map_err(RehearsalError::Cloud)?;
+        let config = stage.config(options, &cloud.url())?;
+        let serials = stage::deal(&config, options)?;
+        let fixtures = start_fixtures(&config, options, &serials).map_err(RehearsalError::Fixture)?;
+        Ok(Self { stage, cloud, fixtures, serials, config })
+    }
+
+    /// Returns when every unit has its verdict; `progress` is told how far it is, ten times a second.
+    pub async fn watch(&self, progress: impl Fn(Progress)) {
+        watch(&self.fixtures, progress).await;
+    }
+
+    /// Ends the world and tells what came of it; `seconds` is what the station took.
+    ///
+    /// # Errors
+    /// The ledger or the report could not be written.
+    pub async fn close(self, options: &Options, seconds: f64) -> Result<Report, RehearsalError> {
+        let mut reports = Vec::new();
+        for fixture in self.fixtures {
+            reports.push(fixture.stop().await);
+        }
+        let audits = stage::audit(&self.cloud, &self.config, &self.serials);
+        let report = Report::new(options, seconds, reports, audits, &self.cloud.stats());
+        self.cloud.shutdown().await.map_err(RehearsalError::Cloud)?;
+        self.stage.keep(&report)?;
+        Ok(report)
+    }
+}
+
+/// Holds a rehearsal: a world, and a station in this process.
 ///
 /// # Errors
 /// Something of the world could not be made, or the station broke down. Failed units are no
 /// error: the report tells them.
 pub async fn rehearse(options: &Options, progress: impl Fn(Progress)) -> Result<Report, RehearsalError> {
     let clock: Arc<dyn TimeSource> = Arc::new(SystemClock::default());
-    let stage = Stage::set(options, clock.now().wall)?;
-    let cloud = SimulatedCloud::start(CloudOptions {
-        listen: ([127, 0, 0, 1], 0).into(),
-        quotas: options.quotas.clone(),
-        rtt: options.rtt,
-        faults: cloud_faults(options.faults),
-        seed: options.seed,
-        ledger: options.keep.as_ref().map(|dir| dir.join("ledger.jsonl")),
-        ..CloudOptions::default()
-    })
-    .await
-    .map_err(RehearsalError::Cloud)?;
-    let config = stage.config(options, &cloud.url())?;
-    let serials = stage::deal(&config, options)?;
-    let fixtures = start_fixtures(&config, options, &serials).map_err(RehearsalError::Fixture)?;
-    let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
-    let Assembled { parts, cloud: paced, .. } =
-        assemble(&config, lock, Some(credentials()), clock.clone()).await?;
+    let world = World::open(options, clock.now().wall).await?;
+    let lock = JournalLock::take(&world.config.journal.dir).map_err(SetupError::Journal)?;
+    let assembled = assemble(&world.config, lock, Some(credentials()), clock.clone()).await?;
     let started = clock.now().mono;
-    let mut station = Station::start(parts)?;
+    let mut station = Station::start(assembled.parts)?;
     tokio::select! {
-        () = watch(&fixtures, progress) => {}
+        () = world.watch(progress) => {}
         ended = station.ended() => return Err(ended.err().unwrap_or(StationError::Ended("engine")).into()),
     }
     let seconds = (clock.now().mono - started).as_secs_f64();
     station.drained(SETTLE).await;
     station.stop().await?;
-    let mut reports = Vec::new();
-    for fixture in fixtures {
-        reports.push(fixture.stop().await);
-    }
-    let audits = stage::audit(&cloud, &config, &serials);
-    let report = Report::new(options, seconds, reports, audits, &paced.snapshot());
-    cloud.shutdown().await.map_err(RehearsalError::Cloud)?;
-    stage.keep(&report)?;
-    Ok(report)
+    world.close(options, seconds).await
 }
 
 /// The credentials that every simulation takes: no secret.

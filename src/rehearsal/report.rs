@@ -4,11 +4,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::cloud::Audit;
+use super::cloud::{Audit, Calls, Stats};
 use super::fixture::FixtureReport;
 use super::{Faults, Options};
-use crate::cloud::Operation;
-use crate::cloud::pace::OperationStats;
 
 /// Problems that are printed.
 const SHOWN: usize = 20;
@@ -32,11 +30,11 @@ pub struct Report {
     pub p50_ms: f64,
     /// The same for 99 of 100 units.
     pub p99_ms: f64,
-    /// Calls to AWS.
+    /// Calls that AWS has seen.
     pub calls: u64,
     /// Calls that AWS throttled.
     pub throttled: u64,
-    /// Calls that brought no answer that counts, or a refusal.
+    /// Calls that AWS answered with another error, or not at all.
     pub errors: u64,
     /// Decides the serials and what went wrong.
     pub seed: u64,
@@ -54,10 +52,10 @@ impl Report {
         seconds: f64,
         fixtures: Vec<FixtureReport>,
         audits: Vec<Audit>,
-        calls: &[(Operation, OperationStats)],
+        calls: &Stats,
     ) -> Self {
         let passed = fixtures.iter().map(|it| it.passed).sum();
-        let sum = |count: fn(&OperationStats) -> u64| calls.iter().map(|(_, it)| count(it)).sum();
+        let sum = |count: fn(&Calls) -> u64| calls.calls.values().map(count).sum();
         Self {
             ok: fixtures.iter().all(FixtureReport::is_clean)
                 && audits.iter().all(|it| it.ok)
@@ -69,7 +67,7 @@ impl Report {
             devices_per_s: if seconds > 0.0 { passed as f64 / seconds } else { 0.0 },
             p50_ms: fixtures.iter().map(|it| it.latency.p50_ms).fold(0.0, f64::max),
             p99_ms: fixtures.iter().map(|it| it.latency.p99_ms).fold(0.0, f64::max),
-            calls: sum(|it| it.calls),
+            calls: calls.requests,
             throttled: sum(|it| it.throttled),
             errors: sum(|it| it.errors),
             seed: options.seed,
