@@ -39,20 +39,21 @@ impl Line {
         if !self.record(serial, Event::Offered { presentation }) {
             return;
         }
-        let epoch = self.next_epoch();
+        let number = self.next_epoch();
         if let Some(open) = self.links[fixture].open.get_mut(&id) {
-            open.offer = Some(Offer { queued: true, first_sent: false, epoch });
+            open.offer = Some(Offer { number, leaves_at: None, first_sent: false, copy: 0 });
         }
         self.send_credentials(fixture, id, serial);
     }
 
-    /// The unit was presented again under the same id: one more copy, if none is waiting.
+    /// The unit was presented again under the same id: one more copy, if none is on its way.
     pub(super) fn offer_again(&mut self, fixture: usize, id: u64) {
+        let now = self.now.mono;
         let Some(open) = self.links[fixture].open.get_mut(&id) else { return };
         let serial = open.serial.clone();
         match &mut open.offer {
-            Some(offer) if !offer.queued => {
-                offer.queued = true;
+            Some(offer) if !offer.is_queued(now) => {
+                offer.leaves_at = None;
                 self.send_credentials(fixture, id, &serial);
             }
             Some(_) => {}
@@ -62,33 +63,34 @@ impl Line {
 
     /// A copy of the credentials is leaving the port.
     pub(super) fn offer_sent(&mut self, fixture: usize, id: u64, leaves_in: std::time::Duration) {
-        let epoch = self.next_epoch();
+        let copy = self.next_epoch();
+        let left = self.now.mono + leaves_in;
         let link = &mut self.links[fixture];
         let (resend, answer_within) = (link.settings.resend, link.settings.answer_within);
         let Some(open) = link.open.get_mut(&id) else { return };
-        let opened = open.epoch;
         let Some(offer) = &mut open.offer else { return };
-        offer.queued = false;
-        offer.epoch = epoch;
+        offer.leaves_at = Some(left);
+        offer.copy = copy;
+        let number = offer.number;
         let first = !std::mem::replace(&mut offer.first_sent, true);
-        self.later(leaves_in + resend, Timer::Resend(fixture, id, epoch));
+        self.later(leaves_in + resend, Timer::Resend(fixture, id, copy));
         if first {
-            self.later(leaves_in + answer_within, Timer::AnswerWithin(fixture, id, opened));
+            self.later(leaves_in + answer_within, Timer::AnswerWithin(fixture, id, number));
         }
     }
 
-    pub(super) fn resend_due(&mut self, fixture: usize, id: u64, epoch: u64) {
+    pub(super) fn resend_due(&mut self, fixture: usize, id: u64, copy: u64) {
         let link = &self.links[fixture];
-        let due = link.open.get(&id).and_then(|it| it.offer.as_ref()).is_some_and(|it| it.epoch == epoch);
+        let due = link.open.get(&id).and_then(|it| it.offer.as_ref()).is_some_and(|it| it.copy == copy);
         if due && link.state == LinkState::Ready {
             self.offer_again(fixture, id);
         }
     }
 
-    pub(super) fn answer_overdue(&mut self, fixture: usize, id: u64, opened: u64) {
+    pub(super) fn answer_overdue(&mut self, fixture: usize, id: u64, number: u64) {
         let link = &self.links[fixture];
         let Some(open) = link.open.get(&id) else { return };
-        let stale = open.epoch != opened || open.offer.as_ref().is_none_or(|it| !it.first_sent);
+        let stale = open.offer.as_ref().is_none_or(|it| it.number != number);
         if stale || link.state != LinkState::Ready {
             return;
         }

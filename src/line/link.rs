@@ -67,12 +67,21 @@ pub(super) struct Open {
 /// Credentials on their way to a nest.
 #[derive(Debug)]
 pub(super) struct Offer {
-    /// A copy waits to be sent: never two.
-    pub(super) queued: bool,
-    /// When the first copy had left.
+    /// Number of the offer: its answer has its own time.
+    pub(super) number: u64,
+    /// When the last byte of the newest copy has left; none while it waits for the port.
+    pub(super) leaves_at: Option<Duration>,
+    /// Whether a copy has been sent.
     pub(super) first_sent: bool,
     /// Number of the newest copy.
-    pub(super) epoch: u64,
+    pub(super) copy: u64,
+}
+
+impl Offer {
+    /// Whether a copy is on its way to the cable: then there must not be a second.
+    pub(super) fn is_queued(&self, now: Duration) -> bool {
+        is_queued(self.leaves_at, now)
+    }
 }
 
 /// Whose turn it is.
@@ -81,9 +90,17 @@ enum Pull {
     /// No `pull` is open.
     None,
     /// One waits to be sent, or is open.
-    Open(u64),
+    Open {
+        number: u64,
+        /// When its last byte has left; none while it waits for the port.
+        leaves_at: Option<Duration>,
+    },
     /// The fixture had nothing; it is asked again when the timer says so.
     Idle(u64),
+}
+
+fn is_queued(leaves_at: Option<Duration>, now: Duration) -> bool {
+    leaves_at.is_none_or(|it| it > now)
 }
 
 impl Link {
@@ -169,7 +186,6 @@ impl Line {
         };
         if let Some((code, detail)) = foreign {
             link.state = LinkState::Foreign(code);
-            link.pull = Pull::None;
             tracing::warn!(fixture = link.settings.name, %code, detail, "the fixture is refused");
             self.nak(fixture, None, code, &detail);
             return;
@@ -185,14 +201,15 @@ impl Line {
             self.station_event(StationEvent::FixtureReset { fixture, boot });
         }
         self.links[fixture].state = LinkState::Ready;
-        self.links[fixture].pull = Pull::None;
+        self.pull_answered(fixture);
         self.offer_open(fixture);
     }
 
     pub(super) fn idle(&mut self, fixture: usize) {
         let epoch = self.next_epoch();
+        self.pull_answered(fixture);
         let link = &mut self.links[fixture];
-        if link.state != LinkState::Ready {
+        if link.state != LinkState::Ready || link.pull != Pull::None {
             return;
         }
         link.pull = Pull::Idle(epoch);
@@ -200,9 +217,14 @@ impl Line {
         self.later(resend, Timer::Pull(fixture, epoch));
     }
 
-    /// A unit has come, asked for or not: no `pull` is open any more.
+    /// A unit has come, asked for or not: no `pull` is open any more. One that has not left the
+    /// port yet is not what was answered; it asks for the next.
     pub(super) fn pull_answered(&mut self, fixture: usize) {
-        self.links[fixture].pull = Pull::None;
+        let now = self.now.mono;
+        let pull = &mut self.links[fixture].pull;
+        if !matches!(pull, Pull::Open { leaves_at, .. } if is_queued(*leaves_at, now)) {
+            *pull = Pull::None;
+        }
     }
 
     /// Sees that each fixture that may present one more unit is asked for it.
@@ -250,15 +272,19 @@ impl Line {
     }
 
     pub(super) fn sent(&mut self, fixture: usize, tag: Tag, leaves_in: Duration) {
-        let link = &self.links[fixture];
+        let left = self.now.mono + leaves_in;
+        let link = &mut self.links[fixture];
         let due = leaves_in + link.settings.resend;
         match tag {
             Tag::Hello if link.state == LinkState::AwaitHello => {
-                self.later(due, Timer::Hello(fixture, link.epoch));
+                let timer = Timer::Hello(fixture, link.epoch);
+                self.later(due, timer);
             }
             Tag::Pull => {
-                if let Pull::Open(epoch) = link.pull {
-                    self.later(due, Timer::Pull(fixture, epoch));
+                if let Pull::Open { number, leaves_at } = &mut link.pull {
+                    *leaves_at = Some(left);
+                    let timer = Timer::Pull(fixture, *number);
+                    self.later(due, timer);
                 }
             }
             Tag::Credentials(id) => self.offer_sent(fixture, id, leaves_in),
@@ -275,7 +301,7 @@ impl Line {
 
     pub(super) fn pull_due(&mut self, fixture: usize, epoch: u64) {
         let link = &mut self.links[fixture];
-        if matches!(link.pull, Pull::Open(it) | Pull::Idle(it) if it == epoch) {
+        if matches!(link.pull, Pull::Open { number: it, .. } | Pull::Idle(it) if it == epoch) {
             // `pull_all` asks again, if a unit can be taken at all.
             link.pull = Pull::None;
         }
@@ -318,8 +344,8 @@ impl Line {
     }
 
     fn pull(&mut self, fixture: usize) {
-        let epoch = self.next_epoch();
-        self.links[fixture].pull = Pull::Open(epoch);
+        let number = self.next_epoch();
+        self.links[fixture].pull = Pull::Open { number, leaves_at: None };
         self.say(fixture, StationMessage::Pull, Some(Tag::Pull));
     }
 }
