@@ -249,6 +249,9 @@ impl Line {
     }
 
     pub(super) fn bad_frame(&mut self, fixture: usize, id: Option<u64>) {
+        if matches!(self.links[fixture].state, LinkState::Foreign(_)) {
+            return;
+        }
         let now = self.now.mono;
         let times = &mut self.links[fixture].answered_bad_frames;
         while times.front().is_some_and(|it| now >= *it + Duration::from_secs(1)) {
@@ -265,8 +268,13 @@ impl Line {
         self.say(fixture, StationMessage::Nak { id, code, message: message(nak_action(code), detail) }, None);
     }
 
-    /// Says something, once all that has been decided so far is on disk.
+    /// Says something, once all that has been decided so far is on disk. To a fixture that has not
+    /// said that it is the right one nothing is said but `nak`: it asks again when it is there.
     pub(super) fn say(&mut self, fixture: usize, message: StationMessage, tag: Option<Tag>) {
+        let refused = matches!(message, StationMessage::Nak { .. });
+        if self.links[fixture].state != LinkState::Ready && !refused {
+            return;
+        }
         let after = self.seq;
         self.out.push(Action::Send { fixture, message, tag, after });
     }
