@@ -29,8 +29,10 @@ pub(super) struct Link {
     /// Presentations that ended, by id: the newest, with what was answered.
     recent: HashMap<u64, KnownPresentation>,
     recent_order: VecDeque<u64>,
-    /// Number of the present opening of the port, or of its loss.
+    /// Number of the present opening of the port.
     epoch: u64,
+    /// Number of the absence, while the fixture has not said hello.
+    away: Option<u64>,
     pull: Pull,
     answered_bad_frames: VecDeque<Duration>,
     /// `nak` answers so far.
@@ -114,6 +116,7 @@ impl Link {
             recent: HashMap::new(),
             recent_order: VecDeque::new(),
             epoch: 0,
+            away: None,
             pull: Pull::None,
             answered_bad_frames: VecDeque::new(),
             naks: 0,
@@ -154,23 +157,33 @@ impl Line {
         for open in link.open.values_mut() {
             open.offer = None;
         }
+        self.is_away(fixture);
         self.say_hello(fixture);
     }
 
     pub(super) fn port_lost(&mut self, fixture: usize) {
-        let epoch = self.next_epoch();
         let link = &mut self.links[fixture];
         link.state = LinkState::Closed;
-        link.epoch = epoch;
         link.pull = Pull::None;
-        let patience = link.settings.answer_within;
-        self.later(patience, Timer::Away(fixture, epoch));
+        self.is_away(fixture);
+    }
+
+    /// The fixture is not there, or not known to be: from when on, if it was until now.
+    pub(super) fn is_away(&mut self, fixture: usize) {
+        let number = self.next_epoch();
+        let link = &mut self.links[fixture];
+        if link.away.is_none() {
+            link.away = Some(number);
+            let limit = link.settings.answer_within;
+            self.later(limit, Timer::Away(fixture, number));
+        }
     }
 
     /// What a fixture had open is closed when it has been away for as long as it may take for an
-    /// answer: the units can then be presented anywhere.
-    pub(super) fn away_too_long(&mut self, fixture: usize, epoch: u64) {
-        if self.links[fixture].epoch == epoch && self.links[fixture].state != LinkState::Ready {
+    /// answer: the units can then be presented anywhere. A port that is open does not count, nor
+    /// does another fixture on it: only the fixture's hello ends its absence.
+    pub(super) fn away_too_long(&mut self, fixture: usize, number: u64) {
+        if self.links[fixture].away == Some(number) {
             self.close_all(fixture, CloseReason::FixtureAway);
         }
     }
@@ -188,6 +201,7 @@ impl Line {
             link.state = LinkState::Foreign(code);
             tracing::warn!(fixture = link.settings.name, %code, detail, "the fixture is refused");
             self.nak(fixture, None, code, &detail);
+            self.is_away(fixture);
             return;
         }
         link.firmware = firmware;
@@ -201,6 +215,7 @@ impl Line {
             self.station_event(StationEvent::FixtureReset { fixture, boot });
         }
         self.links[fixture].state = LinkState::Ready;
+        self.links[fixture].away = None;
         self.pull_answered(fixture);
         self.offer_open(fixture);
     }

@@ -95,8 +95,7 @@ impl Line {
     /// Takes up what a restart has found.
     pub(super) fn recover(&mut self, pending: Vec<Device>) {
         for fixture in 0..self.links.len() {
-            let patience = self.links[fixture].settings.answer_within;
-            self.later(patience, Timer::Away(fixture, 0));
+            self.is_away(fixture);
         }
         let serials: Vec<SerialNumber> = pending.iter().map(|it| it.serial.clone()).collect();
         for device in pending {
