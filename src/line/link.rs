@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::{Action, FixtureSettings, Line, Tag, Timer};
-use crate::device::event::{CloseReason, Event, PresentationKey};
+use crate::device::event::{CloseReason, Event, Outcome, PresentationKey};
 use crate::device::serial::SerialNumber;
 use crate::fixture::text::{message, nak_action};
 use crate::fixture::{NakCode, PROTOCOL, StationMessage};
@@ -348,6 +348,8 @@ impl Line {
     pub(super) fn close_open(&mut self, fixture: usize, id: u64, why: CloseReason) {
         let link = &mut self.links[fixture];
         let Some(open) = link.open.remove(&id) else { return };
+        // Remembered, because on disk it is open until the record is written.
+        link.remember(id, KnownPresentation { serial: open.serial.clone(), outcome: Some(Outcome::Closed) });
         let presentation = link.key(id);
         self.record(&open.serial, Event::Closed { presentation, why });
         self.may_leave(&open.serial);
