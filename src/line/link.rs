@@ -24,6 +24,9 @@ pub(super) struct Link {
     /// The reset that open presentations belong to; none before the first `hello` ever.
     pub(super) boot: Option<u64>,
     pub(super) firmware: Option<String>,
+    /// Sequence number of the record of that reset: until it is on disk, the journal's presentations may be
+    /// those of the reset before.
+    pub(super) reset_seq: u64,
     /// Presentations that have no outcome yet, by the fixture's id.
     pub(super) open: BTreeMap<u64, Open>,
     /// Presentations that ended, by id: the newest, with what was answered.
@@ -112,6 +115,7 @@ impl Link {
             state: LinkState::Closed,
             boot,
             firmware: None,
+            reset_seq: 0,
             open: BTreeMap::new(),
             recent: HashMap::new(),
             recent_order: VecDeque::new(),
@@ -206,18 +210,24 @@ impl Line {
         }
         link.firmware = firmware;
         if link.boot != Some(boot) {
-            self.close_all(fixture, CloseReason::NewBoot);
-            let link = &mut self.links[fixture];
-            link.boot = Some(boot);
-            link.recent.clear();
-            link.recent_order.clear();
-            let fixture = link.settings.name.clone();
-            self.station_event(StationEvent::FixtureReset { fixture, boot });
+            self.was_reset(fixture, boot);
         }
         self.links[fixture].state = LinkState::Ready;
         self.links[fixture].away = None;
         self.pull_answered(fixture);
         self.offer_open(fixture);
+    }
+
+    /// The fixture was reset: what was open is closed, and its ids begin anew.
+    pub(super) fn was_reset(&mut self, fixture: usize, boot: u64) {
+        self.close_all(fixture, CloseReason::NewBoot);
+        let link = &mut self.links[fixture];
+        link.boot = Some(boot);
+        link.recent.clear();
+        link.recent_order.clear();
+        let name = link.settings.name.clone();
+        self.station_event(StationEvent::FixtureReset { fixture: name, boot });
+        self.links[fixture].reset_seq = self.seq;
     }
 
     pub(super) fn idle(&mut self, fixture: usize) {
