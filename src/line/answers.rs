@@ -157,6 +157,9 @@ impl Line {
         if !self.record(serial, Event::Passed { presentation: presentation.clone() }) {
             return Ok(());
         }
+        if let Some(work) = self.works.get_mut(serial) {
+            work.wait_for(self.seq);
+        }
         let outcome = Outcome::Passed { again: false };
         if let Some((open_fixture, open_id)) = place {
             if (open_fixture, open_id) == (fixture, id) {

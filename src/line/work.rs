@@ -75,11 +75,16 @@ impl Work {
         products.get(&self.device.product).map_or(&self.rules, |it| &it.rules)
     }
 
+    /// AWS is not called for it before `seq` is on disk.
+    pub(super) fn wait_for(&mut self, seq: u64) {
+        self.barrier = seq;
+    }
+
     /// Starts over with new rules.
     pub(super) fn begin_generation(&mut self, rules: Arc<ProductRules>, seq: u64) {
         self.rules = rules;
         self.running.clear();
-        self.barrier = seq;
+        self.wait_for(seq);
         self.undone = 0;
     }
 }
@@ -177,7 +182,7 @@ impl Line {
                 if self.record(serial, Event::Issued { certificate }) {
                     let seq = self.seq;
                     if let Some(work) = self.works.get_mut(serial) {
-                        work.barrier = seq;
+                        work.wait_for(seq);
                     }
                     self.progress(serial);
                 }
