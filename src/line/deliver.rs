@@ -5,8 +5,8 @@ use super::{Action, Line, Timer};
 use crate::cloud::{FailureKind, StopCause};
 use crate::device::event::{Event, Outcome};
 use crate::device::serial::SerialNumber;
-use crate::device::steps::Subject;
-use crate::device::{KeyState, State};
+use crate::device::steps::{Step, Subject};
+use crate::device::{KeyState, State, plan};
 use crate::fixture::{Credentials, FailCode, StationMessage};
 use crate::journal::KnownPresentation;
 use crate::pki::{Fingerprint, to_pem};
@@ -109,6 +109,10 @@ impl Line {
             return;
         };
         let serial = open.serial.clone();
+        if self.works.get(&serial).is_some_and(|it| plan::is_complete(&it.device, &it.rules)) {
+            // It waits for its fixture, whose absence has a limit of its own.
+            return;
+        }
         let presentation = link.key(id);
         let (code, detail) = self.why_waiting(&serial);
         self.record(&serial, Event::Deferred { presentation, code, message: detail.clone() });
@@ -198,7 +202,17 @@ impl Line {
     /// Why the cloud keeps a unit waiting: the worst of what its steps have met.
     fn why_waiting(&self, serial: &SerialNumber) -> (FailCode, String) {
         let Some(work) = self.works.get(serial) else { return (FailCode::Internal, String::new()) };
-        let worst = work.running.values().filter_map(|it| it.last.clone()).max_by_key(|(kind, _)| rank(*kind));
+        if let Some((_, message)) = work.running.get(&Step::Issue).and_then(|it| it.last.clone()) {
+            return (FailCode::Internal, message);
+        }
+        // Who waits for a shared policy waits for what its maker has met.
+        let maker = self.maker_of_policy(serial).and_then(|it| self.works.get(it)?.running.get(&Step::Policy));
+        let worst = work
+            .running
+            .values()
+            .chain(maker)
+            .filter_map(|it| it.last.clone())
+            .max_by_key(|(kind, _)| rank(*kind));
         let Some((kind, message)) = worst else { return (FailCode::Throttled, String::new()) };
         let code = match kind {
             FailureKind::Stop(StopCause::Quota) => FailCode::Quota,
