@@ -206,7 +206,8 @@ impl Line {
             return (FailCode::Internal, message);
         }
         // Who waits for a shared policy waits for what its maker has met.
-        let maker = self.maker_of_policy(serial).and_then(|it| self.works.get(it)?.running.get(&Step::Policy));
+        let maker =
+            self.maker_of_policy(serial).and_then(|it| self.works.get(it)?.running.get(&Step::Policy));
         let worst = work
             .running
             .values()
