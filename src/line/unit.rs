@@ -269,6 +269,9 @@ impl Line {
             code: FailCode::Mismatch,
             message: detail.to_owned(),
         };
+        if let Some(work) = self.works.get_mut(&it.serial) {
+            work.running.clear();
+        }
         self.record(&it.serial, event);
         self.end(fixture, it.id, &it.serial, &Outcome::failed(FailCode::Mismatch, detail));
         self.may_leave(&it.serial);
