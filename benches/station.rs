@@ -172,7 +172,8 @@ fn usage(pid: u32, devices: usize) -> Result<(f64, f64), Failure> {
     let after = stat.rsplit(')').next().ok_or("no stat")?;
     let fields: Vec<&str> = after.split_whitespace().collect();
     // utime and stime are the 14th and 15th fields of all, in ticks of 10 ms.
-    let ticks: f64 = fields.get(11).ok_or("no utime")?.parse::<f64>()? + fields.get(12).ok_or("no stime")?.parse::<f64>()?;
+    let ticks: f64 = fields.get(11).ok_or("no utime")?.parse::<f64>()?
+        + fields.get(12).ok_or("no stime")?.parse::<f64>()?;
     Ok((kib / 1024.0, ticks * 10.0 / devices as f64))
 }
 
@@ -197,7 +198,10 @@ fn told(name: &'static str, value: f64) -> Figure {
 
 fn print(case: &Case, measured: &Measured, figures: &[Figure]) {
     let audit = if measured.report.ok { "audit holds" } else { "NOT CLEAN" };
-    println!("\n{}: {}, {} devices, {:.2} s, {audit}", case.name, case.what, case.devices, measured.report.seconds);
+    println!(
+        "\n{}: {}, {} devices, {:.2} s, {audit}",
+        case.name, case.what, case.devices, measured.report.seconds
+    );
     for it in figures {
         let verdict = match (it.required.is_empty(), it.ok) {
             (true, _) => "",
@@ -223,6 +227,10 @@ fn row(case: &Case, measured: &Measured, figures: &[Figure]) -> Value {
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|it| it.strip_prefix("model name")).unwrap_or("").trim_start_matches(['\t', ':', ' ']);
+    let model = info
+        .lines()
+        .find_map(|it| it.strip_prefix("model name"))
+        .unwrap_or("")
+        .trim_start_matches(['\t', ':', ' ']);
     format!("{cores} cores, {model}")
 }

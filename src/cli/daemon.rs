@@ -146,7 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn the_given_socket_goes_first() {
-        assert_eq!(socket_path(Some("a.sock".into()), Some("f.toml".into())), Path::new("a.sock"));
+    fn a_socket_that_is_given_is_taken_and_a_wrong_configuration_is_told() {
+        let given = socket_path(Some(Path::new("a.sock")), Some(Path::new("f.toml"))).unwrap();
+        assert_eq!(given, Path::new("a.sock"));
+        let error = socket_path(None, Some(Path::new("/nonexistent/f.toml"))).unwrap_err();
+        assert_eq!(told(error).0, ExitStatus::Configuration);
     }
 }

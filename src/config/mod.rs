@@ -98,7 +98,7 @@ pub struct Journal {
 pub struct Api {
     /// The local API's Unix socket.
     pub socket: PathBuf,
-    /// The read-only web board. Not built yet: always none.
+    /// Where the read-only web board is to be served. Not served yet.
     pub board: Option<SocketAddr>,
 }
 

@@ -1,6 +1,7 @@
 //! `[station]`, `[journal]`, `[api]` and `[pki]`.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,13 +95,7 @@ pub(super) fn api(table: Option<Table<'_>>) -> Option<Api> {
     let default = PathBuf::from("/run/linemint/linemint.sock");
     let Some(table) = table else { return Some(Api { socket: default, board: None }) };
     let socket = table.path("socket");
-    if let Some(at) = table.text("board") {
-        table.unsupported(
-            &at.place,
-            "the web board",
-            "remove this line; `linemint status --watch` shows the same",
-        );
-    }
+    let board = board(&table);
     let socket = match socket {
         Some(at) if at.value.as_os_str().len() > MAX_SOCKET_PATH => {
             let message = format!("is longer than {MAX_SOCKET_PATH} bytes, the limit of a socket's path");
@@ -111,7 +106,21 @@ pub(super) fn api(table: Option<Table<'_>>) -> Option<Api> {
         None => Some(default),
     };
     table.finish();
-    Some(Api { socket: socket?, board: None })
+    Some(Api { socket: socket?, board })
+}
+
+/// The board's address: read and checked already, so that a configuration written for a later
+/// version stays valid; the daemon says at its start that it serves none yet.
+fn board(table: &Table<'_>) -> Option<SocketAddr> {
+    let at = table.text("board")?;
+    match at.value.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            let message = format!("{:?} is not an address with a port", at.value);
+            table.problem(&at.place, message, "for example \"127.0.0.1:8478\"");
+            None
+        }
+    }
 }
 
 pub(super) fn pki(table: Table<'_>) -> Option<Pki> {

@@ -172,6 +172,13 @@ pub struct Certificate {
     pub arn: Option<String>,
 }
 
+impl Certificate {
+    /// Whether its device has passed with it: that is when the DER is let go of.
+    fn is_confirmed(&self) -> bool {
+        self.der.is_empty()
+    }
+}
+
 /// Where a certificate's private key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -387,12 +394,13 @@ impl Device {
         if self.state == State::Passed { self.superseded.iter().find(|it| !it.is_retired()) } else { None }
     }
 
-    /// The private keys on this station that are no longer needed.
+    /// The private keys on this station that are no longer needed: the present one's once the device
+    /// has passed with it, whatever became of the device since.
     pub fn keys_to_destroy(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         let present = self
             .certificate
             .iter()
-            .filter(|it| self.state == State::Passed && it.key == KeyState::Sealed)
+            .filter(|it| (self.state == State::Passed || it.is_confirmed()) && it.key == KeyState::Sealed)
             .map(|it| it.fingerprint);
         let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(|it| it.fingerprint);
         present.chain(old)

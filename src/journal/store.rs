@@ -411,3 +411,6 @@ fn damaged(dir: &Path, what: &str) -> JournalError {
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> JournalError {
     JournalError::Io { action, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

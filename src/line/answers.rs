@@ -7,7 +7,7 @@ use crate::device::serial::SerialNumber;
 use crate::device::{State, plan};
 use crate::fixture::text::{fail_action, message};
 use crate::fixture::{FailCode, StationMessage};
-use crate::journal::{JournalError, Shelf};
+use crate::journal::{JournalError, KnownPresentation, Shelf};
 use crate::pki::Fingerprint;
 
 /// What a `written` says of the certificate that it names.
@@ -44,7 +44,7 @@ impl Line {
             _ => Claim::Foreign,
         };
         match (claim, named) {
-            (Claim::Present, Some(named)) => self.pass(fixture, id, &named),
+            (Claim::Present, Some(named)) => self.pass(fixture, id, &named, shelf)?,
             (Claim::Passed, _) => {
                 let outcome = self.known(fixture, id, shelf)?.and_then(|it| it.outcome);
                 let again = matches!(outcome, Some(Outcome::Passed { again: true }));
@@ -138,14 +138,27 @@ impl Line {
         }
     }
 
-    fn pass(&mut self, fixture: usize, id: u64, serial: &SerialNumber) {
+    /// The device has proved its present certificate, under whatever id.
+    fn pass(
+        &mut self,
+        fixture: usize,
+        id: u64,
+        serial: &SerialNumber,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
         let place = self.place_of(serial);
+        let own = self.known(fixture, id, shelf)?.is_none_or(|it| it.serial == *serial);
         let presentation = match place {
             Some((fixture, id)) => self.links[fixture].key(id),
-            None => self.links[fixture].key(id),
+            None if own => self.links[fixture].key(id),
+            // The id is another unit's, which keeps it.
+            None => self.works[serial].device.presentation.key.clone(),
         };
-        if !self.record(serial, Event::Passed { presentation }) {
-            return;
+        if !self.record(serial, Event::Passed { presentation: presentation.clone() }) {
+            return Ok(());
+        }
+        if let Some(work) = self.works.get_mut(serial) {
+            work.wait_for(self.seq);
         }
         let outcome = Outcome::Passed { again: false };
         if let Some((open_fixture, open_id)) = place {
@@ -156,10 +169,15 @@ impl Line {
                 self.say_outcome(fixture, id, serial.as_str(), &outcome);
             }
         } else {
+            let known = KnownPresentation { serial: serial.clone(), outcome: Some(outcome.clone()) };
+            if let Some(link) = self.links.iter_mut().find(|it| it.key(presentation.id) == presentation) {
+                link.remember(presentation.id, known);
+            }
             self.say_outcome(fixture, id, serial.as_str(), &outcome);
         }
         self.progress(serial);
         self.may_leave(serial);
+        Ok(())
     }
 
     /// Two devices may have been swapped: the serial that is named and the one that the id stands

@@ -5,8 +5,8 @@ use super::{Action, Line, Timer};
 use crate::cloud::{FailureKind, StopCause};
 use crate::device::event::{Event, Outcome};
 use crate::device::serial::SerialNumber;
-use crate::device::steps::Subject;
-use crate::device::{KeyState, State};
+use crate::device::steps::{Step, Subject};
+use crate::device::{KeyState, State, plan};
 use crate::fixture::{Credentials, FailCode, StationMessage};
 use crate::journal::KnownPresentation;
 use crate::pki::{Fingerprint, to_pem};
@@ -39,20 +39,21 @@ impl Line {
         if !self.record(serial, Event::Offered { presentation }) {
             return;
         }
-        let epoch = self.next_epoch();
+        let number = self.next_epoch();
         if let Some(open) = self.links[fixture].open.get_mut(&id) {
-            open.offer = Some(Offer { queued: true, first_sent: false, epoch });
+            open.offer = Some(Offer { number, leaves_at: None, first_sent: false, copy: 0 });
         }
         self.send_credentials(fixture, id, serial);
     }
 
-    /// The unit was presented again under the same id: one more copy, if none is waiting.
+    /// The unit was presented again under the same id: one more copy, if none is on its way.
     pub(super) fn offer_again(&mut self, fixture: usize, id: u64) {
+        let now = self.now.mono;
         let Some(open) = self.links[fixture].open.get_mut(&id) else { return };
         let serial = open.serial.clone();
         match &mut open.offer {
-            Some(offer) if !offer.queued => {
-                offer.queued = true;
+            Some(offer) if !offer.is_queued(now) => {
+                offer.leaves_at = None;
                 self.send_credentials(fixture, id, &serial);
             }
             Some(_) => {}
@@ -62,33 +63,34 @@ impl Line {
 
     /// A copy of the credentials is leaving the port.
     pub(super) fn offer_sent(&mut self, fixture: usize, id: u64, leaves_in: std::time::Duration) {
-        let epoch = self.next_epoch();
+        let copy = self.next_epoch();
+        let left = self.now.mono + leaves_in;
         let link = &mut self.links[fixture];
         let (resend, answer_within) = (link.settings.resend, link.settings.answer_within);
         let Some(open) = link.open.get_mut(&id) else { return };
-        let opened = open.epoch;
         let Some(offer) = &mut open.offer else { return };
-        offer.queued = false;
-        offer.epoch = epoch;
+        offer.leaves_at = Some(left);
+        offer.copy = copy;
+        let number = offer.number;
         let first = !std::mem::replace(&mut offer.first_sent, true);
-        self.later(leaves_in + resend, Timer::Resend(fixture, id, epoch));
+        self.later(leaves_in + resend, Timer::Resend(fixture, id, copy));
         if first {
-            self.later(leaves_in + answer_within, Timer::AnswerWithin(fixture, id, opened));
+            self.later(leaves_in + answer_within, Timer::AnswerWithin(fixture, id, number));
         }
     }
 
-    pub(super) fn resend_due(&mut self, fixture: usize, id: u64, epoch: u64) {
+    pub(super) fn resend_due(&mut self, fixture: usize, id: u64, copy: u64) {
         let link = &self.links[fixture];
-        let due = link.open.get(&id).and_then(|it| it.offer.as_ref()).is_some_and(|it| it.epoch == epoch);
+        let due = link.open.get(&id).and_then(|it| it.offer.as_ref()).is_some_and(|it| it.copy == copy);
         if due && link.state == LinkState::Ready {
             self.offer_again(fixture, id);
         }
     }
 
-    pub(super) fn answer_overdue(&mut self, fixture: usize, id: u64, opened: u64) {
+    pub(super) fn answer_overdue(&mut self, fixture: usize, id: u64, number: u64) {
         let link = &self.links[fixture];
         let Some(open) = link.open.get(&id) else { return };
-        let stale = open.epoch != opened || open.offer.as_ref().is_none_or(|it| !it.first_sent);
+        let stale = open.offer.as_ref().is_none_or(|it| it.number != number);
         if stale || link.state != LinkState::Ready {
             return;
         }
@@ -107,6 +109,10 @@ impl Line {
             return;
         };
         let serial = open.serial.clone();
+        if self.works.get(&serial).is_some_and(|it| plan::is_complete(&it.device, &it.rules)) {
+            // It waits for its fixture, whose absence has a limit of its own.
+            return;
+        }
         let presentation = link.key(id);
         let (code, detail) = self.why_waiting(&serial);
         self.record(&serial, Event::Deferred { presentation, code, message: detail.clone() });
@@ -196,8 +202,18 @@ impl Line {
     /// Why the cloud keeps a unit waiting: the worst of what its steps have met.
     fn why_waiting(&self, serial: &SerialNumber) -> (FailCode, String) {
         let Some(work) = self.works.get(serial) else { return (FailCode::Internal, String::new()) };
-        let worst =
-            work.running.values().filter_map(|it| it.last.clone()).max_by_key(|(kind, _)| rank(*kind));
+        if let Some((_, message)) = work.running.get(&Step::Issue).and_then(|it| it.last.clone()) {
+            return (FailCode::Internal, message);
+        }
+        // Who waits for a shared policy waits for what its maker has met.
+        let maker =
+            self.maker_of_policy(serial).and_then(|it| self.works.get(it)?.running.get(&Step::Policy));
+        let worst = work
+            .running
+            .values()
+            .chain(maker)
+            .filter_map(|it| it.last.clone())
+            .max_by_key(|(kind, _)| rank(*kind));
         let Some((kind, message)) = worst else { return (FailCode::Throttled, String::new()) };
         let code = match kind {
             FailureKind::Stop(StopCause::Quota) => FailCode::Quota,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::{Action, FixtureSettings, Line, Tag, Timer};
-use crate::device::event::{CloseReason, Event, PresentationKey};
+use crate::device::event::{CloseReason, Event, Outcome, PresentationKey};
 use crate::device::serial::SerialNumber;
 use crate::fixture::text::{message, nak_action};
 use crate::fixture::{NakCode, PROTOCOL, StationMessage};
@@ -24,13 +24,18 @@ pub(super) struct Link {
     /// The reset that open presentations belong to; none before the first `hello` ever.
     pub(super) boot: Option<u64>,
     pub(super) firmware: Option<String>,
+    /// Sequence number of the record of that reset: until it is on disk, the journal's presentations may be
+    /// those of the reset before.
+    pub(super) reset_seq: u64,
     /// Presentations that have no outcome yet, by the fixture's id.
     pub(super) open: BTreeMap<u64, Open>,
     /// Presentations that ended, by id: the newest, with what was answered.
     recent: HashMap<u64, KnownPresentation>,
     recent_order: VecDeque<u64>,
-    /// Number of the present opening of the port, or of its loss.
+    /// Number of the present opening of the port.
     epoch: u64,
+    /// Number of the absence, while the fixture has not said hello.
+    away: Option<u64>,
     pull: Pull,
     answered_bad_frames: VecDeque<Duration>,
     /// `nak` answers so far.
@@ -67,12 +72,21 @@ pub(super) struct Open {
 /// Credentials on their way to a nest.
 #[derive(Debug)]
 pub(super) struct Offer {
-    /// A copy waits to be sent: never two.
-    pub(super) queued: bool,
-    /// When the first copy had left.
+    /// Number of the offer: its answer has its own time.
+    pub(super) number: u64,
+    /// When the last byte of the newest copy has left; none while it waits for the port.
+    pub(super) leaves_at: Option<Duration>,
+    /// Whether a copy has been sent.
     pub(super) first_sent: bool,
     /// Number of the newest copy.
-    pub(super) epoch: u64,
+    pub(super) copy: u64,
+}
+
+impl Offer {
+    /// Whether a copy is on its way to the cable: then there must not be a second.
+    pub(super) fn is_queued(&self, now: Duration) -> bool {
+        is_queued(self.leaves_at, now)
+    }
 }
 
 /// Whose turn it is.
@@ -81,9 +95,17 @@ enum Pull {
     /// No `pull` is open.
     None,
     /// One waits to be sent, or is open.
-    Open(u64),
+    Open {
+        number: u64,
+        /// When its last byte has left; none while it waits for the port.
+        leaves_at: Option<Duration>,
+    },
     /// The fixture had nothing; it is asked again when the timer says so.
     Idle(u64),
+}
+
+fn is_queued(leaves_at: Option<Duration>, now: Duration) -> bool {
+    leaves_at.is_none_or(|it| it > now)
 }
 
 impl Link {
@@ -93,10 +115,12 @@ impl Link {
             state: LinkState::Closed,
             boot,
             firmware: None,
+            reset_seq: 0,
             open: BTreeMap::new(),
             recent: HashMap::new(),
             recent_order: VecDeque::new(),
             epoch: 0,
+            away: None,
             pull: Pull::None,
             answered_bad_frames: VecDeque::new(),
             naks: 0,
@@ -137,23 +161,33 @@ impl Line {
         for open in link.open.values_mut() {
             open.offer = None;
         }
+        self.is_away(fixture);
         self.say_hello(fixture);
     }
 
     pub(super) fn port_lost(&mut self, fixture: usize) {
-        let epoch = self.next_epoch();
         let link = &mut self.links[fixture];
         link.state = LinkState::Closed;
-        link.epoch = epoch;
         link.pull = Pull::None;
-        let patience = link.settings.answer_within;
-        self.later(patience, Timer::Away(fixture, epoch));
+        self.is_away(fixture);
+    }
+
+    /// The fixture is not there, or not known to be: from when on, if it was until now.
+    pub(super) fn is_away(&mut self, fixture: usize) {
+        let number = self.next_epoch();
+        let link = &mut self.links[fixture];
+        if link.away.is_none() {
+            link.away = Some(number);
+            let limit = link.settings.answer_within;
+            self.later(limit, Timer::Away(fixture, number));
+        }
     }
 
     /// What a fixture had open is closed when it has been away for as long as it may take for an
-    /// answer: the units can then be presented anywhere.
-    pub(super) fn away_too_long(&mut self, fixture: usize, epoch: u64) {
-        if self.links[fixture].epoch == epoch && self.links[fixture].state != LinkState::Ready {
+    /// answer: the units can then be presented anywhere. A port that is open does not count, nor
+    /// does another fixture on it: only the fixture's hello ends its absence.
+    pub(super) fn away_too_long(&mut self, fixture: usize, number: u64) {
+        if self.links[fixture].away == Some(number) {
             self.close_all(fixture, CloseReason::FixtureAway);
         }
     }
@@ -176,30 +210,38 @@ impl Line {
         };
         if let Some((code, detail)) = foreign {
             link.state = LinkState::Foreign(code);
-            link.pull = Pull::None;
             tracing::warn!(fixture = link.settings.name, %code, detail, "the fixture is refused");
             self.nak(fixture, None, code, &detail);
+            self.is_away(fixture);
             return;
         }
         link.firmware = firmware;
         if link.boot != Some(boot) {
-            self.close_all(fixture, CloseReason::NewBoot);
-            let link = &mut self.links[fixture];
-            link.boot = Some(boot);
-            link.recent.clear();
-            link.recent_order.clear();
-            let fixture = link.settings.name.clone();
-            self.station_event(StationEvent::FixtureReset { fixture, boot });
+            self.was_reset(fixture, boot);
         }
         self.links[fixture].state = LinkState::Ready;
-        self.links[fixture].pull = Pull::None;
+        self.links[fixture].away = None;
+        self.pull_answered(fixture);
         self.offer_open(fixture);
+    }
+
+    /// The fixture was reset: what was open is closed, and its ids begin anew.
+    pub(super) fn was_reset(&mut self, fixture: usize, boot: u64) {
+        self.close_all(fixture, CloseReason::NewBoot);
+        let link = &mut self.links[fixture];
+        link.boot = Some(boot);
+        link.recent.clear();
+        link.recent_order.clear();
+        let name = link.settings.name.clone();
+        self.station_event(StationEvent::FixtureReset { fixture: name, boot });
+        self.links[fixture].reset_seq = self.seq;
     }
 
     pub(super) fn idle(&mut self, fixture: usize) {
         let epoch = self.next_epoch();
+        self.pull_answered(fixture);
         let link = &mut self.links[fixture];
-        if link.state != LinkState::Ready {
+        if link.state != LinkState::Ready || link.pull != Pull::None {
             return;
         }
         link.pull = Pull::Idle(epoch);
@@ -207,9 +249,14 @@ impl Line {
         self.later(resend, Timer::Pull(fixture, epoch));
     }
 
-    /// A unit has come, asked for or not: no `pull` is open any more.
+    /// A unit has come, asked for or not: no `pull` is open any more. One that has not left the
+    /// port yet is not what was answered; it asks for the next.
     pub(super) fn pull_answered(&mut self, fixture: usize) {
-        self.links[fixture].pull = Pull::None;
+        let now = self.now.mono;
+        let pull = &mut self.links[fixture].pull;
+        if !matches!(pull, Pull::Open { leaves_at, .. } if is_queued(*leaves_at, now)) {
+            *pull = Pull::None;
+        }
     }
 
     /// Sees that each fixture that may present one more unit is asked for it.
@@ -234,6 +281,9 @@ impl Line {
     }
 
     pub(super) fn bad_frame(&mut self, fixture: usize, id: Option<u64>) {
+        if matches!(self.links[fixture].state, LinkState::Foreign(_)) {
+            return;
+        }
         let now = self.now.mono;
         let times = &mut self.links[fixture].answered_bad_frames;
         while times.front().is_some_and(|it| now >= *it + Duration::from_secs(1)) {
@@ -250,22 +300,31 @@ impl Line {
         self.say(fixture, StationMessage::Nak { id, code, message: message(nak_action(code), detail) }, None);
     }
 
-    /// Says something, once all that has been decided so far is on disk.
+    /// Says something, once all that has been decided so far is on disk. To a fixture that has not
+    /// said that it is the right one nothing is said but `nak`: it asks again when it is there.
     pub(super) fn say(&mut self, fixture: usize, message: StationMessage, tag: Option<Tag>) {
+        let refused = matches!(message, StationMessage::Nak { .. });
+        if self.links[fixture].state != LinkState::Ready && !refused {
+            return;
+        }
         let after = self.seq;
         self.out.push(Action::Send { fixture, message, tag, after });
     }
 
     pub(super) fn sent(&mut self, fixture: usize, tag: Tag, leaves_in: Duration) {
-        let link = &self.links[fixture];
+        let left = self.now.mono + leaves_in;
+        let link = &mut self.links[fixture];
         let due = leaves_in + link.settings.resend;
         match tag {
             Tag::Hello if link.state == LinkState::AwaitHello => {
-                self.later(due, Timer::Hello(fixture, link.epoch));
+                let timer = Timer::Hello(fixture, link.epoch);
+                self.later(due, timer);
             }
             Tag::Pull => {
-                if let Pull::Open(epoch) = link.pull {
-                    self.later(due, Timer::Pull(fixture, epoch));
+                if let Pull::Open { number, leaves_at } = &mut link.pull {
+                    *leaves_at = Some(left);
+                    let timer = Timer::Pull(fixture, *number);
+                    self.later(due, timer);
                 }
             }
             Tag::Credentials(id) => self.offer_sent(fixture, id, leaves_in),
@@ -282,7 +341,7 @@ impl Line {
 
     pub(super) fn pull_due(&mut self, fixture: usize, epoch: u64) {
         let link = &mut self.links[fixture];
-        if matches!(link.pull, Pull::Open(it) | Pull::Idle(it) if it == epoch) {
+        if matches!(link.pull, Pull::Open { number: it, .. } | Pull::Idle(it) if it == epoch) {
             // `pull_all` asks again, if a unit can be taken at all.
             link.pull = Pull::None;
         }
@@ -306,6 +365,8 @@ impl Line {
     pub(super) fn close_open(&mut self, fixture: usize, id: u64, why: CloseReason) {
         let link = &mut self.links[fixture];
         let Some(open) = link.open.remove(&id) else { return };
+        // Remembered, because on disk it is open until the record is written.
+        link.remember(id, KnownPresentation { serial: open.serial.clone(), outcome: Some(Outcome::Closed) });
         let presentation = link.key(id);
         self.record(&open.serial, Event::Closed { presentation, why });
         self.may_leave(&open.serial);
@@ -325,8 +386,8 @@ impl Line {
     }
 
     fn pull(&mut self, fixture: usize) {
-        let epoch = self.next_epoch();
-        self.links[fixture].pull = Pull::Open(epoch);
+        let number = self.next_epoch();
+        self.links[fixture].pull = Pull::Open { number, leaves_at: None };
         self.say(fixture, StationMessage::Pull, Some(Tag::Pull));
     }
 }

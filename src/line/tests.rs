@@ -1,1 +1,18 @@
+//! The line against the protocol and against AWS as it can go wrong.
+//!
+//! The scenarios are written from the protocol's text, one rule at a time; what a fixture hears is compared
+//! as short lines (`ack 1`, `fail timeout 1 SN1 retry`). [`harness`] plays everything around the line and
+//! checks at each action what has to hold always: nothing is promised or risked before it is on disk.
 
+mod account;
+mod conversation;
+mod delivery;
+mod harness;
+mod patience;
+mod places;
+mod presentations;
+mod renewal;
+mod setup;
+mod shelf;
+mod steps;
+mod trouble;

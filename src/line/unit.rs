@@ -54,7 +54,7 @@ impl Line {
                 }
             } else if self.links[fixture].boot == Some(0) {
                 // A fixture that tells no boot number and counts from 1 again was reset.
-                self.close_all(fixture, CloseReason::NewBoot);
+                self.was_reset(fixture, 0);
             } else {
                 self.nak(fixture, Some(id), NakCode::BadUnit, "this id stands for another serial already");
                 return Ok(());
@@ -87,6 +87,9 @@ impl Line {
         }
         if let Some(ended) = link.ended(id) {
             return Ok(Some(ended.clone()));
+        }
+        if link.reset_seq > self.durable {
+            return Ok(None);
         }
         shelf.presentation(&link.key(id))
     }
@@ -268,6 +271,9 @@ impl Line {
             code: FailCode::Mismatch,
             message: detail.to_owned(),
         };
+        if let Some(work) = self.works.get_mut(&it.serial) {
+            work.running.clear();
+        }
         self.record(&it.serial, event);
         self.end(fixture, it.id, &it.serial, &Outcome::failed(FailCode::Mismatch, detail));
         self.may_leave(&it.serial);

@@ -80,11 +80,16 @@ impl Work {
         products.get(&self.device.product).map_or(&self.rules, |it| &it.rules)
     }
 
+    /// AWS is not called for it before `seq` is on disk.
+    pub(super) fn wait_for(&mut self, seq: u64) {
+        self.barrier = seq;
+    }
+
     /// Starts over with new rules.
     pub(super) fn begin_generation(&mut self, rules: Arc<ProductRules>, seq: u64) {
         self.rules = rules;
         self.running.clear();
-        self.barrier = seq;
+        self.wait_for(seq);
         self.undone = 0;
     }
 }
@@ -100,8 +105,7 @@ impl Line {
     /// Takes up what a restart has found.
     pub(super) fn recover(&mut self, pending: Vec<Device>) {
         for fixture in 0..self.links.len() {
-            let patience = self.links[fixture].settings.answer_within;
-            self.later(patience, Timer::Away(fixture, 0));
+            self.is_away(fixture);
         }
         let serials: Vec<SerialNumber> = pending.iter().map(|it| it.serial.clone()).collect();
         for device in pending {
@@ -188,7 +192,7 @@ impl Line {
                 if self.record(serial, Event::Issued { certificate }) {
                     let seq = self.seq;
                     if let Some(work) = self.works.get_mut(serial) {
-                        work.barrier = seq;
+                        work.wait_for(seq);
                     }
                     self.progress(serial);
                 }
@@ -323,12 +327,14 @@ impl Line {
         let Some(work) = self.works.get_mut(serial) else { return };
         let generation = work.device.generation;
         let Some(running) = work.running.get_mut(&step) else { return };
-        running.last = Some((error.kind, error.to_string()));
+        // What the CA says is no operation's of AWS.
+        let text = if step == Step::Issue { error.message.clone() } else { error.to_string() };
+        running.last = Some((error.kind, text.clone()));
         let attempt = running.attempt.max(1);
         let wait = retry::delay(error, attempt, random);
         // Being throttled is ordinary; of the rest the first few and then ever fewer are kept.
         if error.kind != FailureKind::Throttled && (attempt <= 3 || attempt.is_power_of_two()) {
-            let message: String = error.to_string().chars().take(300).collect();
+            let message: String = text.chars().take(300).collect();
             let request_id = error.request_id.clone();
             self.record(serial, Event::Trouble { step, message, attempt, request_id });
         }
@@ -362,6 +368,10 @@ impl Line {
             && let Some(open) = self.links[fixture].open.get_mut(&id)
         {
             open.offer = None;
+            // The unit waits for the cloud once more.
+            let timer = Timer::Patience(fixture, id, open.epoch);
+            let patience = self.links[fixture].settings.patience;
+            self.later(patience, timer);
         }
         self.record(serial, Event::KeyLost { fingerprint, policy });
         self.progress(serial);
@@ -418,6 +428,14 @@ impl Line {
     fn shared_name(&self, serial: &SerialNumber) -> Option<String> {
         let work = self.works.get(serial)?;
         Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name()
+    }
+
+    /// Which device makes the shared policy that this one waits for.
+    pub(super) fn maker_of_policy(&self, serial: &SerialNumber) -> Option<&SerialNumber> {
+        match self.policies.get(&self.shared_name(serial)?)? {
+            SharedPolicy::Making { by, waiting } if waiting.contains(serial) => Some(by),
+            _ => None,
+        }
     }
 
     /// The policy that a product's devices share is made once; whoever comes meanwhile waits.

@@ -54,6 +54,9 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
     // First of all: nobody else may touch what lies there.
     let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
     let listener = server::bind(&config.api.socket)?;
+    if let Some(board) = config.api.board {
+        tracing::warn!(%board, "this version of linemint serves no web board yet; `linemint status --watch` shows the same");
+    }
     let assembled = assemble(config, lock, None, clock.clone()).await?;
     let mut daemon = Daemon::start(config, assembled, listener, clock)?;
     tracing::info!(station = config.station.id, "the station is ready");

@@ -1,0 +1,105 @@
+//! A station, its products and its fixtures, as a test wants them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::device::rules::{
+    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
+};
+use crate::device::serial::SerialPattern;
+use crate::fixture::Unit;
+use crate::line::{FixtureSettings, Product, Settings};
+
+pub(super) const STATION: &str = "L3-S07";
+pub(super) const RESEND: Duration = Duration::from_secs(2);
+pub(super) const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
+
+/// What a station is configured to be.
+#[derive(Debug, Clone)]
+pub(super) struct Setup {
+    pub(super) rules: ProductRules,
+    /// Names of the fixtures; all present the one product.
+    pub(super) fixtures: Vec<String>,
+    pub(super) seed: u64,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { rules: rules(), fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()], seed: 7 }
+    }
+}
+
+impl Setup {
+    /// The default with other rules.
+    pub(super) fn with(change: impl FnOnce(&mut ProductRules)) -> Self {
+        let mut setup = Self::default();
+        change(&mut setup.rules);
+        setup
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
+        let product = Product { rules: Arc::new(self.rules.clone()), serial };
+        let fixtures = self.fixtures.iter().map(|name| FixtureSettings {
+            name: name.clone(),
+            product: self.rules.product.clone(),
+            resend: RESEND,
+            answer_within: Duration::from_secs(60),
+            patience: Duration::from_secs(60),
+        });
+        Settings {
+            station: STATION.to_owned(),
+            fixtures: fixtures.collect(),
+            products: BTreeMap::from([(self.rules.product.clone(), product)]),
+            ca_pem: "the CA\n".to_owned(),
+            chain_pem: "the chain\n".to_owned(),
+            config_hash: "0".to_owned(),
+            seed: self.seed,
+        }
+    }
+}
+
+pub(super) fn text(it: &str) -> Template {
+    Template::parse(it).unwrap()
+}
+
+fn rules() -> ProductRules {
+    let tags = BTreeMap::from([("product".to_owned(), text("{product}"))]);
+    ProductRules {
+        product: "thermostat".to_owned(),
+        station: STATION.to_owned(),
+        thing: text("{serial}"),
+        locker: LockerRule::Device { name: text("{serial}"), tags },
+        policy: PolicyRule::Device {
+            name: text("{serial}"),
+            document: DOCUMENT.to_owned(),
+            tags: BTreeMap::new(),
+        },
+        certificate: CertificateRule {
+            key: KeyOrigin::Station,
+            days: 3650,
+            common_name: text("{serial}"),
+            register: Register::WithoutCa,
+        },
+        repeat: Repeat::Return,
+        require_batch: false,
+        max_certificates: 3,
+        endpoint: Some("abc-ats.iot.eu-west-1.amazonaws.com".to_owned()),
+        roots: None,
+    }
+}
+
+/// One policy for all devices.
+pub(super) fn shared_policy() -> PolicyRule {
+    PolicyRule::Product { name: text("lamps"), document: DOCUMENT.to_owned(), tags: BTreeMap::new() }
+}
+
+/// A unit in nest `a`.
+pub(super) fn unit(id: u64, serial: &str) -> Unit {
+    unit_in(id, serial, "a")
+}
+
+pub(super) fn unit_in(id: u64, serial: &str, nest: &str) -> Unit {
+    Unit { id, serial: serial.to_owned(), nest: Some(nest.to_owned()), ..Unit::default() }
+}

@@ -1,0 +1,114 @@
+//! A journal in memory that folds as the real one does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::device::Device;
+use crate::device::event::{Event, PresentationKey};
+use crate::device::rules::{ProductRules, RulesId};
+use crate::device::serial::SerialNumber;
+use crate::journal::{
+    Entry, JournalError, KnownPresentation, Recovered, Shelf, StationEvent, What, is_pending, record,
+};
+
+/// What is on disk.
+#[derive(Debug, Default)]
+pub(super) struct MemoryShelf {
+    pub(super) seq: u64,
+    pub(super) devices: BTreeMap<SerialNumber, Device>,
+    presentations: BTreeMap<(String, u64, u64), KnownPresentation>,
+    rules: BTreeMap<RulesId, ProductRules>,
+    policies: BTreeSet<String>,
+    boots: BTreeMap<String, u64>,
+    /// Every event, oldest first.
+    pub(super) events: Vec<(SerialNumber, Event)>,
+    pub(super) station_events: Vec<StationEvent>,
+}
+
+impl MemoryShelf {
+    /// Takes one entry, checking that it is what its record makes of the device, and that it reads back.
+    pub(super) fn commit(&mut self, entry: Entry) {
+        let Entry { record, device } = entry;
+        assert_eq!(record.seq, self.seq + 1, "a gap in the journal");
+        self.seq = record.seq;
+        let read: crate::journal::Record = record::decode(&record::encode(&record).unwrap()).unwrap();
+        assert_eq!(read, record, "a record does not read back");
+        match record.what {
+            What::Device(event) => {
+                let serial = record.serial.expect("an event of a device names it");
+                let (after, before) = device.expect("an event of a device carries it");
+                assert_eq!(
+                    self.devices.get(&serial).map(|it| it.state),
+                    before,
+                    "the state before {event:?}"
+                );
+                let folded = self.fold(&serial, record.seq, record.at, &event);
+                assert_eq!(folded, *after, "the device is not what its events make of it");
+                let stored: Device = record::decode(&record::encode(&folded).unwrap()).unwrap();
+                assert_eq!(stored, folded, "a device does not read back");
+                if let Some((key, outcome)) = event.presentation() {
+                    let known = KnownPresentation { serial: serial.clone(), outcome };
+                    self.presentations.insert((key.fixture.clone(), key.boot, key.id), known);
+                }
+                self.devices.insert(serial.clone(), folded);
+                self.events.push((serial, event));
+            }
+            What::Station(event) => self.station(event),
+        }
+    }
+
+    fn fold(&self, serial: &SerialNumber, seq: u64, at: jiff::Timestamp, event: &Event) -> Device {
+        match self.devices.get(serial) {
+            None => Device::admit(serial, seq, at, event).unwrap(),
+            Some(device) => {
+                let mut device = device.clone();
+                device.apply(seq, at, event).unwrap();
+                device
+            }
+        }
+    }
+
+    fn station(&mut self, event: StationEvent) {
+        match event.clone() {
+            StationEvent::Rules { id, rules } => {
+                self.rules.insert(id, *rules);
+            }
+            StationEvent::PolicyReady { name } => {
+                self.policies.insert(name);
+            }
+            StationEvent::PolicyLost { name } => {
+                self.policies.remove(&name);
+            }
+            StationEvent::FixtureReset { fixture, boot } => {
+                self.presentations.retain(|(name, _, _), _| *name != fixture);
+                self.boots.insert(fixture, boot);
+            }
+            _ => {}
+        }
+        self.station_events.push(event);
+    }
+
+    pub(super) fn recovered(&self) -> Recovered {
+        let mut counts = BTreeMap::new();
+        for device in self.devices.values() {
+            *counts.entry(device.state).or_default() += 1;
+        }
+        Recovered {
+            seq: self.seq,
+            pending: self.devices.values().filter(|it| is_pending(it)).cloned().collect(),
+            rules: self.rules.clone(),
+            policies: self.policies.iter().cloned().collect(),
+            boots: self.boots.clone(),
+            counts,
+        }
+    }
+}
+
+impl Shelf for MemoryShelf {
+    fn device(&self, serial: &SerialNumber) -> Result<Option<Device>, JournalError> {
+        Ok(self.devices.get(serial).cloned())
+    }
+
+    fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
+        Ok(self.presentations.get(&(key.fixture.clone(), key.boot, key.id)).cloned())
+    }
+}
