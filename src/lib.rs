@@ -1,4 +1,50 @@
-//! linemint: device identities, made on the manufacturing line, exactly once.
+//! linemint gives manufactured devices their identity, on the line, exactly once.
+//!
+//! # The parts
+//!
+//! ```text
+//!   T4  cli ─────────────── one file for each command
+//!        │
+//!   T3  station ─────────── engine, intake, scribe, vault, worker, supervisor
+//!       rehearsal ───────── a simulated AWS, simulated fixtures, an audit
+//!        │
+//!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::store, journal::keys
+//!       control::server, control::client          config        durable_fs, telemetry
+//!        │                     (adapters: each does one kind of I/O, none names another)
+//!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
+//!       device ──────────── one device: events, state, steps, plan, retries
+//!       fixture, cloud, pki, journal, control ── their types, traits and pure rules
+//!        │
+//!   T0  clock, error
+//! ```
+//! Arrows run downwards only; a test keeps it so.
+//!
+//! # The way of one device
+//!
+//! A fixture says `unit`. [`line`] looks whether the serial is known, decides `admitted`, and
+//! asks for `ack` to be sent *after* that record is on disk. Then it asks for what
+//! [`device::plan`] says is ready: a certificate from the CA (its key sealed on disk before the
+//! certificate is journaled), and at the same time locker, policy and thing from AWS; when the
+//! certificate is journaled, its registration; then the two attachments. Each answer becomes an
+//! event; the device is the fold of its events. When the cloud holds everything, the credentials
+//! go to the fixture; its `written` with the right hash becomes `passed`, on disk before `pass`
+//! is said; then the key is destroyed, and that is journaled too.
+//!
+//! # Why it can be killed at any instant
+//!
+//! * Every outward action names the record that must be on disk first ([`line::Action::after`]).
+//! * Every request to AWS follows from configuration, serial and generation alone, so that a
+//!   repetition is the same request ([`device::steps`]); what exists already is read and compared.
+//! * A certificate is issued once and journaled before AWS hears of it: signing again would make
+//!   another one.
+//! * A restart reads the unfinished devices and asks [`device::plan`] the same question again.
+//!
+//! # Where this differs from the house rules' sketch
+//!
+//! The decisions of intake and worker live in one synchronous state machine, [`line`], instead of
+//! in tasks: nothing can interleave inside it, and a simulation can drive it without a runtime.
+//! The `Cloud` trait has one method that takes a [`cloud::Call`], instead of a method for each
+//! operation: so pace, statistics, faults and recording each need one place only.
 
 pub mod cli;
 pub mod clock;

@@ -1,0 +1,168 @@
+//! The dependency policy of `deny.toml`, held without a tool of its own and without the network.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+const LICENSES: [&str; 15] = [
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "OpenSSL",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+];
+
+/// Name, first version that is allowed (none is, where there is none), why.
+const BANNED: [(&str, Option<&str>, &str); 6] = [
+    ("ring", None, "one crypto provider: aws-lc-rs"),
+    ("openssl-sys", None, "one crypto provider: aws-lc-rs"),
+    ("native-tls", None, "one TLS stack: rustls"),
+    ("libudev-sys", None, "no libudev: ports are found in sysfs"),
+    ("hyper", Some("1."), "one HTTP stack"),
+    ("rustls", Some("0.23."), "one TLS stack"),
+];
+
+struct Package {
+    name: String,
+    version: String,
+    license: String,
+    source: Option<String>,
+}
+
+/// Every package that is built into the binary or runs while it is built.
+fn built() -> Vec<Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo speaks JSON");
+    let nodes: BTreeMap<&str, &Value> = metadata["resolve"]["nodes"]
+        .as_array()
+        .expect("a resolution")
+        .iter()
+        .map(|it| (it["id"].as_str().expect("an id"), it))
+        .collect();
+    let root = metadata["resolve"]["root"].as_str().expect("a root");
+    let mut seen = BTreeSet::from([root]);
+    let mut queue = vec![root];
+    while let Some(id) = queue.pop() {
+        for dependency in nodes[id]["deps"].as_array().expect("dependencies") {
+            let kinds = dependency["dep_kinds"].as_array().expect("kinds");
+            let built = kinds.iter().any(|it| it["kind"] != "dev");
+            let id = dependency["pkg"].as_str().expect("an id");
+            if built && seen.insert(id) {
+                queue.push(id);
+            }
+        }
+    }
+    let packages = metadata["packages"].as_array().expect("packages");
+    packages
+        .iter()
+        .filter(|it| seen.contains(it["id"].as_str().expect("an id")))
+        .map(|it| Package {
+            name: it["name"].as_str().unwrap_or_default().to_owned(),
+            version: it["version"].as_str().unwrap_or_default().to_owned(),
+            license: it["license"].as_str().unwrap_or_default().to_owned(),
+            source: it["source"].as_str().map(str::to_owned),
+        })
+        .collect()
+}
+
+/// Whether an SPDX expression can be met: by one of each `OR`, and all of each `AND`.
+fn may_be_used(expression: &str) -> bool {
+    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let words: Vec<&str> = spaced.split_whitespace().collect();
+    let (met, rest) = alternatives(&words);
+    met && rest.is_empty()
+}
+
+fn alternatives<'a>(words: &'a [&'a str]) -> (bool, &'a [&'a str]) {
+    let (mut met, mut rest) = conjunction(words);
+    while let ["OR", tail @ ..] = rest {
+        let (other, tail) = conjunction(tail);
+        met |= other;
+        rest = tail;
+    }
+    (met, rest)
+}
+
+fn conjunction<'a>(words: &'a [&'a str]) -> (bool, &'a [&'a str]) {
+    let (mut met, mut rest) = license(words);
+    while let ["AND", tail @ ..] = rest {
+        let (other, tail) = license(tail);
+        met &= other;
+        rest = tail;
+    }
+    (met, rest)
+}
+
+fn license<'a>(words: &'a [&'a str]) -> (bool, &'a [&'a str]) {
+    match words {
+        ["(", tail @ ..] => {
+            let (met, rest) = alternatives(tail);
+            match rest {
+                [")", rest @ ..] => (met, rest),
+                rest => (false, rest),
+            }
+        }
+        [name, "WITH", exception, rest @ ..] => {
+            (LICENSES.contains(&format!("{name} WITH {exception}").as_str()), rest)
+        }
+        [name, rest @ ..] => (LICENSES.contains(name), rest),
+        [] => (false, words),
+    }
+}
+
+#[test]
+fn every_license_may_be_used() {
+    let bad: Vec<String> = built()
+        .iter()
+        .filter(|it| it.name != "linemint" && !may_be_used(&it.license))
+        .map(|it| format!("{} {}: {:?}", it.name, it.version, it.license))
+        .collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn an_expression_is_met_by_one_of_each_or_and_all_of_each_and() {
+    for good in ["MIT", "GPL-3.0-only OR MIT", "MIT/Apache-2.0", "(MIT OR GPL-2.0) AND ISC"] {
+        assert!(may_be_used(good), "{good}");
+    }
+    for bad in ["", "GPL-3.0-only", "MIT AND GPL-3.0-only", "(MIT", "MIT WITH Bison-exception-2.2"] {
+        assert!(!may_be_used(bad), "{bad}");
+    }
+}
+
+#[test]
+fn there_is_one_crypto_provider_one_http_stack_and_no_foreign_library() {
+    let packages = built();
+    assert!(packages.len() > 100, "the graph was read");
+    for (name, allowed, why) in BANNED {
+        for it in packages.iter().filter(|it| it.name == name) {
+            let ok = allowed.is_some_and(|from| it.version.starts_with(from));
+            assert!(ok, "{name} {} is built in: {why}", it.version);
+        }
+    }
+}
+
+#[test]
+fn every_package_comes_from_crates_io() {
+    for it in built().iter().filter(|it| it.name != "linemint") {
+        let source = it.source.as_deref().unwrap_or("a path");
+        assert!(source.starts_with("registry+"), "{} {} comes from {source}", it.name, it.version);
+    }
+}
