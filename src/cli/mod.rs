@@ -73,11 +73,7 @@ pub fn main() -> ExitStatus {
             telemetry::start("info", None);
             on_runtime(run::run(args))
         }
-        Command::Rehearse(args) => {
-            let log = args.keep.is_none().then_some("error").unwrap_or("info");
-            telemetry::start(log, None);
-            on_runtime(rehearse::run(args))
-        }
+        Command::Rehearse(args) => on_runtime(rehearse::run(args)),
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Device(args) => on_runtime(device::run(args)),
         Command::Drain(args) => on_runtime(drain::run_drain(args)),

@@ -1,7 +1,8 @@
 //! `linemint rehearse`: the station in a simulated world.
 
+use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -9,7 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::error::{Chain, ExitStatus};
 use crate::rehearsal::cloud::read_quotas;
-use crate::rehearsal::{self, Faults, Options, Progress, RehearsalError, StageError};
+use crate::rehearsal::{self, Faults, LOG_FILE, Options, Progress, RehearsalError, StageError};
+use crate::telemetry;
 
 /// Runs the station against a simulated AWS and a simulated fixture: no account, no hardware, no
 /// configuration needed. Exits with 0 only if every device passed and the simulated account holds
@@ -65,8 +67,25 @@ pub enum FaultsArg {
     Hard,
 }
 
+/// Where the log goes: a file in the directory that is kept, else only errors are shown.
+///
+/// # Errors
+/// The directory cannot be used.
+fn start_log(keep: Option<&Path>) -> io::Result<()> {
+    let Some(dir) = keep else {
+        telemetry::start("error", None);
+        return Ok(());
+    };
+    rehearsal::empty_dir(dir)?;
+    telemetry::start("info", Some(File::create(dir.join(LOG_FILE))?));
+    Ok(())
+}
+
 /// Runs the command.
 pub async fn run(args: RehearseArgs) -> ExitStatus {
+    if let Err(error) = start_log(args.keep.as_deref()) {
+        return fail(&error, ExitStatus::Io);
+    }
     let quotas = match read_quotas(&args.quota) {
         Ok(quotas) => quotas,
         Err(error) => return fail(&error, ExitStatus::Configuration),

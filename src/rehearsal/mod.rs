@@ -245,11 +245,19 @@ fn fixture_faults(faults: Faults) -> FixtureFaults {
     }
 }
 
-/// Whether `dir` may be used: it is made if it is not there, and has to be empty.
-fn empty_dir(dir: &Path) -> std::io::Result<()> {
+/// The log's name in a directory that is kept.
+pub const LOG_FILE: &str = "linemint.log";
+
+/// Makes `dir` if it is not there; it has to be empty, but for the log of this very rehearsal.
+///
+/// # Errors
+/// It cannot be made or read, or holds something.
+pub fn empty_dir(dir: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(dir)?;
-    match std::fs::read_dir(dir)?.next() {
-        None => Ok(()),
-        Some(_) => Err(std::io::Error::other("the directory is not empty")),
+    for entry in std::fs::read_dir(dir)? {
+        if entry?.file_name() != LOG_FILE {
+            return Err(std::io::Error::other("the directory is not empty"));
+        }
     }
+    Ok(())
 }
