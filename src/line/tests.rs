@@ -11,6 +11,7 @@ mod harness;
 mod patience;
 mod places;
 mod presentations;
+mod property;
 mod renewal;
 mod setup;
 mod shelf;

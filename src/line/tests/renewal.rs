@@ -6,6 +6,7 @@ use super::setup::{Setup, unit, unit_in};
 use crate::cloud::{Call, CertificateStatus, FailureKind, Operation};
 use crate::device::State;
 use crate::device::rules::{PolicyRule, Register, Repeat};
+use crate::fixture::Unit;
 
 /// A station that renews, with SN1 passed in presentation 1.
 fn passed() -> Harness {
@@ -145,6 +146,23 @@ fn a_second_renewal_while_the_first_is_retired_retires_both() {
     h.seconds(60);
     h.account.assert_holds("SN1", h.issued[2].1);
     assert_eq!((status(&h, 0), status(&h, 1)), (CertificateStatus::Inactive, CertificateStatus::Inactive));
+}
+
+#[test]
+fn a_device_that_is_quarantined_while_its_old_certificate_is_retired_is_left_alone() {
+    let mut h = Harness::ready();
+    h.unit(0, unit(1, "SN1"));
+    h.write_failed(0, 1, "SN1");
+    h.keys.clear();
+    h.unit(0, unit(2, "SN1"));
+    h.answers = false;
+    h.written(0, 2, "SN1");
+    let holds = Some("0".repeat(64));
+    assert_eq!(h.unit(0, Unit { holds, ..unit(3, "SN1") }), ["fail mismatch 3 SN1"]);
+    h.answer_all();
+    h.restart();
+    assert_eq!(h.state("SN1"), State::Quarantined);
+    assert!(h.calls.is_empty());
 }
 
 #[test]

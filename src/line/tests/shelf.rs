@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::device::Device;
 use crate::device::event::{Event, PresentationKey};
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
+use crate::device::{Device, plan};
 use crate::journal::{
     Entry, JournalError, KnownPresentation, Recovered, Shelf, StationEvent, What, is_pending, record,
 };
@@ -41,6 +41,10 @@ impl MemoryShelf {
                     before,
                     "the state before {event:?}"
                 );
+                if let (Event::Passed { .. }, Some(device)) = (&event, self.devices.get(&serial)) {
+                    let complete = plan::is_complete(device, &self.rules[&device.rules]);
+                    assert!(complete, "{serial} passes, but not all of its steps are done");
+                }
                 let folded = self.fold(&serial, record.seq, record.at, &event);
                 assert_eq!(folded, *after, "the device is not what its events make of it");
                 let stored: Device = record::decode(&record::encode(&folded).unwrap()).unwrap();
