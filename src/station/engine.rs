@@ -93,7 +93,7 @@ impl<C: Cloud + 'static> Engine<C> {
                 self.carry_out(actions, newest).await?;
             }
             let newest = *durable.borrow();
-            self.release(newest).await?;
+            self.release(newest)?;
             if !self.waiting_for_idle.is_empty() && self.line.is_idle() {
                 self.publish();
                 self.waiting_for_idle.drain(..).for_each(|it| {
@@ -120,46 +120,41 @@ impl<C: Cloud + 'static> Engine<C> {
             } else if action.after() > durable {
                 self.held.entry(action.after()).or_default().push(action);
             } else {
-                self.act(action).await?;
+                self.act(action)?;
             }
         }
         Ok(())
     }
 
-    async fn release(&mut self, durable: u64) -> Result<(), StationError> {
+    fn release(&mut self, durable: u64) -> Result<(), StationError> {
         while let Some(entry) = self.held.first_entry() {
             if *entry.key() > durable {
                 return Ok(());
             }
             for action in entry.remove() {
-                self.act(action).await?;
+                self.act(action)?;
             }
         }
         Ok(())
     }
 
-    async fn act(&mut self, action: Action) -> Result<(), StationError> {
+    fn act(&mut self, action: Action) -> Result<(), StationError> {
         match action {
             Action::Record(_) => {}
             Action::Send { fixture, message, tag, .. } => {
-                self.post(fixture, Outgoing::Message(message, tag)).await;
+                self.post(fixture, Outgoing::Message(message, tag));
             }
             Action::Offer { fixture, credentials, key, serial, .. } => {
-                self.post(fixture, Outgoing::Offer { credentials, key, serial }).await;
+                self.post(fixture, Outgoing::Offer { credentials, key, serial });
             }
             Action::Issue { serial, generation, request, .. } => {
-                let issue = Issue { serial, generation, request };
-                self.vault.issue.send(issue).await.map_err(|_| StationError::Ended("issuer"))?;
+                pass_on(&self.vault.issue, Issue { serial, generation, request }, "issuer")?;
             }
             Action::Call { serial, step, generation, call, .. } => {
                 self.worker.call(serial, step, generation, call);
             }
             Action::DestroyKey { serial, fingerprint, .. } => {
-                self.vault
-                    .destroy
-                    .send((serial, fingerprint))
-                    .await
-                    .map_err(|_| StationError::Ended("key store"))?;
+                pass_on(&self.vault.destroy, (serial, fingerprint), "key store")?;
             }
         }
         Ok(())
@@ -167,15 +162,15 @@ impl<C: Cloud + 'static> Engine<C> {
 
     /// Hands a message to a port. If its queue is full the message is dropped, as if the cable had
     /// lost it: whoever waits for it repeats. Waiting here would let one dead fixture stop them all.
-    async fn post(&self, fixture: usize, outgoing: Outgoing) {
+    fn post(&self, fixture: usize, outgoing: Outgoing) {
         if let Err(dropped) = self.outboxes[fixture].try_send(outgoing) {
             let dropped = match dropped {
                 mpsc::error::TrySendError::Full(it) | mpsc::error::TrySendError::Closed(it) => it,
             };
             tracing::warn!(fixture, message = ?dropped, "a message is dropped: the port does not take it");
             if let Some(tag) = dropped.tag() {
-                // try_send: the engine itself empties this queue, so it must never wait on it.
-                let _ = self.inputs.try_send(Input::Sent(fixture, tag, Duration::ZERO));
+                // Nothing to be told if the station is ending.
+                let _ = pass_on(&self.inputs, Input::Sent(fixture, tag, Duration::ZERO), "engine");
             }
         }
     }
@@ -186,6 +181,27 @@ impl<C: Cloud + 'static> Engine<C> {
         match self.scribe.await {
             Ok(result) => Ok(result?),
             Err(_) => Err(StationError::Ended("journal")),
+        }
+    }
+}
+
+/// Puts `it` into a queue without waiting: who empties it may be waiting for the engine. A full
+/// queue is waited for beside; there is at most one such item for each device.
+fn pass_on<T: Send + 'static>(
+    queue: &mpsc::Sender<T>,
+    it: T,
+    whose: &'static str,
+) -> Result<(), StationError> {
+    match queue.try_send(it) {
+        Ok(()) => Ok(()),
+        Err(mpsc::error::TrySendError::Closed(_)) => Err(StationError::Ended(whose)),
+        Err(mpsc::error::TrySendError::Full(it)) => {
+            let queue = queue.clone();
+            tokio::spawn(async move {
+                // Closed: the station is ending.
+                let _ = queue.send(it).await;
+            });
+            Ok(())
         }
     }
 }
