@@ -4,6 +4,8 @@
 //! fixture on a pty, and the simulated AWS over HTTP on loopback (in this process, on the same cores).
 //! What is reported was measured in this run; "required" is what the project has promised itself.
 
+#![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::event::{Event, Outcome, PresentationKey};
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
-use crate::device::{Device, State};
+use crate::device::{Device, KeyState, State};
 
 /// One record of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,8 +193,13 @@ pub struct Recovered {
     pub counts: BTreeMap<State, u64>,
 }
 
-/// Whether a restart has to take the device up again.
+/// Whether a restart has to take the device up again: something is left to do for it, or a private
+/// key of it is still sealed here (a failed device gets the same one when it is presented again).
 #[must_use]
 pub fn is_pending(device: &Device) -> bool {
-    device.state.is_unfinished() || device.to_retire().is_some() || device.keys_to_destroy().next().is_some()
+    let sealed = device.certificate.as_ref().is_some_and(|it| it.key == KeyState::Sealed);
+    device.state.is_unfinished()
+        || sealed
+        || device.to_retire().is_some()
+        || device.keys_to_destroy().next().is_some()
 }

@@ -161,8 +161,9 @@ impl Journal for StoreWriter {
         let Some(last) = entries.last() else { return Ok(()) };
         let mut batch = sled::Batch::default();
         let mut devices = BTreeMap::new();
+        let mut fresh = Vec::new();
         for entry in entries {
-            self.add(&mut batch, entry)?;
+            self.add(&mut batch, &mut fresh, entry)?;
             if let Some((device, before)) = &entry.device {
                 if let Some(before) = before {
                     let count = self.counts.entry(*before).or_default();
@@ -191,7 +192,14 @@ impl Journal for StoreWriter {
 }
 
 impl StoreWriter {
-    fn add(&self, batch: &mut sled::Batch, entry: &Entry) -> Result<(), JournalError> {
+    /// Adds a record to a batch. `fresh` are the presentations that are in the batch already: sled does
+    /// not show them yet.
+    fn add(
+        &self,
+        batch: &mut sled::Batch,
+        fresh: &mut Vec<Vec<u8>>,
+        entry: &Entry,
+    ) -> Result<(), JournalError> {
         let Record { seq, serial, what, .. } = &entry.record;
         batch.insert(seq_key(b'e', *seq), self.store.encode(&entry.record)?);
         if let Some(serial) = serial {
@@ -201,7 +209,9 @@ impl StoreWriter {
             What::Device(event) => {
                 if let (Some((presentation, outcome)), Some(serial)) = (event.presentation(), serial) {
                     let known = KnownPresentation { serial: serial.clone(), outcome };
-                    batch.insert(presentation_key(presentation), self.store.encode(&known)?);
+                    let key = presentation_key(presentation);
+                    batch.insert(key.clone(), self.store.encode(&known)?);
+                    fresh.push(key);
                 }
             }
             What::Station(StationEvent::Rules { id, rules }) => {
@@ -213,6 +223,7 @@ impl StoreWriter {
                 batch.insert(key(b'b', fixture), self.store.encode(boot)?);
                 // Presentations of earlier resets can be asked for no more.
                 let prefix = [&key(b'p', fixture)[..], &[0]].concat();
+                fresh.iter().filter(|it| it.starts_with(&prefix)).for_each(|it| batch.remove(it.clone()));
                 for row in self.store.db.scan_prefix(prefix) {
                     let (row, _) = row.map_err(|source| self.store.failed("read", source))?;
                     batch.remove(row);

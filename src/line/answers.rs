@@ -72,7 +72,7 @@ impl Line {
         }
         let offered = self.links[fixture].open.get(&id).is_some_and(|it| it.offer.is_some());
         let detail: String = reason.chars().filter(|it| !it.is_control()).take(200).collect();
-        self.give_up(fixture, id, serial, (FailCode::WriteFailed, detail), offered, shelf)
+        self.give_up(fixture, id, serial, (FailCode::WriteFailed, detail, offered), shelf)
     }
 
     pub(super) fn removed(
@@ -85,7 +85,7 @@ impl Line {
         if self.links[fixture].state != LinkState::Ready {
             return Ok(());
         }
-        self.give_up(fixture, id, serial, (FailCode::Removed, String::new()), false, shelf)
+        self.give_up(fixture, id, serial, (FailCode::Removed, String::new(), false), shelf)
     }
 
     /// The presentation ends with `fail`, or is answered as it was. `failed` says whether it
@@ -95,8 +95,7 @@ impl Line {
         fixture: usize,
         id: u64,
         serial: &str,
-        (code, detail): (FailCode, String),
-        failed: bool,
+        (code, detail, failed): (FailCode, String, bool),
         shelf: &dyn Shelf,
     ) -> Result<(), JournalError> {
         let known = self.known(fixture, id, shelf)?.filter(|it| it.serial.as_str() == serial);

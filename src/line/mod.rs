@@ -27,7 +27,7 @@ use crate::clock::Now;
 use crate::cloud::{Answer, Call, CloudError, Operation};
 use crate::device::event::Event;
 use crate::device::rules::{ProductRules, RulesId};
-use crate::device::serial::{SerialNumber, SerialPattern};
+use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber, SerialPattern};
 use crate::device::steps::Step;
 use crate::device::{Certificate, Device, State};
 use crate::fixture::{Credentials, FixtureMessage, StationMessage};
@@ -366,6 +366,15 @@ impl Line {
             FixtureMessage::Unit(unit) => self.unit(fixture, unit, shelf),
             FixtureMessage::Idle => {
                 self.idle(fixture);
+                Ok(())
+            }
+            // Its answer names the serial again: one this long is nobody's, and would not fit a frame.
+            FixtureMessage::Written { id, serial, .. }
+            | FixtureMessage::WriteFailed { id, serial, .. }
+            | FixtureMessage::Removed { id, serial }
+                if serial.len() > MAX_SERIAL_LEN =>
+            {
+                self.bad_frame(fixture, Some(id));
                 Ok(())
             }
             FixtureMessage::Written { id, serial, certificate_sha256 } => {

@@ -131,7 +131,10 @@ impl Line {
                 .into_iter()
                 .filter(|step| !work.running.contains_key(step))
                 .collect();
-            let settled = steps.iter().fold(false, |settled, step| self.begin(serial, *step) || settled);
+            let mut settled = false;
+            for step in steps {
+                settled |= self.begin(serial, step);
+            }
             if !settled {
                 break;
             }

@@ -90,6 +90,8 @@ impl<C: Cloud + 'static> Engine<C> {
             for input in burst.drain(..) {
                 let actions = self.line.handle(self.clock.now(), input, &self.store)?;
                 let newest = *durable.borrow();
+                // What waits comes first, so that nothing overtakes what was said before it.
+                self.release(newest)?;
                 self.carry_out(actions, newest).await?;
             }
             let newest = *durable.borrow();

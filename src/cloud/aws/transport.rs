@@ -69,11 +69,14 @@ fn read_bundle(path: &Path) -> Result<Vec<u8>, AwsSetupError> {
     if count == 0 { Err(unusable("it holds no certificate".to_owned())) } else { Ok(bytes) }
 }
 
+/// How long connecting and reading may take.
+type Timeouts = (Option<Duration>, Option<Duration>);
+
 /// Keeps one [`Pool`] for each pair of timeouts; the services have one pair, the credentials chain a few more.
 struct Transport {
     trust: TrustStore,
     proxies: ProxyConfig,
-    pools: Mutex<HashMap<(Option<Duration>, Option<Duration>), SharedHttpConnector>>,
+    pools: Mutex<HashMap<Timeouts, SharedHttpConnector>>,
 }
 
 impl fmt::Debug for Transport {

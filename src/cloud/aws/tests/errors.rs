@@ -117,7 +117,8 @@ async fn a_throttle_tells_how_long_to_stay_away() {
         let headers = [headers, &[("x-amzn-ErrorType", "ThrottlingException")]].concat();
         Step::aws(400, &headers, "{}")
     };
-    let cases: [(&[(&str, &str)], Option<Duration>); 5] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Headers<'_>, Option<Duration>); 5] = [
         (&[("x-amz-retry-after", "1500")], Some(Duration::from_millis(1500))),
         (&[("Retry-After", "2")], Some(Duration::from_secs(2))),
         (&[("Retry-After", "2"), ("x-amz-retry-after", "1500")], Some(Duration::from_millis(1500))),
