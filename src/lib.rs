@@ -21,7 +21,7 @@
 //!
 //! # The way of one device
 //!
-//! A fixture says `unit`. [`line`] looks whether the serial is known, decides `admitted`, and
+//! A fixture says `unit`. [`line`](mod@line) looks whether the serial is known, decides `admitted`, and
 //! asks for `ack` to be sent *after* that record is on disk. Then it asks for what
 //! [`device::plan`] says is ready: a certificate from the CA (its key sealed on disk before the
 //! certificate is journaled), and at the same time locker, policy and thing from AWS; when the
@@ -32,7 +32,7 @@
 //!
 //! # Why it can be killed at any instant
 //!
-//! * Every outward action names the record that must be on disk first ([`line::Action::after`]).
+//! * Every outward action names the record that must be on disk first ([`line::Action::after`](crate::line::Action::after)).
 //! * Every request to AWS follows from configuration, serial and generation alone, so that a
 //!   repetition is the same request ([`device::steps`]); what exists already is read and compared.
 //! * A certificate is issued once and journaled before AWS hears of it: signing again would make
@@ -41,7 +41,7 @@
 //!
 //! # Where this differs from the house rules' sketch
 //!
-//! The decisions of intake and worker live in one synchronous state machine, [`line`], instead of
+//! The decisions of intake and worker live in one synchronous state machine, [`line`](mod@line), instead of
 //! in tasks: nothing can interleave inside it, and a simulation can drive it without a runtime.
 //! The `Cloud` trait has one method that takes a [`cloud::Call`], instead of a method for each
 //! operation: so pace, statistics, faults and recording each need one place only.

@@ -22,7 +22,7 @@ fn is_name_char(it: char) -> bool {
     it.is_ascii_alphanumeric() || matches!(it, '_' | '-')
 }
 
-/// What AWS demands of one kind of name ([model], [gr-core] in the project's AWS facts).
+/// What AWS demands of one kind of name (AWS API reference and General Reference, read 2026-11).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NameRule {
     /// "a thing name".

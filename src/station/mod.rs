@@ -7,7 +7,7 @@
 //!                             ^                    │
 //!                             └── durable, issued, called, destroyed
 //! ```
-//! The engine owns the [`Line`](crate::line::Line): it feeds it inputs, journals its records, and holds
+//! The engine owns the [`Line`]: it feeds it inputs, journals its records, and holds
 //! back every other action until the record that it depends on is on disk.
 //!
 //! Only this file and `rehearsal` construct adapters; `worker` and `scribe` see traits only, so that
