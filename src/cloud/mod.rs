@@ -159,7 +159,7 @@ impl fmt::Display for CloudError {
 
 impl std::error::Error for CloudError {}
 
-/// The kinds of failure (the last table of `facts/aws.md`, by error code and never by status alone).
+/// The kinds of failure, told apart by error code and never by status alone: AWS IoT throttles with 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
     /// Too many calls: come back later, without bound.

@@ -1,6 +1,6 @@
 //! The journal in sled.
 //!
-//! Measured (`facts/rust.md`, section 3): sled's `flush` hands the bytes to the kernel and syncs a
+//! Measured by the project (2026-11, ext4, crash images): sled's `flush` hands the bytes to the kernel and syncs a
 //! range of them, not the file's new size, and after a power cut whole databases came back empty.
 //! So each commit is one sled batch, sled's flush, and then an `fdatasync` of the same file through a
 //! descriptor of our own (which also sees write errors that sled only logs). The files and both
@@ -128,7 +128,7 @@ pub fn open(lock: JournalLock) -> Result<Opened, JournalError> {
     let dir = lock.dir.clone();
     let path = dir.join("sled");
     let fresh = !path.exists();
-    // sled panics on some kinds of damage (facts/rust.md 3.4): a panic while opening is an answer.
+    // sled panics on some kinds of damage (measured: a flipped byte far back): a panic while opening is an answer.
     let db = std::panic::catch_unwind(AssertUnwindSafe(|| {
         sled::Config::default().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()
     }))

@@ -11,7 +11,10 @@
 
 mod answers;
 mod deliver;
+mod health;
+mod keys;
 mod link;
+mod policy;
 mod status;
 mod unit;
 mod work;
@@ -251,7 +254,7 @@ pub struct Line {
     links: Vec<Link>,
     works: HashMap<SerialNumber, Work>,
     /// Shared policies that are there, and those being made with the devices that wait for them.
-    policies: HashMap<String, work::SharedPolicy>,
+    policies: HashMap<String, policy::SharedPolicy>,
     /// Finished devices that may be forgotten once their last event is on disk.
     leaving: VecDeque<(u64, SerialNumber)>,
     counts: BTreeMap<State, u64>,
@@ -284,7 +287,7 @@ impl Line {
             links,
             rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
             works: HashMap::new(),
-            policies: recovered.policies.into_iter().map(|it| (it, work::SharedPolicy::Ready)).collect(),
+            policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
             leaving: VecDeque::new(),
             counts: recovered.counts,
             stopped: BTreeMap::new(),

@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::health::{not_issued, not_visible};
 use super::{Action, Line, Product, Timer};
-use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation, StopCause};
+use crate::cloud::{Answer, Call, CloudError, FailureKind};
 use crate::device::event::{CloseReason, Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
-use crate::device::rules::{KeyOrigin, PolicyRule, ProductRules};
+use crate::device::rules::{KeyOrigin, ProductRules};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
 use crate::device::{Certificate, Device, plan};
 use crate::fixture::FailCode;
-use crate::journal::{JournalError, Shelf, StationEvent, is_pending};
+use crate::journal::is_pending;
 use crate::pki::{Fingerprint, LeafKey, LeafRequest};
 
 /// Look-ups in a row for one step before it is left alone for a while.
@@ -32,7 +33,7 @@ pub(super) struct Work {
     /// What must be on disk before AWS is called.
     barrier: u64,
     /// Keys whose destruction is under way.
-    destroying: HashSet<Fingerprint>,
+    pub(super) destroying: HashSet<Fingerprint>,
     undone: u32,
 }
 
@@ -49,15 +50,6 @@ pub(super) struct Running {
     not_found: u32,
     /// The newest failure.
     pub(super) last: Option<(FailureKind, String)>,
-}
-
-/// A policy that all devices of a product share.
-#[derive(Debug)]
-pub(super) enum SharedPolicy {
-    /// It is there.
-    Ready,
-    /// One device makes it, the others wait.
-    Making { by: SerialNumber, waiting: Vec<SerialNumber> },
 }
 
 impl Work {
@@ -208,7 +200,7 @@ impl Line {
     }
 
     /// Sends a step's first request.
-    fn call_first(&mut self, serial: &SerialNumber, step: Step) {
+    pub(super) fn call_first(&mut self, serial: &SerialNumber, step: Step) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
         let Some(call) = subject.call(step) else { return };
@@ -360,52 +352,6 @@ impl Line {
         }
     }
 
-    pub(super) fn key_lost(&mut self, serial: &SerialNumber, fingerprint: Fingerprint) {
-        let Some(work) = self.works.get(serial) else { return };
-        if work.device.fingerprint() != Some(fingerprint) || !work.device.state.is_unfinished() {
-            return;
-        }
-        tracing::warn!(serial = %serial, %fingerprint, "the private key to be delivered is not here any more; a new certificate is issued");
-        let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
-        if let Some((fixture, id)) = self.place_of(serial)
-            && let Some(open) = self.links[fixture].open.get_mut(&id)
-        {
-            open.offer = None;
-            // The unit waits for the cloud once more.
-            let timer = Timer::Patience(fixture, id, open.epoch);
-            let patience = self.links[fixture].settings.patience;
-            self.later(patience, timer);
-        }
-        self.record(serial, Event::KeyLost { fingerprint, policy });
-        self.progress(serial);
-    }
-
-    pub(super) fn key_destroyed(
-        &mut self,
-        serial: &SerialNumber,
-        fingerprint: Fingerprint,
-        shelf: &dyn Shelf,
-    ) -> Result<(), JournalError> {
-        if self.fetch(serial, shelf)? {
-            if let Some(work) = self.works.get_mut(serial) {
-                work.destroying.remove(&fingerprint);
-            }
-            self.record(serial, Event::KeyDestroyed { fingerprint });
-            self.may_leave(serial);
-        }
-        Ok(())
-    }
-
-    fn destroy_keys(&mut self, serial: &SerialNumber) {
-        let after = self.seq;
-        let Some(work) = self.works.get_mut(serial) else { return };
-        let keys: Vec<_> = work.device.keys_to_destroy().filter(|it| !work.destroying.contains(it)).collect();
-        for fingerprint in keys {
-            work.destroying.insert(fingerprint);
-            self.out.push(Action::DestroyKey { serial: serial.clone(), fingerprint, after });
-        }
-    }
-
     /// After a restart: the presentation is open still if its fixture is the same and was not reset.
     fn reopen(&mut self, serial: &SerialNumber) {
         let Some(device) = self.works.get(serial).map(|it| &it.device).filter(|it| it.is_open()) else {
@@ -422,157 +368,5 @@ impl Line {
                 self.record(serial, Event::Closed { presentation: key, why });
             }
         }
-    }
-
-    fn is_shared(&self, serial: &SerialNumber) -> bool {
-        self.works.get(serial).is_some_and(|it| matches!(it.rules.policy, PolicyRule::Product { .. }))
-    }
-
-    fn shared_name(&self, serial: &SerialNumber) -> Option<String> {
-        let work = self.works.get(serial)?;
-        Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name()
-    }
-
-    /// Which device makes the shared policy that this one waits for.
-    pub(super) fn maker_of_policy(&self, serial: &SerialNumber) -> Option<&SerialNumber> {
-        match self.policies.get(&self.shared_name(serial)?)? {
-            SharedPolicy::Making { by, waiting } if waiting.contains(serial) => Some(by),
-            _ => None,
-        }
-    }
-
-    /// The policy that a product's devices share is made once; whoever comes meanwhile waits.
-    fn begin_shared(&mut self, serial: &SerialNumber) -> bool {
-        let Some(name) = self.shared_name(serial) else { return false };
-        match self.policies.get_mut(&name) {
-            Some(SharedPolicy::Ready) => {
-                let event = Event::StepDone {
-                    step: Step::Policy,
-                    output: Output::Nothing,
-                    adopted: true,
-                    request_id: None,
-                };
-                return self.record(serial, event);
-            }
-            Some(SharedPolicy::Making { waiting, .. }) => {
-                waiting.push(serial.clone());
-                if let Some(work) = self.works.get_mut(serial) {
-                    work.running.entry(Step::Policy).or_default();
-                }
-            }
-            None => {
-                let making = SharedPolicy::Making { by: serial.clone(), waiting: Vec::new() };
-                self.policies.insert(name, making);
-                self.call_first(serial, Step::Policy);
-            }
-        }
-        false
-    }
-
-    fn shared_ready(&mut self, serial: &SerialNumber) {
-        let Some(name) = self.shared_name(serial) else { return };
-        self.station_event(StationEvent::PolicyReady { name: name.clone() });
-        if let Some(SharedPolicy::Making { waiting, .. }) = self.policies.insert(name, SharedPolicy::Ready) {
-            self.wake(waiting);
-        }
-    }
-
-    fn shared_lost(&mut self, serial: &SerialNumber) {
-        let Some(name) = self.shared_name(serial) else { return };
-        if matches!(self.policies.get(&name), Some(SharedPolicy::Ready)) {
-            self.policies.remove(&name);
-            self.station_event(StationEvent::PolicyLost { name });
-        }
-    }
-
-    /// A device that was to make a shared policy is out: the next one makes it.
-    pub(super) fn leave_policy(&mut self, serial: &SerialNumber) {
-        let Some(name) = self.shared_name(serial) else { return };
-        if !matches!(self.policies.get(&name), Some(SharedPolicy::Making { by, .. }) if by == serial) {
-            return;
-        }
-        if let Some(SharedPolicy::Making { waiting, .. }) = self.policies.remove(&name) {
-            self.wake(waiting);
-        }
-    }
-
-    fn wake(&mut self, waiting: Vec<SerialNumber>) {
-        for other in waiting {
-            if let Some(work) = self.works.get_mut(&other) {
-                work.running.remove(&Step::Policy);
-            }
-            self.progress(&other);
-        }
-    }
-
-    /// Keeps what is known of each operation's health, and tells when the line stops or goes on.
-    fn note_health(&mut self, operation: Operation, result: &Result<Answer, CloudError>) {
-        match result {
-            Err(error) if matches!(error.kind, FailureKind::Stop(_)) => {
-                let message = stop_sentence(error);
-                if self.stopped.is_empty() {
-                    tracing::error!(message, "the line is stopped");
-                    self.station_event(StationEvent::LineStopped { message: message.clone() });
-                }
-                self.stopped.insert(operation, message);
-            }
-            Err(error) if matches!(error.kind, FailureKind::Unreachable | FailureKind::Unknown) => {
-                let trouble = self.troubles.entry(operation).or_default();
-                *trouble = (trouble.0 + 1, error.to_string());
-            }
-            _ => {
-                self.troubles.remove(&operation);
-                if self.stopped.remove(&operation).is_some() && self.stopped.is_empty() {
-                    tracing::info!("the line goes on");
-                    self.station_event(StationEvent::LineResumed);
-                }
-            }
-        }
-    }
-}
-
-/// One sentence: what is refused, why, and whom to ask.
-fn stop_sentence(error: &CloudError) -> String {
-    let FailureKind::Stop(cause) = error.kind else { return error.to_string() };
-    let operation = error.operation;
-    let remedy = match cause {
-        StopCause::Credentials => "renew the station's AWS credentials",
-        StopCause::Permission => {
-            "allow it in the station's IAM policy (linemint check-config --iam prints it)"
-        }
-        StopCause::Quota => "ask AWS for a higher quota in Service Quotas",
-        StopCause::Clock => "set the station's clock",
-        StopCause::Account => "give the station credentials of the configured account",
-    };
-    format!("{operation}: {cause}; {remedy}")
-}
-
-/// What was asked for has not shown yet, or nobody can tell.
-fn not_visible(operation: Operation) -> CloudError {
-    CloudError {
-        operation,
-        kind: FailureKind::NotFound,
-        code: None,
-        status: None,
-        message: "what was done does not show yet".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
-    }
-}
-
-/// The CA could not issue: nothing that AWS said, but it waits the same way.
-fn not_issued(message: String) -> CloudError {
-    CloudError {
-        operation: Operation::RegisterCertificateWithoutCa,
-        kind: FailureKind::Unknown,
-        code: Some("issue".to_owned()),
-        status: None,
-        message,
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
     }
 }

@@ -1,0 +1,78 @@
+//! How AWS is doing, operation by operation, and when the line is stopped.
+
+use super::Line;
+use crate::cloud::{Answer, CloudError, FailureKind, Operation, StopCause};
+use crate::journal::StationEvent;
+
+impl Line {
+    /// Keeps what is known of each operation's health, and tells when the line stops or goes on.
+    pub(super) fn note_health(&mut self, operation: Operation, result: &Result<Answer, CloudError>) {
+        match result {
+            Err(error) if matches!(error.kind, FailureKind::Stop(_)) => {
+                let message = stop_sentence(error);
+                if self.stopped.is_empty() {
+                    tracing::error!(message, "the line is stopped");
+                    self.station_event(StationEvent::LineStopped { message: message.clone() });
+                }
+                self.stopped.insert(operation, message);
+            }
+            Err(error) if matches!(error.kind, FailureKind::Unreachable | FailureKind::Unknown) => {
+                let trouble = self.troubles.entry(operation).or_default();
+                *trouble = (trouble.0 + 1, error.to_string());
+            }
+            _ => {
+                self.troubles.remove(&operation);
+                if self.stopped.remove(&operation).is_some() && self.stopped.is_empty() {
+                    tracing::info!("the line goes on");
+                    self.station_event(StationEvent::LineResumed);
+                }
+            }
+        }
+    }
+}
+
+/// One sentence: what is refused, why, and whom to ask.
+fn stop_sentence(error: &CloudError) -> String {
+    let FailureKind::Stop(cause) = error.kind else { return error.to_string() };
+    let operation = error.operation;
+    let remedy = match cause {
+        StopCause::Credentials => "renew the station's AWS credentials",
+        StopCause::Permission => {
+            "allow it in the station's IAM policy (linemint check-config --iam prints it)"
+        }
+        StopCause::Quota => "ask AWS for a higher quota in Service Quotas",
+        StopCause::Clock => "set the station's clock",
+        StopCause::Account => "give the station credentials of the configured account",
+    };
+    format!("{operation}: {cause}; {remedy}")
+}
+
+/// What was asked for has not shown yet, or nobody can tell.
+pub(super) fn not_visible(operation: Operation) -> CloudError {
+    CloudError {
+        operation,
+        kind: FailureKind::NotFound,
+        code: None,
+        status: None,
+        message: "what was done does not show yet".to_owned(),
+        request_id: None,
+        retry_after: None,
+        resource_id: None,
+        resource_arn: None,
+    }
+}
+
+/// The CA could not issue: nothing that AWS said, but it waits the same way.
+pub(super) fn not_issued(message: String) -> CloudError {
+    CloudError {
+        operation: Operation::RegisterCertificateWithoutCa,
+        kind: FailureKind::Unknown,
+        code: Some("issue".to_owned()),
+        status: None,
+        message,
+        request_id: None,
+        retry_after: None,
+        resource_id: None,
+        resource_arn: None,
+    }
+}

@@ -1,0 +1,56 @@
+//! Private keys that are sealed on this station: lost ones are replaced, delivered ones destroyed.
+
+use super::{Action, Line, Timer};
+use crate::device::event::Event;
+use crate::device::serial::SerialNumber;
+use crate::device::steps::Subject;
+use crate::journal::{JournalError, Shelf};
+use crate::pki::Fingerprint;
+
+impl Line {
+    pub(super) fn key_lost(&mut self, serial: &SerialNumber, fingerprint: Fingerprint) {
+        let Some(work) = self.works.get(serial) else { return };
+        if work.device.fingerprint() != Some(fingerprint) || !work.device.state.is_unfinished() {
+            return;
+        }
+        tracing::warn!(serial = %serial, %fingerprint, "the private key to be delivered is not here any more; a new certificate is issued");
+        let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
+        if let Some((fixture, id)) = self.place_of(serial)
+            && let Some(open) = self.links[fixture].open.get_mut(&id)
+        {
+            open.offer = None;
+            // The unit waits for the cloud once more.
+            let timer = Timer::Patience(fixture, id, open.epoch);
+            let patience = self.links[fixture].settings.patience;
+            self.later(patience, timer);
+        }
+        self.record(serial, Event::KeyLost { fingerprint, policy });
+        self.progress(serial);
+    }
+
+    pub(super) fn key_destroyed(
+        &mut self,
+        serial: &SerialNumber,
+        fingerprint: Fingerprint,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        if self.fetch(serial, shelf)? {
+            if let Some(work) = self.works.get_mut(serial) {
+                work.destroying.remove(&fingerprint);
+            }
+            self.record(serial, Event::KeyDestroyed { fingerprint });
+            self.may_leave(serial);
+        }
+        Ok(())
+    }
+
+    pub(super) fn destroy_keys(&mut self, serial: &SerialNumber) {
+        let after = self.seq;
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let keys: Vec<_> = work.device.keys_to_destroy().filter(|it| !work.destroying.contains(it)).collect();
+        for fingerprint in keys {
+            work.destroying.insert(fingerprint);
+            self.out.push(Action::DestroyKey { serial: serial.clone(), fingerprint, after });
+        }
+    }
+}
