@@ -68,7 +68,8 @@ mod tests {
             include_str!("../../config/policies/thermostat.json"),
         );
         put(&dir.path().join("ca.pem"), PEM);
-        let text = include_str!("../../config/minimal.toml").replace("/etc/linemint/ca.pem", "ca.pem");
+        let text = include_str!("../../config/minimal.toml").replace("/etc/linemint/ca/", "");
+        put(&dir.path().join("ca.key"), "key");
         let config = dir.path().join("config.toml");
         put(&config, &text.replace(from, to));
         let (mut out, mut err) = (Vec::new(), Vec::new());

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::{Aws, Config};
-use crate::device::rules::{LockerRule, Part, Place, PolicyRule, ProductRules, Register, Repeat, Template};
+use crate::device::rules::{LockerRule, Part, Place, PolicyRule, ProductRules, Register, Template};
 
 /// The IAM policy that allows exactly the calls that the daemon makes under `config`.
 #[must_use]
@@ -71,17 +71,18 @@ impl Grants<'_> {
         };
         self.allow("*".to_owned(), &[register]);
         let certificates = self.arn("iot", "cert/*");
-        let always = ["iot:DescribeCertificate", "iot:UpdateCertificate", "iot:AttachThingPrincipal"];
+        // Detaching is for certificates that are replaced: at a renewal, and when the key of an
+        // undelivered one was lost.
+        let always = [
+            "iot:DescribeCertificate",
+            "iot:UpdateCertificate",
+            "iot:AttachThingPrincipal",
+            "iot:DetachThingPrincipal",
+        ];
         self.allow(certificates.clone(), &always);
-        let renewed = rules.repeat == Repeat::Renew;
-        if renewed {
-            self.allow(certificates.clone(), &["iot:DetachThingPrincipal"]);
-        }
         if rules.policy != PolicyRule::None {
-            self.allow(certificates.clone(), &["iot:AttachPolicy", "iot:ListAttachedPolicies"]);
-            if renewed {
-                self.allow(certificates, &["iot:DetachPolicy"]);
-            }
+            let policy = ["iot:AttachPolicy", "iot:DetachPolicy", "iot:ListAttachedPolicies"];
+            self.allow(certificates, &policy);
         }
     }
 
@@ -184,7 +185,9 @@ mod tests {
                     "iot:DescribeCertificate",
                     "iot:UpdateCertificate",
                     "iot:AttachThingPrincipal",
+                    "iot:DetachThingPrincipal",
                     "iot:AttachPolicy",
+                    "iot:DetachPolicy",
                     "iot:ListAttachedPolicies",
                 ],
             ),
@@ -202,16 +205,15 @@ mod tests {
         assert!(has("iot:CreateThing", "thing/thermostat-*") && !has("iot:CreateThing", "thing/*"));
         assert!(has("iot:CreatePolicy", "policy/thermostat-device"));
         assert!(grants.contains(&("iot:RegisterCertificate".to_owned(), "*".to_owned())));
-        assert!(!grants.iter().any(|(action, _)| action.contains("Locker")
-            || action.contains("Detach")
-            || action.contains("Tag")));
+        assert!(!grants.iter().any(|(action, _)| action.contains("Locker") || action.contains("Tag")));
     }
 
     #[test]
-    fn detaching_is_for_renewal_only_and_jitp_leaves_certificates_alone() {
+    fn a_certificate_can_be_replaced_and_jitp_leaves_certificates_alone() {
         let actions = |text: &str| grants(text).into_iter().map(|it| it.0).collect::<BTreeSet<_>>();
-        let renewing = actions(&format!("{MINIMAL}repeat = \"renew\"\n"));
-        assert!(renewing.contains("iot:DetachPolicy") && renewing.contains("iot:DetachThingPrincipal"));
+        let plain = actions(MINIMAL);
+        assert!(plain.contains("iot:DetachPolicy") && plain.contains("iot:DetachThingPrincipal"));
+        assert!(plain.contains("iot:ListThingPrincipals") && plain.contains("iot:UpdateCertificate"));
         let jitp = actions(&MINIMAL.replace("certificate = {}", "certificate = { register = \"jitp\" }"));
         assert!(
             !jitp

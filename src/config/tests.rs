@@ -23,7 +23,9 @@ impl Files for Installed {
                 let statement = format!("{{\"Effect\":\"Allow\",\"Sid\":\"{}\"}}", "x".repeat(2_048));
                 format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{statement}]}}").into_bytes()
             }
-            Some("etc/roots.pem" | "/etc/linemint/ca.pem" | "/etc/ssl/plant.pem") => PEM.to_vec(),
+            Some(
+                "etc/roots.pem" | "/etc/linemint/ca.pem" | "/etc/linemint/ca/ca.pem" | "/etc/ssl/plant.pem",
+            ) => PEM.to_vec(),
             Some("etc/huge.pem") => PEM.repeat(1_000),
             Some("etc/key.pem") => b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n".to_vec(),
             _ => return Err(io::ErrorKind::NotFound.into()),
@@ -34,7 +36,7 @@ impl Files for Installed {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         match path.to_str() {
             Some("/secret/ca.key") => Err(io::ErrorKind::PermissionDenied.into()),
-            _ => Ok(path == Path::new("etc/ca.key")),
+            other => Ok(matches!(other, Some("etc/ca.key" | "/etc/linemint/ca/ca.key"))),
         }
     }
 }
@@ -484,7 +486,7 @@ fn the_hash_is_the_contents_not_the_layouts() {
 #[test]
 fn a_key_that_cannot_be_seen_is_not_said_to_be_missing() {
     for key in ["/secret/ca.key", "ca.key"] {
-        assert!(parse(&MINIMAL.replace("credential:ca.key", key)).is_ok(), "{key}");
+        assert!(parse(&MINIMAL.replace("/etc/linemint/ca/ca.key", key)).is_ok(), "{key}");
     }
 }
 

@@ -225,6 +225,15 @@ pub enum Output {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         arn: Option<String>,
     },
+    /// What else is attached to the thing: certificates of an earlier life that this journal knows
+    /// nothing of. They are retired when the new one is confirmed.
+    Principals {
+        /// Their ARNs.
+        others: Vec<String>,
+        /// The policy that may be attached to them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<String>,
+    },
     /// A registered certificate.
     Certificate {
         /// Its ARN.

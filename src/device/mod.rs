@@ -251,6 +251,13 @@ pub struct Done {
     pub attach_policy: bool,
     /// The thing is attached to the present certificate.
     pub attach_thing: bool,
+    /// A resource of the device's own was there before: AWS knows it from an earlier life, or from a
+    /// call whose answer was lost.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub met: bool,
+    /// What else is attached to the thing has been looked at.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub principals: bool,
 }
 
 /// Why a device failed.
@@ -347,7 +354,10 @@ impl Device {
                 self.certificate = Some(certificate.clone());
                 self.state = State::Provisioning;
             }
-            Event::StepDone { step, output, .. } => self.step_done(*step, output),
+            Event::StepDone { step, output, adopted, .. } => {
+                self.done.met |= *adopted && matches!(step, Step::Policy | Step::Thing);
+                self.step_done(*step, output);
+            }
             Event::StepUndone { step } => self.step_undone(*step),
             Event::Trouble { .. } => {}
             Event::Offered { .. } => self.state = State::Delivering,
@@ -514,10 +524,32 @@ impl Device {
                     old.retired = Some(step);
                 }
             }
-            (Step::Issue | Step::Locker | Step::Certificate, _) => {}
+            (Step::Principals, Output::Principals { others, policy }) => {
+                self.done.principals = true;
+                self.inherit(others, policy.as_ref());
+            }
+            (Step::Issue | Step::Locker | Step::Certificate | Step::Principals, _) => {}
         }
         if self.state == State::Admitted {
             self.state = State::Provisioning;
+        }
+    }
+
+    /// Puts certificates of an earlier life among the old ones.
+    fn inherit(&mut self, arns: &[String], policy: Option<&String>) {
+        for arn in arns {
+            let Some(fingerprint) = arn.rsplit_once(":cert/").and_then(|(_, id)| id.parse().ok()) else {
+                continue;
+            };
+            if self.superseded.iter().all(|it| it.fingerprint != fingerprint) {
+                self.superseded.push(Superseded {
+                    fingerprint,
+                    arn: Some(arn.clone()),
+                    key: KeyState::Destroyed,
+                    policy: policy.cloned(),
+                    retired: None,
+                });
+            }
         }
     }
 

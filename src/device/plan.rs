@@ -50,6 +50,9 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if device.done.thing && !device.done.attach_thing {
         steps.push(Step::AttachThing);
     }
+    if device.done.attach_thing && device.done.met && !device.done.principals {
+        steps.push(Step::Principals);
+    }
     steps
 }
 

@@ -9,6 +9,7 @@
 //! | certificate | `RegisterCertificate(WithoutCA)` | yes, the same bytes | id compared, `DescribeCertificate` |
 //! | attach-policy | `AttachPolicy` | yes | |
 //! | attach-thing | `AttachThingPrincipal` | yes | |
+//! | principals | `ListThingPrincipals`, only if the device is known to AWS from an earlier life | yes | others than ours are retired after `passed` |
 //! | deactivate | `UpdateCertificate` to `INACTIVE` | yes | |
 //! | detach-policy, detach-thing | `DetachPolicy`, `DetachThingPrincipal` | yes | |
 //!
@@ -42,6 +43,7 @@ pub enum Step {
     Certificate,
     AttachPolicy,
     AttachThing,
+    Principals,
     Deactivate,
     DetachPolicy,
     DetachThing,
@@ -57,6 +59,7 @@ impl fmt::Display for Step {
             Self::Certificate => "certificate",
             Self::AttachPolicy => "attach-policy",
             Self::AttachThing => "attach-thing",
+            Self::Principals => "principals",
             Self::Deactivate => "deactivate",
             Self::DetachPolicy => "detach-policy",
             Self::DetachThing => "detach-thing",
@@ -118,6 +121,9 @@ impl<'a> Subject<'a> {
                 thing: self.thing_name(),
                 principal: self.certificate_arn()?,
             }),
+            Step::Principals => {
+                Some(Call::ListThingPrincipals { thing: self.thing_name(), next_token: None })
+            }
             Step::Deactivate => Some(Call::UpdateCertificate {
                 id: self.device.to_retire()?.fingerprint.to_string(),
                 status: CertificateStatus::Inactive,
@@ -235,6 +241,11 @@ impl<'a> Subject<'a> {
                     target: target.clone(),
                     marker: Some(marker),
                 })
+            }
+            (Reply::Principals { arns, .. }, _) if step == Step::Principals => {
+                let ours = self.certificate_arn();
+                let others = arns.iter().filter(|it| Some(*it) != ours.as_ref()).cloned().collect();
+                done(Output::Principals { others, policy: self.policy_name() })
             }
             (Reply::Principals { arns, next }, Call::ListThingPrincipals { thing, .. }) => {
                 let ours = self.certificate_arn().is_some_and(|it| arns.contains(&it));

@@ -43,7 +43,8 @@ impl Line {
                 let event = Event::StepDone {
                     step: Step::Policy,
                     output: Output::Nothing,
-                    adopted: true,
+                    // Others' devices have met it; this one has no earlier life because of that.
+                    adopted: false,
                     request_id: None,
                 };
                 return self.record(serial, event);

@@ -87,6 +87,7 @@ impl<C: Cloud + 'static> Engine<C> {
                     self.publish();
                 }
             }
+            let told = burst.iter().any(|it| matches!(it, Input::Drain | Input::Resume));
             for input in burst.drain(..) {
                 let actions = self.line.handle(self.clock.now(), input, &self.store)?;
                 let newest = *durable.borrow();
@@ -96,6 +97,9 @@ impl<C: Cloud + 'static> Engine<C> {
             }
             let newest = *durable.borrow();
             self.release(newest)?;
+            if told {
+                self.publish();
+            }
             if !self.waiting_for_idle.is_empty() && self.line.is_idle() {
                 self.publish();
                 self.waiting_for_idle.drain(..).for_each(|it| {

@@ -164,9 +164,28 @@ fn open_keys(config: &Config, journal_id: &str) -> Result<KeyStore, SetupError> 
     let dir = config.journal.dir.parent().unwrap_or(Path::new("/")).join("keys");
     // A seal key that is handed over by systemd is not ours to make.
     let may_create = matches!(config.journal.seal_key, SecretRef::Path(_));
-    let seal_key = SealKey::load_or_create(&resolve(&config.journal.seal_key)?, may_create)
-        .map_err(SetupError::SealKey)?;
+    let path = resolve(&config.journal.seal_key)?;
+    if may_create && !path.exists() {
+        warn_of_lost_keys(&dir, journal_id, &path);
+    }
+    let seal_key = SealKey::load_or_create(&path, may_create).map_err(SetupError::SealKey)?;
     KeyStore::open(dir, journal_id, seal_key).map_err(SetupError::Keys)
+}
+
+/// Says so if a new seal key takes the place of one that sealed what still lies there: those private
+/// keys are lost, and their devices get new certificates.
+fn warn_of_lost_keys(dir: &Path, journal_id: &str, seal_key: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(journal_id);
+    let count = entries.flatten().filter(|it| ours(&it.file_name())).count();
+    if count > 0 {
+        tracing::error!(
+            seal_key = %seal_key.display(),
+            count,
+            "the seal key is gone: undelivered private keys cannot be opened any more, their devices get new certificates; \
+             stop the station and put the seal key back if you have it"
+        );
+    }
 }
 
 fn resolve(secret: &SecretRef) -> Result<PathBuf, SetupError> {

@@ -61,7 +61,11 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
     let mut daemon = Daemon::start(config, assembled, listener, clock)?;
     tracing::info!(station = config.station.id, "the station is ready");
     let ended = daemon.attend(&mut signals).await;
-    daemon.end(ended, &mut signals).await
+    let result = daemon.end(ended, &mut signals).await;
+    // Whoever looks for the daemon should find nothing rather than a dead socket; the next start
+    // would replace it anyway.
+    let _ = std::fs::remove_file(&config.api.socket);
+    result
 }
 
 /// A station with its API.

@@ -15,13 +15,13 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// A period is this much longer than the quota asks. Were it exact, the first of eleven calls at
 /// ten a second, held up in the network by a hair, would fall into one second with the last.
-/// Half a percent is 5 ms in a second, at any rate: [`LATENESS`] of it goes to the timer, and the
+/// Seven per mille are 7 ms in a second, at any rate: [`LATENESS`] of it goes to the timer, and the
 /// rest is for the network.
-const STRETCH: f64 = 1.005;
+const STRETCH: f64 = 1.007;
 
 /// How late a timer may wake us without the next permit being put off. Tokio's wakes about one
 /// millisecond late; charged at the true instant, ten calls a second would become 9.9.
-const LATENESS: Duration = Duration::from_millis(3);
+const LATENESS: Duration = Duration::from_micros(1500);
 
 /// What a rate that is no sensible number comes to. The configuration refuses such rates.
 const PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -121,7 +121,7 @@ fn a_fresh_limiter_makes_the_first_call_wait_one_period() {
     world.run(world.sleep(millis(12_345)));
     let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
     world.run(paced.call(&get_policy(0))).unwrap();
-    assert_eq!(came(&paced).0[0], millis(12_345) + Duration::from_micros(100_500));
+    assert_eq!(came(&paced).0[0], millis(12_345) + Duration::from_micros(100_700));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_cancelled_waiter_loses_nothing() {
     let expected: Vec<usize> = (0..10).chain((11..40).step_by(2)).collect();
     assert_eq!(names, expected);
     for (call, at) in times.iter().enumerate() {
-        assert_eq!(*at, Duration::from_micros(100_500) * (call as u32 + 1), "a permit was lost");
+        assert_eq!(*at, Duration::from_micros(100_700) * (call as u32 + 1), "a permit was lost");
     }
     let stats = stats_of(&paced, Operation::GetPolicy);
     assert_eq!((stats.calls, stats.ok, stats.waiting), (25, 25, 0));
@@ -302,7 +302,7 @@ fn after_a_throttle(wait: Option<Duration>) -> (Duration, Duration) {
 
 #[test]
 fn a_throttle_that_names_a_time_pauses_its_lane_only() {
-    assert_eq!(after_a_throttle(Some(millis(2_500))), (millis(2_500), millis(201)));
+    assert_eq!(after_a_throttle(Some(millis(2_500))), (millis(2_500), Duration::from_micros(201_400)));
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn a_pause_is_bounded() {
 
 #[test]
 fn a_throttle_without_a_time_changes_nothing_yet() {
-    assert_eq!(after_a_throttle(None).0, Duration::from_micros(100_500));
+    assert_eq!(after_a_throttle(None).0, Duration::from_micros(100_700));
 }
 
 #[test]
