@@ -71,6 +71,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("journal::keys", "durable_fs", "how a file becomes durable is said once, for every adapter that has one"),
     ("journal::store", "durable_fs", "the same"),
     ("control::reading", "journal::store", "the API's reading half is the journal's, of which there is one"),
+    ("control::devices", "journal::store", "the same"),
     ("control::server", "journal::store", "the same"),
 ];
 
@@ -78,10 +79,15 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
 const IMPURE: &[&str] = &[
     "tokio::",
     "std::fs",
-    "std::net",
+    "TcpStream",
+    "TcpListener",
+    "UnixStream",
+    "UnixListener",
+    "UdpSocket",
     "std::thread",
-    "std::env",
-    "std::process",
+    "std::env::",
+    "process::exit",
+    "process::Command",
     "Instant::now",
     "SystemTime",
     "Timestamp::now",

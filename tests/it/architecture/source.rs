@@ -106,6 +106,7 @@ fn tree<'a>(mut text: &'a str, base: &str, paths: &mut Vec<String>) -> &'a str {
     let mut path = base.to_owned();
     loop {
         text = text.trim_start();
+        text = text.strip_prefix('*').unwrap_or(text);
         if let Some(mut rest) = text.strip_prefix('{') {
             loop {
                 rest = tree(rest, &path, paths).trim_start();
@@ -148,7 +149,7 @@ fn tree<'a>(mut text: &'a str, base: &str, paths: &mut Vec<String>) -> &'a str {
 fn an_import_is_spelt_out() {
     let mut paths = Vec::new();
     tree("a::{self, b::{C, D as E}, f::*,\n g}; rest", "x", &mut paths);
-    assert_eq!(paths, ["x::a", "x::a::b::C", "x::a::b::D", "x::a::f::", "x::a::g"]);
+    assert_eq!(paths, ["x::a", "x::a::b::C", "x::a::b::D", "x::a::f", "x::a::g"]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, Shutdown, SocketType, bind, getsockname, listen, shutdown, socket};
+use rustix::net::sockopt::set_socket_reuseport;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -23,7 +24,8 @@ pub(crate) enum Mode {
 /// A port that is ours from the beginning, so that no other test takes it while it is closed.
 pub(crate) struct Gate {
     address: SocketAddr,
-    socket: OwnedFd,
+    /// Bound and never listening: holds the number.
+    _holder: OwnedFd,
     mode: watch::Sender<Mode>,
     runtime: Handle,
     cloud: SocketAddr,
@@ -32,10 +34,9 @@ pub(crate) struct Gate {
 impl Gate {
     /// An open gate to `cloud`.
     pub(crate) fn new(cloud: SocketAddr, runtime: Handle) -> Self {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let address = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
-        let mut gate = Self { address, socket, mode: watch::channel(Mode::Off).0, runtime, cloud };
+        let holder = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let address = SocketAddr::try_from(getsockname(&holder).unwrap()).unwrap();
+        let mut gate = Self { address, _holder: holder, mode: watch::channel(Mode::Off).0, runtime, cloud };
         gate.set(Mode::On);
         gate
     }
@@ -47,27 +48,37 @@ impl Gate {
     /// Connections that are open are closed.
     pub(crate) fn set(&mut self, mode: Mode) {
         let before = self.mode.send_replace(mode);
-        match (before, mode) {
-            (Mode::Off, Mode::Off) => {}
-            (_, Mode::Off) => {
-                // Keeps the port and refuses whoever comes.
-                shutdown(&self.socket, Shutdown::Both).unwrap();
-            }
-            (Mode::Off, _) => {
-                listen(&self.socket, 128).unwrap();
-                let listener = TcpListener::from(self.socket.try_clone().unwrap());
-                listener.set_nonblocking(true).unwrap();
-                self.runtime.spawn(accept(listener, self.mode.subscribe(), self.cloud));
-            }
-            _ => {}
+        if before == Mode::Off && mode != Mode::Off {
+            let socket = bound(self.address);
+            listen(&socket, 128).unwrap();
+            let listener = TcpListener::from(socket);
+            listener.set_nonblocking(true).unwrap();
+            self.runtime.spawn(accept(listener, self.mode.subscribe(), self.cloud));
         }
     }
 }
 
-async fn accept(listener: TcpListener, mode: watch::Receiver<Mode>, cloud: SocketAddr) {
+fn bound(address: SocketAddr) -> OwnedFd {
+    // Not for children: a station must not keep its own AWS alive.
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+    set_socket_reuseport(&socket, true).unwrap();
+    bind(&socket, &address).unwrap();
+    socket
+}
+
+async fn accept(listener: TcpListener, mut mode: watch::Receiver<Mode>, cloud: SocketAddr) {
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    // Ends when the gate is closed: nobody listens any more.
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            closed = mode.wait_for(|it| *it == Mode::Off) => {
+                // The gate is closed, or gone with its world: nobody listens any more.
+                let _ = closed;
+                return;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else { return };
         let mut mode = mode.clone();
         let now = *mode.borrow_and_update();
         tokio::spawn(async move {

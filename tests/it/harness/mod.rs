@@ -18,7 +18,7 @@ pub(crate) use self::process::{Process, linemint};
 pub(crate) use self::station::{BASE, World, merged};
 
 /// How long anything may take before a test gives it up: long, since the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A point in time after which a test gives up.
 #[derive(Debug, Clone)]

@@ -191,7 +191,7 @@ impl World {
             match look(self) {
                 Ok(()) => return,
                 Err(seen) if deadline.is_over() => panic!("{what} does not come true; it is {seen:?}"),
-                Err(_) => self.runtime.block_on(tokio::time::sleep(LOOK_EVERY)),
+                Err(_) => self.runtime.block_on(async { tokio::time::sleep(LOOK_EVERY).await }),
             }
         }
     }
@@ -241,6 +241,19 @@ impl World {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+impl Drop for World {
+    /// A test that fails shows what the station said.
+    fn drop(&mut self) {
+        if let Some(station) = self.station.as_ref().filter(|_| std::thread::panicking()) {
+            eprintln!("the station's log:\n{}", station.stderr.text());
+            eprintln!("its journal:");
+            if let Ok(page) = self.get("/v1/events?limit=1000") {
+                page["events"].as_array().into_iter().flatten().for_each(|it| eprintln!("{it}"));
+            }
+        }
     }
 }
 
