@@ -65,7 +65,9 @@ fn an_unknown_path_and_a_device_that_is_not_there_are_problem_documents() {
     let (world, _fixture) = World::running("");
     for path in ["/v1/nothing", "/v1/devices/NOBODY000001"] {
         let mut stream = UnixStream::connect(world.path("api.sock")).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+            .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

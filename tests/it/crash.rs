@@ -41,7 +41,12 @@ fn peak_kib(pid: u32) -> u64 {
 #[test]
 fn three_processes_provision_thirty_devices_and_tell_it() {
     let mut cloud = Process::start(&mut linemint(&[
-        "cloud", "simulate", "--listen", "127.0.0.1:0", "--quota", "unlimited",
+        "cloud",
+        "simulate",
+        "--listen",
+        "127.0.0.1:0",
+        "--quota",
+        "unlimited",
     ]));
     let url = cloud.stdout.wait_for("listening on ").split_once("http://").unwrap().1.to_owned();
     let endpoints =
@@ -52,6 +57,8 @@ fn three_processes_provision_thirty_devices_and_tell_it() {
     world.start();
     assert_eq!(report(&mut fixture)["passed"], 30);
 
+    // The picture is painted some times a second.
+    world.becomes("/v1/status", "/counts/passed", &30.into());
     let (status, out, log) = world.command(&["status", "--json"]);
     assert_eq!(status, 0, "{log}");
     let told: Value = serde_json::from_str(&out).unwrap();
@@ -78,7 +85,8 @@ fn audit(address: &str, serials: &[String]) -> Value {
     use std::io::{Read as _, Write as _};
     let body = serials.join("\n");
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let head = format!("POST /__audit HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}", body.len());
+    let head =
+        format!("POST /__audit HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}", body.len());
     stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -87,18 +95,24 @@ fn audit(address: &str, serials: &[String]) -> Value {
 
 #[test]
 fn a_daemon_killed_twenty_times_gives_each_device_one_certificate() {
-    let options = CloudOptions { faults: FaultPlan::mild(), seed: 11, rtt: Duration::from_millis(30), ..CloudOptions::default() };
-    let mut world = World::with_cloud("[aws]\ncall_timeout = \"1s\"\n[[fixture]]\nresend = \"300ms\"\n", options);
+    let options = CloudOptions {
+        faults: FaultPlan::mild(),
+        seed: 11,
+        rtt: Duration::from_millis(30),
+        ..CloudOptions::default()
+    };
+    let mut world =
+        World::with_cloud("[aws]\ncall_timeout = \"1s\"\n[[fixture]]\nresend = \"300ms\"\n", options);
     let serials = serials(11, 40);
-    // Slow enough that there is something to kill.
-    let mut fixture = fixture(&world, &serials, &["--nests", "2", "--write-time", "150ms"]);
+    // Slow enough that the daemon is killed twenty times before all are done.
+    let mut fixture = fixture(&world, &serials, &["--nests", "2", "--write-time", "400ms"]);
     let mut random = fastrand::Rng::with_seed(11);
     let mut kills = 0;
     while kills < 20 {
         world.start();
         world.station().stderr.wait_for("the station is ready");
         // A moment of its life, and not a wait for anything: the test is what it is at.
-        let life = Duration::from_millis(random.u64(0..600));
+        let life = Duration::from_millis(random.u64(0..if kills < 12 { 150 } else { 400 }));
         assert!(!world.station().ends_within(life), "the station has ended by itself: {}", world.ended().1);
         if fixture.ends_within(Duration::ZERO) {
             break;

@@ -8,7 +8,19 @@ use crate::harness::{Process, linemint};
 
 #[test]
 fn thirty_devices_pass_on_a_hard_day() {
-    let args = ["--devices", "30", "--faults", "hard", "--seed", "3", "--quota", "unlimited", "--rtt", "0", "--json"];
+    let args = [
+        "--devices",
+        "30",
+        "--faults",
+        "hard",
+        "--seed",
+        "3",
+        "--quota",
+        "unlimited",
+        "--rtt",
+        "0",
+        "--json",
+    ];
     let (status, out, log) = Process::run(linemint(&["rehearse"]).args(args));
     assert_eq!(status, 0, "{out}\n{log}");
     let report: Value = serde_json::from_str(&out).unwrap();

@@ -68,7 +68,11 @@ const ADAPTERS: &[&[&str]] = &[
 
 /// Arrows that the drawing does not have, each with its reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("journal::keys", "durable_fs", "how a file becomes durable is said once, for every adapter that has one"),
+    (
+        "journal::keys",
+        "durable_fs",
+        "how a file becomes durable is said once, for every adapter that has one",
+    ),
     ("journal::store", "durable_fs", "the same"),
     ("control::reading", "journal::store", "the API's reading half is the journal's, of which there is one"),
     ("control::devices", "journal::store", "the same"),
@@ -159,7 +163,8 @@ fn arrows_run_down_the_tiers_and_adapters_never_name_each_other() {
             }
         }
     }
-    violations.extend(unused.iter().map(|(from, to)| format!("{from} does not name {to} any more: remove it")));
+    violations
+        .extend(unused.iter().map(|(from, to)| format!("{from} does not name {to} any more: remove it")));
     assert_none(&violations);
 }
 
@@ -191,7 +196,8 @@ fn workers_see_traits_only() {
 
 #[test]
 fn files_are_short() {
-    let long = sources().into_iter().map(|it| (it.code().filter(|(_, text)| source::counts(text)).count(), it));
+    let long =
+        sources().into_iter().map(|it| (it.code().filter(|(_, text)| source::counts(text)).count(), it));
     let long = long.filter(|(lines, _)| *lines > MAX_CODE_LINES);
     assert_none(&long.map(|(lines, it)| format!("{}: {lines} code lines", it.place(1))).collect::<Vec<_>>());
 }
@@ -209,7 +215,8 @@ fn nothing_is_unsafe_and_no_lint_is_waved_through() {
 
 #[test]
 fn no_file_names_a_place_on_the_machine_it_was_made_on() {
-    let banned = [concat!("/wo", "rk/"), concat!("/tmp/", "wt"), concat!("/ro", "ot/"), concat!("/tmp/", "prompts")];
+    let banned =
+        [concat!("/wo", "rk/"), concat!("/tmp/", "wt"), concat!("/ro", "ot/"), concat!("/tmp/", "prompts")];
     let mut files = Vec::new();
     for name in ["src", "tests", "benches", "config", "docs", "systemd", ".ci"] {
         walk(&root().join(name), &mut files);

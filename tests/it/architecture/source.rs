@@ -55,7 +55,9 @@ impl Source {
         let mut found = Vec::new();
         let parent = self.module.rsplit_once("::").map_or("", |(it, _)| it);
         let grandparent = parent.rsplit_once("::").map_or("", |(it, _)| it);
-        for (word, base) in [("crate::", ""), ("super::super::", grandparent), ("super::", parent), ("self::", &self.module)] {
+        for (word, base) in
+            [("crate::", ""), ("super::super::", grandparent), ("super::", parent), ("self::", &self.module)]
+        {
             for (at, _) in text.match_indices(word) {
                 // Part of a longer path or name, which another word stands for.
                 if text[..at].ends_with(|it: char| it.is_alphanumeric() || it == '_' || it == ':') {
@@ -154,9 +156,11 @@ fn an_import_is_spelt_out() {
 
 #[test]
 fn tests_are_told_from_code() {
-    let text = "mod a;\n#[cfg(test)]\nmod b;\nfn c() {}\n#[cfg(test)]\nmod d {\n    fn e() {\n    }\n}\nfn f() {}";
+    let text =
+        "mod a;\n#[cfg(test)]\nmod b;\nfn c() {}\n#[cfg(test)]\nmod d {\n    fn e() {\n    }\n}\nfn f() {}";
     let lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let marked = test_lines(&lines);
-    let code: Vec<_> = lines.iter().zip(marked).filter(|(_, test)| !test).map(|(it, _)| it.as_str()).collect();
+    let code: Vec<_> =
+        lines.iter().zip(marked).filter(|(_, test)| !test).map(|(it, _)| it.as_str()).collect();
     assert_eq!(code, ["mod a;", "fn c() {}", "fn f() {}"]);
 }

@@ -149,7 +149,9 @@ impl TestFixture {
             match decoded {
                 Decoded::Message(message) => self.read.push_back(serde_json::to_value(message).unwrap()),
                 Decoded::Echo => panic!("the station's end of the pty echoes"),
-                Decoded::Bad { reason, sample, .. } => panic!("the station sends no frame: {reason}: {sample}"),
+                Decoded::Bad { reason, sample, .. } => {
+                    panic!("the station sends no frame: {reason}: {sample}")
+                }
             }
         }
     }

@@ -85,10 +85,8 @@ impl Process {
         let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        let readers = vec![
-            stdout.listen(child.stdout.take().unwrap()),
-            stderr.listen(child.stderr.take().unwrap()),
-        ];
+        let readers =
+            vec![stdout.listen(child.stdout.take().unwrap()), stderr.listen(child.stderr.take().unwrap())];
         Self { child, readers, stdout, stderr }
     }
 

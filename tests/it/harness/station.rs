@@ -131,10 +131,6 @@ impl World {
         self.gate.set(mode);
     }
 
-    pub(crate) fn cloud(&self) -> &SimulatedCloud {
-        &self.cloud
-    }
-
     /// Starts the station.
     pub(crate) fn start(&mut self) {
         self.start_logging("info");
@@ -174,10 +170,6 @@ impl World {
     /// What the API answers.
     pub(crate) fn get(&self, target: &str) -> Result<Value, ClientError> {
         self.runtime.block_on(Client::new(self.path("api.sock")).get_json(target))
-    }
-
-    pub(crate) fn device(&self, serial: &str) -> Value {
-        self.get(&format!("/v1/devices/{serial}")).unwrap()
     }
 
     /// Looks again until it is so; the status is painted some times a second.

@@ -28,7 +28,14 @@ impl Walker {
         let names = config["fixture"].as_array().unwrap().iter();
         let names = names.map(|it| it["name"].as_str().unwrap().to_owned());
         let fixtures = names.map(|name| (name.clone(), world.fixture(&name))).collect();
-        Self { world, fixtures, greeted: HashSet::new(), held: Vec::new(), names: HashMap::new(), keys: Keys::default() }
+        Self {
+            world,
+            fixtures,
+            greeted: HashSet::new(),
+            held: Vec::new(),
+            names: HashMap::new(),
+            keys: Keys::default(),
+        }
     }
 
     pub(crate) fn walk(mut self, steps: &[(usize, Step)]) {
@@ -136,7 +143,8 @@ impl Walker {
             }
             Deed::Cloud(mode) => self.world.set_cloud(*mode),
             Deed::Policy(name, document) => {
-                self.world.seed(&format!("/policies/{name}"), &json!({ "policyDocument": document.to_string() }));
+                self.world
+                    .seed(&format!("/policies/{name}"), &json!({ "policyDocument": document.to_string() }));
             }
             Deed::Thing(name, station) => {
                 let attributes = json!({ "attributePayload": { "attributes": { "linemint": station } } });
@@ -214,7 +222,8 @@ fn learned(pattern: &Value, message: &Value, names: &mut HashMap<String, Value>)
 /// Bytes as a cable makes them, without a line end but for the last.
 fn noise(length: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(7);
-    let mut bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).filter(|it| *it != b'\n').take(length).collect();
+    let mut bytes: Vec<u8> =
+        std::iter::repeat_with(|| random.u8(..)).filter(|it| *it != b'\n').take(length).collect();
     bytes.push(b'\n');
     bytes
 }
