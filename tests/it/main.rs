@@ -1,3 +1,27 @@
-//! Integration tests: one binary, since each one links the AWS SDK.
+//! The whole thing from outside: the real binary, a real pty, real HTTP, a real journal.
+//!
+//! Nothing here sleeps to wait for something: a test waits for bytes on the pty, a line of the log,
+//! the end of a process or an answer of the API, each with a deadline. No port and no path is fixed,
+//! so that all of it runs in parallel.
 
+#[cfg(test)]
+mod api;
+#[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod crash;
 mod dependencies;
+#[cfg(test)]
+mod ending;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod rehearsal;
+#[cfg(test)]
+mod scenario;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod wire;

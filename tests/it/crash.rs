@@ -1,0 +1,165 @@
+//! Processes as a plant runs them, and what they bear: `kill -9`, a fixture that comes back elsewhere.
+
+use std::fs;
+use std::time::Duration;
+
+use linemint::rehearsal::cloud::{CloudOptions, FaultPlan};
+use linemint::rehearsal::fixture::serials;
+use serde_json::Value;
+
+use crate::harness::{Process, World, linemint, put};
+
+/// Starts a simulated fixture for `serials` at the station's port.
+fn fixture(world: &World, serials: &[String], more: &[&str]) -> Process {
+    let list = world.path("serials");
+    put(&list, serials.join("\n").as_bytes());
+    let link = world.path("nest-1.tty");
+    let mut command = linemint(&["fixture", "simulate", "--json", "--resend", "300ms"]);
+    command.arg("--link").arg(&link).arg("--serials").arg(&list).args(more);
+    let fixture = Process::start(&mut command);
+    fixture.stdout.wait_for("ready");
+    fixture
+}
+
+/// The fixture's report, once it is done.
+fn report(fixture: &mut Process) -> Value {
+    let status = fixture.wait();
+    let text = fixture.stdout.text();
+    let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(status, 0, "{report:#}");
+    assert_eq!(report["two_certificates"], Value::Array(Vec::new()));
+    report
+}
+
+/// The peak of a process's memory, KiB.
+fn peak_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn three_processes_provision_thirty_devices_and_tell_it() {
+    let mut cloud = Process::start(&mut linemint(&[
+        "cloud",
+        "simulate",
+        "--listen",
+        "127.0.0.1:0",
+        "--quota",
+        "unlimited",
+    ]));
+    let url = cloud.stdout.wait_for("listening on ").split_once("http://").unwrap().1.to_owned();
+    let endpoints =
+        format!("[aws]\niot_endpoint = \"http://{url}\"\nmanaged_integrations_endpoint = \"http://{url}\"\n");
+    let mut world = World::new(&endpoints);
+    let serials = serials(5, 30);
+    let mut fixture = fixture(&world, &serials, &["--nests", "4"]);
+    world.start();
+    assert_eq!(report(&mut fixture)["passed"], 30);
+
+    // The picture is painted some times a second.
+    world.becomes("/v1/status", "/counts/passed", &30.into());
+    let (status, out, log) = world.command(&["status", "--json"]);
+    assert_eq!(status, 0, "{log}");
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&told["station"], &told["counts"]["passed"]), (&"IT".into(), &30.into()));
+    let (status, out, log) = world.command(&["device", "show", &serials[0], "--json"]);
+    assert_eq!(status, 0, "{log}");
+    let device: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&device["serial"], &device["state"]), (&serials[0].clone().into(), &"passed".into()));
+    let events = device["history"].as_array().unwrap().iter().map(|it| it["event"].as_str().unwrap());
+    let events: Vec<&str> = events.collect();
+    for event in ["admitted", "issued", "step-done", "offered", "passed", "key-destroyed"] {
+        assert!(events.contains(&event), "{event} is not among {events:?}");
+    }
+    let (status, out, _) = world.command(&["device", "list", "--state", "passed"]);
+    assert_eq!((status, out.lines().count()), (0, 31), "{out}");
+    let audit = audit(&url, &serials);
+    assert_eq!(audit["ok"], true, "{audit:#}");
+    cloud.signal(rustix::process::Signal::TERM);
+    assert_eq!(cloud.wait(), 0);
+}
+
+/// What `POST /__audit` answers.
+fn audit(address: &str, serials: &[String]) -> Value {
+    use std::io::{Read as _, Write as _};
+    let body = serials.join("\n");
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let head =
+        format!("POST /__audit HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}", body.len());
+    stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[test]
+fn a_daemon_killed_twenty_times_gives_each_device_one_certificate() {
+    let options = CloudOptions {
+        faults: FaultPlan::mild(),
+        seed: 11,
+        rtt: Duration::from_millis(30),
+        ..CloudOptions::default()
+    };
+    let mut world =
+        World::with_cloud("[aws]\ncall_timeout = \"1s\"\n[[fixture]]\nresend = \"300ms\"\n", options);
+    let serials = serials(11, 40);
+    // Slow enough that the daemon is killed twenty times before all are done.
+    let mut fixture = fixture(&world, &serials, &["--nests", "2", "--write-time", "400ms"]);
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut kills = 0;
+    while kills < 20 {
+        world.start();
+        world.station().stderr.wait_for("the station is ready");
+        // A moment of its life, and not a wait for anything: the test is what it is at.
+        let life = Duration::from_millis(random.u64(0..if kills < 12 { 150 } else { 400 }));
+        assert!(!world.station().ends_within(life), "the station has ended by itself: {}", world.ended().1);
+        if fixture.ends_within(Duration::ZERO) {
+            break;
+        }
+        world.kill9();
+        kills += 1;
+    }
+    assert_eq!(kills, 20, "the fixture was done before that");
+    world.start();
+    assert_eq!(report(&mut fixture)["passed"], 40);
+    world.eventually("the keys are destroyed", |world| {
+        let left = world.files("state/keys");
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+    world.assert_audit(&serials);
+}
+
+#[test]
+fn a_fixture_that_comes_back_on_another_pty_goes_on() {
+    let options = CloudOptions { rtt: Duration::from_millis(20), ..CloudOptions::default() };
+    let mut world = World::with_cloud("[[fixture]]\nresend = \"300ms\"\n", options);
+    let serials = serials(12, 12);
+    world.start();
+    let first = fixture(&world, &serials, &["--nests", "3"]);
+    // In the middle: some have passed, some are in the nests.
+    world.eventually("some devices have passed", |world| {
+        let events = world.get("/v1/status").map_err(|it| it.to_string())?;
+        match events["counts"]["passed"].as_u64() {
+            Some(3..) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    first.kill();
+    // Its units have lost their memory, and have passed before or not.
+    let mut second = fixture(&world, &serials, &["--nests", "3", "--seed", "99"]);
+    assert_eq!(report(&mut second)["passed"], 12);
+    world.assert_audit(&serials);
+}
+
+#[test]
+fn three_hundred_devices_fit_into_eighty_mebibytes() {
+    let mut world = World::new("");
+    let serials = serials(13, 300);
+    let mut fixture = fixture(&world, &serials, &["--nests", "8"]);
+    world.start();
+    assert_eq!(report(&mut fixture)["passed"], 300);
+    let peak = peak_kib(world.station().pid());
+    assert!(peak < 80 << 10, "the station took {peak} KiB");
+    world.assert_audit(&serials);
+}

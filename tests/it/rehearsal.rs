@@ -1,0 +1,59 @@
+//! `linemint rehearse`: a newcomer's first command.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::{Process, linemint};
+
+#[test]
+fn thirty_devices_pass_on_a_hard_day() {
+    let args = [
+        "--devices",
+        "30",
+        "--faults",
+        "hard",
+        "--seed",
+        "3",
+        "--quota",
+        "unlimited",
+        "--rtt",
+        "0",
+        "--json",
+    ];
+    let (status, out, log) = Process::run(linemint(&["rehearse"]).args(args));
+    assert_eq!(status, 0, "{out}\n{log}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["ok"], &report["passed"]), (&Value::Bool(true), &Value::from(30)));
+    assert!(report["throttled"].as_u64().unwrap() > 0, "nothing went wrong on that day");
+}
+
+#[test]
+fn what_is_kept_can_be_read_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = dir.path().join("kept");
+    let kept = keep.to_str().unwrap();
+    let args = ["rehearse", "--devices", "5", "--quota", "unlimited", "--rtt", "0", "--keep", kept];
+    let (status, out, log) = Process::run(&mut linemint(&args));
+    assert_eq!(status, 0, "{out}\n{log}");
+    assert!(out.contains("PASS"), "{out}");
+    for name in ["linemint.toml", "report.txt", "report.json", "journal", "ledger.jsonl"] {
+        assert!(keep.join(name).exists(), "{name} is missing");
+    }
+    let report: Value = serde_json::from_slice(&fs::read(keep.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["passed"], 5);
+    let config = keep.join("linemint.toml");
+    let checked = Process::run(&mut linemint(&["check-config", "--config", config.to_str().unwrap()]));
+    assert_eq!(checked.0, 0, "{}", checked.2);
+    // A directory that holds something is left alone.
+    assert_ne!(Process::run(&mut linemint(&args)).0, 0);
+}
+
+#[test]
+fn a_rehearsal_of_what_is_no_configuration_ends_with_78() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("bad.toml");
+    crate::harness::put(&config, b"[station]\nid = 5\n");
+    let (status, _, log) = Process::run(&mut linemint(&["rehearse", "--config", config.to_str().unwrap()]));
+    assert_eq!(status, 78, "{log}");
+}
