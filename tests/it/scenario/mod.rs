@@ -69,7 +69,6 @@ scenarios! {
     a_clone_is_known_by_its_mac
     a_clone_is_known_by_its_public_key
     a_csr_never_makes_a_ca
-    #[ignore = "bug: a restart sweeps the sealed keys of failed devices, which then get another certificate"]
     a_failed_unit_keeps_its_certificate_over_a_restart
     a_flood_without_a_line_end_is_dropped_up_to_the_next
     a_key_made_in_the_device_stays_there
