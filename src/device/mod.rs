@@ -148,6 +148,9 @@ pub struct Presentation {
     pub nest: Option<String>,
     /// When it was journaled.
     pub at: Timestamp,
+    /// Sequence number of the record that opened it.
+    #[serde(default)]
+    pub seq: u64,
     /// How it ended; none while it is open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
@@ -312,6 +315,7 @@ impl Device {
                 key: it.presentation.clone(),
                 nest: it.nest.clone(),
                 at,
+                seq,
                 outcome: None,
             },
             presentations: 1,
@@ -335,7 +339,7 @@ impl Device {
         match event {
             Event::Admitted(_) => {}
             Event::Presented { presentation, nest, mac } => {
-                self.present(at, presentation, nest.as_ref());
+                self.present(seq, at, presentation, nest.as_ref());
                 if self.mac.is_none() {
                     self.mac.clone_from(mac);
                 }
@@ -345,10 +349,10 @@ impl Device {
                 }
             }
             Event::Repeated { presentation, nest } => {
-                self.present(at, presentation, nest.as_ref());
+                self.present(seq, at, presentation, nest.as_ref());
                 self.presentation.outcome = Some(Outcome::Passed { again: true });
             }
-            Event::Renewed(it) => self.renew(at, it),
+            Event::Renewed(it) => self.renew(seq, at, it),
             Event::Issued { certificate } => {
                 self.certificates_issued += 1;
                 self.certificate = Some(certificate.clone());
@@ -447,8 +451,8 @@ impl Device {
         IllegalTransition { event: event.name(), serial: self.serial.clone(), state: self.state.as_str() }
     }
 
-    fn present(&mut self, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {
-        self.presentation = Presentation { key: key.clone(), nest: nest.cloned(), at, outcome: None };
+    fn present(&mut self, seq: u64, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {
+        self.presentation = Presentation { key: key.clone(), nest: nest.cloned(), at, seq, outcome: None };
         self.presentations += 1;
     }
 
@@ -458,8 +462,8 @@ impl Device {
         }
     }
 
-    fn renew(&mut self, at: Timestamp, it: &event::Admission) {
-        self.present(at, &it.presentation, it.nest.as_ref());
+    fn renew(&mut self, seq: u64, at: Timestamp, it: &event::Admission) {
+        self.present(seq, at, &it.presentation, it.nest.as_ref());
         self.generation += 1;
         self.state = State::Provisioning;
         self.failure = None;

@@ -32,7 +32,8 @@ impl Line {
     pub(super) fn offer(&mut self, serial: &SerialNumber) {
         let Some((fixture, id)) = self.place_of(serial) else { return };
         let link = &self.links[fixture];
-        if link.state != LinkState::Ready || link.open.get(&id).is_some_and(|it| it.offer.is_some()) {
+        let may = link.open.get(&id).is_some_and(|it| it.acked && it.offer.is_none());
+        if link.state != LinkState::Ready || !may {
             return;
         }
         let presentation = link.key(id);

@@ -1,8 +1,13 @@
 //! How AWS is doing, operation by operation, and when the line is stopped.
 
-use super::Line;
+use std::time::Duration;
+
+use super::{Line, Timer};
 use crate::cloud::{Answer, CloudError, FailureKind, Operation, StopCause};
 use crate::journal::StationEvent;
+
+/// When the line goes on, what has waited is tried again within this.
+const WAKE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Line {
     /// Keeps what is known of each operation's health, and tells when the line stops or goes on.
@@ -25,8 +30,24 @@ impl Line {
                 if self.stopped.remove(&operation).is_some() && self.stopped.is_empty() {
                     tracing::info!("the line goes on");
                     self.station_event(StationEvent::LineResumed);
+                    self.wake_stopped();
                 }
             }
+        }
+    }
+
+    /// Tries again soon what has waited for a person, spread over a second.
+    fn wake_stopped(&mut self) {
+        let mut waiting = Vec::new();
+        for (serial, work) in &self.works {
+            let stopped = work.running.iter().filter(|(_, it)| it.waits_for_a_person());
+            waiting.extend(stopped.map(|(step, _)| (serial.clone(), *step, work.device.generation)));
+        }
+        // The order of a hash map is not the same twice; a simulation's has to be.
+        waiting.sort();
+        for (serial, step, generation) in waiting {
+            let wait = WAKE_WITHIN.mul_f64(self.random.f64());
+            self.later(wait, Timer::Retry(serial, step, generation));
         }
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Open {
     /// Number of its patience timer.
     pub(super) epoch: u64,
     pub(super) offer: Option<Offer>,
+    /// `ack` was said: nothing else comes before it.
+    pub(super) acked: bool,
 }
 
 /// Credentials on their way to a nest.

@@ -103,6 +103,9 @@ impl Line {
         shelf: &dyn Shelf,
     ) -> Result<(), JournalError> {
         self.say(fixture, StationMessage::Ack { id }, None);
+        if let Some(open) = self.links[fixture].open.get_mut(&id) {
+            open.acked = true;
+        }
         match &known.outcome {
             Some(outcome) => self.say_outcome(fixture, id, known.serial.as_str(), outcome),
             None if self.links[fixture].open.contains_key(&id) => self.offer_again(fixture, id),
@@ -290,7 +293,7 @@ impl Line {
         let epoch = self.next_epoch();
         let since = self.now.mono;
         let link = &mut self.links[fixture];
-        link.open.insert(id, Open { serial, nest, since, epoch, offer: None });
+        link.open.insert(id, Open { serial, nest, since, epoch, offer: None, acked: true });
         let patience = link.settings.patience;
         self.later(patience, Timer::Patience(fixture, id, epoch));
     }

@@ -52,6 +52,13 @@ pub(super) struct Running {
     pub(super) last: Option<(FailureKind, String)>,
 }
 
+impl Running {
+    /// Whether it waits, and for something that only a person can change.
+    pub(super) fn waits_for_a_person(&self) -> bool {
+        self.call.is_none() && matches!(self.last, Some((FailureKind::Stop(_), _)))
+    }
+}
+
 impl Work {
     pub(super) fn new(device: Device, rules: Arc<ProductRules>, barrier: u64) -> Self {
         Self { device, rules, running: HashMap::new(), barrier, destroying: HashSet::new(), undone: 0 }
@@ -362,7 +369,15 @@ impl Line {
         let place =
             self.links.iter().position(|it| it.settings.name == key.fixture && it.boot == Some(key.boot));
         match place {
-            Some(fixture) => self.open(fixture, key.id, serial.clone(), presentation.nest),
+            Some(fixture) => {
+                // What came after it was decided when `ack` had been given to the port. Where nothing
+                // did, the fixture may not have heard it: it says `unit` again, and is answered.
+                let acked = device.last_seq > presentation.seq;
+                self.open(fixture, key.id, serial.clone(), presentation.nest);
+                if let Some(open) = self.links[fixture].open.get_mut(&key.id) {
+                    open.acked = acked;
+                }
+            }
             None => {
                 let why = CloseReason::FixtureAway;
                 self.record(serial, Event::Closed { presentation: key, why });
