@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod device;
 pub mod drain;
 pub mod fixture;
+pub mod journal;
 pub mod rehearse;
 pub mod run;
 pub mod status;
@@ -42,6 +43,9 @@ enum Command {
     /// The station's certificate authority
     #[command(subcommand)]
     Ca(ca::CaCommand),
+    /// The journal: verify, export, back up, restore
+    #[command(subcommand)]
+    Journal(journal::JournalCommand),
     /// Fixtures on the serial line
     #[command(subcommand)]
     Fixture(fixture::FixtureCommand),
@@ -78,6 +82,10 @@ pub fn main() -> ExitStatus {
         Command::Device(args) => on_runtime(device::run(args)),
         Command::Drain(args) => on_runtime(drain::run_drain(args)),
         Command::Resume(args) => on_runtime(drain::run_resume(args)),
+        Command::Journal(command) => {
+            telemetry::start("warn", None);
+            journal::run(&command)
+        }
         Command::Fixture(command) => on_runtime(fixture::run(command)),
         Command::Cloud(CloudCommand::Simulate(args)) => on_runtime(cloud::simulate(args)),
     }

@@ -11,10 +11,13 @@
 //!    no further promise and stops. It never tries the same sync again.
 //! 4. What [`Shelf`] reads is what was committed, and nothing else.
 //!
-//! A device's record is the fold of its events ([`Device::apply`](crate::device::Device::apply)); the store
-//! keeps both, the record so that a restart is quick, the events because they are the truth.
+//! A device's record is the fold of its events ([`Device::apply`](crate::device::Device::apply)). The
+//! events are the truth, and they lie in the [`log`]; the folds lie in sled ([`store`]), so that a
+//! restart is quick. What sled holds can be made again from the log at any time, and is.
 
+pub mod copy;
 pub mod keys;
+pub mod log;
 pub mod record;
 pub mod store;
 
@@ -149,6 +152,24 @@ pub enum JournalError {
     Newer { dir: PathBuf, found: u32, known: u32 },
     #[error("{path} is not a journal of linemint's; point journal.dir at an empty directory")]
     Foreign { path: PathBuf },
+    #[error(
+        "the journal's log is damaged: {0}; it is left as it is: restore a backup with `linemint journal restore`, or call the line engineer"
+    )]
+    Log(Box<log::Damage>),
+    #[error(
+        "the journal's log {dir} is missing, and without it nothing can be promised; put it back, or restore a backup with `linemint journal restore`"
+    )]
+    NoLog { dir: PathBuf },
+    #[error(
+        "the journal in {dir} has lost records: {what}; it is left as it is: restore a backup with `linemint journal restore`, or call the line engineer"
+    )]
+    Lost { dir: PathBuf, what: String },
+    #[error("the log {dir} takes nothing more: an earlier write or sync has failed")]
+    Final { dir: PathBuf },
+    #[error("record {seq} cannot be journaled: {what}")]
+    Unfit { seq: u64, what: String },
+    #[error("{path} is in the way: a journal is only restored, and a backup only made, where there is none")]
+    InTheWay { path: PathBuf },
 }
 
 /// Writes the journal. One thread at a time calls it.

@@ -1,9 +1,18 @@
+//! The store as a station uses it, and what it makes of what it finds at a start.
+
+mod faults;
+mod found;
+mod rebuilt;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
+use crate::device::State;
 use crate::device::event::{Admission, Event, Outcome};
 use crate::fixture::FailCode;
+use crate::journal::record::encode;
+use crate::journal::{Entry, Journal as _, StationEvent, What};
 use crate::pki::Fingerprint;
 
 const AT: &str = "2026-11-21T12:00:00Z";
@@ -127,49 +136,45 @@ fn a_second_instance_is_refused_and_told_who_has_it() {
 }
 
 #[test]
-fn a_journal_of_a_newer_version_is_refused_and_left_alone() {
+fn records_are_read_from_the_log_across_its_files_and_no_further_than_committed() {
     let dir = tempfile::tempdir().unwrap();
-    drop(open_in(dir.path()).unwrap());
-    let db = sled::open(dir.path().join("sled")).unwrap();
-    db.insert(super::key(b'm', "format"), encode(&(FORMAT + 1)).unwrap()).unwrap();
-    drop(db);
-    assert!(matches!(open_in(dir.path()), Err(JournalError::Newer { found, .. }) if found == FORMAT + 1));
+    let lock = JournalLock::take(dir.path()).unwrap();
+    let disk = Box::new(crate::journal::log::disk::SystemDisk);
+    let mut opened = open::open_on(lock, disk, 2000).unwrap();
+    for n in 1..=120 {
+        opened.writer.commit(&entries(&format!("S{}", n % 7), n, &[admission(n)])[..1]).unwrap();
+    }
+    for after in [0, 1, 59, 118, 119] {
+        let seqs: Vec<_> = opened.store.events(after, 1000).unwrap().iter().map(|it| it.seq).collect();
+        assert_eq!(seqs, (after + 1..=120).collect::<Vec<_>>());
+        let next = opened.store.events(after, 1).unwrap();
+        assert_eq!(next[0].seq, after + 1);
+    }
+    assert!(opened.store.events(120, 10).unwrap().is_empty());
+    assert!(opened.store.events(u64::MAX, 10).unwrap().is_empty());
+    let s3 = SerialNumber::parse("S3").unwrap();
+    let seqs: Vec<_> = opened.store.history(&s3, 3).unwrap().iter().map(|it| it.seq).collect();
+    assert_eq!(seqs, [101, 108, 115]);
+    assert_eq!(opened.store.history(&s3, 1000).unwrap().len(), 17);
 }
 
 #[test]
-fn somebody_elses_sled_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let db = sled::open(dir.path().join("sled")).unwrap();
-    db.insert("theirs", "value").unwrap();
-    drop(db);
-    assert!(matches!(open_in(dir.path()), Err(JournalError::Foreign { .. })));
-}
-
-#[test]
-fn a_damaged_database_is_an_error_and_no_panic() {
+fn a_long_history_is_kept_whole_in_rows_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open_in(dir.path()).unwrap();
-    for n in 0..200 {
-        opened.writer.commit(&entries(&format!("S{n}"), n + 1, &[admission(n + 1)])).unwrap();
-    }
+    let trouble = |attempt| Event::Trouble {
+        step: crate::device::steps::Step::Thing,
+        message: "slow".to_owned(),
+        attempt,
+        request_id: None,
+    };
+    let events: Vec<_> = std::iter::once(admission(1)).chain((1..200).map(trouble)).collect();
+    let all = entries("A1", 1, &events);
+    opened.writer.commit(&all[..150]).unwrap();
     drop(opened);
-    for file in std::fs::read_dir(dir.path().join("sled")).unwrap() {
-        let path = file.unwrap().path();
-        if path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("snap")) {
-            std::fs::remove_file(path).unwrap();
-        }
-    }
-    let path = dir.path().join("sled/db");
-    let mut bytes = std::fs::read(&path).unwrap();
-    let middle = bytes.len() / 3;
-    bytes[middle..middle + 4096].fill(0xA5);
-    let mut file = File::create(&path).unwrap();
-    std::io::Write::write_all(&mut file, &bytes).unwrap();
-    let opened = open_in(dir.path());
-    // Whether sled notices or only loses: never a panic, and what is read is never wrong.
-    match opened {
-        Err(JournalError::Damaged { .. } | JournalError::Foreign { .. } | JournalError::Store { .. }) => {}
-        Err(other) => panic!("{other}"),
-        Ok(opened) => assert!(opened.recovered.seq <= 200),
-    }
+    let mut opened = open_in(dir.path()).unwrap();
+    opened.writer.commit(&all[150..]).unwrap();
+    let a1 = SerialNumber::parse("A1").unwrap();
+    let history: Vec<_> = opened.store.history(&a1, 1000).unwrap().iter().map(|it| it.seq).collect();
+    assert_eq!(history, (1..=200).collect::<Vec<_>>());
 }

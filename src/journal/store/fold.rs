@@ -1,0 +1,118 @@
+//! Catching up: what the log holds and the index does not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use super::index::{Index, read};
+use super::key;
+use crate::device::Device;
+use crate::device::serial::SerialNumber;
+use crate::journal::log::Position;
+use crate::journal::log::read::Walk;
+use crate::journal::{Entry, JournalError, Record, What};
+
+/// Records taken into the index at once.
+const BATCH: usize = 512;
+
+/// Reads the log from where the index is known to be on disk, checks that the index holds what it
+/// says it holds, and gives it what it has not. Returns the walk at its end.
+///
+/// A power cut may take from sled rows that were written since its last sync, one by one; whoever
+/// changed in that time is looked up.
+///
+/// # Errors
+/// The log is damaged or ends before the index does; or ([`JournalError::Damaged`],
+/// [`JournalError::Store`]) the index is of no use.
+pub(super) fn catch_up(index: &mut Index, journal_dir: &Path, log_dir: &Path) -> Result<Walk, JournalError> {
+    let mut walk = Walk::from(log_dir, &index.id, index.synced)?;
+    let known = index.position;
+    let mut same = known.seq == index.synced.seq;
+    let mut newest: HashMap<SerialNumber, u64> = HashMap::new();
+    let mut batch = Batch::default();
+    let mut checked = false;
+    while let Some(commit) = walk.next_commit()? {
+        for found in commit {
+            if found.at.seq > known.seq {
+                if !std::mem::replace(&mut checked, true) {
+                    check(index, journal_dir, &newest)?;
+                }
+                batch.take(index, journal_dir, found.record, found.at)?;
+                continue;
+            }
+            same |= found.at == known;
+            newest.extend(found.record.serial.map(|it| (it, found.at.seq)));
+        }
+        if batch.entries.len() >= BATCH {
+            batch.give(index)?;
+        }
+    }
+    let lost = |what| JournalError::Lost { dir: journal_dir.to_owned(), what };
+    let end = walk.at().seq;
+    if end < known.seq {
+        return Err(lost(format!("its log ends with record {end}, but record {} was on disk", known.seq)));
+    }
+    if !same {
+        return Err(lost(format!("record {} of its log is not the one that was on disk", known.seq)));
+    }
+    if !checked {
+        check(index, journal_dir, &newest)?;
+    }
+    batch.give(index)?;
+    Ok(walk)
+}
+
+/// Whether the index holds the newest state of those devices.
+fn check(index: &Index, dir: &Path, newest: &HashMap<SerialNumber, u64>) -> Result<(), JournalError> {
+    for (serial, seq) in newest {
+        let device: Option<Device> = read(&index.db, dir, &key(b'd', serial.as_str()))?;
+        if device.map(|it| it.last_seq) != Some(*seq) {
+            return Err(JournalError::Damaged {
+                dir: dir.to_owned(),
+                what: format!("the index holds an old state of device {serial}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Records on their way into the index.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    placed: Vec<Position>,
+    devices: BTreeMap<SerialNumber, Device>,
+}
+
+impl Batch {
+    fn take(&mut self, index: &Index, dir: &Path, record: Record, at: Position) -> Result<(), JournalError> {
+        let device = match (&record.serial, &record.what) {
+            (Some(serial), What::Device(event)) => {
+                let before = match self.devices.remove(serial) {
+                    Some(device) => Some(device),
+                    None => read(&index.db, dir, &key(b'd', serial.as_str()))?,
+                };
+                let state = before.as_ref().map(|it: &Device| it.state);
+                let after = match before {
+                    None => Device::admit(serial, record.seq, record.at, event),
+                    Some(mut device) => device.apply(record.seq, record.at, event).map(|()| device),
+                };
+                let after = after.map_err(|error| JournalError::Damaged {
+                    dir: dir.to_owned(),
+                    what: format!("record {} does not fit: {error}", record.seq),
+                })?;
+                self.devices.insert(serial.clone(), after.clone());
+                Some((Box::new(after), state))
+            }
+            _ => None,
+        };
+        self.entries.push(Entry { record, device });
+        self.placed.push(at);
+        Ok(())
+    }
+
+    fn give(&mut self, index: &mut Index) -> Result<(), JournalError> {
+        index.apply(&self.entries, &self.placed)?;
+        *self = Self::default();
+        Ok(())
+    }
+}

@@ -1,0 +1,306 @@
+//! sled as the log's index: what the records make of each device, and where they lie.
+
+use std::collections::{BTreeMap, btree_map};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::files::io;
+use super::{FORMAT, history_prefix, key, presentation_key, seq_key};
+use crate::device::State;
+use crate::device::event::PresentationKey;
+use crate::device::serial::SerialNumber;
+use crate::durable_fs;
+use crate::journal::log::Position;
+use crate::journal::record::{decode, encode};
+use crate::journal::{Entry, JournalError, KnownPresentation, Record, StationEvent, What, is_pending};
+
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// Records whose numbers stand in one row of a device's history: keeps rows small.
+const HISTORY_ROW: usize = 64;
+
+/// How far apart in the log the records are whose places are noted, bytes.
+const NOTE_EVERY_BYTES: u64 = 16 << 10;
+
+/// Rows to be written together; none is to be removed.
+type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// The index, open for writing.
+#[derive(Debug)]
+pub(super) struct Index {
+    pub(super) db: sled::Db,
+    path: PathBuf,
+    /// The journal's id.
+    pub(super) id: String,
+    pub(super) counts: BTreeMap<State, u64>,
+    /// The newest record in it.
+    pub(super) position: Position,
+    /// A record up to which it is known to be on disk.
+    pub(super) synced: Position,
+    /// The newest place noted: file and offset.
+    noted: Option<(u64, u64)>,
+}
+
+/// Opens sled; its panics are not caught here.
+pub(super) fn open_sled(path: &Path) -> Result<sled::Db, JournalError> {
+    sled::Config::default()
+        .path(path)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None)
+        .open()
+        .map_err(|source| JournalError::Store { action: "open", dir: path.to_owned(), source })
+}
+
+impl Index {
+    /// Makes an empty one in `path`, where nothing is yet.
+    pub(super) fn create(path: &Path, id: &str) -> Result<Self, JournalError> {
+        let db = open_sled(path)?;
+        let position = Position::genesis(id);
+        let it = Self {
+            db,
+            path: path.to_owned(),
+            id: id.to_owned(),
+            counts: BTreeMap::new(),
+            position,
+            synced: position,
+            noted: None,
+        };
+        let mut rows = Rows::new();
+        rows.insert(key(b'm', "format"), Some(it.encode(&FORMAT)?));
+        rows.insert(key(b'm', "id"), Some(it.encode(&id)?));
+        rows.insert(key(b'm', "position"), Some(it.encode(&position)?));
+        rows.insert(key(b'm', "synced"), Some(it.encode(&position)?));
+        it.write(rows)?;
+        Ok(it)
+    }
+
+    /// Opens the one in `path`.
+    ///
+    /// # Errors
+    /// [`JournalError::Newer`] if a later version made it; anything else that is no error of the
+    /// system means that it is of no use.
+    pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
+        let db = open_sled(path)?;
+        let damage = |what: &str| JournalError::Damaged { dir: path.to_owned(), what: what.to_owned() };
+        match read::<u32>(&db, path, &key(b'm', "format"))? {
+            Some(FORMAT) => {}
+            Some(found) if found > FORMAT => {
+                return Err(JournalError::Newer { dir: path.to_owned(), found, known: FORMAT });
+            }
+            Some(_) => return Err(damage("an earlier version made it")),
+            None => return Err(JournalError::Foreign { path: path.to_owned() }),
+        }
+        let missing = || damage("its own place in the log is missing");
+        let id = read(&db, path, &key(b'm', "id"))?.ok_or_else(missing)?;
+        let position = read(&db, path, &key(b'm', "position"))?.ok_or_else(missing)?;
+        let synced = read(&db, path, &key(b'm', "synced"))?.ok_or_else(missing)?;
+        let counts = read::<Vec<_>>(&db, path, &key(b'm', "counts"))?.unwrap_or_default();
+        let noted = match db.range(key(b'l', "")..key(b'm', "")).next_back() {
+            None => None,
+            Some(row) => {
+                let (_, value) = row.map_err(|source| failed(path, "read", source))?;
+                Some(decode(&value).map_err(|error| damage(&error.to_string()))?)
+            }
+        };
+        Ok(Self {
+            db,
+            path: path.to_owned(),
+            id,
+            counts: counts.into_iter().collect(),
+            position,
+            synced,
+            noted,
+        })
+    }
+
+    /// Takes in records that the log holds, all or none. It is not on disk then: see `checkpoint`.
+    /// Records that it has already must not come again.
+    pub(super) fn apply(&mut self, entries: &[Entry], placed: &[Position]) -> Result<(), JournalError> {
+        let Some(last) = placed.last() else { return Ok(()) };
+        let mut rows = Rows::new();
+        let mut devices = BTreeMap::new();
+        let mut histories = BTreeMap::new();
+        for (entry, at) in entries.iter().zip(placed) {
+            self.add(&mut rows, entry)?;
+            self.note(&mut rows, at)?;
+            if let Some(serial) = &entry.record.serial {
+                self.remember(&mut rows, &mut histories, serial, at.seq)?;
+            }
+            if let Some((device, before)) = &entry.device {
+                if let Some(before) = before {
+                    let count = self.counts.entry(*before).or_default();
+                    *count = count.saturating_sub(1);
+                }
+                *self.counts.entry(device.state).or_default() += 1;
+                devices.insert(&device.serial, device);
+            }
+        }
+        // Of several records of one device only the newest state is worth writing.
+        for (serial, device) in devices {
+            rows.insert(key(b'd', serial.as_str()), Some(self.encode(device)?));
+            rows.insert(key(b'u', serial.as_str()), is_pending(device).then(Vec::new));
+        }
+        for ((serial, number), seqs) in histories {
+            let row = [&history_prefix(serial)[..], &number.to_be_bytes()].concat();
+            rows.insert(row, Some(self.encode(&seqs)?));
+        }
+        let counts: Vec<_> = self.counts.iter().filter(|(_, count)| **count > 0).collect();
+        rows.insert(key(b'm', "counts"), Some(self.encode(&counts)?));
+        rows.insert(key(b'm', "position"), Some(self.encode(last)?));
+        rows.insert(key(b'm', "synced"), Some(self.encode(&self.synced)?));
+        self.write(rows)?;
+        self.position = *last;
+        Ok(())
+    }
+
+    /// Puts all of it on disk, and notes that.
+    pub(super) fn sync(&mut self) -> Result<(), JournalError> {
+        let path = self.path.join("db");
+        let file = File::open(&path).map_err(|source| io("open", &path, source))?;
+        // First what it holds, then the note that it does.
+        for position in [None, Some(self.position)] {
+            if let Some(position) = position {
+                self.synced = position;
+                self.write(Rows::from([(key(b'm', "synced"), Some(self.encode(&position)?))]))?;
+            }
+            self.db.flush().map_err(|source| failed(&self.path, "flush", source))?;
+            file.sync_data().map_err(|source| io("sync", &path, source))?;
+        }
+        let conf = self.path.join("conf");
+        File::open(&conf).and_then(|it| it.sync_all()).map_err(|source| io("sync", &conf, source))?;
+        durable_fs::sync_dir(&self.path).map_err(|it| io("sync", &self.path, std::io::Error::other(it)))
+    }
+
+    fn add(&self, rows: &mut Rows, entry: &Entry) -> Result<(), JournalError> {
+        let Record { serial, what, .. } = &entry.record;
+        match what {
+            What::Device(event) => {
+                if let (Some((presentation, outcome)), Some(serial)) = (event.presentation(), serial) {
+                    let known = KnownPresentation { serial: serial.clone(), outcome };
+                    rows.insert(presentation_key(presentation), Some(self.encode(&known)?));
+                }
+            }
+            What::Station(StationEvent::Rules { id, rules }) => {
+                rows.insert(key(b'r', &id.to_string()), Some(self.encode(rules)?));
+            }
+            What::Station(StationEvent::PolicyReady { name }) => {
+                rows.insert(key(b's', name), Some(Vec::new()));
+            }
+            What::Station(StationEvent::PolicyLost { name }) => {
+                rows.insert(key(b's', name), None);
+            }
+            What::Station(StationEvent::FixtureReset { fixture, boot }) => {
+                self.forget_presentations(rows, fixture)?;
+                rows.insert(key(b'b', fixture), Some(self.encode(boot)?));
+            }
+            What::Station(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Presentations of earlier resets can be asked for no more, whether written or about to be.
+    fn forget_presentations(&self, rows: &mut Rows, fixture: &str) -> Result<(), JournalError> {
+        let none = PresentationKey { fixture: fixture.to_owned(), boot: 0, id: 0 };
+        let first = presentation_key(&none);
+        let prefix = &first[..first.len() - 16];
+        for row in self.db.scan_prefix(prefix) {
+            let (row, _) = row.map_err(|source| failed(&self.path, "read", source))?;
+            rows.insert(row.to_vec(), None);
+        }
+        for (_, row) in rows.range_mut(prefix.to_vec()..).take_while(|(row, _)| row.starts_with(prefix)) {
+            *row = None;
+        }
+        Ok(())
+    }
+
+    /// Notes where a record is, if it is the first in its file or far from the one noted last.
+    fn note(&mut self, rows: &mut Rows, at: &Position) -> Result<(), JournalError> {
+        let near = |(file, offset): (u64, u64)| file == at.file && at.start < offset + NOTE_EVERY_BYTES;
+        if self.noted.is_some_and(near) {
+            return Ok(());
+        }
+        rows.insert(seq_key(b'l', at.seq), Some(self.encode(&(at.file, at.start))?));
+        self.noted = Some((at.file, at.start));
+        Ok(())
+    }
+
+    /// Adds a record to its device's history.
+    fn remember<'a>(
+        &self,
+        rows: &mut Rows,
+        histories: &mut BTreeMap<(&'a SerialNumber, u32), Vec<u64>>,
+        serial: &'a SerialNumber,
+        seq: u64,
+    ) -> Result<(), JournalError> {
+        let known = histories.range((serial, 0)..=(serial, u32::MAX)).next_back().map(|((_, it), _)| *it);
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let (number, seqs) = self.newest_history(serial)?;
+                histories.insert((serial, number), seqs);
+                number
+            }
+        };
+        match histories.entry((serial, number)) {
+            btree_map::Entry::Occupied(full) if full.get().len() >= HISTORY_ROW => {
+                let (_, seqs) = full.remove_entry();
+                let row = [&history_prefix(serial)[..], &number.to_be_bytes()].concat();
+                rows.insert(row, Some(self.encode(&seqs)?));
+                histories.insert((serial, number + 1), vec![seq]);
+            }
+            row => row.or_default().push(seq),
+        }
+        Ok(())
+    }
+
+    fn newest_history(&self, serial: &SerialNumber) -> Result<(u32, Vec<u64>), JournalError> {
+        let Some(row) = self.db.scan_prefix(history_prefix(serial)).next_back() else {
+            return Ok((0, Vec::new()));
+        };
+        let (row, value) = row.map_err(|source| failed(&self.path, "read", source))?;
+        let number = row.get(row.len().saturating_sub(4)..).and_then(|it| it.try_into().ok());
+        let number = number.map_or(0, u32::from_be_bytes);
+        let seqs = decode(&value).map_err(|error| JournalError::Damaged {
+            dir: self.path.clone(),
+            what: format!("the history of {serial} cannot be read: {error}"),
+        })?;
+        Ok((number, seqs))
+    }
+
+    fn write(&self, rows: Rows) -> Result<(), JournalError> {
+        let mut batch = sled::Batch::default();
+        for (row, value) in rows {
+            match value {
+                Some(value) => batch.insert(row, value),
+                None => batch.remove(row),
+            }
+        }
+        self.db.apply_batch(batch).map_err(|source| failed(&self.path, "write", source))
+    }
+
+    fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, JournalError> {
+        encode(value).map_err(|error| JournalError::Damaged {
+            dir: self.path.clone(),
+            what: format!("a row cannot be written: {error}"),
+        })
+    }
+}
+
+pub(super) fn read<T: DeserializeOwned>(
+    db: &sled::Db,
+    path: &Path,
+    key: &[u8],
+) -> Result<Option<T>, JournalError> {
+    let value = db.get(key).map_err(|source| failed(path, "read", source))?;
+    value.map(|it| decode(&it)).transpose().map_err(|error| JournalError::Damaged {
+        dir: path.to_owned(),
+        what: format!("a row cannot be read: {error}"),
+    })
+}
+
+pub(super) fn failed(path: &Path, action: &'static str, source: sled::Error) -> JournalError {
+    JournalError::Store { action, dir: path.to_owned(), source }
+}

@@ -1,0 +1,190 @@
+//! Opening a journal: which of its parts is there, in what state, and what is to be done.
+
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::checkpoint::Checkpoints;
+use super::files::{create_dir, io, remove, rename, sync_dir};
+use super::fold::catch_up;
+use super::index::Index;
+use super::{JournalLock, Opened, Shared, Store, StoreWriter, migrate};
+use crate::error::Chain;
+use crate::journal::JournalError;
+use crate::journal::log::disk::{Disk, SystemDisk};
+use crate::journal::log::read::{Walk, file_path, files, total_bytes};
+use crate::journal::log::write::LogWriter;
+use crate::journal::log::{self, MAX_FILE_BYTES};
+
+/// Indexes that are kept aside at most.
+const MAX_ASIDE: u32 = 1000;
+
+/// Opens the journal under its lock, or makes a new one.
+///
+/// # Errors
+/// It is damaged, foreign, of a newer version, or the disk refuses.
+pub fn open(lock: JournalLock) -> Result<Opened, JournalError> {
+    open_on(lock, Box::new(SystemDisk), MAX_FILE_BYTES)
+}
+
+/// As [`open`], on a disk and with log files of at least a size (bytes) of one's own.
+pub(crate) fn open_on(
+    lock: JournalLock,
+    disk: Box<dyn Disk>,
+    max_file_bytes: u64,
+) -> Result<Opened, JournalError> {
+    let dir = lock.dir.clone();
+    let (log_dir, sled_dir) = (log::dir_of(&dir), dir.join("sled"));
+    // What a start before this one did not finish.
+    for unfinished in [log_dir.with_extension("new"), sled_dir.with_extension("new")] {
+        remove(&unfinished)?;
+    }
+    if files(&log_dir)?.is_empty() {
+        begin(&dir, &log_dir, &sled_dir, max_file_bytes)?;
+    }
+    let (index, walk) = match known(&dir, &log_dir, &sled_dir)? {
+        Some(known) => known,
+        None => rebuild(&dir, &log_dir, &sled_dir)?,
+    };
+    repair(&log_dir, &walk)?;
+    let sizes = (max_file_bytes, total_bytes(&log_dir)?);
+    let writer = LogWriter::resume(&log_dir, walk.id(), disk, walk.at(), sizes)?;
+    let shared = Arc::new(Shared {
+        committed: AtomicU64::new(index.position.seq),
+        log_bytes: AtomicU64::new(writer.total_bytes()),
+    });
+    let store = Store { dir, db: index.db.clone(), shared: shared.clone() };
+    let recovered = store.recover()?;
+    let id = index.id.clone();
+    let checkpoints = Checkpoints::start(index.db.clone(), sled_dir)?;
+    let writer = StoreWriter::new(writer, index, checkpoints, shared, lock);
+    Ok(Opened { store, writer, recovered, id })
+}
+
+/// There is no log: makes the first file of a new journal, or reads into a log what the version
+/// before the log had in sled.
+fn begin(dir: &Path, log_dir: &Path, sled_dir: &Path, max_file_bytes: u64) -> Result<(), JournalError> {
+    let new = log_dir.with_extension("new");
+    create_dir(&new)?;
+    let sled = if sled_dir.exists() { guarded(dir, || migrate::inspect(sled_dir))? } else { None };
+    match sled {
+        Some(old) => {
+            tracing::info!(records = old.newest, "the journal of an earlier version is read into a log");
+            guarded(dir, || migrate::read_into(&old, &new, max_file_bytes))?;
+        }
+        None => {
+            let id = new_id(dir)?;
+            LogWriter::create(&new, &id, Box::new(SystemDisk), max_file_bytes)?;
+        }
+    }
+    // An empty directory may be there; a log is not, and would not be replaced.
+    match std::fs::remove_dir(log_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(io("replace the empty", log_dir, error));
+        }
+        _ => {}
+    }
+    rename(&new, log_dir)
+}
+
+/// The index that is there, caught up, with the log's end; none if it has to be made.
+fn known(dir: &Path, log_dir: &Path, sled_dir: &Path) -> Result<Option<(Index, Walk)>, JournalError> {
+    if !sled_dir.exists() {
+        return Ok(None);
+    }
+    let result = guarded(dir, || {
+        let mut index = Index::open(sled_dir)?;
+        let id = Walk::from_start(log_dir)?.id().to_owned();
+        if index.id != id {
+            let what = format!("the index is of the journal {}, the log of {id}", index.id);
+            return Err(JournalError::Damaged { dir: dir.to_owned(), what });
+        }
+        let walk = catch_up(&mut index, dir, log_dir)?;
+        // What a restart needs is read now, where a panic can still be caught.
+        let shared = Arc::default();
+        Store { dir: dir.to_owned(), db: index.db.clone(), shared }.recover()?;
+        Ok((index, walk))
+    });
+    match result {
+        Ok(known) => Ok(Some(known)),
+        Err(error) if is_of_no_use(&error) => {
+            set_aside(dir, sled_dir, &error)?;
+            Ok(None)
+        }
+        Err(error) => Err(locate(log_dir, error)),
+    }
+}
+
+/// Makes the index from the whole log. It gets its name when it is complete and on disk.
+fn rebuild(dir: &Path, log_dir: &Path, sled_dir: &Path) -> Result<(Index, Walk), JournalError> {
+    let new = sled_dir.with_extension("new");
+    let id = Walk::from_start(log_dir)?.id().to_owned();
+    let mut index = Index::create(&new, &id)?;
+    let walk = catch_up(&mut index, dir, log_dir)?;
+    index.sync()?;
+    drop(index);
+    rename(&new, sled_dir)?;
+    Ok((Index::open(sled_dir)?, walk))
+}
+
+/// Cuts off what a crash has left of a commit that was never promised.
+fn repair(log_dir: &Path, walk: &Walk) -> Result<(), JournalError> {
+    let Some(torn) = walk.torn() else { return Ok(()) };
+    let path = file_path(log_dir, torn.file);
+    tracing::warn!(file = %path.display(), bytes = torn.dropped, "a write that a crash cut off is taken out of the log: nothing of it was promised");
+    let Some(keep) = torn.keep else {
+        std::fs::remove_file(&path).map_err(|source| io("remove", &path, source))?;
+        return sync_dir(log_dir);
+    };
+    let file = log::disk::open_to_append(&path).map_err(|source| io("open", &path, source))?;
+    file.set_len(keep).and_then(|()| file.sync_all()).map_err(|source| io("cut", &path, source))
+}
+
+/// Calls what may meet a damaged sled, whose panics are an answer like any other.
+fn guarded<T>(dir: &Path, call: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
+    std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
+        Err(JournalError::Damaged { dir: dir.to_owned(), what: "sled cannot read it".to_owned() })
+    })
+}
+
+/// Whether the error is about the index, and not about the log or the disk.
+fn is_of_no_use(error: &JournalError) -> bool {
+    match error {
+        JournalError::Damaged { .. } | JournalError::Foreign { .. } => true,
+        // A full, read-only or failing disk says so with a number: that is nothing to rebuild for.
+        JournalError::Store { source: sled::Error::Io(error), .. } => error.raw_os_error().is_none(),
+        JournalError::Store { .. } => true,
+        _ => false,
+    }
+}
+
+/// If the log is damaged, looks for the first place where it is.
+fn locate(log_dir: &Path, error: JournalError) -> JournalError {
+    let found = |walk: Result<Walk, JournalError>| {
+        let mut walk = walk?;
+        while walk.next_commit()?.is_some() {}
+        Ok(())
+    };
+    match (&error, found(Walk::from_start(log_dir))) {
+        (JournalError::Log(_), Err(found @ JournalError::Log(_))) => found,
+        _ => error,
+    }
+}
+
+fn set_aside(dir: &Path, sled_dir: &Path, why: &JournalError) -> Result<(), JournalError> {
+    let aside = (1..=MAX_ASIDE)
+        .map(|number| dir.join(format!("sled.damaged-{number}")))
+        .find(|it| !it.exists())
+        .ok_or_else(|| JournalError::InTheWay { path: dir.join("sled.damaged-1") })?;
+    rename(sled_dir, &aside)?;
+    tracing::error!(why = %Chain(why), kept = %aside.display(), "the journal's index is of no use; it is kept aside and made again from the log, which may take minutes");
+    Ok(())
+}
+
+fn new_id(dir: &Path) -> Result<String, JournalError> {
+    let mut random = [0; 8];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|_| io("make an id for", dir, std::io::Error::other("no random numbers")))?;
+    Ok(format!("{:016x}", u64::from_be_bytes(random)))
+}
