@@ -5,6 +5,8 @@
 //! some unfinished devices, in a process of its own, so that its memory is its own; bytes on disk for
 //! a finished device. All of it is really synced; DIR says on which disk (default: here).
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;

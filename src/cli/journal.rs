@@ -90,7 +90,7 @@ fn carry_out(
         JournalCommand::Verify(journal) => {
             let dir = journal.dir()?;
             match copy::verify(&dir) {
-                Ok(summary) => write!(out, "{}intact\n", told(&summary))?,
+                Ok(summary) => writeln!(out, "{}intact", told(&summary))?,
                 Err(JournalError::Log(damage)) => {
                     writeln!(out, "DAMAGED: {}", damage.what)?;
                     writeln!(out, "file              {}", damage.file.display())?;
@@ -109,12 +109,12 @@ fn carry_out(
         }
         JournalCommand::Backup(args) => {
             let summary = copy::backup(&args.journal.dir()?, &args.to)?;
-            write!(out, "{}backed up to {}\n", told(&summary), args.to.display())?;
+            writeln!(out, "{}backed up to {}", told(&summary), args.to.display())?;
         }
         JournalCommand::Restore(args) => {
             let dir = args.journal.dir()?;
             let summary = copy::restore(&args.from, JournalLock::take(&dir)?)?;
-            write!(out, "{}restored to {}\n", told(&summary), dir.display())?;
+            writeln!(out, "{}restored to {}", told(&summary), dir.display())?;
             writeln!(
                 err,
                 "private keys are in no backup: who had not got theirs is issued a new certificate\n  \

@@ -1,4 +1,4 @@
-//! The journal's store: the [log](super::log), and sled as its index and working state.
+//! The journal's store: the [`log`], and sled as its index and working state.
 //!
 //! # Who holds what
 //!

@@ -17,8 +17,8 @@ use super::index::failed;
 use crate::journal::JournalError;
 use crate::journal::log::Position;
 
-/// Records between two syncs, where they come fast.
-const EVERY: u64 = 256;
+/// Records between two syncs, where they come fast: four rows each.
+const EVERY: u64 = 512;
 
 /// Time between two syncs, where they come slowly.
 const INTERVAL: Duration = Duration::from_millis(500);
