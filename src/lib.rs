@@ -8,7 +8,7 @@
 //!   T3  station ─────────── engine, intake, scribe, vault, worker, supervisor
 //!       rehearsal ───────── a simulated AWS, simulated fixtures, an audit
 //!        │
-//!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::store, journal::keys
+//!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::{log, store, copy, keys}
 //!       control::server, control::client          config        durable_fs, telemetry
 //!        │                     (adapters: each does one kind of I/O, none names another)
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
