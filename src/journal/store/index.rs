@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, btree_map};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,14 +45,30 @@ pub(super) struct Index {
     noted: Option<(u64, u64)>,
 }
 
+/// How long sled's own lock is waited for. The journal's lock is held, so whoever has sled's is on
+/// its way out: threads of a handle that was just dropped, or a process that was just killed.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+const LOCK_TRIES: u32 = 500;
+
 /// Opens sled; its panics are not caught here.
 pub(super) fn open_sled(path: &Path) -> Result<sled::Db, JournalError> {
-    sled::Config::default()
-        .path(path)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None)
-        .open()
-        .map_err(|source| JournalError::Store { action: "open", dir: path.to_owned(), source })
+    let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    for _ in 0..LOCK_TRIES {
+        match config.open() {
+            Err(error) if is_locked(&error) => std::thread::park_timeout(LOCK_PAUSE),
+            opened => return opened.map_err(|source| open_failed(path, source)),
+        }
+    }
+    config.open().map_err(|source| open_failed(path, source))
+}
+
+/// sled tells a lock that somebody has by its words alone.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(it) if it.to_string().contains("could not acquire lock"))
+}
+
+fn open_failed(path: &Path, source: sled::Error) -> JournalError {
+    JournalError::Store { action: "open", dir: path.to_owned(), source }
 }
 
 impl Index {

@@ -153,7 +153,10 @@ fn is_of_no_use(error: &JournalError) -> bool {
     match error {
         JournalError::Damaged { .. } | JournalError::Foreign { .. } => true,
         // A full, read-only or failing disk says so with a number: that is nothing to rebuild for.
-        JournalError::Store { source: sled::Error::Io(error), .. } => error.raw_os_error().is_none(),
+        // So does a lock that somebody keeps, in words.
+        JournalError::Store { source: sled::Error::Io(error), .. } => {
+            error.raw_os_error().is_none() && !error.to_string().contains("could not acquire lock")
+        }
         JournalError::Store { .. } => true,
         _ => false,
     }

@@ -178,3 +178,15 @@ fn a_long_history_is_kept_whole_in_rows_of_its_own() {
     let history: Vec<_> = opened.store.history(&a1, 1000).unwrap().iter().map(|it| it.seq).collect();
     assert_eq!(history, (1..=200).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_lock_of_sleds_that_is_on_its_way_out_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open_in(dir.path()).unwrap());
+    let db = index::open_sled(&dir.path().join("sled")).unwrap();
+    let path = dir.path().to_owned();
+    let opening = std::thread::spawn(move || open_in(&path).map(|it| it.recovered.seq));
+    drop(db);
+    assert_eq!(opening.join().unwrap().unwrap(), 0);
+    assert!(!dir.path().join("sled.damaged-1").exists(), "a healthy index was set aside");
+}
