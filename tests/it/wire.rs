@@ -92,8 +92,7 @@ fn a_unit_repeated_after_a_crash_is_acknowledged_and_served() {
         if audit.ok { Ok(()) } else { Err(audit.problems) }
     });
     fixture.send(&json!({ "type": "unit", "id": 1, "serial": SERIAL, "nest": "A" }));
-    // `ack` may have been said before the crash, so credentials may come first; the answer to the
-    // repeated unit is `ack` all the same, and credentials follow it.
+    // `ack` may never have been heard: nothing about the unit comes before it.
     fixture.until(&["ack"]);
     fixture.until(&["credentials"]);
 }

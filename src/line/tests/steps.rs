@@ -195,10 +195,9 @@ fn a_shared_policy_that_is_lost_after_a_crash_is_adopted() {
     h.restart();
     assert_eq!(h.account.count(Operation::CreatePolicy), 2);
     assert_eq!(h.account.count(Operation::GetPolicy), 1);
-    let heard = h.hear(0);
-    assert!(
-        heard.contains(&"credentials 1 SN1".to_owned()) && heard.contains(&"credentials 2 SN2".to_owned())
-    );
+    h.hear(0);
+    assert_eq!(h.unit(0, unit_in(1, "SN1", "a")), ["ack 1", "credentials 1 SN1"]);
+    assert_eq!(h.unit(0, unit_in(2, "SN2", "b")), ["ack 2", "credentials 2 SN2"]);
 }
 
 #[test]

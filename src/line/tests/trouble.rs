@@ -63,7 +63,9 @@ fn a_crash_after_each_call_repeats_the_same_request_and_makes_nothing_twice() {
             (h.answers, h.syncs) = (true, true);
             h.crash(kept);
             h.connect(0, 1);
-            assert_eq!(h.hear(0).last().map(String::as_str), Some("credentials 1 SN1"), "{answered} {kept}");
+            h.hear(0);
+            let heard = h.unit(0, unit(1, "SN1"));
+            assert_eq!(heard, ["ack 1", "credentials 1 SN1"], "{answered} {kept}");
             assert_eq!(h.written(0, 1, "SN1"), ["pass 1 SN1"]);
             h.account.assert_holds("SN1", h.issued.last().unwrap().1);
             assert_eq!(h.issued.len(), 1);
