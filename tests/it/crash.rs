@@ -1,9 +1,10 @@
-//! Processes as a plant runs them, and what they bear: `kill -9`, a fixture that comes back elsewhere.
+//! Processes as a plant runs them, and what they bear: a fixture that comes back elsewhere. What
+//! `kill -9` leaves is in `torture`.
 
 use std::fs;
 use std::time::Duration;
 
-use linemint::rehearsal::cloud::{CloudOptions, FaultPlan};
+use linemint::rehearsal::cloud::CloudOptions;
 use linemint::rehearsal::fixture::serials;
 use serde_json::Value;
 
@@ -92,43 +93,6 @@ fn audit(address: &str, serials: &[String]) -> Value {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
-}
-
-#[test]
-fn a_daemon_killed_twenty_times_gives_each_device_one_certificate() {
-    let options = CloudOptions {
-        faults: FaultPlan::mild(),
-        seed: 11,
-        rtt: Duration::from_millis(30),
-        ..CloudOptions::default()
-    };
-    let mut world =
-        World::with_cloud("[aws]\ncall_timeout = \"1s\"\n[[fixture]]\nresend = \"300ms\"\n", options);
-    let serials = serials(11, 40);
-    // Slow enough that the daemon is killed twenty times before all are done.
-    let mut fixture = fixture(&world, &serials, &["--nests", "2", "--write-time", "400ms"]);
-    let mut random = fastrand::Rng::with_seed(11);
-    let mut kills = 0;
-    while kills < 20 {
-        world.start();
-        world.station().stderr.wait_for("the station is ready");
-        // A moment of its life, and not a wait for anything: the test is what it is at.
-        let life = Duration::from_millis(random.u64(0..if kills < 12 { 150 } else { 400 }));
-        assert!(!world.station().ends_within(life), "the station has ended by itself: {}", world.ended().1);
-        if fixture.ends_within(Duration::ZERO) {
-            break;
-        }
-        world.kill9();
-        kills += 1;
-    }
-    assert_eq!(kills, 20, "the fixture was done before that");
-    world.start();
-    assert_eq!(report(&mut fixture)["passed"], 40);
-    world.eventually("the keys are destroyed", |world| {
-        let left = world.files("state/keys");
-        if left.is_empty() { Ok(()) } else { Err(left) }
-    });
-    world.assert_audit(&serials);
 }
 
 #[test]

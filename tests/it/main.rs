@@ -24,4 +24,6 @@ mod scenario;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod torture;
+#[cfg(test)]
 mod wire;

@@ -51,6 +51,14 @@ strip -o "$work/linemint" "$LINEMINT"
 rig put "$work/linemint" /usr/local/bin/linemint
 rig put "$work/etc" /etc/linemint
 rig run 'mkdir -p /var/lib/linemint && sync'
+preload=()
+if [[ -n ${CONTROL:-} ]]; then
+  say "CONTROL: this station's syncs do nothing; the states have to be bad"
+  echo 'int fsync(int f) { return 0; } int fdatasync(int f) { return 0; }' >"$work/nosync.c"
+  cc -shared -fPIC -w -o "$work/nosync.so" "$work/nosync.c"
+  rig put "$work/nosync.so" /usr/local/lib/nosync.so
+  preload=(-E LD_PRELOAD=/usr/local/lib/nosync.so)
+fi
 
 say "its fixture, on a serial adapter"
 wire=$(rig plug fixture)
@@ -62,8 +70,9 @@ first_line "$work/line.out" >/dev/null
 
 say "$devices devices; the station is killed twice meanwhile, and comes back"
 rig mark begin
-rig run 'systemd-run -q --unit linemint -p Restart=always -p RestartSec=0 -E AWS_ACCESS_KEY_ID=AKIDTEST \
-  -E AWS_SECRET_ACCESS_KEY=test -E AWS_EC2_METADATA_DISABLED=true linemint run --config /etc/linemint/station.toml'
+rig run "systemd-run -q --unit linemint -p Restart=always -p RestartSec=0 -E AWS_ACCESS_KEY_ID=AKIDTEST \
+  -E AWS_SECRET_ACCESS_KEY=test -E AWS_EC2_METADATA_DISABLED=true ${preload[*]} \
+  linemint run --config /etc/linemint/station.toml"
 until_told ack 1
 rig mark first-ack
 say "the first device is acknowledged"

@@ -2,10 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_reuseport;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -27,6 +28,8 @@ pub(crate) struct Gate {
     /// Bound and never listening: holds the number.
     _holder: OwnedFd,
     mode: watch::Sender<Mode>,
+    /// Pieces that have come through, in both directions.
+    pieces: watch::Sender<u64>,
     runtime: Handle,
     cloud: SocketAddr,
 }
@@ -36,7 +39,8 @@ impl Gate {
     pub(crate) fn new(cloud: SocketAddr, runtime: Handle) -> Self {
         let holder = bound(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let address = SocketAddr::try_from(getsockname(&holder).unwrap()).unwrap();
-        let mut gate = Self { address, _holder: holder, mode: watch::channel(Mode::Off).0, runtime, cloud };
+        let (mode, pieces) = (watch::channel(Mode::Off).0, watch::channel(0).0);
+        let mut gate = Self { address, _holder: holder, mode, pieces, runtime, cloud };
         gate.set(Mode::On);
         gate
     }
@@ -53,8 +57,20 @@ impl Gate {
             listen(&socket, 128).unwrap();
             let listener = TcpListener::from(socket);
             listener.set_nonblocking(true).unwrap();
-            self.runtime.spawn(accept(listener, self.mode.subscribe(), self.cloud));
+            let pieces = self.pieces.clone();
+            self.runtime.spawn(accept(listener, self.mode.subscribe(), pieces, self.cloud));
         }
+    }
+
+    /// Returns when so many more pieces of requests and answers have come through, and after
+    /// `within` at the latest.
+    pub(crate) fn wait_for_pieces(&self, count: u64, within: Duration) {
+        let mut pieces = self.pieces.subscribe();
+        let enough = *pieces.borrow() + count;
+        self.runtime.block_on(async {
+            // Whether in time or not: either is the moment.
+            let _ = tokio::time::timeout(within, pieces.wait_for(|it| *it >= enough)).await;
+        });
     }
 }
 
@@ -66,7 +82,12 @@ fn bound(address: SocketAddr) -> OwnedFd {
     socket
 }
 
-async fn accept(listener: TcpListener, mut mode: watch::Receiver<Mode>, cloud: SocketAddr) {
+async fn accept(
+    listener: TcpListener,
+    mut mode: watch::Receiver<Mode>,
+    pieces: watch::Sender<u64>,
+    cloud: SocketAddr,
+) {
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     loop {
         let accepted = tokio::select! {
@@ -79,12 +100,12 @@ async fn accept(listener: TcpListener, mut mode: watch::Receiver<Mode>, cloud: S
             accepted = listener.accept() => accepted,
         };
         let Ok((stream, _)) = accepted else { return };
-        let mut mode = mode.clone();
+        let (mut mode, pieces) = (mode.clone(), pieces.clone());
         let now = *mode.borrow_and_update();
         tokio::spawn(async move {
             let serve = async {
                 match now {
-                    Mode::On => forward(stream, cloud).await,
+                    Mode::On => forward(stream, cloud, &pieces).await,
                     Mode::Deny => deny(stream).await,
                     Mode::Off => Ok(()),
                 }
@@ -98,10 +119,31 @@ async fn accept(listener: TcpListener, mut mode: watch::Receiver<Mode>, cloud: S
     }
 }
 
-async fn forward(mut stream: TcpStream, cloud: SocketAddr) -> std::io::Result<()> {
+async fn forward(
+    mut stream: TcpStream,
+    cloud: SocketAddr,
+    pieces: &watch::Sender<u64>,
+) -> std::io::Result<()> {
     let mut onward = TcpStream::connect(cloud).await?;
-    tokio::io::copy_bidirectional(&mut stream, &mut onward).await?;
+    let (from_station, to_station) = stream.split();
+    let (from_cloud, to_cloud) = onward.split();
+    tokio::try_join!(pump(from_station, to_cloud, pieces), pump(from_cloud, to_station, pieces))?;
     Ok(())
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    pieces: &watch::Sender<u64>,
+) -> std::io::Result<()> {
+    let mut piece = Vec::with_capacity(16 << 10);
+    while from.read_buf(&mut piece).await? > 0 {
+        // Told before it goes on, so that whoever waits for it may be quicker than the other end.
+        pieces.send_modify(|it| *it += 1);
+        to.write_all(&piece).await?;
+        piece.clear();
+    }
+    to.shutdown().await
 }
 
 async fn deny(mut stream: TcpStream) -> std::io::Result<()> {

@@ -4,6 +4,7 @@ mod fixture;
 mod gate;
 mod process;
 mod station;
+mod watch;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -16,6 +17,7 @@ pub(crate) use self::fixture::{TestFixture, frame};
 pub(crate) use self::gate::Mode;
 pub(crate) use self::process::{Process, linemint};
 pub(crate) use self::station::{BASE, World, merged};
+pub(crate) use self::watch::Watch;
 
 /// How long anything may take before a test gives it up: long, since the machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use linemint::control::client::{Client, ClientError};
 use linemint::rehearsal::cloud::{Audit, AuditScope, CloudOptions, SimulatedCloud};
+use linemint::rehearsal::fixture::{FixtureOptions, SimulatedFixture};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -125,6 +126,21 @@ impl World {
     /// A fixture at the port that the configuration has for it.
     pub(crate) fn fixture(&self, name: &str) -> TestFixture {
         TestFixture::at(&self.path(&format!("{name}.tty")))
+    }
+
+    /// A simulated fixture in this process, which outlives the station.
+    pub(crate) fn simulated(&self, options: FixtureOptions) -> SimulatedFixture {
+        self.runtime.block_on(async { SimulatedFixture::start(options) }).unwrap()
+    }
+
+    /// What becomes of `future`, if it comes in time.
+    pub(crate) fn within<T>(&self, span: Duration, future: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async { tokio::time::timeout(span, future).await.ok() })
+    }
+
+    /// The way to AWS.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     pub(crate) fn set_cloud(&mut self, mode: Mode) {
