@@ -12,7 +12,7 @@ use crate::device::retry::{self, NOT_VISIBLE_TRIES};
 use crate::device::rules::{KeyOrigin, ProductRules};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
-use crate::device::{Certificate, Device, State, plan};
+use crate::device::{Certificate, Device, plan};
 use crate::fixture::FailCode;
 use crate::journal::is_pending;
 use crate::pki::{Fingerprint, LeafKey, LeafRequest};
@@ -370,12 +370,11 @@ impl Line {
             self.links.iter().position(|it| it.settings.name == key.fixture && it.boot == Some(key.boot));
         match place {
             Some(fixture) => {
-                // Where `offered` is on disk, `ack` went out long before. Else the fixture may not have
-                // heard it: it says `unit` again, and is answered in order.
-                let acked = device.state == State::Delivering && device.last_seq > presentation.seq;
                 self.open(fixture, key.id, serial.clone(), presentation.nest);
                 if let Some(open) = self.links[fixture].open.get_mut(&key.id) {
-                    open.acked = acked;
+                    // Whatever is on disk, `ack` may have died on its way to the port: the next
+                    // record, even `offered`, is written while it goes there.
+                    open.acked = false;
                 }
             }
             None => {

@@ -58,7 +58,7 @@ fn a_crash_between_the_promise_and_the_disk_takes_the_promise_back() {
     h.syncs = true;
     h.connect(0, 1);
     assert_eq!(h.state("SN1"), State::Delivering);
-    assert_eq!(h.written(0, 1, "SN1"), ["hello", "credentials 1 SN1", "pass 1 SN1"]);
+    assert_eq!(h.written(0, 1, "SN1"), ["hello", "pass 1 SN1"]);
 }
 
 #[test]
