@@ -24,6 +24,8 @@ mod scenario;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod starved;
+#[cfg(test)]
 mod torture;
 #[cfg(test)]
 mod wire;

@@ -21,7 +21,7 @@ const SEED: &str = "LINEMINT_TORTURE_SEED";
 const UNITS: usize = 16;
 
 /// How long a life lasts at most, whatever it is waited for: AWS may let the station wait.
-const LIFE: Duration = Duration::from_millis(300);
+const LIFE: Duration = Duration::from_millis(200);
 
 const CONFIG: &str = r#"
 [aws]

@@ -15,7 +15,7 @@ use linemint::clock::{SystemClock, TimeSource as _};
 
 pub(crate) use self::fixture::{TestFixture, frame};
 pub(crate) use self::gate::Mode;
-pub(crate) use self::process::{Process, linemint};
+pub(crate) use self::process::{Process, linemint, linemint_after};
 pub(crate) use self::station::{BASE, World, merged};
 pub(crate) use self::watch::Watch;
 

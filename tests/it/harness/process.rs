@@ -13,7 +13,17 @@ use super::{Deadline, PATIENCE};
 
 /// The binary with an environment of its own: no proxy, profile or credential of this machine.
 pub(crate) fn linemint(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_linemint"));
+    own(Command::new(env!("CARGO_BIN_EXE_linemint")), args)
+}
+
+/// The same in a process that a shell has prepared: with limits, or with signals ignored.
+pub(crate) fn linemint_after(shell: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(format!("{shell}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_linemint"));
+    own(command, args)
+}
+
+fn own(mut command: Command, args: &[&str]) -> Command {
     command
         .args(args)
         .env_clear()

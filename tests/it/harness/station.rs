@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use toml::Table;
 
 use super::gate::{Gate, Mode};
-use super::{Deadline, PATIENCE, Process, TestFixture, linemint, put};
+use super::{Deadline, PATIENCE, Process, TestFixture, linemint, linemint_after, put};
 
 /// The configuration that a test begins with. `resend` is long, so that a slow machine sees no
 /// copies.
@@ -157,6 +157,14 @@ impl World {
         let config = self.path("linemint.toml");
         let mut command = linemint(&["run", "--config", config.to_str().unwrap()]);
         self.station = Some(Process::start(command.env("LINEMINT_LOG", level)));
+    }
+
+    /// Starts the station in a process that a shell has prepared.
+    pub(crate) fn start_after(&mut self, shell: &str) {
+        assert!(self.station.is_none(), "it runs already");
+        let config = self.path("linemint.toml");
+        let mut command = linemint_after(shell, &["run", "--config", config.to_str().unwrap()]);
+        self.station = Some(Process::start(command.env("LINEMINT_LOG", "info")));
     }
 
     /// A command with the configuration.
