@@ -31,6 +31,7 @@ use self::serial::{Mac, SerialNumber};
 use self::steps::Step;
 use crate::fixture::FailCode;
 use crate::pki::{DevicePublicKey, Fingerprint};
+use crate::sabotage::sabotaged;
 
 /// Where a device stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -405,7 +406,8 @@ impl Device {
     /// The superseded certificate that has to be retired next: none before the new one is confirmed.
     #[must_use]
     pub fn to_retire(&self) -> Option<&Superseded> {
-        if self.state == State::Passed { self.superseded.iter().find(|it| !it.is_retired()) } else { None }
+        let confirmed = self.state == State::Passed || sabotaged!(OldRetiredEarly);
+        if confirmed { self.superseded.iter().find(|it| !it.is_retired()) } else { None }
     }
 
     /// The private keys on this station that are no longer needed: the present one's once the device
@@ -414,10 +416,15 @@ impl Device {
         let present = self
             .certificate
             .iter()
-            .filter(|it| (self.state == State::Passed || it.is_confirmed()) && it.key == KeyState::Sealed)
+            .filter(|it| it.key == KeyState::Sealed && (it.is_confirmed() || self.gives_up_key()))
             .map(|it| it.fingerprint);
         let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(|it| it.fingerprint);
         present.chain(old)
+    }
+
+    /// Whether the private key of the present certificate is needed no more.
+    fn gives_up_key(&self) -> bool {
+        self.state == State::Passed || sabotaged!(KeyDestroyedEarly) && self.state == State::Delivering
     }
 
     fn may_follow(&self, event: &Event) -> bool {

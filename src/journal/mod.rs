@@ -16,6 +16,7 @@
 //! restart is quick. What sled holds can be made again from the log at any time, and is.
 
 pub mod copy;
+pub mod fold;
 pub mod keys;
 pub mod log;
 pub mod record;

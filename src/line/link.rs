@@ -9,6 +9,7 @@ use crate::device::serial::SerialNumber;
 use crate::fixture::text::{message, nak_action};
 use crate::fixture::{NakCode, PROTOCOL, StationMessage};
 use crate::journal::{KnownPresentation, StationEvent};
+use crate::sabotage::sabotaged;
 
 /// `bad-frame` answers a second at most (the protocol's figure).
 const BAD_FRAME_ANSWERS: usize = 5;
@@ -218,7 +219,7 @@ impl Line {
             return;
         }
         link.firmware = firmware;
-        if link.boot != Some(boot) {
+        if link.boot != Some(boot) && !(sabotaged!(ResetIgnored) && link.boot.is_some()) {
             self.was_reset(fixture, boot);
         }
         self.links[fixture].state = LinkState::Ready;

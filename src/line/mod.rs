@@ -12,6 +12,7 @@
 mod answers;
 mod deliver;
 mod health;
+mod held;
 mod keys;
 mod link;
 mod policy;
@@ -40,6 +41,7 @@ use crate::pki::{Fingerprint, LeafRequest};
 use self::link::Link;
 use self::work::Work;
 
+pub use self::held::Held;
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
 /// Unfinished devices that are taken in at most; then units are answered `busy`.

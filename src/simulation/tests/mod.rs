@@ -1,0 +1,3 @@
+//! The seeds, the sabotages, and every place once.
+
+mod seeds;
