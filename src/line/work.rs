@@ -195,7 +195,9 @@ impl Line {
                 work.running.remove(&Step::Issue);
                 if self.record(serial, Event::Issued { certificate }) {
                     let seq = self.seq;
-                    if let Some(work) = self.works.get_mut(serial).filter(|_| !sabotaged!(CertificateUnjournaled)) {
+                    if let Some(work) =
+                        self.works.get_mut(serial).filter(|_| !sabotaged!(CertificateUnjournaled))
+                    {
                         work.wait_for(seq);
                     }
                     self.progress(serial);
@@ -372,7 +374,7 @@ impl Line {
             self.links.iter().position(|it| it.settings.name == key.fixture && it.boot == Some(key.boot));
         match place {
             Some(fixture) => {
-                // Where `offered` is on disk, `ack` went out long before. Else the fixture may not have
+                // Where `offered` is on disk, `ack` went out before. Else the fixture may not have
                 // heard it: it says `unit` again, and is answered in order.
                 let acked = device.state == State::Delivering && device.last_seq > presentation.seq;
                 self.open(fixture, key.id, serial.clone(), presentation.nest);

@@ -147,7 +147,8 @@ impl Truth {
             Call::UpdateCertificate { id, status: CertificateStatus::Inactive } => {
                 let confirmed = self.confirmed.get(serial);
                 let live = device.fingerprint();
-                if live.is_none_or(|it| it.to_string() == *id || !confirmed.is_some_and(|all| all.contains(&it)))
+                if live
+                    .is_none_or(|it| it.to_string() == *id || !confirmed.is_some_and(|all| all.contains(&it)))
                 {
                     return Err(format!("{id} of {serial} is deactivated before a new one is confirmed"));
                 }
@@ -197,7 +198,10 @@ impl World<'_> {
             }
         }
         for device in known.values() {
-            self.device(device).map_err(|what| format!("{}: {what}\n{device:#?}", device.serial))?;
+            self.device(device).map_err(|what| {
+                let json = serde_json::to_string(device).unwrap_or_default();
+                format!("{}: {what}: {json}", device.serial)
+            })?;
         }
         self.keys(&known)?;
         for name in self.account.things.keys().filter(|it| !known.contains_key(it.as_str())) {

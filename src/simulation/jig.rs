@@ -82,10 +82,24 @@ pub(super) struct Jig {
 /// What a fixture has noticed that matters outside of it.
 #[derive(Debug)]
 pub(super) enum Noticed {
-    Acked { id: u64, piece: usize },
-    Passed { piece: usize, again: bool, told_holds: bool },
-    Failed { piece: usize, code: FailCode, retry: bool },
-    Refused { piece: usize, code: NakCode },
+    Acked {
+        id: u64,
+        piece: usize,
+    },
+    Passed {
+        piece: usize,
+        again: bool,
+        told_holds: bool,
+    },
+    Failed {
+        piece: usize,
+        code: FailCode,
+        retry: bool,
+    },
+    Refused {
+        piece: usize,
+        code: NakCode,
+    },
     /// What came is not what may come.
     Wrong(String),
 }
@@ -97,7 +111,7 @@ pub(super) struct Fate {
     pub(super) fails: bool,
     /// It is taken out before it has answered; whether it had stored by then.
     pub(super) removed: Option<bool>,
-    /// Another certificate is named than was stored: the fixture is broken.
+    /// Another certificate is named, and nothing stored: the fixture is broken.
     pub(super) confused: bool,
 }
 
@@ -219,7 +233,8 @@ impl Jig {
                 let reason = "the flash did not verify".to_owned();
                 (FixtureMessage::WriteFailed { id, serial, reason }, false)
             }
-            None => (written, true),
+            // A broken fixture has stored nothing, and names a certificate that nobody has issued.
+            None => (written, !fate.confused),
         };
         seat.stage = Stage::Storing(Box::new(told), stored.then_some(fingerprint));
         seat.due = now + fate.takes;

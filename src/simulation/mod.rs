@@ -93,7 +93,8 @@ impl World {
     /// Whether the station has nothing left to do.
     fn is_at_rest(&self) -> bool {
         let Some(life) = &self.life else { return false };
-        let excused = |serial: &str| self.truth.excused.contains(serial) || self.truth.foreign.contains(serial);
+        let excused =
+            |serial: &str| self.truth.excused.contains(serial) || self.truth.foreign.contains(serial);
         life.index.devices.values().all(|it| !is_pending(it) || excused(it.serial.as_str()))
     }
 

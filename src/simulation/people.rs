@@ -20,6 +20,9 @@ impl World {
             return;
         }
         let rate = self.plan.rates.others;
+        if self.plan.earlier_life {
+            self.account.plant_earlier_life("SN1", DOCUMENT_AGAIN);
+        }
         for serial in self.plan.serials.clone() {
             if !self.happens(rate) {
                 continue;
@@ -131,9 +134,7 @@ impl World {
                 let serial = self.pieces[piece].serial.clone();
                 let stored = self.pieces[piece].stored;
                 self.tell(|| format!("{serial} hears pass, again {again}, told {told_holds}"));
-                if !self.truth.excused.contains(&serial) {
-                    self.truth.hears_pass(&serial, stored)?;
-                }
+                self.truth.hears_pass(&serial, stored)?;
                 self.stats.passes += 1;
                 self.truth.passed.insert(serial);
                 self.pieces[piece].passed = true;
@@ -160,14 +161,15 @@ impl World {
     /// A unit that has passed is brought again, as it is or with its credentials lost.
     fn come_back(&mut self, piece: usize) {
         let repeat = self.plan.rules_at(self.lives - 1).repeat;
-        if self.healed || self.pieces[piece].comebacks == 0 || self.rng.u8(..3) > 0 {
+        let sure = std::mem::take(&mut self.plan.comes_back);
+        if !sure && (self.healed || self.pieces[piece].comebacks == 0 || self.rng.u8(..3) > 0) {
             return;
         }
         let it = &mut self.pieces[piece];
-        it.comebacks -= 1;
+        it.comebacks = it.comebacks.saturating_sub(1);
         it.is_out = false;
         it.tells_holds = self.rng.bool();
-        if repeat == Repeat::Renew && self.rng.bool() {
+        if repeat == Repeat::Renew && (sure || self.rng.bool()) {
             it.stored = None;
             it.tells_holds = true;
         }

@@ -73,6 +73,10 @@ pub(super) struct Plan {
     pub(super) loses_keys: bool,
     /// Ids and boot numbers begin anew after a reset, so that only the boot tells them apart.
     pub(super) ids_begin_anew: bool,
+    /// Each unit comes back once, its credentials lost.
+    pub(super) comes_back: bool,
+    /// The account holds certificates of an earlier life.
+    pub(super) earlier_life: bool,
     pub(super) traps: Vec<Trap>,
 }
 
@@ -86,7 +90,9 @@ impl Plan {
             rules.push(changed(&rules[0], &mut rng));
         }
         // Where a serial may pass again, nothing tells a unit from its twin.
-        let twin = rules.iter().all(|it| it.repeat == Repeat::Reject) && rng.u8(..3) == 0;
+        let alike =
+            |it: &ProductRules| it.repeat == Repeat::Reject && it.certificate.key == KeyOrigin::Station;
+        let twin = rules.iter().all(alike) && rng.u8(..3) == 0;
         let harsh = rng.u32(..4);
         let rate = |rng: &mut fastrand::Rng, most: u32| if rng.u8(..3) == 0 { 0 } else { rng.u32(..=most) };
         Self {
@@ -112,6 +118,8 @@ impl Plan {
             max_file_bytes: if rng.bool() { 1 << 26 } else { rng.u64(1_000..20_000) },
             loses_keys: rng.u8(..8) == 0,
             ids_begin_anew: rng.bool(),
+            comes_back: false,
+            earlier_life: false,
             traps: Vec::new(),
         }
     }
@@ -133,6 +141,8 @@ impl Plan {
             max_file_bytes: 1 << 26,
             loses_keys: false,
             ids_begin_anew: false,
+            comes_back: false,
+            earlier_life: false,
             traps: Vec::new(),
         }
     }
@@ -232,7 +242,10 @@ fn changed(before: &ProductRules, rng: &mut fastrand::Rng) -> ProductRules {
     match rng.u8(..4) {
         0 => rules.repeat = Repeat::Renew,
         1 => rules.endpoint = Some("abc-ats.iot.eu-west-1.amazonaws.com".to_owned()),
-        2 => rules.policy = if before.policy == shared_policy() { plain_rules().policy } else { shared_policy() },
+        2 => {
+            rules.policy =
+                if before.policy == shared_policy() { plain_rules().policy } else { shared_policy() }
+        }
         _ => rules.certificate.register = Register::WithCa,
     }
     rules

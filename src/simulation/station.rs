@@ -105,9 +105,11 @@ impl World {
     fn open_journal(&mut self) -> Result<(Index, LogWriter), String> {
         let failed = |it: crate::journal::JournalError| it.to_string();
         let mut disk = Box::new(self.disk.clone());
-        let is_new = crate::journal::log::disk::Source::names(&*disk, log_dir()).is_ok_and(|it| it.is_empty());
+        let is_new =
+            crate::journal::log::disk::Source::names(&*disk, log_dir()).is_ok_and(|it| it.is_empty());
         if is_new {
-            LogWriter::create(log_dir(), JOURNAL_ID, disk.clone(), self.plan.max_file_bytes).map_err(failed)?;
+            LogWriter::create(log_dir(), JOURNAL_ID, disk.clone(), self.plan.max_file_bytes)
+                .map_err(failed)?;
         }
         // The index may have been lost; then all of the log is read.
         let known = self.old_index.clone().filter(|_| self.rng.u8(..4) > 0);
@@ -300,7 +302,14 @@ impl World {
         let at = self.stats.writes;
         self.stats.writes += 1;
         match result {
-            Ok(placed) => life.writing = Some((group, placed)),
+            Ok(placed) => {
+                if self.plan.crashes == 0 {
+                    let begin = placed.first().map_or(0, |it| it.start);
+                    let ends = placed.iter().map(|it| usize::try_from(it.end - begin).unwrap());
+                    self.stats.cuts.push(ends.collect());
+                }
+                life.writing = Some((group, placed));
+            }
             Err(error) => {
                 self.tell(|| format!("a write fails: {error}"));
                 return self.crash(Ending::Kill);
@@ -427,19 +436,25 @@ impl World {
         });
         if let Some(after_effect) = crash {
             if after_effect {
-                self.take_effect(id);
+                let _lost = self.take_effect(id);
             }
             self.out.remove(&id);
             self.crash(Ending::PowerCut);
             return Ok(());
         }
         let trap = self.trap(|it| match it {
-            Trap::Call { number, times, fault } if (*number..*number + *times).contains(&here) => Some(*fault),
+            Trap::Call { number, times, fault } if (*number..*number + *times).contains(&here) => {
+                Some(*fault)
+            }
             _ => None,
         });
         let rate = self.plan.rates.cloud;
-        let fault = trap.or_else(|| self.happens(rate).then(|| Fault::ALL[self.rng.usize(..Fault::ALL.len())]));
+        let fault =
+            trap.or_else(|| self.happens(rate).then(|| Fault::ALL[self.rng.usize(..Fault::ALL.len())]));
         let operation = out.call.operation();
+        // AWS does not say so of what has been there for long.
+        let is_absurd = fault == Some(Fault::Before(FailureKind::NotFound)) && retires(operation);
+        let fault = fault.filter(|_| !is_absurd);
         let unknown = || Err(failure(operation, FailureKind::Unknown));
         let signed = |it: Result<Reply, CloudError>, request_id: Option<&str>| {
             it.map(|reply| Answer { reply, request_id: request_id.map(str::to_owned) })
@@ -494,7 +509,8 @@ impl World {
 
     /// The last index must be what the whole log makes.
     pub(super) fn check_log(&self) -> Result<(), String> {
-        let mut walk = Walk::from_start_on(Box::new(self.disk.clone()), log_dir()).map_err(|it| it.to_string())?;
+        let mut walk =
+            Walk::from_start_on(Box::new(self.disk.clone()), log_dir()).map_err(|it| it.to_string())?;
         let mut index = Index::new(walk.at());
         while let Some(commit) = walk.next_commit().map_err(|it| it.to_string())? {
             for found in commit {
@@ -506,6 +522,14 @@ impl World {
             _ => Err("the log does not make the index that the station has".to_owned()),
         }
     }
+}
+
+/// Whether it takes something away from what is there.
+const fn retires(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::DetachPolicy | Operation::DetachThingPrincipal | Operation::UpdateCertificate
+    )
 }
 
 /// Whether a success of it has no content, so that a proxy's answer could be taken for one.

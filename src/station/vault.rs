@@ -172,7 +172,10 @@ pub(crate) fn destroy_group(keys: &impl Keys, group: Vec<(SerialNumber, Fingerpr
     match result {
         Ok(()) => group.into_iter().map(|(serial, it)| Input::KeyDestroyed(serial, it)).collect(),
         Err(error) => {
-            tracing::error!(error, "private keys could not be destroyed; it is tried again at the next start");
+            tracing::error!(
+                error,
+                "private keys could not be destroyed; it is tried again at the next start"
+            );
             Vec::new()
         }
     }

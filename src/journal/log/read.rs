@@ -214,7 +214,9 @@ impl Walk {
                         }
                     }
                     Err(Ok(NoFrame::End)) if commit.is_empty() => break,
-                    Err(Ok(NoFrame::End | NoFrame::Bad(_))) if sabotaged!(TornCommitTaken) && !commit.is_empty() => {
+                    Err(Ok(NoFrame::End | NoFrame::Bad(_)))
+                        if sabotaged!(TornCommitTaken) && !commit.is_empty() =>
+                    {
                         self.at = at;
                         return Ok(Some(commit));
                     }

@@ -159,7 +159,8 @@ fn a_file_that_is_missing_cut_or_of_another_journal_is_damage() {
         overwrite(&path, &bytes[number]);
     }
     let other = tempfile::tempdir().unwrap();
-    let mut log = LogWriter::create(other.path(), &ID.replace('0', "f"), Box::<SystemDisk>::default(), 1).unwrap();
+    let mut log =
+        LogWriter::create(other.path(), &ID.replace('0', "f"), Box::<SystemDisk>::default(), 1).unwrap();
     append(&mut log, 1..=1);
     append(&mut log, 2..=4);
     let theirs = std::fs::read(file_path(other.path(), 2)).unwrap();

@@ -7,9 +7,9 @@ use super::index::{Index, read};
 use super::key;
 use crate::device::Device;
 use crate::device::serial::SerialNumber;
+use crate::journal::fold::device_after;
 use crate::journal::log::Position;
 use crate::journal::log::read::Walk;
-use crate::journal::fold::device_after;
 use crate::journal::{Entry, JournalError, Record, What};
 
 /// Records taken into the index at once.

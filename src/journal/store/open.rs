@@ -49,7 +49,10 @@ pub(crate) fn open_on(
     };
     let dropped = repair(&mut *disk, &walk)?;
     if dropped > 0 {
-        tracing::warn!(bytes = dropped, "a write that a crash cut off is taken out of the log: nothing of it was promised");
+        tracing::warn!(
+            bytes = dropped,
+            "a write that a crash cut off is taken out of the log: nothing of it was promised"
+        );
     }
     let sizes = (max_file_bytes, total_bytes(&log_dir)?);
     let writer = LogWriter::resume(&log_dir, walk.id(), disk, walk.at(), sizes)?;
