@@ -403,6 +403,13 @@ impl Device {
         self.certificate.as_ref().map(|it| it.fingerprint)
     }
 
+    /// Whether it has still to be looked at what else is attached to its thing: AWS knows it from an
+    /// earlier life, whose certificates are to be retired. It may pass before that.
+    #[must_use]
+    pub fn owes_look(&self) -> bool {
+        self.done.met && self.done.attach_thing && !self.done.principals && !sabotaged!(EarlierLifeIgnored)
+    }
+
     /// The superseded certificate that has to be retired next: none before the new one is confirmed.
     #[must_use]
     pub fn to_retire(&self) -> Option<&Superseded> {

@@ -19,6 +19,9 @@ use crate::sabotage::sabotaged;
 #[must_use]
 pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if device.state == State::Passed || sabotaged!(OldRetiredEarly) && device.to_retire().is_some() {
+        if device.owes_look() {
+            return vec![Step::Principals];
+        }
         return device.to_retire().and_then(|old| old.next_step()).into_iter().collect();
     }
     if !device.state.is_unfinished() {
@@ -51,8 +54,7 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if device.done.thing && !device.done.attach_thing {
         steps.push(Step::AttachThing);
     }
-    let met = device.done.met && !sabotaged!(EarlierLifeIgnored);
-    if device.done.attach_thing && met && !device.done.principals {
+    if device.owes_look() {
         steps.push(Step::Principals);
     }
     steps

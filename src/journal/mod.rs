@@ -223,5 +223,6 @@ pub fn is_pending(device: &Device) -> bool {
     device.state.is_unfinished()
         || sealed
         || device.to_retire().is_some()
+        || device.state == State::Passed && device.owes_look()
         || device.keys_to_destroy().next().is_some()
 }

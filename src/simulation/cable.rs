@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Event, World};
-use crate::fixture::frame::FixtureDecoder;
+use crate::fixture::frame::{FixtureDecoder, StationDecoder};
 
 /// Most bytes that go in one piece.
 const PIECE: usize = 400;
@@ -17,6 +17,8 @@ pub(super) struct Cable {
     pub(super) epoch: u64,
     /// When the last bytes of each direction will have come out.
     free_at: [Duration; 2],
+    /// The station's reading half, begun anew with each opening.
+    pub(super) station_decoder: StationDecoder,
     /// The fixture's reading half.
     pub(super) decoder: FixtureDecoder,
 }

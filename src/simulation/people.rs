@@ -7,7 +7,7 @@ use super::plan::DOCUMENT_AGAIN;
 use super::world::{Event, World};
 use crate::device::rules::{PolicyRule, Register, Repeat};
 use crate::fixture::frame::{Decoded, encode_fixture};
-use crate::fixture::{FailCode, NakCode};
+use crate::fixture::{FailCode, FixtureMessage, NakCode};
 use crate::line::Input;
 
 impl World {
@@ -45,7 +45,7 @@ impl World {
     }
 
     /// Something comes out of the cable at the fixture's end.
-    pub(super) fn to_fixture(&mut self, fixture: usize, epoch: u64, bytes: &[u8]) -> Result<(), String> {
+    pub(super) fn at_fixture(&mut self, fixture: usize, epoch: u64, bytes: &[u8]) -> Result<(), String> {
         let cable = &mut self.cables[fixture];
         if cable.epoch != epoch || self.jigs[fixture].up_from > self.now {
             return Ok(());
@@ -97,14 +97,19 @@ impl World {
     fn speak(&mut self, fixture: usize) -> Result<(), String> {
         while let Some(message) = self.jigs[fixture].out.pop_front() {
             self.tell(|| format!("jig-{} says {message:?}", fixture + 1));
-            if let crate::fixture::FixtureMessage::Written { certificate_sha256, serial, .. } = &message
+            if let FixtureMessage::Written { certificate_sha256, serial, .. } = &message
                 && *certificate_sha256 == crate::pki::Fingerprint::of(b"another").to_string()
             {
                 self.truth.excused.insert(serial.clone());
             }
             if self.cables[fixture].is_open {
                 let frame = encode_fixture(&message).map_err(|it| it.to_string())?;
+                // A reset is told once and not repeated: a station that does not hear of it cannot know.
+                let is_hello = matches!(message, FixtureMessage::Hello { .. });
+                let wire = std::mem::take(&mut self.plan.rates.wire);
+                self.plan.rates.wire = if is_hello { 0 } else { wire };
                 self.send(fixture, true, &frame);
+                self.plan.rates.wire = wire;
             }
         }
         self.wake(fixture);

@@ -14,7 +14,7 @@ use super::world::{Event, World};
 use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation, Reply};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
-use crate::fixture::frame::{StationDecoder, encode_station};
+use crate::fixture::frame::encode_station;
 use crate::journal::Entry;
 use crate::journal::log::read::{Walk, repair};
 use crate::journal::log::write::LogWriter;
@@ -42,7 +42,6 @@ pub(super) struct Life {
     writing: Option<(Vec<Entry>, Vec<Position>)>,
     /// A write was put into the queue.
     asked: bool,
-    decoders: Vec<StationDecoder>,
     counters: PortCounters,
     tick_at: Option<Duration>,
 }
@@ -87,7 +86,6 @@ impl World {
             records: VecDeque::new(),
             writing: None,
             asked: false,
-            decoders: (0..self.plan.fixtures).map(|_| StationDecoder::new()).collect(),
             counters: PortCounters::default(),
             tick_at: None,
         });
@@ -176,18 +174,18 @@ impl World {
             return Ok(());
         }
         cable.epoch += 1;
-        if let Some(life) = &mut self.life {
-            life.decoders[fixture] = StationDecoder::new();
-        }
+        // As good as a new one, which would cost more than all else here: its room is wiped when it goes.
+        cable.station_decoder.restart();
+        cable.station_decoder.by_ref().for_each(drop);
         self.input(Input::PortOpened(fixture))
     }
 
-    pub(super) fn to_station(&mut self, fixture: usize, epoch: u64, bytes: &[u8]) -> Result<(), String> {
-        let cable = &self.cables[fixture];
+    pub(super) fn at_station(&mut self, fixture: usize, epoch: u64, bytes: &[u8]) -> Result<(), String> {
+        let cable = &mut self.cables[fixture];
         let Some(life) = self.life.as_mut().filter(|_| cable.is_open && cable.epoch == epoch) else {
             return Ok(());
         };
-        let decoder = &mut life.decoders[fixture];
+        let decoder = &mut cable.station_decoder;
         decoder.push(bytes);
         let inputs: Vec<Input> =
             decoder.by_ref().filter_map(|it| intake::heard(fixture, it, &life.counters)).collect();

@@ -286,14 +286,14 @@ impl World {
                 Ok(())
             }
             Event::Jig(fixture) => self.jig_due(fixture),
-            Event::ToFixture(fixture, epoch, bytes) => self.to_fixture(fixture, epoch, &bytes),
+            Event::ToFixture(fixture, epoch, bytes) => self.at_fixture(fixture, epoch, &bytes),
             Event::Arrives(call) => self.arrives(call),
             Event::ArrivesLate(call) => {
                 let _nobody_listens = self.take_effect(call);
                 self.out.remove(&call);
                 Ok(())
             }
-            Event::ToStation(fixture, epoch, bytes) => self.to_station(fixture, epoch, &bytes),
+            Event::ToStation(fixture, epoch, bytes) => self.at_station(fixture, epoch, &bytes),
             Event::Tick(life) if alive(self, life) => self.tick(),
             Event::Input(life, input) if alive(self, life) => self.input(input),
             Event::Write(life) if alive(self, life) => {
