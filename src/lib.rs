@@ -59,6 +59,9 @@ pub mod journal;
 pub mod line;
 pub mod pki;
 pub mod rehearsal;
+mod sabotage;
 pub mod shift;
+#[cfg(test)]
+mod simulation;
 pub mod station;
 pub mod telemetry;

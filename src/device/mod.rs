@@ -31,6 +31,7 @@ use self::serial::{Mac, SerialNumber};
 use self::steps::Step;
 use crate::fixture::FailCode;
 use crate::pki::{DevicePublicKey, Fingerprint};
+use crate::sabotage::sabotaged;
 
 /// Where a device stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -402,10 +403,18 @@ impl Device {
         self.certificate.as_ref().map(|it| it.fingerprint)
     }
 
+    /// Whether it has still to be looked at what else is attached to its thing: AWS knows it from an
+    /// earlier life, whose certificates are to be retired. It may pass before that.
+    #[must_use]
+    pub fn owes_look(&self) -> bool {
+        self.done.met && self.done.attach_thing && !self.done.principals && !sabotaged!(EarlierLifeIgnored)
+    }
+
     /// The superseded certificate that has to be retired next: none before the new one is confirmed.
     #[must_use]
     pub fn to_retire(&self) -> Option<&Superseded> {
-        if self.state == State::Passed { self.superseded.iter().find(|it| !it.is_retired()) } else { None }
+        let confirmed = self.state == State::Passed || sabotaged!(OldRetiredEarly);
+        if confirmed { self.superseded.iter().find(|it| !it.is_retired()) } else { None }
     }
 
     /// The private keys on this station that are no longer needed: the present one's once the device
@@ -414,10 +423,15 @@ impl Device {
         let present = self
             .certificate
             .iter()
-            .filter(|it| (self.state == State::Passed || it.is_confirmed()) && it.key == KeyState::Sealed)
+            .filter(|it| it.key == KeyState::Sealed && (it.is_confirmed() || self.gives_up_key()))
             .map(|it| it.fingerprint);
         let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(|it| it.fingerprint);
         present.chain(old)
+    }
+
+    /// Whether the private key of the present certificate is needed no more.
+    fn gives_up_key(&self) -> bool {
+        self.state == State::Passed || sabotaged!(KeyDestroyedEarly) && self.state == State::Delivering
     }
 
     fn may_follow(&self, event: &Event) -> bool {

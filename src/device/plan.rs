@@ -12,12 +12,16 @@
 use super::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use super::steps::Step;
 use super::{Device, State};
+use crate::sabotage::sabotaged;
 
 /// The steps that can be taken now, none of which waits for another. Empty when there is nothing
 /// left to do, or nothing that may be done.
 #[must_use]
 pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
-    if device.state == State::Passed {
+    if device.state == State::Passed || sabotaged!(OldRetiredEarly) && device.to_retire().is_some() {
+        if device.owes_look() {
+            return vec![Step::Principals];
+        }
         return device.to_retire().and_then(|old| old.next_step()).into_iter().collect();
     }
     if !device.state.is_unfinished() {
@@ -50,7 +54,7 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if device.done.thing && !device.done.attach_thing {
         steps.push(Step::AttachThing);
     }
-    if device.done.attach_thing && device.done.met && !device.done.principals {
+    if device.owes_look() {
         steps.push(Step::Principals);
     }
     steps

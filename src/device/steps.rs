@@ -27,6 +27,7 @@ use super::{Device, Superseded};
 use crate::cloud::{Answer, Call, CertificateStatus, CloudError, FailureKind, Reply};
 use crate::fixture::FailCode;
 use crate::pki::{Fingerprint, to_pem};
+use crate::sabotage::sabotaged;
 
 /// The attribute that says which station made a thing.
 pub const STATION_ATTRIBUTE: &str = "linemint";
@@ -186,7 +187,8 @@ impl<'a> Subject<'a> {
     /// than a second locker.
     #[must_use]
     pub fn locker_token(&self) -> String {
-        let Device { serial, generation, .. } = self.device;
+        let Device { serial, generation, last_seq, .. } = self.device;
+        let generation = if sabotaged!(LockerTokenRandom) { *last_seq } else { u64::from(*generation) };
         Fingerprint::of(format!("linemint/1/locker/{}/{serial}/{generation}", self.rules.station).as_bytes())
             .to_string()
     }
@@ -260,6 +262,9 @@ impl<'a> Subject<'a> {
     }
 
     fn judge_error(&self, step: Step, call: &Call, error: &CloudError) -> Verdict {
+        if sabotaged!(LostTaken) && error.kind == FailureKind::Unknown && is_attaching(step) {
+            return done(Output::Nothing);
+        }
         let retiring = matches!(step, Step::Deactivate | Step::DetachPolicy | Step::DetachThing);
         match error.kind {
             FailureKind::NotFound if retiring => done(Output::Nothing),
@@ -278,6 +283,7 @@ impl<'a> Subject<'a> {
 
     fn judge_existing(&self, call: &Call, error: &CloudError) -> Verdict {
         match call {
+            Call::CreatePolicy { .. } if sabotaged!(PolicyUnread) => done(Output::Nothing),
             Call::CreatePolicy { name, .. } => Verdict::Ask(Call::GetPolicy { name: name.clone() }),
             Call::CreateThing { name, .. } => Verdict::Ask(Call::DescribeThing { name: name.clone() }),
             Call::RegisterCertificate { .. } | Call::RegisterCertificateWithoutCa { .. } => {
@@ -311,7 +317,7 @@ impl<'a> Subject<'a> {
 
     fn judge_thing(&self, name: &str, attributes: &BTreeMap<String, String>) -> Verdict {
         match attributes.get(STATION_ATTRIBUTE) {
-            Some(station) if *station == self.rules.station => {
+            Some(station) if *station == self.rules.station || sabotaged!(ThingUncompared) => {
                 Verdict::Done { output: Output::Nothing, adopted: true }
             }
             Some(station) => never(
@@ -358,7 +364,7 @@ impl<'a> Subject<'a> {
             (Step::Certificate, Call::UpdateCertificate { id, .. }) => {
                 Verdict::Ask(Call::DescribeCertificate { id: id.clone() })
             }
-            (_, _) if from_aws => done(Output::Nothing),
+            (_, _) if from_aws || sabotaged!(UnsignedTaken) => done(Output::Nothing),
             (Step::Deactivate, Call::UpdateCertificate { id, .. }) => {
                 Verdict::Ask(Call::DescribeCertificate { id: id.clone() })
             }
@@ -410,8 +416,14 @@ fn found(ours: bool, next: Option<&String>, more: impl FnOnce(String) -> Call) -
     match next {
         _ if ours => Verdict::Done { output: Output::Nothing, adopted: true },
         Some(next) => Verdict::Ask(more(next.clone())),
+        None if sabotaged!(EmptyListTaken) => never(FailCode::Rejected, "it is lost"),
         None => Verdict::Later,
     }
+}
+
+/// Whether the step attaches something to the certificate.
+const fn is_attaching(step: Step) -> bool {
+    matches!(step, Step::AttachPolicy | Step::AttachThing)
 }
 
 /// Whether two documents say the same, whatever their white space and the order of their members.

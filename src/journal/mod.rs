@@ -16,6 +16,7 @@
 //! restart is quick. What sled holds can be made again from the log at any time, and is.
 
 pub mod copy;
+pub mod fold;
 pub mod keys;
 pub mod log;
 pub mod record;
@@ -222,5 +223,6 @@ pub fn is_pending(device: &Device) -> bool {
     device.state.is_unfinished()
         || sealed
         || device.to_retire().is_some()
+        || device.state == State::Passed && device.owes_look()
         || device.keys_to_destroy().next().is_some()
 }

@@ -9,6 +9,7 @@ use crate::fixture::text::{fail_action, message};
 use crate::fixture::{FailCode, StationMessage};
 use crate::journal::{JournalError, KnownPresentation, Shelf};
 use crate::pki::Fingerprint;
+use crate::sabotage::sabotaged;
 
 /// What a `written` says of the certificate that it names.
 enum Claim {
@@ -122,7 +123,7 @@ impl Line {
     fn claim(&self, serial: &SerialNumber, fingerprint: Fingerprint) -> Claim {
         let work = &self.works[serial];
         let device = &work.device;
-        if device.fingerprint() == Some(fingerprint) {
+        if device.fingerprint() == Some(fingerprint) || sabotaged!(WrittenUncompared) {
             return match device.state {
                 State::Quarantined | State::Scrapped => Claim::Quarantined,
                 State::Passed => Claim::Passed,

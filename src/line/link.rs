@@ -9,6 +9,7 @@ use crate::device::serial::SerialNumber;
 use crate::fixture::text::{message, nak_action};
 use crate::fixture::{NakCode, PROTOCOL, StationMessage};
 use crate::journal::{KnownPresentation, StationEvent};
+use crate::sabotage::sabotaged;
 
 /// `bad-frame` answers a second at most (the protocol's figure).
 const BAD_FRAME_ANSWERS: usize = 5;
@@ -161,6 +162,8 @@ impl Line {
         link.epoch = epoch;
         link.pull = Pull::None;
         for open in link.open.values_mut() {
+            // What was offered had its `ack` before; any other `ack` may have gone down with the port.
+            open.acked &= open.offer.is_some();
             open.offer = None;
         }
         self.is_away(fixture);
@@ -218,7 +221,7 @@ impl Line {
             return;
         }
         link.firmware = firmware;
-        if link.boot != Some(boot) {
+        if link.boot != Some(boot) && !(sabotaged!(ResetIgnored) && link.boot.is_some()) {
             self.was_reset(fixture, boot);
         }
         self.links[fixture].state = LinkState::Ready;

@@ -12,6 +12,7 @@
 mod answers;
 mod deliver;
 mod health;
+mod held;
 mod keys;
 mod link;
 mod policy;
@@ -40,6 +41,7 @@ use crate::pki::{Fingerprint, LeafRequest};
 use self::link::Link;
 use self::work::Work;
 
+pub use self::held::Held;
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
 /// Unfinished devices that are taken in at most; then units are answered `busy`.
@@ -257,6 +259,8 @@ pub struct Line {
     works: HashMap<SerialNumber, Work>,
     /// Shared policies that are there, and those being made with the devices that wait for them.
     policies: HashMap<String, policy::SharedPolicy>,
+    /// Complete devices by the record of their presentation: they are offered once it is on disk.
+    unacked: BTreeMap<u64, SerialNumber>,
     /// Finished devices that may be forgotten once their last event is on disk.
     leaving: VecDeque<(u64, SerialNumber)>,
     counts: BTreeMap<State, u64>,
@@ -290,6 +294,7 @@ impl Line {
             rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
             works: HashMap::new(),
             policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
+            unacked: BTreeMap::new(),
             leaving: VecDeque::new(),
             counts: recovered.counts,
             stopped: BTreeMap::new(),
@@ -334,7 +339,10 @@ impl Line {
             Input::KeyDestroyed(serial, fingerprint) => self.key_destroyed(&serial, fingerprint, shelf)?,
             Input::KeyLost(serial, fingerprint) => self.key_lost(&serial, fingerprint),
             Input::Gate(reason) => self.set_gate(reason),
-            Input::Durable(seq) => self.durable = self.durable.max(seq),
+            Input::Durable(seq) => {
+                self.durable = self.durable.max(seq);
+                self.offer_acked();
+            }
             Input::Drain => self.draining = true,
             Input::Resume => self.draining = false,
             Input::Tick => {}

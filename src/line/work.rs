@@ -1,7 +1,7 @@
 //! The work on a device: its steps are started when they are ready, and tried again when they
 //! did not go through.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::health::{not_issued, not_visible};
@@ -16,6 +16,7 @@ use crate::device::{Certificate, Device, plan};
 use crate::fixture::FailCode;
 use crate::journal::is_pending;
 use crate::pki::{Fingerprint, LeafKey, LeafRequest};
+use crate::sabotage::sabotaged;
 
 /// Look-ups in a row for one step before it is left alone for a while.
 const MAX_ASKS: u32 = 8;
@@ -29,7 +30,7 @@ pub(super) struct Work {
     pub(super) device: Device,
     pub(super) rules: Arc<ProductRules>,
     /// Steps that are under way or wait for their next try.
-    pub(super) running: HashMap<Step, Running>,
+    pub(super) running: BTreeMap<Step, Running>,
     /// What must be on disk before AWS is called.
     barrier: u64,
     /// Keys whose destruction is under way.
@@ -61,7 +62,7 @@ impl Running {
 
 impl Work {
     pub(super) fn new(device: Device, rules: Arc<ProductRules>, barrier: u64) -> Self {
-        Self { device, rules, running: HashMap::new(), barrier, destroying: HashSet::new(), undone: 0 }
+        Self { device, rules, running: BTreeMap::new(), barrier, destroying: HashSet::new(), undone: 0 }
     }
 
     /// Whether nothing is left to do for it, here or in the cloud.
@@ -103,6 +104,7 @@ impl Line {
 
     /// Takes up what a restart has found.
     pub(super) fn recover(&mut self, pending: Vec<Device>) {
+        let pending = if sabotaged!(PendingForgotten) { Vec::new() } else { pending };
         for fixture in 0..self.links.len() {
             self.is_away(fixture);
         }
@@ -193,7 +195,9 @@ impl Line {
                 work.running.remove(&Step::Issue);
                 if self.record(serial, Event::Issued { certificate }) {
                     let seq = self.seq;
-                    if let Some(work) = self.works.get_mut(serial) {
+                    if let Some(work) =
+                        self.works.get_mut(serial).filter(|_| !sabotaged!(CertificateUnjournaled))
+                    {
                         work.wait_for(seq);
                     }
                     self.progress(serial);
@@ -374,7 +378,7 @@ impl Line {
                 if let Some(open) = self.links[fixture].open.get_mut(&key.id) {
                     // Whatever is on disk, `ack` may have died on its way to the port: the next
                     // record, even `offered`, is written while it goes there.
-                    open.acked = false;
+                    open.acked = sabotaged!(OfferedUnacknowledged);
                 }
             }
             None => {

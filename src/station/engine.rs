@@ -1,6 +1,5 @@
 //! The engine: one task that owns the line.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use crate::clock::TimeSource;
 use crate::cloud::Cloud;
 use crate::journal::store::Store;
 use crate::journal::{Entry, JournalError};
-use crate::line::{Action, Input, Line, LineStatus};
+use crate::line::{Action, Held, Input, Line, LineStatus};
 
 /// Inputs taken in one go at most.
 const BURST: usize = 256;
@@ -36,8 +35,8 @@ pub(super) struct Engine<C> {
     pub(super) worker: Worker<C>,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) status: watch::Sender<Arc<LineStatus>>,
-    /// Actions that wait for a record to be on disk, by its number, in order.
-    pub(super) held: BTreeMap<u64, Vec<Action>>,
+    /// What waits for a record to be on disk.
+    pub(super) held: Held,
     pub(super) journal_dir: PathBuf,
     pub(super) min_free: u64,
     /// Who wants to know when no unit in a nest waits any more.
@@ -120,28 +119,19 @@ impl<C: Cloud + 'static> Engine<C> {
     }
 
     async fn carry_out(&mut self, actions: Vec<Action>, durable: u64) -> Result<(), StationError> {
-        for action in actions {
-            if let Action::Record(entry) = action {
-                self.records.send(entry).await.map_err(|_| StationError::Ended("journal"))?;
-            } else if action.after() > durable {
-                self.held.entry(action.after()).or_default().push(action);
-            } else {
-                self.act(action)?;
+        for action in self.held.take(actions, durable) {
+            match action {
+                Action::Record(entry) => {
+                    self.records.send(entry).await.map_err(|_| StationError::Ended("journal"))?;
+                }
+                action => self.act(action)?,
             }
         }
         Ok(())
     }
 
     fn release(&mut self, durable: u64) -> Result<(), StationError> {
-        while let Some(entry) = self.held.first_entry() {
-            if *entry.key() > durable {
-                return Ok(());
-            }
-            for action in entry.remove() {
-                self.act(action)?;
-            }
-        }
-        Ok(())
+        self.held.release(durable).into_iter().try_for_each(|action| self.act(action))
     }
 
     fn act(&mut self, action: Action) -> Result<(), StationError> {

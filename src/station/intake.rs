@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::vault::Keys;
 use crate::device::serial::SerialNumber;
 use crate::error::Chain;
 use crate::fixture::frame::{Decoded, StationDecoder, encode_station};
 use crate::fixture::port::{Port, PortError, PortOptions, PortReader, PortWriter, wait_for};
-use crate::fixture::{Credentials, StationMessage};
+use crate::fixture::{Credentials, FixtureMessage, StationMessage};
 use crate::journal::keys::KeyStore;
 use crate::line::{Input, Tag};
 use crate::pki::{Fingerprint, to_pem};
@@ -31,7 +32,7 @@ pub(super) type Outbox = mpsc::Sender<Outgoing>;
 
 /// A message for a fixture.
 #[derive(Debug)]
-pub(super) enum Outgoing {
+pub(crate) enum Outgoing {
     /// As it stands.
     Message(StationMessage, Option<Tag>),
     /// Credentials that want their private key.
@@ -39,7 +40,7 @@ pub(super) enum Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn tag(&self) -> Option<Tag> {
+    pub(crate) fn tag(&self) -> Option<Tag> {
         match self {
             Self::Message(_, tag) => *tag,
             Self::Offer { credentials, .. } => Some(Tag::Credentials(credentials.id)),
@@ -194,22 +195,53 @@ async fn read(
         };
         decoder.push(&buffer[..len]);
         for decoded in decoder.by_ref() {
-            let input = match decoded {
-                Decoded::Message(message) => {
-                    counters.frames_in.fetch_add(1, Ordering::Relaxed);
-                    Input::Message(fixture, message)
-                }
-                Decoded::Echo => {
-                    counters.echoes.fetch_add(1, Ordering::Relaxed);
-                    continue;
-                }
-                Decoded::Bad { id, reason, sample } => {
-                    counters.bad_frames.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(fixture, %reason, sample, "a line from the fixture is not a frame");
-                    Input::BadFrame(fixture, id)
-                }
-            };
-            inputs.send(input).await.map_err(|_| Over)?;
+            if let Some(input) = heard(fixture, decoded, counters) {
+                inputs.send(input).await.map_err(|_| Over)?;
+            }
+        }
+    }
+}
+
+/// What a line from a fixture is to the line; none if it is our own echo.
+pub(crate) fn heard(
+    fixture: usize,
+    decoded: Decoded<FixtureMessage>,
+    counters: &PortCounters,
+) -> Option<Input> {
+    match decoded {
+        Decoded::Message(message) => {
+            counters.frames_in.fetch_add(1, Ordering::Relaxed);
+            Some(Input::Message(fixture, message))
+        }
+        Decoded::Echo => {
+            counters.echoes.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+        Decoded::Bad { id, reason, sample } => {
+            counters.bad_frames.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(fixture, %reason, sample, "a line from the fixture is not a frame");
+            Some(Input::BadFrame(fixture, id))
+        }
+    }
+}
+
+/// Puts the private key into credentials; if it is not there any more, what the line has to know.
+pub(crate) fn complete(outgoing: Outgoing, keys: &impl Keys) -> Result<StationMessage, Input> {
+    let (mut credentials, key, serial) = match outgoing {
+        Outgoing::Message(message, _) => return Ok(message),
+        Outgoing::Offer { credentials, key, serial } => (credentials, key, serial),
+    };
+    let Some(fingerprint) = key else { return Ok(StationMessage::Credentials(*credentials)) };
+    match keys.load(&fingerprint) {
+        Ok(Some(der)) => {
+            credentials.private_key = Some(to_pem("PRIVATE KEY", &der));
+            Ok(StationMessage::Credentials(*credentials))
+        }
+        lost => {
+            if let Err(error) = lost {
+                tracing::error!(%serial, error, "a sealed private key cannot be opened");
+            }
+            Err(Input::KeyLost(serial, fingerprint))
         }
     }
 }
@@ -228,7 +260,13 @@ impl Writing<'_> {
     async fn run(&mut self, outgoing: &mut mpsc::Receiver<Outgoing>) -> Result<PortError, Over> {
         while let Some(next) = outgoing.recv().await {
             let tag = next.tag();
-            let Some(message) = self.complete(next).await? else { continue };
+            let message = match complete(next, self.keys) {
+                Ok(message) => message,
+                Err(lost) => {
+                    self.inputs.send(lost).await.map_err(|_| Over)?;
+                    continue;
+                }
+            };
             match encode_station(&message) {
                 Ok(frame) => {
                     if let Err(error) = self.writer.write_all(&frame).await {
@@ -252,28 +290,5 @@ impl Writing<'_> {
     fn leaves_in(&self) -> Duration {
         let bits = self.writer.unsent() as u64 * 10;
         Duration::from_secs_f64(bits as f64 / f64::from(self.baud.max(1)))
-    }
-
-    /// Puts the private key into credentials; none if it is not there any more.
-    async fn complete(&self, outgoing: Outgoing) -> Result<Option<StationMessage>, Over> {
-        let (mut credentials, key, serial) = match outgoing {
-            Outgoing::Message(message, _) => return Ok(Some(message)),
-            Outgoing::Offer { credentials, key, serial } => (credentials, key, serial),
-        };
-        let Some(fingerprint) = key else { return Ok(Some(StationMessage::Credentials(*credentials))) };
-        match self.keys.load(&fingerprint) {
-            Ok(Some(der)) => {
-                credentials.private_key = Some(to_pem("PRIVATE KEY", &der));
-                Ok(Some(StationMessage::Credentials(*credentials)))
-            }
-            lost => {
-                if let Err(error) = lost {
-                    tracing::error!(%serial, error = %Chain(&error), "a sealed private key cannot be opened");
-                }
-                let input = Input::KeyLost(serial, fingerprint);
-                self.inputs.send(input).await.map_err(|_| Over)?;
-                Ok(None)
-            }
-        }
     }
 }

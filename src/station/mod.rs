@@ -14,10 +14,10 @@
 //! the same code runs in production and in simulation.
 
 mod engine;
-mod intake;
+pub(crate) mod intake;
 mod picture;
 mod scribe;
-mod vault;
+pub(crate) mod vault;
 mod worker;
 
 pub mod setup;
@@ -120,7 +120,7 @@ impl Station {
     pub fn start<C: Cloud + 'static>(parts: Parts<C>) -> Result<Self, StationError> {
         let Opened { store, writer, recovered, .. } = parts.journal;
         let keys = Arc::new(parts.keys);
-        sweep_keys(&keys, &recovered)?;
+        sweep_keys(&*keys, &recovered)?;
         let durable_seq = recovered.seq;
         let (inputs, from_adapters) = mpsc::channel(INPUTS);
         let (records, from_line) = mpsc::channel(RECORDS);
@@ -143,7 +143,7 @@ impl Station {
             worker: worker::Worker::new(parts.cloud, inputs.clone()),
             inputs,
             status: status_sender,
-            held: std::collections::BTreeMap::new(),
+            held: crate::line::Held::default(),
             journal_dir: parts.journal_dir,
             min_free: parts.min_free,
             waiting_for_idle: Vec::new(),
@@ -187,7 +187,7 @@ fn flatten(ended: Result<Result<(), StationError>, tokio::task::JoinError>) -> R
 
 /// Finishes the destruction of keys that a crash has cut short, and removes keys that were sealed
 /// for certificates which never came into the journal.
-fn sweep_keys(keys: &KeyStore, recovered: &Recovered) -> Result<(), StationError> {
+pub(crate) fn sweep_keys(keys: &impl vault::Keys, recovered: &Recovered) -> Result<(), StationError> {
     let mut keep = HashSet::new();
     for device in &recovered.pending {
         keep.extend(device.fingerprint());

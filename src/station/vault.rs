@@ -2,6 +2,7 @@
 //!
 //! Each takes whatever is waiting in one go, so that many keys share one sync of their directory.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -12,9 +13,10 @@ use crate::clock::TimeSource;
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, KeyState};
 use crate::error::Chain;
-use crate::journal::keys::KeyStore;
+use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::line::Input;
 use crate::pki::{Fingerprint, IssuedLeaf, Issuer, LeafKey, LeafRequest};
+use crate::sabotage::sabotaged;
 
 /// Keys that are sealed, or destroyed, in one go at most.
 const GROUP: usize = 32;
@@ -24,10 +26,10 @@ const QUEUE: usize = 4096;
 
 /// A certificate to be issued.
 #[derive(Debug)]
-pub(super) struct Issue {
-    pub(super) serial: SerialNumber,
-    pub(super) generation: u32,
-    pub(super) request: LeafRequest,
+pub(crate) struct Issue {
+    pub(crate) serial: SerialNumber,
+    pub(crate) generation: u32,
+    pub(crate) request: LeafRequest,
 }
 
 /// Where requests go.
@@ -49,7 +51,7 @@ pub(super) fn start(
     let (issuing_keys, issued) = (keys.clone(), inputs.clone());
     std::thread::Builder::new().name("issuer".to_owned()).spawn(move || {
         while let Some(group) = gather(&mut to_issue) {
-            for answer in issue_group(issuer.as_ref(), &issuing_keys, clock.as_ref(), group) {
+            for answer in issue_group(issuer.as_ref(), &*issuing_keys, clock.as_ref(), group) {
                 if issued.blocking_send(answer).is_err() {
                     return;
                 }
@@ -58,7 +60,7 @@ pub(super) fn start(
     })?;
     std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
         while let Some(group) = gather(&mut to_destroy) {
-            for answer in destroy_group(&keys, group) {
+            for answer in destroy_group(&*keys, group) {
                 if inputs.blocking_send(answer).is_err() {
                     return;
                 }
@@ -79,11 +81,45 @@ fn gather<T>(queue: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
     Some(group)
 }
 
+/// Where private keys are kept until their devices have them. A failure comes in words: it is told, and
+/// nothing else hangs on it.
+pub(crate) trait Keys {
+    /// Stores private keys, each under its certificate's fingerprint; durable on return, or none is there.
+    fn store(&self, keys: Vec<(Fingerprint, Zeroizing<Vec<u8>>)>) -> Result<(), String>;
+
+    /// The private key of a certificate, if it is there.
+    fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, String>;
+
+    /// Destroys private keys; durable on return.
+    fn destroy(&self, fingerprints: &[Fingerprint]) -> Result<(), String>;
+
+    /// Destroys all but these; which they were.
+    fn sweep(&self, keep: &HashSet<Fingerprint>) -> Result<Vec<Fingerprint>, KeyStoreError>;
+}
+
+impl Keys for KeyStore {
+    fn store(&self, keys: Vec<(Fingerprint, Zeroizing<Vec<u8>>)>) -> Result<(), String> {
+        self.store_many(keys).map_err(|error| Chain(&error).to_string())
+    }
+
+    fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+        self.load(fingerprint).map_err(|error| Chain(&error).to_string())
+    }
+
+    fn destroy(&self, fingerprints: &[Fingerprint]) -> Result<(), String> {
+        self.destroy_many(fingerprints).map_err(|error| Chain(&error).to_string())
+    }
+
+    fn sweep(&self, keep: &HashSet<Fingerprint>) -> Result<Vec<Fingerprint>, KeyStoreError> {
+        self.sweep(keep)
+    }
+}
+
 /// Issues, then seals all keys, and only then says so: a certificate in the journal always has
 /// its key on disk.
-fn issue_group(
+pub(crate) fn issue_group(
     issuer: &dyn Issuer,
-    keys: &KeyStore,
+    keys: &impl Keys,
     clock: &dyn TimeSource,
     group: Vec<Issue>,
 ) -> Vec<Input> {
@@ -100,8 +136,8 @@ fn issue_group(
         };
         results.push((serial, generation, result));
     }
-    let sealed = if to_seal.is_empty() { Ok(()) } else { keys.store_many(to_seal) };
-    let failure = sealed.err().map(|error| Chain(&error).to_string());
+    let nothing = to_seal.is_empty() || sabotaged!(KeyUnstored);
+    let failure = if nothing { None } else { keys.store(to_seal).err() };
     results
         .into_iter()
         .map(|(serial, generation, result)| {
@@ -130,12 +166,16 @@ fn certificate(leaf: IssuedLeaf, station_key: bool) -> Certificate {
 
 /// Destroys keys. One that cannot be destroyed stays journaled as sealed and is tried again at
 /// the next start; meanwhile it is told.
-fn destroy_group(keys: &KeyStore, group: Vec<(SerialNumber, Fingerprint)>) -> Vec<Input> {
+pub(crate) fn destroy_group(keys: &impl Keys, group: Vec<(SerialNumber, Fingerprint)>) -> Vec<Input> {
     let fingerprints: Vec<_> = group.iter().map(|(_, it)| *it).collect();
-    match keys.destroy_many(&fingerprints) {
+    let result = if sabotaged!(KeyKept) { Ok(()) } else { keys.destroy(&fingerprints) };
+    match result {
         Ok(()) => group.into_iter().map(|(serial, it)| Input::KeyDestroyed(serial, it)).collect(),
         Err(error) => {
-            tracing::error!(error = %Chain(&error), "private keys could not be destroyed; it is tried again at the next start");
+            tracing::error!(
+                error,
+                "private keys could not be destroyed; it is tried again at the next start"
+            );
             Vec::new()
         }
     }

@@ -1,7 +1,8 @@
-//! What the log asks of a disk: three calls, so that a test can let each of them fail.
+//! What the log asks of a disk, in a few calls, so that a test can let each of them fail and a simulation
+//! can be the disk.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read, Seek, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -9,41 +10,118 @@ use rustix::fs::OFlags;
 
 use crate::durable_fs::{self, FileError};
 
-/// Appends to files so that they stay.
+/// Appends to the newest file so that it stays.
 pub(crate) trait Disk: Send + std::fmt::Debug {
-    /// Makes a new file with these bytes, durable with its name, and opens it for appending.
-    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<File>;
+    /// Makes a new file with these bytes, durable with its name; what is appended from now on goes there.
+    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Goes on with a file that is there; its name is durable then, what lies in it after the next sync.
+    fn resume(&mut self, path: &Path) -> io::Result<()>;
+
+    /// Keeps the first `length` bytes of a file, or nothing and not even its name; durable.
+    fn cut(&mut self, path: &Path, length: Option<u64>) -> io::Result<()>;
 
     /// Appends all the bytes. After an error a part of them may be there.
-    fn append(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()>;
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes everything in the file durable.
-    fn sync(&mut self, file: &File) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
 }
+
+/// Reads the log's files.
+pub(crate) trait Source: Send + std::fmt::Debug {
+    /// The names in a directory; none if there is no such directory.
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Opens a file for reading: itself, never what a link in its place points to.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Bytes>>;
+}
+
+/// A file that is read.
+pub(crate) trait Bytes: Read + Seek + Send + std::fmt::Debug {}
+
+impl<T: Read + Seek + Send + std::fmt::Debug> Bytes for T {}
 
 /// The disk.
 #[derive(Debug, Default)]
-pub(crate) struct SystemDisk;
+pub(crate) struct SystemDisk {
+    /// The newest file.
+    file: Option<File>,
+}
+
+impl SystemDisk {
+    fn newest(&mut self) -> io::Result<&mut File> {
+        self.file.as_mut().ok_or_else(|| io::Error::other("no file is open"))
+    }
+}
 
 impl Disk for SystemDisk {
-    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<File> {
-        durable_fs::create_new(path, 0o600, bytes).map_err(|error| match error {
-            FileError::Io { source, .. } => source,
-            other => io::Error::other(other),
-        })?;
-        open_to_append(path)
+    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        durable_fs::create_new(path, 0o600, bytes).map_err(plain)?;
+        self.file = Some(open_to_append(path)?);
+        Ok(())
     }
 
-    fn append(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
-        file.write_all(bytes)
+    fn resume(&mut self, path: &Path) -> io::Result<()> {
+        let file = open_to_append(path)?;
+        sync_parent(path)?;
+        self.file = Some(file);
+        Ok(())
     }
 
-    fn sync(&mut self, file: &File) -> io::Result<()> {
-        file.sync_data()
+    fn cut(&mut self, path: &Path, length: Option<u64>) -> io::Result<()> {
+        match length {
+            Some(length) => {
+                let file = open_to_append(path)?;
+                file.set_len(length).and_then(|()| file.sync_all())
+            }
+            None => {
+                std::fs::remove_file(path)?;
+                sync_parent(path)
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.newest()?.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.newest()?.sync_data()
+    }
+}
+
+impl Source for SystemDisk {
+    fn names(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = match dir.read_dir() {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        // A name that is not text is none of the log's.
+        entries.filter_map(|it| it.map(|it| it.file_name().into_string().ok()).transpose()).collect()
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Bytes>> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+        Ok(Box::new(file))
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |it| durable_fs::sync_dir(it).map_err(plain))
+}
+
+/// The system's own error, where there is one.
+fn plain(error: FileError) -> io::Error {
+    match error {
+        FileError::Io { source, .. } => source,
+        other => io::Error::other(other),
     }
 }
 
 /// Opens the file itself, never what a link in its place points to.
-pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
+fn open_to_append(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).append(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }

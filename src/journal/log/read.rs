@@ -1,17 +1,15 @@
 //! The log's reading half: commit by commit, each checked against the one before it.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
+use super::disk::{Bytes, Disk, Source, SystemDisk};
 use super::frame::{BadHeader, FRAME_BYTES, FrameHead, HEADER_BYTES, Header, is_intact};
 use super::tail::{Tail, judge};
 use super::{ChainHash, Damage, FORMAT, Position};
 use crate::journal::{JournalError, Record};
+use crate::sabotage::sabotaged;
 
 /// The path of the file that begins with record `first`.
 pub(crate) fn file_path(dir: &Path, first: u64) -> PathBuf {
@@ -21,18 +19,13 @@ pub(crate) fn file_path(dir: &Path, first: u64) -> PathBuf {
 /// The first records of the log's files, oldest first; none if there is no log. Other names are
 /// left alone.
 pub(crate) fn files(dir: &Path) -> Result<Vec<u64>, JournalError> {
-    let list = |source| JournalError::Io { action: "list", path: dir.to_owned(), source };
-    let entries = match dir.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(list(source)),
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(list)?.file_name();
-        let digits = name.to_str().and_then(|it| it.strip_suffix(".log")).filter(|it| it.len() == 20);
-        found.extend(digits.and_then(|it| it.parse::<u64>().ok()));
-    }
+    files_of(&SystemDisk::default(), dir)
+}
+
+fn files_of(source: &dyn Source, dir: &Path) -> Result<Vec<u64>, JournalError> {
+    let names = source.names(dir).map_err(|error| io_error("list", dir, error))?;
+    let digits = |it: &String| it.strip_suffix(".log").filter(|it| it.len() == 20)?.parse().ok();
+    let mut found: Vec<u64> = names.iter().filter_map(digits).collect();
     found.sort_unstable();
     Ok(found)
 }
@@ -68,14 +61,23 @@ pub(crate) struct Torn {
     pub(crate) dropped: u64,
 }
 
+/// Cuts off what a crash has left of a commit that was never promised; says how many bytes that were.
+pub(crate) fn repair(disk: &mut dyn Disk, walk: &Walk) -> Result<u64, JournalError> {
+    let Some(torn) = walk.torn().filter(|_| !sabotaged!(TornEndKept)) else { return Ok(0) };
+    let path = file_path(&walk.dir, torn.file);
+    disk.cut(&path, torn.keep).map_err(|source| io_error("cut", &path, source))?;
+    Ok(torn.dropped)
+}
+
 /// Goes through the log from a place to its end.
 #[derive(Debug)]
 pub(crate) struct Walk {
     dir: PathBuf,
     id: String,
+    source: Box<dyn Source>,
     /// The files after the open one.
     rest: VecDeque<u64>,
-    file: BufReader<File>,
+    file: BufReader<Box<dyn Bytes>>,
     at: Position,
     torn: Option<Torn>,
 }
@@ -91,12 +93,17 @@ enum NoFrame {
 impl Walk {
     /// From the first record on.
     pub(crate) fn from_start(dir: &Path) -> Result<Self, JournalError> {
-        let mut rest: VecDeque<u64> = files(dir)?.into();
+        Self::from_start_on(Box::new(SystemDisk::default()), dir)
+    }
+
+    /// As [`from_start`](Self::from_start), on a disk of one's own.
+    pub(crate) fn from_start_on(source: Box<dyn Source>, dir: &Path) -> Result<Self, JournalError> {
+        let mut rest: VecDeque<u64> = files_of(&*source, dir)?.into();
         let Some(first) = rest.pop_front() else {
             return Err(missing(dir));
         };
         let path = file_path(dir, first);
-        let mut file = open(&path)?;
+        let mut file = open(&*source, &path)?;
         let header = read_header(&mut file, &path, &damage_at(&path, first, None))?;
         let at = Position::genesis(&header.id);
         let damage = |what: &str| damaged(&path, 0, &Position { seq: 0, ..at }, what);
@@ -106,12 +113,22 @@ impl Walk {
         if header.previous != at.hash {
             return Err(damage("its header does not begin the chain"));
         }
-        Ok(Self { dir: dir.to_owned(), id: header.id, rest, file: BufReader::new(file), at, torn: None })
+        Ok(Self::new(source, dir, header.id, (rest, BufReader::new(file)), at))
     }
 
     /// From a place on that was noted earlier. The record before it is checked again.
     pub(crate) fn from(dir: &Path, id: &str, at: Position) -> Result<Self, JournalError> {
-        let listed = files(dir)?;
+        Self::from_on(Box::new(SystemDisk::default()), dir, id, at)
+    }
+
+    /// As [`from`](Self::from), on a disk of one's own.
+    pub(crate) fn from_on(
+        source: Box<dyn Source>,
+        dir: &Path,
+        id: &str,
+        at: Position,
+    ) -> Result<Self, JournalError> {
+        let listed = files_of(&*source, dir)?;
         if listed.is_empty() {
             return Err(missing(dir));
         }
@@ -119,7 +136,7 @@ impl Walk {
         if !listed.contains(&at.file) {
             return Err(damaged(&path, 0, &at, "the file is missing"));
         }
-        let mut file = open(&path)?;
+        let mut file = open(&*source, &path)?;
         let header = read_header(&mut file, &path, &damage_at(&path, at.file, None))?;
         if header.id != id || header.first != at.file {
             return Err(damaged(&path, 0, &at, "its header is another journal's or file's"));
@@ -130,14 +147,15 @@ impl Walk {
             return Err(damaged(&path, 0, &at, "its header does not continue the chain"));
         }
         let rest = listed.into_iter().filter(|it| *it > at.file).collect();
-        Ok(Self { dir: dir.to_owned(), id: id.to_owned(), rest, file: BufReader::new(file), at, torn: None })
+        Ok(Self::new(source, dir, id.to_owned(), (rest, BufReader::new(file)), at))
     }
 
     /// From the beginning of a frame on whose predecessor is not looked at: for reading what was
     /// checked before.
     pub(crate) fn unchecked(dir: &Path, file: u64, start: u64, seq: u64) -> Result<Self, JournalError> {
         let path = file_path(dir, file);
-        let mut reader = BufReader::with_capacity(32 << 10, open(&path)?);
+        let source = Box::new(SystemDisk::default());
+        let mut reader = BufReader::with_capacity(32 << 10, open(&*source, &path)?);
         let mut head = [0; FRAME_BYTES];
         let at = Position { seq: seq.saturating_sub(1), file, start, end: start, hash: ChainHash([0; 32]) };
         reader.seek(SeekFrom::Start(start)).map_err(|source| io_error("read", &path, source))?;
@@ -146,7 +164,18 @@ impl Walk {
         if read.is_err() {
             return Err(damaged(&path, start, &at, "a record that was there is gone"));
         }
-        Ok(Self { dir: dir.to_owned(), id: String::new(), rest, file: reader, at, torn: None })
+        Ok(Self::new(source, dir, String::new(), (rest, reader), at))
+    }
+
+    fn new(
+        source: Box<dyn Source>,
+        dir: &Path,
+        id: String,
+        files: (VecDeque<u64>, BufReader<Box<dyn Bytes>>),
+        at: Position,
+    ) -> Self {
+        let (rest, file) = files;
+        Self { dir: dir.to_owned(), id, source, rest, file, at, torn: None }
     }
 
     /// The journal's id.
@@ -185,6 +214,12 @@ impl Walk {
                         }
                     }
                     Err(Ok(NoFrame::End)) if commit.is_empty() => break,
+                    Err(Ok(NoFrame::End | NoFrame::Bad(_)))
+                        if sabotaged!(TornCommitTaken) && !commit.is_empty() =>
+                    {
+                        self.at = at;
+                        return Ok(Some(commit));
+                    }
                     Err(Ok(NoFrame::End)) => {
                         self.no_frame(&at, left, "its last commit is cut off".to_owned())?;
                         return Ok(None);
@@ -292,8 +327,9 @@ impl Walk {
                 "it is one too many"
             }));
         }
-        let mut file = open(&path)?;
-        let length = file.metadata().map_err(|source| io_error("examine", &path, source))?.len();
+        let mut file = open(&*self.source, &path)?;
+        let length = file.seek(SeekFrom::End(0)).and_then(|it| file.rewind().map(|()| it));
+        let length = length.map_err(|source| io_error("examine", &path, source))?;
         if length < HEADER_BYTES as u64 && self.rest.is_empty() {
             // Its making was cut off.
             self.torn = Some(Torn { file: first, keep: None, dropped: length });
@@ -312,7 +348,7 @@ impl Walk {
 }
 
 /// Reads as much as there is; how much it was.
-fn fill(from: &mut impl io::Read, to: &mut [u8]) -> io::Result<usize> {
+fn fill<R: io::Read + ?Sized>(from: &mut R, to: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < to.len() {
         match from.read(&mut to[filled..]) {
@@ -325,15 +361,11 @@ fn fill(from: &mut impl io::Read, to: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-fn open(path: &Path) -> Result<File, JournalError> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-        .open(path)
-        .map_err(|source| io_error("open", path, source))
+fn open(source: &dyn Source, path: &Path) -> Result<Box<dyn Bytes>, JournalError> {
+    source.open(path).map_err(|error| io_error("open", path, error))
 }
 
-fn read_header(file: &mut File, path: &Path, damage: &Damage) -> Result<Header, JournalError> {
+fn read_header(file: &mut dyn Bytes, path: &Path, damage: &Damage) -> Result<Header, JournalError> {
     let mut bytes = [0; HEADER_BYTES];
     let tell = |what: &str| JournalError::Log(Box::new(Damage { what: what.to_owned(), ..damage.clone() }));
     let read = fill(file, &mut bytes).map_err(|source| io_error("read", path, source))?;
@@ -350,7 +382,7 @@ fn read_header(file: &mut File, path: &Path, damage: &Damage) -> Result<Header, 
 }
 
 /// Whether the frame that ends at `at` is the one that was noted.
-fn check_frame(file: &mut File, path: &Path, at: &Position) -> Result<(), JournalError> {
+fn check_frame(file: &mut dyn Bytes, path: &Path, at: &Position) -> Result<(), JournalError> {
     let refused = |source| io_error("read", path, source);
     let length = usize::try_from(at.end - at.start).unwrap_or(usize::MAX);
     let mut frame = vec![0; length.min(FRAME_BYTES + super::frame::MAX_BODY_BYTES)];

@@ -26,7 +26,7 @@ fn append(log: &mut LogWriter, seqs: std::ops::RangeInclusive<u64>) {
 
 /// A log of the commits 1, 2–4, 5, 6–8, in files of at least `max_file_bytes`.
 fn eight(dir: &Path, max_file_bytes: u64) {
-    let mut log = LogWriter::create(dir, ID, Box::new(SystemDisk), max_file_bytes).unwrap();
+    let mut log = LogWriter::create(dir, ID, Box::<SystemDisk>::default(), max_file_bytes).unwrap();
     for commit in [1..=1, 2..=4, 5..=5, 6..=8] {
         append(&mut log, commit);
     }
@@ -159,7 +159,8 @@ fn a_file_that_is_missing_cut_or_of_another_journal_is_damage() {
         overwrite(&path, &bytes[number]);
     }
     let other = tempfile::tempdir().unwrap();
-    let mut log = LogWriter::create(other.path(), &ID.replace('0', "f"), Box::new(SystemDisk), 1).unwrap();
+    let mut log =
+        LogWriter::create(other.path(), &ID.replace('0', "f"), Box::<SystemDisk>::default(), 1).unwrap();
     append(&mut log, 1..=1);
     append(&mut log, 2..=4);
     let theirs = std::fs::read(file_path(other.path(), 2)).unwrap();
@@ -228,7 +229,7 @@ fn a_later_format_and_a_foreign_file_are_refused_by_name() {
 #[test]
 fn a_gap_or_a_record_that_is_too_long_is_refused_before_anything_is_written() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogWriter::create(dir.path(), ID, Box::new(SystemDisk), MAX_FILE_BYTES).unwrap();
+    let mut log = LogWriter::create(dir.path(), ID, Box::<SystemDisk>::default(), MAX_FILE_BYTES).unwrap();
     assert!(matches!(log.append([&record(2)].into_iter()), Err(JournalError::Unfit { seq: 2, .. })));
     let message = "x".repeat(super::frame::MAX_BODY_BYTES);
     let what = What::Station(StationEvent::LineStopped { message });

@@ -1,14 +1,14 @@
 //! The log's writing half.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::{Disk, open_to_append};
+use super::disk::Disk;
 use super::frame::{FRAME_BYTES, HEADER_BYTES, Header, MAX_BODY_BYTES, MAX_COMMIT, push};
 use super::read::file_path;
 use super::{ChainHash, Position};
 use crate::journal::{JournalError, Record};
+use crate::sabotage::sabotaged;
 
 /// Appends commits to the newest file. Holds nothing that was not asked to be on disk.
 #[derive(Debug)]
@@ -16,7 +16,6 @@ pub(crate) struct LogWriter {
     dir: PathBuf,
     id: String,
     disk: Box<dyn Disk>,
-    file: File,
     at: Position,
     /// Size after which a new file is begun, bytes.
     max_file_bytes: u64,
@@ -38,8 +37,8 @@ impl LogWriter {
         let at = Position::genesis(id);
         let header = Header { id: id.to_owned(), first: 1, previous: at.hash };
         let path = file_path(dir, 1);
-        let file = disk.create(&path, &header.encode()).map_err(|source| failed("make", &path, source))?;
-        Ok(Self::new(dir, id, disk, file, (at, max_file_bytes, HEADER_BYTES as u64)))
+        disk.create(&path, &header.encode()).map_err(|source| failed("make", &path, source))?;
+        Ok(Self::new(dir, id, disk, (at, max_file_bytes, HEADER_BYTES as u64)))
     }
 
     /// Goes on at `at`, the end of the newest file. What lies there is synced: it was read, and
@@ -47,22 +46,23 @@ impl LogWriter {
     pub(crate) fn resume(
         dir: &Path,
         id: &str,
-        disk: Box<dyn Disk>,
+        mut disk: Box<dyn Disk>,
         at: Position,
         sizes: (u64, u64),
     ) -> Result<Self, JournalError> {
         let (max_file_bytes, total_bytes) = sizes;
         let path = file_path(dir, at.file);
-        let file = open_to_append(&path).map_err(|source| failed("open", &path, source))?;
-        file.sync_all().map_err(|source| failed("sync", &path, source))?;
-        crate::durable_fs::sync_dir(dir).map_err(|it| failed("sync", dir, io::Error::other(it)))?;
-        Ok(Self::new(dir, id, disk, file, (at, max_file_bytes, total_bytes)))
+        disk.resume(&path).map_err(|source| failed("open", &path, source))?;
+        if !sabotaged!(ResumeUnsynced) {
+            disk.sync().map_err(|source| failed("sync", &path, source))?;
+        }
+        Ok(Self::new(dir, id, disk, (at, max_file_bytes, total_bytes)))
     }
 
-    fn new(dir: &Path, id: &str, disk: Box<dyn Disk>, file: File, sizes: (Position, u64, u64)) -> Self {
+    fn new(dir: &Path, id: &str, disk: Box<dyn Disk>, sizes: (Position, u64, u64)) -> Self {
         let (at, max_file_bytes, total_bytes) = sizes;
         let (dir, id) = (dir.to_owned(), id.to_owned());
-        Self { dir, id, disk, file, at, max_file_bytes, total_bytes, failed: false, buffer: Vec::new() }
+        Self { dir, id, disk, at, max_file_bytes, total_bytes, failed: false, buffer: Vec::new() }
     }
 
     /// Its directory.
@@ -101,8 +101,10 @@ impl LogWriter {
             self.rotate()?;
         }
         let path = || file_path(&self.dir, self.at.file);
-        self.disk.append(&mut self.file, &self.buffer).map_err(|source| failed("write", &path(), source))?;
-        self.disk.sync(&self.file).map_err(|source| failed("sync", &path(), source))?;
+        self.disk.append(&self.buffer).map_err(|source| failed("write", &path(), source))?;
+        if !sabotaged!(SyncSkipped) {
+            self.disk.sync().map_err(|source| failed("sync", &path(), source))?;
+        }
         self.failed = false;
         let (file, base) = (self.at.file, self.at.end);
         let placed: Vec<Position> = relative
@@ -152,8 +154,7 @@ impl LogWriter {
         let hash: ChainHash = self.at.hash;
         let header = Header { id: self.id.clone(), first, previous: hash };
         let path = file_path(&self.dir, first);
-        self.file =
-            self.disk.create(&path, &header.encode()).map_err(|source| failed("make", &path, source))?;
+        self.disk.create(&path, &header.encode()).map_err(|source| failed("make", &path, source))?;
         let end = HEADER_BYTES as u64;
         self.total_bytes += end;
         self.at = Position { seq: self.at.seq, file: first, start: end, end, hash };

@@ -7,6 +7,7 @@ use super::index::{Index, read};
 use super::key;
 use crate::device::Device;
 use crate::device::serial::SerialNumber;
+use crate::journal::fold::device_after;
 use crate::journal::log::Position;
 use crate::journal::log::read::Walk;
 use crate::journal::{Entry, JournalError, Record, What};
@@ -86,22 +87,18 @@ struct Batch {
 impl Batch {
     fn take(&mut self, index: &Index, dir: &Path, record: Record, at: Position) -> Result<(), JournalError> {
         let device = match (&record.serial, &record.what) {
-            (Some(serial), What::Device(event)) => {
+            (Some(serial), What::Device(_)) => {
                 let before = match self.devices.remove(serial) {
                     Some(device) => Some(device),
                     None => read(&index.db, dir, &key(b'd', serial.as_str()))?,
                 };
                 let state = before.as_ref().map(|it: &Device| it.state);
-                let after = match before {
-                    None => Device::admit(serial, record.seq, record.at, event),
-                    Some(mut device) => device.apply(record.seq, record.at, event).map(|()| device),
-                };
-                let after = after.map_err(|error| JournalError::Damaged {
+                let after = device_after(before, &record).map_err(|error| JournalError::Damaged {
                     dir: dir.to_owned(),
                     what: format!("record {} does not fit: {error}", record.seq),
                 })?;
-                self.devices.insert(serial.clone(), after.clone());
-                Some((Box::new(after), state))
+                self.devices.extend(after.clone().map(|it| (serial.clone(), it)));
+                after.map(|it| (Box::new(it), state))
             }
             _ => None,
         };

@@ -14,9 +14,10 @@ use crate::device::State;
 use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
 use crate::durable_fs;
+use crate::journal::fold::{Change, change};
 use crate::journal::log::Position;
 use crate::journal::record::{decode, encode};
-use crate::journal::{Entry, JournalError, KnownPresentation, Record, StationEvent, What, is_pending};
+use crate::journal::{Entry, JournalError, is_pending};
 
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -192,28 +193,21 @@ impl Index {
     }
 
     fn add(&self, rows: &mut Rows, entry: &Entry) -> Result<(), JournalError> {
-        let Record { serial, what, .. } = &entry.record;
-        match what {
-            What::Device(event) => {
-                if let (Some((presentation, outcome)), Some(serial)) = (event.presentation(), serial) {
-                    let known = KnownPresentation { serial: serial.clone(), outcome };
-                    rows.insert(presentation_key(presentation), Some(self.encode(&known)?));
-                }
+        match change(&entry.record) {
+            Some(Change::Presentation(presentation, known)) => {
+                rows.insert(presentation_key(presentation), Some(self.encode(&known)?));
             }
-            What::Station(StationEvent::Rules { id, rules }) => {
+            Some(Change::Rules(id, rules)) => {
                 rows.insert(key(b'r', &id.to_string()), Some(self.encode(rules)?));
             }
-            What::Station(StationEvent::PolicyReady { name }) => {
-                rows.insert(key(b's', name), Some(Vec::new()));
+            Some(Change::Policy(name, is_there)) => {
+                rows.insert(key(b's', name), is_there.then(Vec::new));
             }
-            What::Station(StationEvent::PolicyLost { name }) => {
-                rows.insert(key(b's', name), None);
-            }
-            What::Station(StationEvent::FixtureReset { fixture, boot }) => {
+            Some(Change::Reset(fixture, boot)) => {
                 self.forget_presentations(rows, fixture)?;
-                rows.insert(key(b'b', fixture), Some(self.encode(boot)?));
+                rows.insert(key(b'b', fixture), Some(self.encode(&boot)?));
             }
-            What::Station(_) => {}
+            None => {}
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ pub(super) fn inspect(path: &Path) -> Result<Option<Old>, JournalError> {
 /// A record is missing or cannot be read, or the log cannot be written.
 pub(super) fn read_into(old: &Old, log_dir: &Path, max_file_bytes: u64) -> Result<(), JournalError> {
     let damage = |what: String| JournalError::Damaged { dir: old.path.clone(), what };
-    let mut log = LogWriter::create(log_dir, &old.id, Box::new(SystemDisk), max_file_bytes)?;
+    let mut log = LogWriter::create(log_dir, &old.id, Box::<SystemDisk>::default(), max_file_bytes)?;
     let mut batch: Vec<Record> = Vec::with_capacity(BATCH);
     for row in old.db.range(seq_key(b'e', 1)..key(b'f', "")) {
         let (_, value) = row.map_err(|source| failed(&old.path, "read", source))?;

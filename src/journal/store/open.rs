@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::checkpoint::Checkpoints;
-use super::files::{create_dir, io, remove, rename, sync_dir};
+use super::files::{create_dir, io, remove, rename};
 use super::fold::catch_up;
 use super::index::Index;
 use super::{JournalLock, Opened, Shared, Store, StoreWriter, migrate};
 use crate::error::Chain;
 use crate::journal::JournalError;
 use crate::journal::log::disk::{Disk, SystemDisk};
-use crate::journal::log::read::{Walk, file_path, files, total_bytes};
+use crate::journal::log::read::{Walk, files, repair, total_bytes};
 use crate::journal::log::write::LogWriter;
 use crate::journal::log::{self, MAX_FILE_BYTES};
 
@@ -25,13 +25,13 @@ const MAX_ASIDE: u32 = 1000;
 /// # Errors
 /// It is damaged, foreign, of a newer version, or the disk refuses.
 pub fn open(lock: JournalLock) -> Result<Opened, JournalError> {
-    open_on(lock, Box::new(SystemDisk), MAX_FILE_BYTES)
+    open_on(lock, Box::<SystemDisk>::default(), MAX_FILE_BYTES)
 }
 
 /// As [`open`], on a disk and with log files of at least a size (bytes) of one's own.
 pub(crate) fn open_on(
     lock: JournalLock,
-    disk: Box<dyn Disk>,
+    mut disk: Box<dyn Disk>,
     max_file_bytes: u64,
 ) -> Result<Opened, JournalError> {
     let dir = lock.dir.clone();
@@ -47,7 +47,13 @@ pub(crate) fn open_on(
         Some(known) => known,
         None => rebuild(&dir, &log_dir, &sled_dir)?,
     };
-    repair(&log_dir, &walk)?;
+    let dropped = repair(&mut *disk, &walk)?;
+    if dropped > 0 {
+        tracing::warn!(
+            bytes = dropped,
+            "a write that a crash cut off is taken out of the log: nothing of it was promised"
+        );
+    }
     let sizes = (max_file_bytes, total_bytes(&log_dir)?);
     let writer = LogWriter::resume(&log_dir, walk.id(), disk, walk.at(), sizes)?;
     let shared = Arc::new(Shared {
@@ -75,7 +81,7 @@ fn begin(dir: &Path, log_dir: &Path, sled_dir: &Path, max_file_bytes: u64) -> Re
         }
         None => {
             let id = new_id(dir)?;
-            LogWriter::create(&new, &id, Box::new(SystemDisk), max_file_bytes)?;
+            LogWriter::create(&new, &id, Box::<SystemDisk>::default(), max_file_bytes)?;
         }
     }
     // An empty directory may be there; a log is not, and would not be replaced.
@@ -126,19 +132,6 @@ fn rebuild(dir: &Path, log_dir: &Path, sled_dir: &Path) -> Result<(Index, Walk),
     drop(index);
     rename(&new, sled_dir)?;
     Ok((Index::open(sled_dir)?, walk))
-}
-
-/// Cuts off what a crash has left of a commit that was never promised.
-fn repair(log_dir: &Path, walk: &Walk) -> Result<(), JournalError> {
-    let Some(torn) = walk.torn() else { return Ok(()) };
-    let path = file_path(log_dir, torn.file);
-    tracing::warn!(file = %path.display(), bytes = torn.dropped, "a write that a crash cut off is taken out of the log: nothing of it was promised");
-    let Some(keep) = torn.keep else {
-        std::fs::remove_file(&path).map_err(|source| io("remove", &path, source))?;
-        return sync_dir(log_dir);
-    };
-    let file = log::disk::open_to_append(&path).map_err(|source| io("open", &path, source))?;
-    file.set_len(keep).and_then(|()| file.sync_all()).map_err(|source| io("cut", &path, source))
 }
 
 /// Calls what may meet a damaged sled, whose panics are an answer like any other.

@@ -139,7 +139,7 @@ fn a_second_instance_is_refused_and_told_who_has_it() {
 fn records_are_read_from_the_log_across_its_files_and_no_further_than_committed() {
     let dir = tempfile::tempdir().unwrap();
     let lock = JournalLock::take(dir.path()).unwrap();
-    let disk = Box::new(crate::journal::log::disk::SystemDisk);
+    let disk = Box::<crate::journal::log::disk::SystemDisk>::default();
     let mut opened = open::open_on(lock, disk, 2000).unwrap();
     for n in 1..=120 {
         opened.writer.commit(&entries(&format!("S{}", n % 7), n, &[admission(n)])[..1]).unwrap();

@@ -333,3 +333,37 @@ fn keys_that_are_lost_again_and_again_end_in_quarantine() {
     assert_eq!(h.issued.len(), 3, "max_certificates");
     assert_eq!(h.state("SN1"), State::Quarantined);
 }
+
+/// Found by the simulation: `presented` and `offered` were one commit, and a crash between its sync and
+/// the sending of `ack` made a restart believe that `ack` had gone out.
+#[test]
+fn a_complete_unit_presented_again_is_offered_only_when_its_ack_has_gone_out() {
+    let mut h = Harness::ready();
+    h.unit(0, unit(1, "SN1"));
+    assert_eq!(h.write_failed(0, 1, "SN1"), ["fail write-failed 1 SN1"]);
+    h.syncs = false;
+    assert!(h.unit(0, unit(2, "SN1")).is_empty());
+    assert_eq!(h.unwritten.len(), 1, "offered waits for presented");
+    h.crash(usize::MAX);
+    h.syncs = true;
+    h.connect(0, 1);
+    assert!(!h.hear(0).iter().any(|it| it.starts_with("credentials")), "ack has not been said");
+    assert_eq!(h.unit(0, unit(2, "SN1")), ["ack 2", "credentials 2 SN1"]);
+    assert_eq!(h.written(0, 2, "SN1"), ["pass 2 SN1"]);
+}
+
+/// Found by the simulation: an `ack` that waited for the disk when the port was lost was never said, and
+/// the credentials came without it when the port was back.
+#[test]
+fn an_ack_that_went_down_with_the_port_is_said_before_the_credentials() {
+    let mut h = Harness::ready();
+    h.syncs = false;
+    assert!(h.unit(0, unit(1, "SN1")).is_empty());
+    h.input(crate::line::Input::PortLost(0));
+    h.syncs = true;
+    h.sync(usize::MAX);
+    h.hear(0);
+    h.connect(0, 1);
+    assert!(h.hear(0).iter().all(|it| it == "hello"), "ack has not been said");
+    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "credentials 1 SN1"]);
+}

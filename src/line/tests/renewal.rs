@@ -207,3 +207,26 @@ fn with_jitp_or_without_a_policy_only_what_is_there_is_retired() {
         "it may have registered itself meanwhile"
     );
 }
+
+/// Found by the simulation: a device passes while AWS cannot yet say what else is attached to its thing,
+/// and after a crash nobody asked any more.
+#[test]
+fn certificates_of_an_earlier_life_are_looked_for_after_a_crash_too() {
+    use crate::pki::Fingerprint;
+    let mut h = Harness::ready();
+    let old = Fingerprint::of(b"of an earlier life").to_string();
+    h.account.certificates.insert(old.clone(), CertificateStatus::Active);
+    h.account.policies.insert("SN1".to_owned(), super::setup::DOCUMENT.to_owned());
+    let ours = ("linemint".to_owned(), super::setup::STATION.to_owned());
+    h.account.things.insert("SN1".to_owned(), [ours].into());
+    h.account.principals.insert("SN1".to_owned(), [arn(&old)].into());
+    h.account.attached.insert(arn(&old), ["SN1".to_owned()].into());
+    h.account.always.insert(Operation::ListThingPrincipals, Fault::Fail(FailureKind::Unreachable));
+    h.pass(0, 1, "SN1");
+    h.account.always.clear();
+    h.restart();
+    h.seconds(60);
+    assert_eq!(h.account.certificates[&old], CertificateStatus::Inactive);
+    let live = h.device("SN1").fingerprint().unwrap();
+    h.account.assert_holds("SN1", live);
+}

@@ -14,6 +14,7 @@ use self::source::Source;
 const TIERS: &[(&str, u8)] = &[
     ("clock", 0),
     ("error", 0),
+    ("sabotage", 0),
     ("device", 1),
     ("line", 1),
     ("shift", 1),
@@ -47,6 +48,7 @@ const TIERS: &[(&str, u8)] = &[
     ("telemetry", 2),
     ("station", 3),
     ("rehearsal", 3),
+    ("simulation", 3),
     ("cli", 4),
 ];
 

@@ -113,7 +113,7 @@ proptest! {
         let restart = restart.index(commits.len());
         let dir = tempfile::tempdir().unwrap();
         let begin = |dir: &Path| {
-            let disk = Box::new(crate::journal::log::disk::SystemDisk);
+            let disk = Box::<crate::journal::log::disk::SystemDisk>::default();
             open::open_on(JournalLock::take(dir).unwrap(), disk, 6000).unwrap()
         };
         let mut opened = begin(dir.path());

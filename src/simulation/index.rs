@@ -1,0 +1,82 @@
+//! The journal's index in memory: the same fold as sled's, read from the log by the same reader.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::device::Device;
+use crate::device::event::PresentationKey;
+use crate::device::rules::{ProductRules, RulesId};
+use crate::device::serial::SerialNumber;
+use crate::journal::fold::{Change, change, device_after};
+use crate::journal::log::Position;
+use crate::journal::{JournalError, KnownPresentation, Record, Recovered, Shelf, is_pending};
+
+/// What the records up to a place in the log have made.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Index {
+    pub(super) at: Position,
+    pub(super) devices: BTreeMap<SerialNumber, Device>,
+    presentations: BTreeMap<(String, u64, u64), KnownPresentation>,
+    pub(super) rules: BTreeMap<RulesId, ProductRules>,
+    policies: BTreeSet<String>,
+    boots: BTreeMap<String, u64>,
+}
+
+impl Index {
+    pub(super) fn new(at: Position) -> Self {
+        Self {
+            at,
+            devices: BTreeMap::new(),
+            presentations: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            policies: BTreeSet::new(),
+            boots: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a record that lies at `at`; the device after it, if it is about one.
+    pub(super) fn take(&mut self, record: &Record, at: Position) -> Result<Option<&Device>, String> {
+        match change(record) {
+            Some(Change::Presentation(key, known)) => {
+                self.presentations.insert((key.fixture.clone(), key.boot, key.id), known);
+            }
+            Some(Change::Rules(id, rules)) => drop(self.rules.insert(*id, rules.clone())),
+            Some(Change::Policy(name, true)) => drop(self.policies.insert(name.to_owned())),
+            Some(Change::Policy(name, false)) => drop(self.policies.remove(name)),
+            Some(Change::Reset(fixture, boot)) => {
+                self.presentations.retain(|(name, _, _), _| name != fixture);
+                self.boots.insert(fixture.to_owned(), boot);
+            }
+            None => {}
+        }
+        self.at = at;
+        let Some(serial) = &record.serial else { return Ok(None) };
+        let before = self.devices.remove(serial);
+        let after = device_after(before, record).map_err(|error| error.to_string())?;
+        Ok(after.map(|it| &*self.devices.entry(serial.clone()).or_insert(it)))
+    }
+
+    pub(super) fn recovered(&self) -> Recovered {
+        let mut counts = BTreeMap::new();
+        for device in self.devices.values() {
+            *counts.entry(device.state).or_default() += 1;
+        }
+        Recovered {
+            seq: self.at.seq,
+            pending: self.devices.values().filter(|it| is_pending(it)).cloned().collect(),
+            rules: self.rules.clone(),
+            policies: self.policies.iter().cloned().collect(),
+            boots: self.boots.clone(),
+            counts,
+        }
+    }
+}
+
+impl Shelf for Index {
+    fn device(&self, serial: &SerialNumber) -> Result<Option<Device>, JournalError> {
+        Ok(self.devices.get(serial).cloned())
+    }
+
+    fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
+        Ok(self.presentations.get(&(key.fixture.clone(), key.boot, key.id)).cloned())
+    }
+}

@@ -1,0 +1,256 @@
+//! What a seed decides before anything happens: how the station is configured, what goes wrong and how often.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use super::cloud::Fault;
+use super::disk::Ending;
+use crate::device::rules::{
+    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
+};
+use crate::device::serial::SerialPattern;
+use crate::line::{FixtureSettings, Product, Settings};
+
+pub(super) const STATION: &str = "L3-S07";
+pub(super) const PRODUCT: &str = "lamp";
+pub(super) const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
+/// The same, as AWS may give it back.
+pub(super) const DOCUMENT_AGAIN: &str = r#"{ "Statement": [], "Version": "2012-10-17" }"#;
+pub(super) const SHARED_POLICY: &str = "lamps";
+
+/// How often something goes wrong, in thousandths of the occasions.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rates {
+    /// Calls to AWS.
+    pub(super) cloud: u32,
+    /// Pieces of what goes over the cable: corrupted, lost, doubled.
+    pub(super) wire: u32,
+    /// The cable comes off after a message.
+    pub(super) hang_up: u32,
+    /// A unit cannot store, leaves the nest, or takes its time.
+    pub(super) unit: u32,
+    /// What is changed by other hands: a thing or policy of somebody else's, certificates of an earlier life.
+    pub(super) others: u32,
+    /// A write to the disk fails.
+    pub(super) disk: u32,
+    /// A certificate cannot be issued.
+    pub(super) issue: u32,
+}
+
+/// Something that happens at a place, not by chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trap {
+    /// The n-th call to AWS goes wrong so, counted from 0; and so do those that follow, so many in all.
+    Call { number: usize, times: usize, fault: Fault },
+    /// The station ends when the n-th call has arrived: before or after it has had its effect.
+    CrashAtCall { number: usize, after_effect: bool },
+    /// The power goes when the n-th write is written and not synced; so many bytes of it stay.
+    CrashAtWrite { number: usize, kept: usize },
+    /// The station ends when the n-th write is on disk, before anything is done that waited for it.
+    CrashAfterSync { number: usize, ending: Ending },
+}
+
+/// All that is decided before the first event.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) seed: u64,
+    pub(super) serials: Vec<String>,
+    /// A second unit with the label of another.
+    pub(super) twin: Option<String>,
+    pub(super) fixtures: usize,
+    pub(super) nests: usize,
+    /// By the number of the start; the last one stays.
+    pub(super) rules: Vec<ProductRules>,
+    pub(super) rates: Rates,
+    pub(super) crashes: u32,
+    /// For so long things go wrong.
+    pub(super) trouble: Duration,
+    pub(super) resend: Duration,
+    pub(super) patience: Duration,
+    pub(super) max_file_bytes: u64,
+    /// One of the restarts is a restore without the key files.
+    pub(super) loses_keys: bool,
+    /// Ids and boot numbers begin anew after a reset, so that only the boot tells them apart.
+    pub(super) ids_begin_anew: bool,
+    /// Each unit comes back once, its credentials lost.
+    pub(super) comes_back: bool,
+    /// The account holds certificates of an earlier life.
+    pub(super) earlier_life: bool,
+    pub(super) traps: Vec<Trap>,
+}
+
+impl Plan {
+    /// What a seed decides.
+    pub(super) fn of(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed ^ 0x51_0000_0000);
+        let first = rules_of(&mut rng);
+        let mut rules = vec![first];
+        if rng.u8(..4) == 0 {
+            rules.push(changed(&rules[0], &mut rng));
+        }
+        // Where a serial may pass again, nothing tells a unit from its twin.
+        let alike =
+            |it: &ProductRules| it.repeat == Repeat::Reject && it.certificate.key == KeyOrigin::Station;
+        let twin = rules.iter().all(alike) && rng.u8(..3) == 0;
+        let harsh = rng.u32(..4);
+        let rate = |rng: &mut fastrand::Rng, most: u32| if rng.u8(..3) == 0 { 0 } else { rng.u32(..=most) };
+        Self {
+            seed,
+            serials: (1..=rng.usize(1..=3)).map(|it| format!("SN{it}")).collect(),
+            twin: twin.then(|| "SN1".to_owned()),
+            fixtures: rng.usize(1..=2),
+            nests: rng.usize(1..=2),
+            rules,
+            rates: Rates {
+                cloud: rate(&mut rng, 80 * (harsh + 1)),
+                wire: rate(&mut rng, 25 * (harsh + 1)),
+                hang_up: rate(&mut rng, 15),
+                unit: rate(&mut rng, 150),
+                others: rate(&mut rng, 250),
+                disk: rate(&mut rng, 15),
+                issue: rate(&mut rng, 100),
+            },
+            crashes: rng.u32(2..=5),
+            trouble: Duration::from_secs(rng.u64(15..35)),
+            resend: Duration::from_secs(rng.u64(2..6)),
+            patience: Duration::from_secs(rng.u64(10..40)),
+            max_file_bytes: if rng.bool() { 1 << 26 } else { rng.u64(1_000..20_000) },
+            loses_keys: rng.u8(..8) == 0,
+            ids_begin_anew: rng.bool(),
+            comes_back: false,
+            earlier_life: false,
+            traps: Vec::new(),
+        }
+    }
+
+    /// One device, one nest, nothing that goes wrong by chance.
+    pub(super) fn quiet(rules: ProductRules) -> Self {
+        Self {
+            seed: 1,
+            serials: vec!["SN1".to_owned()],
+            twin: None,
+            fixtures: 1,
+            nests: 1,
+            rules: vec![rules],
+            rates: Rates::default(),
+            crashes: 0,
+            trouble: Duration::ZERO,
+            resend: Duration::from_secs(2),
+            patience: Duration::from_secs(60),
+            max_file_bytes: 1 << 26,
+            loses_keys: false,
+            ids_begin_anew: false,
+            comes_back: false,
+            earlier_life: false,
+            traps: Vec::new(),
+        }
+    }
+
+    /// The rules that the station has at its n-th start, from 0.
+    pub(super) fn rules_at(&self, start: u64) -> &ProductRules {
+        let at = usize::try_from(start).unwrap_or(usize::MAX).min(self.rules.len() - 1);
+        &self.rules[at]
+    }
+
+    pub(super) fn fixture(number: usize) -> String {
+        format!("jig-{}", number + 1)
+    }
+
+    pub(super) fn settings(&self, start: u64) -> Settings {
+        // A regular expression takes longer to compile than a device to be made.
+        static PATTERN: LazyLock<SerialPattern> = LazyLock::new(|| SerialPattern::new("^SN[0-9]+$").unwrap());
+        let rules = Arc::new(self.rules_at(start).clone());
+        let fixtures = (0..self.fixtures).map(|number| FixtureSettings {
+            name: Self::fixture(number),
+            product: PRODUCT.to_owned(),
+            resend: self.resend,
+            answer_within: self.patience,
+            patience: self.patience,
+        });
+        Settings {
+            station: STATION.to_owned(),
+            fixtures: fixtures.collect(),
+            products: BTreeMap::from([(PRODUCT.to_owned(), Product { rules, serial: PATTERN.clone() })]),
+            ca_pem: "the CA\n".to_owned(),
+            chain_pem: String::new(),
+            config_hash: start.to_string(),
+            seed: self.seed.wrapping_add(start),
+        }
+    }
+}
+
+/// A product as most stations have it.
+pub(super) fn plain_rules() -> ProductRules {
+    ProductRules {
+        product: PRODUCT.to_owned(),
+        station: STATION.to_owned(),
+        thing: text("{serial}"),
+        locker: LockerRule::Device {
+            name: text("{serial}"),
+            tags: BTreeMap::from([("product".to_owned(), text("{product}"))]),
+        },
+        policy: PolicyRule::Device {
+            name: text("{serial}"),
+            document: DOCUMENT.to_owned(),
+            tags: BTreeMap::new(),
+        },
+        certificate: CertificateRule {
+            key: KeyOrigin::Station,
+            days: 3650,
+            common_name: text("{serial}"),
+            register: Register::WithoutCa,
+        },
+        repeat: Repeat::Return,
+        require_batch: false,
+        max_certificates: 12,
+        endpoint: None,
+        roots: None,
+    }
+}
+
+/// One policy for all devices.
+pub(super) fn shared_policy() -> PolicyRule {
+    PolicyRule::Product { name: text(SHARED_POLICY), document: DOCUMENT.to_owned(), tags: BTreeMap::new() }
+}
+
+fn rules_of(rng: &mut fastrand::Rng) -> ProductRules {
+    let mut rules = plain_rules();
+    rules.repeat = [Repeat::Return, Repeat::Renew, Repeat::Reject][rng.usize(..3)];
+    match rng.u8(..6) {
+        0 => rules.policy = shared_policy(),
+        1 => rules.policy = PolicyRule::None,
+        _ => {}
+    }
+    if rng.u8(..4) == 0 {
+        rules.locker = LockerRule::None;
+    }
+    match rng.u8(..6) {
+        0 => rules.certificate.register = Register::WithCa,
+        1 => rules.certificate.register = Register::Jitp,
+        _ => {}
+    }
+    if rng.u8(..5) == 0 {
+        rules.certificate.key = KeyOrigin::Device;
+    }
+    rules
+}
+
+/// The rules as somebody has changed them while the station was down.
+fn changed(before: &ProductRules, rng: &mut fastrand::Rng) -> ProductRules {
+    let mut rules = before.clone();
+    match rng.u8(..4) {
+        0 => rules.repeat = Repeat::Renew,
+        1 => rules.endpoint = Some("abc-ats.iot.eu-west-1.amazonaws.com".to_owned()),
+        2 => {
+            rules.policy =
+                if before.policy == shared_policy() { plain_rules().policy } else { shared_policy() }
+        }
+        _ => rules.certificate.register = Register::WithCa,
+    }
+    rules
+}
+
+fn text(it: &str) -> Template {
+    Template::parse(it).unwrap()
+}

@@ -1,0 +1,5 @@
+//! The seeds, the sabotages, and every place once.
+
+mod everywhere;
+mod sabotages;
+mod seeds;
