@@ -470,6 +470,7 @@ impl World {
                 unknown()
             }
             Some(Fault::Late) => {
+                self.truth.late = true;
                 let late = CALL_TIMEOUT + self.millis(1_500);
                 self.after(late, Event::ArrivesLate(id));
                 self.answered(&out, CALL_TIMEOUT, unknown());
