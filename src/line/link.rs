@@ -162,8 +162,6 @@ impl Line {
         link.epoch = epoch;
         link.pull = Pull::None;
         for open in link.open.values_mut() {
-            // What was offered had its `ack` before; any other `ack` may have gone down with the port.
-            open.acked &= open.offer.is_some();
             open.offer = None;
         }
         self.is_away(fixture);

@@ -14,6 +14,7 @@ use super::world::{Event, World};
 use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation, Reply};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
+use crate::fixture::StationMessage;
 use crate::fixture::frame::encode_station;
 use crate::journal::Entry;
 use crate::journal::log::read::{Walk, repair};
@@ -405,7 +406,11 @@ impl World {
     fn post(&mut self, fixture: usize, outgoing: Outgoing) -> Result<(), String> {
         let number = self.lives;
         if !self.cables[fixture].is_open {
-            return Ok(());
+            // An `ack` into a port that is gone counts as said: it might as well have been lost on the cable.
+            return match outgoing {
+                Outgoing::Message(message @ StationMessage::Ack { .. }, _) => self.say(fixture, &message),
+                _ => Ok(()),
+            };
         }
         let tag = outgoing.tag();
         let message = match intake::complete(outgoing, &self.keys) {
@@ -465,6 +470,7 @@ impl World {
                 unknown()
             }
             Some(Fault::Late) => {
+                self.truth.late = true;
                 let late = CALL_TIMEOUT + self.millis(1_500);
                 self.after(late, Event::ArrivesLate(id));
                 self.answered(&out, CALL_TIMEOUT, unknown());

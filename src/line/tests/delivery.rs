@@ -351,19 +351,3 @@ fn a_complete_unit_presented_again_is_offered_only_when_its_ack_has_gone_out() {
     assert_eq!(h.unit(0, unit(2, "SN1")), ["ack 2", "credentials 2 SN1"]);
     assert_eq!(h.written(0, 2, "SN1"), ["pass 2 SN1"]);
 }
-
-/// Found by the simulation: an `ack` that waited for the disk when the port was lost was never said, and
-/// the credentials came without it when the port was back.
-#[test]
-fn an_ack_that_went_down_with_the_port_is_said_before_the_credentials() {
-    let mut h = Harness::ready();
-    h.syncs = false;
-    assert!(h.unit(0, unit(1, "SN1")).is_empty());
-    h.input(crate::line::Input::PortLost(0));
-    h.syncs = true;
-    h.sync(usize::MAX);
-    h.hear(0);
-    h.connect(0, 1);
-    assert!(h.hear(0).iter().all(|it| it == "hello"), "ack has not been said");
-    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "credentials 1 SN1"]);
-}
