@@ -1,24 +1,32 @@
-//! What the log asks of a disk: three calls, so that a test can let each of them fail.
+//! What the log asks of a disk: a few calls, so that a test can let each of them fail.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
 
 use crate::durable_fs::{self, FileError};
 
-/// Appends to files so that they stay.
+/// Writes to files so that it stays.
 pub(crate) trait Disk: Send + std::fmt::Debug {
-    /// Makes a new file with these bytes, durable with its name, and opens it for appending.
+    /// Makes a new file with these bytes, durable with its name, and opens it.
     fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<File>;
 
-    /// Appends all the bytes. After an error a part of them may be there.
-    fn append(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()>;
+    /// Gives the file room for `bytes` more from `from` on, which reads as zeros. Whether there was
+    /// any; that there is none is no error, but a sign of what the next write may say.
+    fn reserve(&mut self, file: &File, from: u64, bytes: u64) -> io::Result<bool>;
 
-    /// Makes everything in the file durable.
+    /// Writes all the bytes at `at`. After an error a part of them may be there.
+    fn write(&mut self, file: &File, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Makes everything in the file durable, its length too where the bytes need it.
     fn sync(&mut self, file: &File) -> io::Result<()>;
+
+    /// Cuts the file to `length`, durably.
+    fn cut(&mut self, file: &File, length: u64) -> io::Result<()>;
 }
 
 /// The disk.
@@ -31,19 +39,38 @@ impl Disk for SystemDisk {
             FileError::Io { source, .. } => source,
             other => io::Error::other(other),
         })?;
-        open_to_append(path)
+        open_to_write(path)
     }
 
-    fn append(&mut self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
-        file.write_all(bytes)
+    fn reserve(&mut self, file: &File, from: u64, bytes: u64) -> io::Result<bool> {
+        loop {
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), from, bytes) {
+                Ok(()) => return Ok(true),
+                Err(Errno::INTR) => {}
+                // No room for so much, or a file system that cannot: what fits is written all the same.
+                Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn write(&mut self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+        file.write_all_at(bytes, at)
     }
 
     fn sync(&mut self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
+
+    fn cut(&mut self, file: &File, length: u64) -> io::Result<()> {
+        file.set_len(length)?;
+        file.sync_all()
+    }
 }
 
 /// Opens the file itself, never what a link in its place points to.
-pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }
