@@ -94,7 +94,7 @@ fn promises(dir: &Path, in_flight: usize) -> Result<bool, Failure> {
     for _ in 0..TURNS {
         // What the index still has to write is no matter of the bare syncs.
         store.devices(None, 1, |_| true)?;
-        runtime.block_on(tokio::time::sleep(SETTLE));
+        runtime.block_on(async { tokio::time::sleep(SETTLE).await });
         rustix::fs::syncfs(&bare.file)?;
         bytes = store.log_bytes() / line.factory.seq;
         let synced = bare.turn(bytes)?;

@@ -49,9 +49,9 @@ fn run(mut index: Index, mut checkpoints: Checkpoints, dir: &Path, shared: &Shar
     let taken_in = guarded(dir, || take_in(&mut index, &checkpoints, shared));
     checkpoints.end();
     let ended = taken_in.and_then(|()| {
-        shared.pending.check()?;
         let synced = checkpoints.synced().unwrap_or(index.synced);
-        if synced == index.position { Ok(()) } else { guarded(dir, || index.sync()) }
+        let done = shared.pending.has_failed() || synced == index.position;
+        if done { Ok(()) } else { guarded(dir, || index.sync()) }
     });
     if let Err(error) = ended {
         shared.pending.fail(error);
@@ -68,11 +68,10 @@ fn run(mut index: Index, mut checkpoints: Checkpoints, dir: &Path, shared: &Shar
 fn take_in(index: &mut Index, checkpoints: &Checkpoints, shared: &Shared) -> Result<(), JournalError> {
     loop {
         let groups = shared.pending.oldest(BATCH);
-        if groups.is_empty() {
+        // A sync that failed is final here too; why, is for whoever wants a promise.
+        if groups.is_empty() || shared.pending.has_failed() {
             return Ok(());
         }
-        // A sync that failed is final here too.
-        shared.pending.check()?;
         if let Some(position) = checkpoints.synced() {
             index.synced = position;
         }

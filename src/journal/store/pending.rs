@@ -101,7 +101,7 @@ impl Pending {
     /// The oldest groups, at least one, more while they have less than `records` records together;
     /// none when no more will come. They stay here until [`Self::applied`].
     pub(super) fn oldest(&self, records: usize) -> Vec<Arc<Group>> {
-        let none = |state: &mut State| state.groups.is_empty() && !state.closed;
+        let none = |state: &mut State| state.groups.is_empty() && !state.closed && !state.failed;
         let state = self.filled.wait_while(self.lock(), none).unwrap_or_else(PoisonError::into_inner);
         let few = |state: &mut State| {
             state.records < ENOUGH && state.wanted <= state.applied && !state.closed && !state.failed
@@ -153,6 +153,11 @@ impl Pending {
     /// Why it is not; to whoever asks first, [`JournalError::Final`] to all others.
     pub(super) fn check(&self) -> Result<(), JournalError> {
         self.checked().map(drop)
+    }
+
+    /// The same, without taking the reason from whoever is to tell it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.lock().failed
     }
 
     /// Waits until the index holds record `seq`.
