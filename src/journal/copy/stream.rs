@@ -1,6 +1,6 @@
 //! A backup as one stream of bytes: what `GET /v1/journal/backup` sends.
 //!
-//! The log's files as they are ([`log`](crate::journal::log)), one behind the other, oldest first, each
+//! The log's files as they are ([`log`]), one behind the other, oldest first, each
 //! without the room that it was given ahead; then a mark, without which the stream was cut off:
 //!
 //! ```text
