@@ -1,36 +1,54 @@
-//! What the journal costs: `cargo bench --bench journal [-- --full] [-- --dir DIR]`.
+//! What the journal costs: `cargo bench --bench journal -- [--full] [--only PART] [--dir DIR]`, where PART is
+//! `promises`, `rework` or `restart`.
 //!
-//! Promises a second with 1, 8 and 64 in flight, each group one commit as the station makes them,
-//! beside bare appends with `fdatasync` of the same bytes on the same disk; a restart with many finished and
-//! some unfinished devices, in a process of its own, so that its memory is its own; bytes on disk for
-//! a finished device. All of it is really synced; DIR says on which disk (default: here).
+//! Promises a second with 1, 8 and 64 devices in flight, on the way that the station's records go: each
+//! device sends its next record to the journal's thread as soon as the one before it is on disk. Beside
+//! that, in turns of a fraction of a second, so that what else the disk does falls on both: bare writes
+//! and `fdatasync` calls of the same bytes, into a file that was given the same room ahead. The ratio is
+//! the median of the turns.
+//!
+//! Then the index under rework, a restart with many finished and some unfinished devices, in a process of
+//! its own, so that its memory is its own, and bytes on disk for a finished device. All of it is really
+//! synced; DIR says on which disk (default: here).
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use linemint::clock::{SystemClock, TimeSource as _};
-use linemint::device::event::{Admission, Event, Output, PresentationKey};
+use linemint::device::event::{Admission, CloseReason, Event, Output, PresentationKey};
 use linemint::device::serial::SerialNumber;
 use linemint::device::steps::Step;
 use linemint::device::{Certificate, Device, KeyState};
 use linemint::journal::store::{JournalLock, Opened, open};
-use linemint::journal::{Entry, Journal as _, Record, What};
+use linemint::journal::{Entry, Journal as _, Record, StationEvent, What};
 use linemint::pki::Fingerprint;
+use linemint::station::scribe;
+use tokio::sync::{mpsc, watch};
 
 type Failure = Box<dyn std::error::Error>;
 
 /// Unfinished devices at a restart.
 const UNFINISHED: u64 = 1000;
 
-/// How long each rate is measured.
-const MEASURE: Duration = Duration::from_secs(3);
+/// How often the same devices are presented again.
+const ROUNDS: u64 = 400;
+
+/// One turn of either, and how many each has.
+const TURN: Duration = Duration::from_millis(250);
+const TURNS: usize = 24;
+
+/// After a turn of promises: longer than the index waits before it is synced.
+const SETTLE: Duration = Duration::from_millis(700);
+
+/// Room given ahead to the file of the bare writes: what the log gives its own.
+const RESERVE_BYTES: u64 = 4 << 20;
 
 fn main() -> Result<(), Failure> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -39,32 +57,56 @@ fn main() -> Result<(), Failure> {
         return restart(Path::new(dir));
     }
     let base = value("--dir").map_or(".", String::as_str);
+    let only = value("--only").map(String::as_str);
+    let wanted = |part| only.is_none_or(|it| it == part);
     let dir = tempfile::Builder::new().prefix("journal-bench-").tempdir_in(base)?;
     let mut ok = true;
-    for in_flight in [1, 8, 64] {
-        ok &= promises(dir.path(), in_flight)?;
+    if wanted("promises") {
+        for in_flight in [1, 8, 64] {
+            ok &= promises(dir.path(), in_flight)?;
+        }
     }
-    let finished = if args.iter().any(|it| it == "--full") { 1_000_000 } else { 100_000 };
-    ok &= restarts(dir.path(), finished)?;
+    if wanted("rework") {
+        ok &= rework(dir.path(), ROUNDS)?;
+    }
+    if wanted("restart") {
+        let finished = if args.iter().any(|it| it == "--full") { 1_000_000 } else { 100_000 };
+        ok &= restarts(dir.path(), finished)?;
+    }
     if ok { Ok(()) } else { Err("a figure misses what is required".into()) }
 }
 
 /// The rate of promises beside that of bare syncs.
-fn promises(dir: &Path, in_flight: u64) -> Result<bool, Failure> {
+fn promises(dir: &Path, in_flight: usize) -> Result<bool, Failure> {
     let journal = dir.join(format!("promises-{in_flight}"));
-    let mut opened = open(JournalLock::take(&journal)?)?;
-    let mut factory = Factory::default();
-    let clock = SystemClock::default();
-    let bare = bare_syncs(dir)?;
-    let (mut promised, begin) = (0, clock.now().mono);
-    while clock.now().mono - begin < MEASURE {
-        // Whoever waits for a promise has one record in the group that is being synced.
-        let group: Vec<Entry> = (0..in_flight).map(|_| factory.next_admission()).collect();
-        opened.writer.commit(&group)?;
-        promised += in_flight;
+    let Opened { writer, store, .. } = open(JournalLock::take(&journal)?)?;
+    let (records, from_line) = mpsc::channel(4096);
+    let (durable, newest) = watch::channel(0);
+    let end = scribe::start(writer, from_line, durable)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut line = Line { records, newest, lives: Vec::new(), factory: Factory::default() };
+    line.lives.resize_with(in_flight, Life::default);
+    // Files and threads are warm before anything counts.
+    runtime.block_on(line.turn())?;
+    let mut bare = Bare::new(dir)?;
+    let mut turns = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..TURNS {
+        // What the index still has to write is no matter of the bare syncs.
+        store.devices(None, 1, |_| true)?;
+        runtime.block_on(async { tokio::time::sleep(SETTLE).await });
+        rustix::fs::syncfs(&bare.file)?;
+        bytes = store.log_bytes() / line.factory.seq;
+        let synced = bare.turn(bytes)?;
+        rustix::fs::syncfs(&bare.file)?;
+        let promised = runtime.block_on(line.turn())?;
+        turns.push((promised, synced));
     }
-    let rate = promised as f64 / (clock.now().mono - begin).as_secs_f64();
-    let ratio = rate / bare;
+    drop(line);
+    runtime.block_on(end)??;
+    let promised = median(turns.iter().map(|(promised, _)| *promised));
+    let synced = median(turns.iter().map(|(_, synced)| *synced));
+    let ratio = median(turns.iter().map(|(promised, synced)| promised / synced));
     let required = match in_flight {
         1 => Some(0.7),
         64 => Some(10.0),
@@ -74,22 +116,151 @@ fn promises(dir: &Path, in_flight: u64) -> Result<bool, Failure> {
     let verdict =
         required.map_or(String::new(), |it| format!("(≥ {it}: {})", if ok { "ok" } else { "MISSED" }));
     println!(
-        "{in_flight:>2} in flight: {rate:>8.0} promises/s, bare fdatasync {bare:>6.0}/s, ratio {ratio:.2} {verdict}"
+        "{in_flight:>2} in flight: {promised:>7.0} promises/s, {synced:>6.0} bare syncs/s of {bytes} bytes, ratio {ratio:.2} {verdict}"
     );
     Ok(ok)
 }
 
-/// Appends of a record's size, each synced.
-fn bare_syncs(dir: &Path) -> Result<f64, Failure> {
-    let mut file = File::create(dir.join("bare"))?;
-    let clock = SystemClock::default();
-    let (mut count, begin) = (0, clock.now().mono);
-    while clock.now().mono - begin < MEASURE {
-        file.write_all(&[b'x'; 400])?;
-        file.sync_data()?;
-        count += 1;
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or_default()
+}
+
+/// Writes of a record's size, each synced.
+struct Bare {
+    file: File,
+    end: u64,
+    reserved: u64,
+}
+
+impl Bare {
+    fn new(dir: &Path) -> Result<Self, Failure> {
+        Ok(Self { file: File::create(dir.join("bare"))?, end: 0, reserved: 0 })
     }
-    Ok(f64::from(count) / (clock.now().mono - begin).as_secs_f64())
+
+    /// How many a second.
+    fn turn(&mut self, bytes: u64) -> Result<f64, Failure> {
+        let record = vec![b'x'; usize::try_from(bytes)?];
+        let clock = SystemClock::default();
+        let (mut count, begin) = (0, clock.now().mono);
+        while clock.now().mono - begin < TURN {
+            if self.end + bytes > self.reserved {
+                let flags = rustix::fs::FallocateFlags::empty();
+                rustix::fs::fallocate(&self.file, flags, self.reserved, RESERVE_BYTES)?;
+                self.reserved += RESERVE_BYTES;
+            }
+            self.file.write_all_at(&record, self.end)?;
+            self.file.sync_data()?;
+            self.end += bytes;
+            count += 1;
+        }
+        Ok(f64::from(count) / (clock.now().mono - begin).as_secs_f64())
+    }
+}
+
+/// A device in flight: what is still to happen to it, and the record it waits for.
+#[derive(Default)]
+struct Life {
+    rest: VecDeque<Event>,
+    serial: Option<SerialNumber>,
+    device: Option<Device>,
+    waits_for: u64,
+}
+
+/// What the engine does: sends each device's next record when the one before it is on disk.
+struct Line {
+    records: mpsc::Sender<Box<Entry>>,
+    newest: watch::Receiver<u64>,
+    lives: Vec<Life>,
+    factory: Factory,
+}
+
+impl Line {
+    /// How many promises a second. Each device has one record on its way; at the end all are on disk.
+    async fn turn(&mut self) -> Result<f64, Failure> {
+        let clock = SystemClock::default();
+        let (mut promised, begin) = (0, clock.now().mono);
+        for life in &mut self.lives {
+            let entry = self.factory.next_of(life).ok_or("a device cannot go on")?;
+            self.records.send(Box::new(entry)).await?;
+        }
+        let mut open = self.lives.len();
+        while open > 0 {
+            self.newest.changed().await?;
+            let newest = *self.newest.borrow_and_update();
+            let goes_on = clock.now().mono - begin < TURN;
+            for life in self.lives.iter_mut().filter(|it| it.waits_for != 0 && it.waits_for <= newest) {
+                promised += 1;
+                life.waits_for = 0;
+                if goes_on {
+                    let entry = self.factory.next_of(life).ok_or("a device cannot go on")?;
+                    self.records.send(Box::new(entry)).await?;
+                } else {
+                    open -= 1;
+                }
+            }
+        }
+        Ok(f64::from(promised) / (clock.now().mono - begin).as_secs_f64())
+    }
+}
+
+/// The same devices presented again and again: the index has to stop growing, once no presentation is
+/// kept for longer than its fixture's reset.
+fn rework(dir: &Path, rounds: u64) -> Result<bool, Failure> {
+    const DEVICES: u64 = 1000;
+    let journal = dir.join("rework");
+    let mut opened = open(JournalLock::take(&journal)?)?;
+    let mut factory = Factory::default();
+    let mut lives: Vec<Life> = Vec::new();
+    let mut group = Vec::new();
+    for _ in 0..DEVICES {
+        let mut life = Life::default();
+        while life.device.is_none() || !life.rest.is_empty() {
+            group.push(factory.next_of(&mut life).ok_or("a device cannot go on")?);
+        }
+        lives.push(life);
+    }
+    let mut sizes = Vec::new();
+    for round in 1..=rounds {
+        for life in &mut lives {
+            let presentation = factory.presentation(round);
+            let nest = Some("1".to_owned());
+            life.rest.push_back(Event::Repeated { presentation: presentation.clone(), nest });
+            life.rest.push_back(Event::Closed { presentation, why: CloseReason::NewUnit });
+            while !life.rest.is_empty() {
+                group.push(factory.next_of(life).ok_or("a device cannot be presented again")?);
+            }
+            if group.len() >= 500 {
+                opened.writer.commit(std::mem::take(&mut group))?;
+            }
+        }
+        group.push(factory.reset(round + 1));
+        opened.writer.commit(std::mem::take(&mut group))?;
+        if round % (rounds / 8) == 0 {
+            // What was promised is in the index when it is asked for all devices.
+            opened.store.devices(None, 1, |_| true)?;
+            sizes.push(dir_bytes(&journal.join("sled"))?);
+        }
+    }
+    let grown = sizes[7] as f64 / sizes[3] as f64;
+    let ok = grown < 1.2;
+    println!(
+        "{DEVICES} devices presented {rounds} times: index {} KiB after each eighth, the second half grows it {grown:.2} times (< 1.2: {})",
+        sizes.iter().map(|it| (it >> 10).to_string()).collect::<Vec<_>>().join(", "),
+        if ok { "ok" } else { "MISSED" }
+    );
+    Ok(ok)
+}
+
+fn dir_bytes(dir: &Path) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in dir.read_dir()? {
+        let entry = entry?;
+        bytes +=
+            if entry.file_type()?.is_dir() { dir_bytes(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
 }
 
 /// Fills a journal, and measures its start in another process.
@@ -101,11 +272,11 @@ fn restarts(dir: &Path, finished: u64) -> Result<bool, Failure> {
     for number in 0..finished + UNFINISHED {
         group.extend(factory.life(number < finished));
         if group.len() >= 500 {
-            opened.writer.commit(&group)?;
-            group.clear();
+            opened.writer.commit(std::mem::take(&mut group))?;
         }
     }
-    opened.writer.commit(&group)?;
+    opened.writer.commit(group)?;
+    opened.store.devices(None, 1, |_| true)?;
     let bytes = opened.store.size_on_disk() as f64 / (finished + UNFINISHED) as f64;
     let Opened { writer, store, .. } = opened;
     drop(writer);
@@ -147,51 +318,74 @@ fn restart(dir: &Path) -> Result<(), Failure> {
 struct Factory {
     seq: u64,
     devices: u64,
+    presentations: u64,
 }
 
 impl Factory {
-    fn next_admission(&mut self) -> Entry {
-        self.life(false).swap_remove(0)
-    }
-
     /// The records of one device: all, or none after the first.
     fn life(&mut self, finishes: bool) -> Vec<Entry> {
+        let mut life = Life::default();
+        let mut made = Vec::new();
+        while let Some(entry) = self.next_of(&mut life) {
+            made.push(entry);
+            if !finishes || life.rest.is_empty() {
+                break;
+            }
+        }
+        made
+    }
+
+    /// The next record of a device; the first of a new one where it has come to its end.
+    fn next_of(&mut self, life: &mut Life) -> Option<Entry> {
+        let event = match life.rest.pop_front() {
+            Some(event) => event,
+            None => self.admission(life)?,
+        };
+        let serial = life.serial.clone()?;
+        self.seq += 1;
+        let at = Timestamp::UNIX_EPOCH;
+        let before = life.device.as_ref().map(|it| it.state);
+        let after = match life.device.take() {
+            None => Device::admit(&serial, self.seq, at, &event),
+            Some(mut it) => it.apply(self.seq, at, &event).map(|()| it),
+        };
+        let after = after.ok()?;
+        life.device = Some(after.clone());
+        life.waits_for = self.seq;
+        let record = Record { seq: self.seq, at, serial: Some(serial), what: What::Device(event) };
+        Some(Entry { record, device: Some((Box::new(after), before)) })
+    }
+
+    fn admission(&mut self, life: &mut Life) -> Option<Event> {
         self.devices += 1;
-        let number = self.devices;
-        let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 7, id: number };
-        let admission = Event::Admitted(Box::new(Admission {
+        let presentation = self.presentation(1);
+        life.serial = SerialNumber::parse(&format!("BENCH{:010}", self.devices)).ok();
+        life.device = None;
+        life.rest = rest_of_life(self.devices, presentation.clone()).into();
+        Some(Event::Admitted(Box::new(Admission {
             product: "thermostat".to_owned(),
             rules: Fingerprint::of(b"rules"),
             batch: None,
-            presentation: presentation.clone(),
+            presentation,
             nest: Some("1".to_owned()),
             mac: None,
             device_key: None,
             attributes: BTreeMap::new(),
             replaces_policy: None,
-        }));
-        let mut events = vec![admission];
-        if finishes {
-            events.extend(rest_of_life(number, presentation));
-        }
-        let Ok(serial) = SerialNumber::parse(&format!("BENCH{number:010}")) else { return Vec::new() };
-        let at = Timestamp::UNIX_EPOCH;
-        let mut device: Option<Device> = None;
-        let mut made = Vec::with_capacity(events.len());
-        for event in events {
-            self.seq += 1;
-            let before = device.as_ref().map(|it| it.state);
-            let after = match device.take() {
-                None => Device::admit(&serial, self.seq, at, &event),
-                Some(mut it) => it.apply(self.seq, at, &event).map(|()| it),
-            };
-            let Ok(after) = after else { return made };
-            let record =
-                Record { seq: self.seq, at, serial: Some(serial.clone()), what: What::Device(event) };
-            made.push(Entry { record, device: Some((Box::new(after.clone()), before)) });
-            device = Some(after);
-        }
-        made
+        })))
+    }
+
+    fn presentation(&mut self, boot: u64) -> PresentationKey {
+        self.presentations += 1;
+        PresentationKey { fixture: "nest-1".to_owned(), boot, id: self.presentations }
+    }
+
+    fn reset(&mut self, boot: u64) -> Entry {
+        self.seq += 1;
+        let event = StationEvent::FixtureReset { fixture: "nest-1".to_owned(), boot };
+        let what = What::Station(event);
+        let record = Record { seq: self.seq, at: Timestamp::UNIX_EPOCH, serial: None, what };
+        Entry { record, device: None }
     }
 }
 

@@ -52,8 +52,8 @@ pub struct RestoreArgs {
     /// Which journal: there must be none yet
     #[command(flatten)]
     pub journal: Where,
-    /// The backup
-    #[arg(long, value_name = "DIR")]
+    /// The backup: a directory, or a file that a running station has sent
+    #[arg(long, value_name = "DIR|FILE")]
     pub from: PathBuf,
 }
 
@@ -171,7 +171,10 @@ fn ended(result: Result<ExitStatus, Failure>, err: &mut impl Write) -> ExitStatu
 fn status(error: &JournalError) -> ExitStatus {
     match error {
         JournalError::Held { .. } => ExitStatus::Busy,
-        JournalError::Log(_) | JournalError::Damaged { .. } | JournalError::Lost { .. } => ExitStatus::Bad,
+        JournalError::Log(_)
+        | JournalError::Damaged { .. }
+        | JournalError::BadBackup { .. }
+        | JournalError::Lost { .. } => ExitStatus::Bad,
         JournalError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             ExitStatus::NotPermitted
         }
@@ -197,7 +200,7 @@ mod tests {
             let message = format!("record {seq}");
             let what = What::Station(StationEvent::LineStopped { message });
             let record = Record { seq, at: "2026-11-21T12:00:00Z".parse().unwrap(), serial: None, what };
-            opened.writer.commit(&[Entry { record, device: None }]).unwrap();
+            opened.writer.commit(vec![Entry { record, device: None }]).unwrap();
         }
         opened
     }
@@ -271,6 +274,43 @@ mod tests {
         assert_eq!(restore(&there).0, ExitStatus::Io);
         assert_eq!(restore(&here).0, ExitStatus::Busy);
         assert_eq!(std::fs::read_dir(&backup).unwrap().count(), 1, "nothing but the log");
+    }
+
+    #[test]
+    fn a_backup_that_was_sent_is_restored_if_every_byte_of_it_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there, sent) =
+            (dir.path().join("here"), dir.path().join("there"), dir.path().join("sent"));
+        let mut running = journal(&here, 20);
+        let mut bytes = Vec::new();
+        running.store.backup(&mut bytes).unwrap();
+        // What comes after it is not in it.
+        let what = What::Station(StationEvent::LineResumed);
+        let record = Record { seq: 21, at: "2026-11-21T12:00:00Z".parse().unwrap(), serial: None, what };
+        running.writer.commit(vec![Entry { record, device: None }]).unwrap();
+        let restore = |bytes: &[u8]| {
+            std::fs::File::create(&sent).unwrap().write_all(bytes).unwrap();
+            tell(&JournalCommand::Restore(RestoreArgs { journal: at(&there), from: sent.clone() }))
+        };
+        for length in (0..bytes.len()).step_by(41).chain([bytes.len() - 52, bytes.len() - 1]) {
+            let (status, _, err) = restore(&bytes[..length]);
+            assert_eq!(status, ExitStatus::Bad, "{length} bytes: {err}");
+            assert!(err.contains("it is cut off; take another one"), "{length} bytes: {err}");
+        }
+        for byte in (0..bytes.len()).step_by(37) {
+            let mut bad = bytes.clone();
+            bad[byte] ^= 4;
+            let (status, _, err) = restore(&bad);
+            assert_eq!(status, ExitStatus::Bad, "byte {byte}: {err}");
+        }
+        assert_eq!(restore(&[&bytes[..], b"x"].concat()).0, ExitStatus::Bad);
+        assert!(!there.join("log").exists() && !there.join("log.new").exists());
+        let (status, out, err) = restore(&bytes);
+        assert_eq!(status, ExitStatus::Done, "{err}");
+        assert!(out.contains("records           20\n"), "{out}");
+        assert_eq!(restore(&bytes).0, ExitStatus::Io, "never over a journal");
+        let restored = journal(&there, 21);
+        assert_eq!((restored.recovered.seq, &restored.id), (20, &running.id));
     }
 
     #[test]

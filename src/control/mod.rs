@@ -5,6 +5,7 @@
 //! seconds and say so in their name.
 
 mod access;
+mod backup;
 pub mod client;
 mod commands;
 mod connection;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::problem::{Refused, internal, unavailable};
 use super::view;
@@ -25,11 +25,13 @@ pub(super) struct Reading {
     store: Store,
     durable: watch::Receiver<u64>,
     readers: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
 }
 
 impl Reading {
     pub(super) fn new(store: Store, durable: watch::Receiver<u64>) -> Self {
-        Self { store, durable, readers: Arc::new(Semaphore::new(READERS)) }
+        let (readers, backups) = (Semaphore::new(READERS), Semaphore::new(1));
+        Self { store, durable, readers: Arc::new(readers), backups: Arc::new(backups) }
     }
 
     /// Newest sequence number on disk, as it changes.
@@ -52,6 +54,16 @@ impl Reading {
         });
         let result = running.await.map_err(|error| internal(doing, &error))?;
         result.map_err(|error| internal(doing, &error))
+    }
+
+    /// Runs `read` on a thread that may block, beside all other readers and for as long as it holds the
+    /// permit; `false` if one runs already.
+    pub(super) fn back_up(&self, read: impl FnOnce(&Store, OwnedSemaphorePermit) + Send + 'static) -> bool {
+        let Ok(permit) = self.backups.clone().try_acquire_owned() else { return false };
+        let store = self.store.clone();
+        // It ends when nobody takes any more what it reads.
+        drop(tokio::task::spawn_blocking(move || read(&store, permit)));
+        true
     }
 
     /// Waits until record `seq` is on disk: what a power cut could take back is told to nobody.

@@ -29,7 +29,7 @@ use super::access::{Access, Caller};
 use super::connection::{Held, Limits, Progress, Watched};
 use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
 use super::reading::Reading;
-use super::{Status, commands, devices, events};
+use super::{Status, backup, commands, devices, events};
 
 pub use super::socket::{ApiError, MAX_PATH_BYTES, bind};
 
@@ -259,6 +259,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{serial}", get(devices::show))
         .route("/v1/events", get(events::list))
+        .route("/v1/journal/backup", get(backup::stream))
         .route("/v1/drain", post(commands::drain))
         .route("/v1/resume", post(commands::resume))
         .method_not_allowed_fallback(async |method: Method| {

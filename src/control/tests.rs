@@ -109,7 +109,7 @@ impl Station {
             let record = Record { seq: self.seq, at: self.now(), serial, what };
             entries.push(Entry { record, device: after });
         }
-        self.writer.commit(&entries).unwrap();
+        self.writer.commit(entries).unwrap();
     }
 
     /// Admits devices, all in one commit.

@@ -3,7 +3,9 @@
 //! All but restoring only read, and work beside a running station: they see every commit that was
 //! whole when they came to it. A backup is the log's files in a directory laid out like a journal's.
 //! Private keys are never in it: they lie elsewhere, and a restored station issues anew for whoever
-//! had not got theirs.
+//! had not got theirs. A running station also gives its backup out as one [`stream`].
+
+pub mod stream;
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};
@@ -80,12 +82,13 @@ pub fn backup(dir: &Path, to: &Path) -> Result<Summary, JournalError> {
     copy(dir, to)
 }
 
-/// Copies a backup into the directory that `lock` holds, and makes a journal of it.
+/// Copies a backup, a directory or the file of a [`stream`], into the directory that `lock` holds, and
+/// makes a journal of it.
 ///
 /// # Errors
 /// The backup is damaged, the directory holds a journal already, or the disk refuses.
 pub fn restore(from: &Path, lock: JournalLock) -> Result<Summary, JournalError> {
-    let summary = copy(from, &lock.dir)?;
+    let summary = if from.is_dir() { copy(from, &lock.dir)? } else { stream::unpack(from, &lock.dir)? };
     drop(store::open(lock)?);
     Ok(summary)
 }
@@ -93,9 +96,17 @@ pub fn restore(from: &Path, lock: JournalLock) -> Result<Summary, JournalError> 
 /// Calls `each` with every record. Says where the last whole commit ends.
 fn walk<E: From<JournalError>>(
     dir: &Path,
+    each: impl FnMut(&Found) -> Result<(), E>,
+) -> Result<(Summary, Position), E> {
+    walk_log(&log::dir_of(dir), each)
+}
+
+/// As [`walk`], of the log in `log_dir`.
+fn walk_log<E: From<JournalError>>(
+    log_dir: &Path,
     mut each: impl FnMut(&Found) -> Result<(), E>,
 ) -> Result<(Summary, Position), E> {
-    let mut walk = Walk::from_start(&log::dir_of(dir))?;
+    let mut walk = Walk::from_start(log_dir)?;
     let mut files = 1;
     let mut file = walk.at().file;
     while let Some(commit) = walk.next_commit()? {
@@ -119,11 +130,7 @@ fn walk<E: From<JournalError>>(
 
 fn copy(from: &Path, to: &Path) -> Result<Summary, JournalError> {
     let (source_dir, target_dir) = (log::dir_of(from), log::dir_of(to));
-    for path in [&target_dir, &to.join("sled")] {
-        if path.exists() {
-            return Err(JournalError::InTheWay { path: path.clone() });
-        }
-    }
+    nothing_in(to)?;
     let (summary, end) = walk(from, |_| Ok::<(), JournalError>(()))?;
     let unfinished = target_dir.with_extension("new");
     store_files::remove(&unfinished)?;
@@ -143,6 +150,14 @@ fn copy(from: &Path, to: &Path) -> Result<Summary, JournalError> {
         });
     }
     Ok(copied)
+}
+
+/// Whether there is room for a journal.
+fn nothing_in(dir: &Path) -> Result<(), JournalError> {
+    match [log::dir_of(dir), dir.join("sled")].into_iter().find(|it| it.exists()) {
+        Some(path) => Err(JournalError::InTheWay { path }),
+        None => Ok(()),
+    }
 }
 
 /// Copies the first `length` bytes of a file, or all, durably. The source is synced first, so that no

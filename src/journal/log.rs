@@ -26,17 +26,21 @@
 //!
 //! # Appending
 //!
-//! A commit is one write and one `fdatasync`. Nothing is allocated ahead: space that was never
-//! written would look like a record that was lost. A new file is begun only between commits, once
-//! the newest one is larger than [`MAX_FILE_BYTES`]; it gets its name when its header is on disk.
+//! A commit is one write and one `fdatasync`. The newest file is given room ahead, 4 MiB at a time, so
+//! that a sync has only bytes to make durable and no new length; that room reads as zeros, with which
+//! no frame begins. It is given back at an end in good order, before the next file is begun, and at
+//! the next start. A new file is begun only between commits, once the newest one is larger than
+//! [`MAX_FILE_BYTES`]; it gets its name when its header is on disk.
 //!
 //! # A torn end
 //!
 //! A crash may leave a part of the commit that was being written, never of one before it: a commit
 //! is written only when the one before it is synced. So a bad frame is a torn end only in the newest
 //! file, only if no frame of a later commit follows it, and only if it is not one flipped bit away
-//! from being right (which is what a disk does, and a crash does not). A torn commit is cut off
-//! whole. All else is damage; it is told, and the file left as it is.
+//! from being right (which is what a disk does, and a crash does not). Sectors of it that were not
+//! written hold what was there before: nothing or zeros. A torn commit is cut off whole. Nothing but
+//! zeros after a whole commit is room that was given ahead. All else is damage; it is told, and the
+//! file left as it is.
 
 pub(crate) mod disk;
 pub(crate) mod frame;

@@ -9,7 +9,8 @@
 //!    or (after a crash) none.
 //! 3. A commit that failed is final: nothing is known of what the disk holds, so the process makes
 //!    no further promise and stops. It never tries the same sync again.
-//! 4. What [`Shelf`] reads is what was committed, and nothing else.
+//! 4. What [`Shelf`] reads is what was committed, all of it and nothing else, from the moment that
+//!    [`Journal::commit`] returns.
 //!
 //! A device's record is the fold of its events ([`Device::apply`](crate::device::Device::apply)). The
 //! events are the truth, and they lie in the [`log`]; the folds lie in sled ([`store`]), so that a
@@ -162,13 +163,21 @@ pub enum JournalError {
     )]
     NoLog { dir: PathBuf },
     #[error(
+        "there is no journal in {dir}, but {count} undelivered private keys of one in {keys}: put it back, or restore a backup with `linemint journal restore`; only if it is gone for good, or if they are another journal's, move the keys away"
+    )]
+    Gone { dir: PathBuf, keys: PathBuf, count: usize },
+    #[error(
         "the journal in {dir} has lost records: {what}; it is left as it is: restore a backup with `linemint journal restore`, or call the line engineer"
     )]
     Lost { dir: PathBuf, what: String },
-    #[error("the log {dir} takes nothing more: an earlier write or sync has failed")]
+    #[error("the journal in {dir} takes nothing more: an earlier write or sync has failed")]
     Final { dir: PathBuf },
+    #[error("the index of the journal in {dir} does not keep up with its log; ask again later")]
+    Behind { dir: PathBuf },
     #[error("record {seq} cannot be journaled: {what}")]
     Unfit { seq: u64, what: String },
+    #[error("the backup {path} cannot be restored: {what}; take another one")]
+    BadBackup { path: PathBuf, what: String },
     #[error("{path} is in the way: a journal is only restored, and a backup only made, where there is none")]
     InTheWay { path: PathBuf },
 }
@@ -179,7 +188,7 @@ pub trait Journal: Send {
     ///
     /// # Errors
     /// They may or may not be on disk; nothing more may be promised by this process.
-    fn commit(&mut self, entries: &[Entry]) -> Result<(), JournalError>;
+    fn commit(&mut self, entries: Vec<Entry>) -> Result<(), JournalError>;
 }
 
 /// Reads what was committed.

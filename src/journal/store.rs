@@ -4,9 +4,18 @@
 //!
 //! The log holds every record and is synced at each promise. sled holds what is looked up and what a
 //! restart begins with, and could be made again from the log at any time: a store that cannot tell a
-//! cut tail from one never written, and panics on a flipped byte, is nothing to promise on. A record
-//! is applied to sled when the log's sync has been seen through, and sled is synced behind that by a
-//! thread of its own, so that sled is never ahead of the log, and costs a promise no sync.
+//! cut tail from one never written, and panics on a flipped byte, is nothing to promise on.
+//!
+//! ```text
+//!  commit ──> log: write, fdatasync ──> promised
+//!                     └──> pending (at most 4,096 records) ──> index thread: sled ──> checkpoint: sync
+//! ```
+//! A record goes to sled when the log's sync has been seen through, by a thread of its own, and sled
+//! is synced behind that by another, so that sled is never ahead of the log, and costs a promise
+//! neither a write nor a sync. What sled does not have yet is read from the records that wait for it
+//! (`pending`): what was promised is read, whether sled has it or not. A failure of either
+//! thread, a panic of sled's among them, is final like one of the log's: nothing more is promised, and
+//! nothing more is read.
 //!
 //! # Opening
 //!
@@ -25,14 +34,15 @@
 //! # Keys
 //!
 //! Everything lies in one tree, so that one batch is all or none. Values are small (sled keeps what is
-//! over 128 KiB in files that it never syncs): records stay in the log, and `l` says where. Keys
-//! begin with a letter:
+//! over 128 KiB in files that it never syncs): records stay in the log, and `l` says where; a device
+//! that is longer than 4 KiB is cut into pieces (`device_row`). Keys begin with a letter:
 //!
 //! | key | value |
 //! |---|---|
 //! | `l` seq | where that record lies: file, offset; one for every 16 KiB and each file's first |
-//! | `h` serial 0 n | the numbers of a device's records, 64 in a row |
-//! | `d` serial | the device after its newest record |
+//! | `h` serial 0 n | the numbers of a device's records before the newest 64: at least 1,024, 64 in a row |
+//! | `d` serial | the device after its newest record with the numbers of the newest 64, or how many pieces it is in |
+//! | `x` serial 0 seq n | a piece of such a device |
 //! | `u` serial | nothing: something is left to do for it |
 //! | `p` fixture 0 boot id | the presentation |
 //! | `r` hash | rules |
@@ -41,30 +51,39 @@
 //! | `m` name | `format`, `id`, `counts`, `position` (the newest record in sled), `synced` (one that is known to be on disk) |
 
 mod checkpoint;
+mod device_row;
 pub(crate) mod files;
 mod fold;
+mod guard;
 mod index;
+mod indexer;
 mod lock;
 mod migrate;
 mod open;
+mod pending;
 mod writer;
 
+use std::collections::VecDeque;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 
-use super::log::read::Walk;
+use self::guard::guarded;
+use self::pending::Pending;
+use super::log::Position;
+use super::log::read::{Found, Walk};
 use super::record::decode;
-use super::{JournalError, KnownPresentation, Record, Recovered, Shelf, log};
+use super::{JournalError, KnownPresentation, Record, Recovered, Shelf, copy, log};
 use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 
 pub use self::lock::JournalLock;
-pub use self::open::open;
+pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
 /// Format of the index; 1 was sled alone.
@@ -82,12 +101,29 @@ pub struct Store {
 }
 
 /// What the writing half tells the reading half.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
-    /// The newest record that is on disk and in the index.
-    committed: AtomicU64,
+    /// The newest record that is on disk.
+    newest: Mutex<Position>,
     /// Bytes of the log.
     log_bytes: AtomicU64,
+    /// What of it is not in the index yet.
+    pending: Pending,
+}
+
+impl Shared {
+    /// For an index that holds everything up to `newest`.
+    fn at(dir: &Path, newest: Position, log_bytes: u64) -> Self {
+        Self {
+            newest: Mutex::new(newest),
+            log_bytes: AtomicU64::new(log_bytes),
+            pending: Pending::new(dir, newest.seq),
+        }
+    }
+
+    fn newest(&self) -> Position {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// An opened journal.
@@ -105,11 +141,17 @@ pub struct Opened {
 
 impl Shelf for Store {
     fn device(&self, serial: &SerialNumber) -> Result<Option<Device>, JournalError> {
-        self.read(&key(b'd', serial.as_str()))
+        match self.shared.pending.device(serial)? {
+            Some(device) => Ok(Some(device)),
+            None => self.stored(serial),
+        }
     }
 
     fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
-        self.read(&presentation_key(key))
+        match self.shared.pending.presentation(key)? {
+            Some(known) => Ok(known),
+            None => self.read(&presentation_key(key)),
+        }
     }
 }
 
@@ -119,7 +161,7 @@ impl Store {
     /// # Errors
     /// A record cannot be read.
     pub fn events(&self, after: u64, limit: usize) -> Result<Vec<Record>, JournalError> {
-        let newest = self.shared.committed.load(Ordering::Acquire);
+        let newest = self.caught_up()?;
         let mut records = Vec::new();
         if after >= newest || limit == 0 {
             return Ok(records);
@@ -146,29 +188,23 @@ impl Store {
     /// # Errors
     /// A record cannot be read.
     pub fn history(&self, serial: &SerialNumber, limit: usize) -> Result<Vec<Record>, JournalError> {
-        let mut seqs: Vec<u64> = Vec::new();
-        for row in self.db.scan_prefix(history_prefix(serial)).rev() {
-            let (_, value) = row.map_err(|source| self.failed("read", source))?;
-            let row: Vec<u64> = self.decode(&value)?;
-            seqs.extend(row.iter().rev());
-            if seqs.len() >= limit {
-                break;
-            }
-        }
-        seqs.truncate(limit);
+        self.caught_up()?;
+        let seqs = guarded(&self.dir, || device_row::history(&self.db, &self.dir, serial, limit))?;
         let mut records = Vec::with_capacity(seqs.len());
+        let mut picker = Picker { store: self, walk: None, commit: VecDeque::new() };
         for seq in seqs.into_iter().rev() {
-            records.extend(self.events(seq - 1, 1)?);
+            records.push(picker.pick(seq)?);
         }
         Ok(records)
     }
 
     /// The log, from at or shortly before a record.
     fn walk_from(&self, seq: u64) -> Result<Walk, JournalError> {
-        let noted = self.db.range(key(b'l', "")..=seq_key(b'l', seq)).next_back();
-        let (row, place) = noted
-            .ok_or_else(|| damaged(&self.dir, "no place in the log is noted"))?
-            .map_err(|source| self.failed("read", source))?;
+        let noted = guarded(&self.dir, || {
+            let row = self.db.range(key(b'l', "")..=seq_key(b'l', seq)).next_back();
+            row.transpose().map_err(|source| self.failed("read", source))
+        })?;
+        let (row, place) = noted.ok_or_else(|| damaged(&self.dir, "no place in the log is noted"))?;
         let (file, offset): (u64, u64) = self.decode(&place)?;
         let first = row.get(1..).and_then(|it| it.try_into().ok()).map_or(0, u64::from_be_bytes);
         Walk::unchecked(&log::dir_of(&self.dir), file, offset, first)
@@ -189,18 +225,21 @@ impl Store {
             Some(after) => [&key(b'd', after)[..], &[0]].concat(),
             None => key(b'd', ""),
         };
-        let mut devices = Vec::new();
-        for row in self.db.range(begin..key(b'e', "")).take(MAX_SCAN) {
-            let (_, value) = row.map_err(|source| self.failed("read", source))?;
-            let device: Device = self.decode(&value)?;
-            if wanted(&device) {
-                devices.push(device);
-                if devices.len() == limit {
-                    break;
+        self.caught_up()?;
+        guarded(&self.dir, || {
+            let mut devices = Vec::new();
+            for row in self.db.range(begin..key(b'e', "")).take(MAX_SCAN) {
+                let (row, value) = row.map_err(|source| self.failed("read", source))?;
+                let Some(device) = device_row::read_row(&self.db, &self.dir, &row, &value)? else { continue };
+                if wanted(&device) {
+                    devices.push(device);
+                    if devices.len() == limit {
+                        break;
+                    }
                 }
             }
-        }
-        Ok(devices)
+            Ok(devices)
+        })
     }
 
     /// The rules of that hash.
@@ -208,23 +247,47 @@ impl Store {
     /// # Errors
     /// The record cannot be read.
     pub fn rules(&self, id: &RulesId) -> Result<Option<ProductRules>, JournalError> {
+        self.caught_up()?;
         self.read(&key(b'r', &id.to_string()))
+    }
+
+    /// Writes a backup of the journal as it is now: what is on disk, and nothing that comes after. It is
+    /// what `linemint journal restore` reads, and described in [`copy::stream`].
+    ///
+    /// # Errors
+    /// The log cannot be read, or `out` takes nothing more.
+    pub fn backup(&self, out: &mut impl io::Write) -> Result<(), copy::ExportError> {
+        copy::stream::write(&self.dir, &self.shared.newest(), out)
+    }
+
+    /// Bytes of the log, without the room that its newest file was given ahead.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.shared.log_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes on disk, log and index.
     #[must_use]
     pub fn size_on_disk(&self) -> u64 {
-        self.db.size_on_disk().unwrap_or(0) + self.shared.log_bytes.load(Ordering::Relaxed)
+        self.db.size_on_disk().unwrap_or(0) + self.log_bytes()
+    }
+
+    /// Waits until the index holds all that is on disk now; up to which record that is.
+    fn caught_up(&self) -> Result<u64, JournalError> {
+        let newest = self.shared.newest().seq;
+        self.shared.pending.wait_for(newest)?;
+        Ok(newest)
     }
 
     fn recover(&self) -> Result<Recovered, JournalError> {
         let mut recovered = Recovered {
-            seq: self.shared.committed.load(Ordering::Acquire),
+            seq: self.shared.newest().seq,
             counts: self.read::<Vec<_>>(&key(b'm', "counts"))?.unwrap_or_default().into_iter().collect(),
             ..Recovered::default()
         };
         for name in self.names(b'u')? {
-            match self.read(&key(b'd', &name))? {
+            let serial = SerialNumber::parse(&name);
+            match serial.ok().map_or(Ok(None), |it| self.stored(&it))? {
                 Some(device) => recovered.pending.push(device),
                 None => return Err(damaged(&self.dir, &format!("device {name} has no record"))),
             }
@@ -253,8 +316,13 @@ impl Store {
             .collect()
     }
 
+    /// The device as the index has it.
+    fn stored(&self, serial: &SerialNumber) -> Result<Option<Device>, JournalError> {
+        guarded(&self.dir, || device_row::read(&self.db, &self.dir, serial))
+    }
+
     fn read<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, JournalError> {
-        let value = self.db.get(key).map_err(|source| self.failed("read", source))?;
+        let value = guarded(&self.dir, || self.db.get(key).map_err(|source| self.failed("read", source)))?;
         value.map(|it| self.decode(&it)).transpose()
     }
 
@@ -264,6 +332,47 @@ impl Store {
 
     fn failed(&self, action: &'static str, source: sled::Error) -> JournalError {
         JournalError::Store { action, dir: self.dir.clone(), source }
+    }
+}
+
+/// Picks single records out of the log, in order.
+struct Picker<'a> {
+    store: &'a Store,
+    walk: Option<Walk>,
+    /// What is left of the commit that was read last.
+    commit: VecDeque<Found>,
+}
+
+/// Records that are rather read over than looked up: about what lies between two noted places.
+const NEAR: u64 = 64;
+
+impl Picker<'_> {
+    fn pick(&mut self, seq: u64) -> Result<Record, JournalError> {
+        if let Some(record) = self.left(seq) {
+            return Ok(record);
+        }
+        let near = |it: &Walk| (it.at().seq..it.at().seq + NEAR).contains(&(seq - 1));
+        if !self.walk.as_ref().is_some_and(near) {
+            self.walk = Some(self.store.walk_from(seq)?);
+        }
+        while let Some(walk) = self.walk.as_mut().filter(|it| it.at().seq < seq) {
+            let Some(commit) = walk.next_commit()? else { break };
+            self.commit = commit.into();
+            if let Some(record) = self.left(seq) {
+                return Ok(record);
+            }
+        }
+        Err(damaged(&self.store.dir, &format!("record {seq} is not in the log")))
+    }
+
+    /// That record, if it is among what is left.
+    fn left(&mut self, seq: u64) -> Option<Record> {
+        while let Some(found) = self.commit.pop_front() {
+            if found.at.seq == seq {
+                return Some(found.record);
+            }
+        }
+        None
     }
 }
 

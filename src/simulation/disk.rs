@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::journal::keys::KeyStoreError;
 use crate::journal::log::disk::{Bytes, Disk, Source};
+use crate::journal::log::frame::FRAME_BYTES;
 use crate::pki::Fingerprint;
 use crate::station::vault::Keys;
 
@@ -41,6 +42,34 @@ struct Files {
 struct SimFile {
     bytes: Vec<u8>,
     synced: usize,
+    /// How long it was made ahead; zeros, from the end of `bytes` on.
+    room: usize,
+}
+
+impl SimFile {
+    fn end(&mut self, ending: Ending, syncing: bool, rng: &mut fastrand::Rng) {
+        let unsynced = self.bytes.len() - self.synced;
+        let kept = match ending {
+            // What is written can be read all the same.
+            Ending::Kill => unsynced,
+            Ending::PowerCut => rng.usize(..=unsynced),
+            Ending::PowerCutKeeping(kept) => kept.min(unsynced),
+        };
+        self.bytes.truncate(self.synced + kept);
+        if ending == Ending::PowerCut && kept > 0 && rng.u8(..4) == 0 {
+            // The file was made longer, but what was to be there has not been written.
+            let from = self.synced + rng.usize(..kept);
+            self.bytes[from..].fill(0);
+        }
+        // A sync that was under way when the process was killed may have ended or not.
+        if ending != Ending::Kill || syncing && rng.bool() {
+            self.synced = self.bytes.len();
+        }
+        // Of the room ahead a little is enough to be met.
+        let room = self.bytes.len() + rng.usize(..=2 * FRAME_BYTES);
+        self.bytes.resize(room.min(self.room).max(self.bytes.len()), 0);
+        self.room = 0;
+    }
 }
 
 impl SimDisk {
@@ -74,25 +103,7 @@ impl SimDisk {
         let syncing = std::mem::take(&mut it.syncing);
         it.fails_after = None;
         for file in it.files.values_mut() {
-            let unsynced = file.bytes.len() - file.synced;
-            let kept = match ending {
-                Ending::Kill => {
-                    // A sync under way may have ended or not; what is written can be read all the same.
-                    if syncing && rng.bool() {
-                        file.synced = file.bytes.len();
-                    }
-                    continue;
-                }
-                Ending::PowerCut => rng.usize(..=unsynced),
-                Ending::PowerCutKeeping(kept) => kept.min(unsynced),
-            };
-            file.bytes.truncate(file.synced + kept);
-            if ending == Ending::PowerCut && kept > 0 && rng.u8(..4) == 0 {
-                // The file was made longer, but what was to be there has not been written.
-                let from = file.synced + rng.usize(..kept);
-                file.bytes[from..].fill(0);
-            }
-            file.synced = file.bytes.len();
+            file.end(ending, syncing, rng);
         }
     }
 
@@ -105,7 +116,7 @@ impl SimDisk {
 impl Disk for SimDisk {
     fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut it = self.files();
-        let file = SimFile { bytes: bytes.to_vec(), synced: bytes.len() };
+        let file = SimFile { bytes: bytes.to_vec(), synced: bytes.len(), room: 0 };
         it.newest = path.to_owned();
         match it.files.insert(path.to_owned(), file) {
             None => Ok(()),
@@ -113,10 +124,13 @@ impl Disk for SimDisk {
         }
     }
 
-    fn resume(&mut self, path: &Path) -> io::Result<()> {
+    fn resume(&mut self, path: &Path, length: u64) -> io::Result<()> {
         let mut it = self.files();
         it.newest = path.to_owned();
-        if it.files.contains_key(path) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        let file = it.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        file.bytes.truncate(usize::try_from(length).unwrap());
+        file.synced = file.synced.min(file.bytes.len());
+        Ok(())
     }
 
     fn cut(&mut self, path: &Path, length: Option<u64>) -> io::Result<()> {
@@ -132,11 +146,20 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn reserve(&mut self, from: u64, bytes: u64) -> io::Result<bool> {
+        let mut it = self.files();
+        let newest = it.newest.clone();
+        let file = it.files.get_mut(&newest).ok_or(io::ErrorKind::NotFound)?;
+        file.room = usize::try_from(from + bytes).unwrap();
+        Ok(true)
+    }
+
+    fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut it = self.files();
         let fails_after = it.fails_after.take();
         let newest = it.newest.clone();
         let file = it.files.get_mut(&newest).ok_or(io::ErrorKind::NotFound)?;
+        assert_eq!(u64::try_from(file.bytes.len()).unwrap(), at, "a gap, or an overwriting");
         file.bytes.extend_from_slice(&bytes[..fails_after.unwrap_or(bytes.len()).min(bytes.len())]);
         fails_after.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into()))
     }

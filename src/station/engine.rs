@@ -54,6 +54,9 @@ impl<C: Cloud + 'static> Engine<C> {
     ) -> Result<(), StationError> {
         let newest = *durable.borrow_and_update();
         self.carry_out(first, newest).await?;
+        // Before the first unit, and not only with the first heartbeat.
+        let actions = self.line.handle(self.clock.now(), self.gate(), &self.store)?;
+        self.carry_out(actions, newest).await?;
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut burst = Vec::with_capacity(BURST);
@@ -82,7 +85,7 @@ impl<C: Cloud + 'static> Engine<C> {
                 _ = from_adapters.recv_many(&mut burst, BURST) => {}
                 () = tokio::time::sleep(wait) => burst.push(Input::Tick),
                 _ = heartbeat.tick() => {
-                    burst.push(Input::Gate(gate(&self.journal_dir, self.min_free)));
+                    burst.push(self.gate());
                     self.publish();
                 }
             }
@@ -112,6 +115,10 @@ impl<C: Cloud + 'static> Engine<C> {
     fn wait(&self) -> Duration {
         let now = self.clock.now().mono;
         self.line.next_due().map_or(Duration::from_secs(3600), |due| due.saturating_sub(now))
+    }
+
+    fn gate(&self) -> Input {
+        Input::Gate(gate(&self.journal_dir, self.min_free))
     }
 
     fn publish(&self) {

@@ -13,8 +13,11 @@ use crate::journal::{Entry, Journal, JournalError};
 const GROUP: usize = 512;
 
 /// Starts the thread. It ends when the channel is closed and everything in it is on disk; then,
-/// or at an error, it says so.
-pub(super) fn start(
+/// or at an error, it says so. `durable` holds the number of the newest record on disk.
+///
+/// # Errors
+/// The system has no thread for it.
+pub fn start(
     mut journal: impl Journal + 'static,
     mut records: mpsc::Receiver<Box<Entry>>,
     durable: watch::Sender<u64>,
@@ -35,20 +38,81 @@ fn run(
     records: &mut mpsc::Receiver<Box<Entry>>,
     durable: &watch::Sender<u64>,
 ) -> Result<(), JournalError> {
-    let mut group = Vec::with_capacity(GROUP);
     while let Some(first) = records.blocking_recv() {
-        group.push(*first);
+        let mut newest = first.record.seq;
+        let mut group = vec![*first];
         while group.len() < GROUP {
             match records.try_recv() {
-                Ok(next) => group.push(*next),
+                Ok(next) => {
+                    newest = next.record.seq;
+                    group.push(*next);
+                }
                 Err(_) => break,
             }
         }
-        journal.commit(&group)?;
-        if let Some(last) = group.last() {
-            durable.send_replace(last.record.seq);
-        }
-        group.clear();
+        journal.commit(group)?;
+        durable.send_replace(newest);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::journal::store::{JournalLock, StoreWriter, open};
+    use crate::journal::{Record, StationEvent, What};
+
+    fn entry(seq: u64) -> Box<Entry> {
+        let what = What::Station(StationEvent::LineResumed);
+        let at = "2026-11-21T12:00:00Z".parse().unwrap();
+        Box::new(Entry { record: Record { seq, at, serial: None, what }, device: None })
+    }
+
+    /// The journal, with a list of how much it was given at once.
+    struct Counting {
+        journal: StoreWriter,
+        groups: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Journal for Counting {
+        fn commit(&mut self, entries: Vec<Entry>) -> Result<(), JournalError> {
+            self.groups.lock().unwrap().push(entries.len());
+            self.journal.commit(entries)
+        }
+    }
+
+    #[test]
+    fn whatever_waits_is_one_commit_and_all_of_it_is_on_disk_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();
+        let groups = Arc::new(Mutex::new(Vec::new()));
+        let journal = Counting { journal: opened.writer, groups: groups.clone() };
+        let (records, waiting) = mpsc::channel(1024);
+        for seq in 1..=64 + 600 {
+            records.try_send(entry(seq)).unwrap();
+        }
+        drop(records);
+        let (durable, newest) = watch::channel(0);
+        start(journal, waiting, durable).unwrap().blocking_recv().unwrap().unwrap();
+        assert_eq!(*newest.borrow(), 664);
+        assert_eq!(*groups.lock().unwrap(), [GROUP, 664 - GROUP]);
+        assert_eq!(opened.store.events(0, 1000).unwrap().len(), 664);
+    }
+
+    #[test]
+    fn an_error_of_the_journals_is_told_and_the_newest_number_stays_what_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();
+        let (records, waiting) = mpsc::channel(16);
+        records.try_send(entry(2)).unwrap();
+        let (durable, newest) = watch::channel(0);
+        let ended = start(opened.writer, waiting, durable).unwrap().blocking_recv().unwrap();
+        assert!(matches!(ended, Err(JournalError::Unfit { seq: 2, .. })), "{ended:?}");
+        assert_eq!(*newest.borrow(), 0);
+        // The lock was given back before anyone heard of it.
+        drop(opened.store);
+        open(JournalLock::take(dir.path()).unwrap()).unwrap();
+    }
 }

@@ -113,6 +113,7 @@ pub async fn assemble(
     clock: Arc<dyn TimeSource>,
 ) -> Result<Assembled, SetupError> {
     let issuer = load_ca(config, clock.now().wall)?;
+    store::refuse_if_gone(&config.journal.dir, &keys_dir(config)).map_err(SetupError::Journal)?;
     let journal = store::open(lock).map_err(SetupError::Journal)?;
     let keys = open_keys(config, &journal.id)?;
     let options = AwsOptions {
@@ -160,8 +161,12 @@ fn load_ca(config: &Config, now: Timestamp) -> Result<StationIssuer, SetupError>
 }
 
 /// Sealed keys lie in `keys/` beside the journal, so that no copy of the journal takes them along.
+fn keys_dir(config: &Config) -> PathBuf {
+    config.journal.dir.parent().unwrap_or(Path::new("/")).join("keys")
+}
+
 fn open_keys(config: &Config, journal_id: &str) -> Result<KeyStore, SetupError> {
-    let dir = config.journal.dir.parent().unwrap_or(Path::new("/")).join("keys");
+    let dir = keys_dir(config);
     // A seal key that is handed over by systemd is not ours to make.
     let may_create = matches!(config.journal.seal_key, SecretRef::Path(_));
     let path = resolve(&config.journal.seal_key)?;

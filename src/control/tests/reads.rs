@@ -248,3 +248,49 @@ async fn who_is_not_trusted_may_look_but_not_touch() {
     assert!(matches!(error, ClientError::Refused(_)));
     station.end().await;
 }
+
+/// The head and the body of an answer, as bytes.
+async fn backup(station: &Station) -> (String, Vec<u8>) {
+    let mut socket = station.connect().await;
+    // Version 1.0 has no chunks: the body is all that comes.
+    socket.write_all(b"GET /v1/journal/backup HTTP/1.0\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut bytes = Vec::new();
+    tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.unwrap().unwrap();
+    let end = bytes.windows(4).position(|it| it == b"\r\n\r\n").unwrap();
+    (String::from_utf8(bytes[..end].to_vec()).unwrap(), bytes[end + 4..].to_vec())
+}
+
+#[tokio::test]
+async fn a_backup_of_the_running_journal_is_sent_and_can_be_restored() {
+    let mut station = Station::new();
+    let serials: Vec<String> = (0..500).map(|it| format!("SN-{it}")).collect();
+    station.journal(vec![(None, rules_known())]);
+    station.admit(&serials, None);
+    let (head, bytes) = backup(&station).await;
+    assert!(head.starts_with("HTTP/1.0 200") || head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.contains("content-type: application/vnd.linemint.journal"), "{head}");
+    let dir = tempfile::tempdir().unwrap();
+    let (file, restored) = (dir.path().join("backup"), dir.path().join("journal"));
+    std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), &bytes).unwrap();
+    let lock = crate::journal::store::JournalLock::take(&restored).unwrap();
+    assert_eq!(crate::journal::copy::restore(&file, lock).unwrap().records, 501);
+    // Another one may follow: the first has ended.
+    assert_eq!(backup(&station).await.1, bytes);
+    station.end().await;
+}
+
+#[tokio::test]
+async fn there_is_one_backup_at_a_time_and_one_that_nobody_takes_does_not_keep_the_daemon() {
+    let limits = Limits { shutdown: std::time::Duration::from_millis(100), ..Limits::default() };
+    let mut station = Station::with(limits, Access::default());
+    let serials: Vec<String> = (0..20_000).map(|it| format!("SERIAL-NUMBER-{it}")).collect();
+    for some in serials.chunks(1000) {
+        station.admit(some, None);
+    }
+    let mut slow = station.connect().await;
+    slow.write_all(b"GET /v1/journal/backup HTTP/1.0\r\nhost: x\r\n\r\n").await.unwrap();
+    // Its first byte says that it has begun; far more than the socket and the chunks hold is left.
+    slow.read_u8().await.unwrap();
+    station.get("/v1/journal/backup").await.problem(503, "unavailable");
+    station.end().await;
+}

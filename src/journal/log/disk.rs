@@ -2,29 +2,35 @@
 //! can be the disk.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
 
 use crate::durable_fs::{self, FileError};
 
-/// Appends to the newest file so that it stays.
+/// Writes to the newest file so that it stays.
 pub(crate) trait Disk: Send + std::fmt::Debug {
-    /// Makes a new file with these bytes, durable with its name; what is appended from now on goes there.
+    /// Makes a new file with these bytes, durable with its name; what is written from now on goes there.
     fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
-    /// Goes on with a file that is there; its name is durable then, what lies in it after the next sync.
-    fn resume(&mut self, path: &Path) -> io::Result<()>;
+    /// Goes on with a file that is there, cut to `length` if it is longer; its name is durable then, what
+    /// lies in it after the next sync.
+    fn resume(&mut self, path: &Path, length: u64) -> io::Result<()>;
 
     /// Keeps the first `length` bytes of a file, or nothing and not even its name; durable.
     fn cut(&mut self, path: &Path, length: Option<u64>) -> io::Result<()>;
 
-    /// Appends all the bytes. After an error a part of them may be there.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Gives the file room for `bytes` more from `from` on, which reads as zeros. Whether there was
+    /// any; that there is none is no error, but a sign of what the next write may say.
+    fn reserve(&mut self, from: u64, bytes: u64) -> io::Result<bool>;
 
-    /// Makes everything in the file durable.
+    /// Writes all the bytes at `at`, the end of what was written. After an error a part of them may be there.
+    fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()>;
+
+    /// Makes everything in the file durable, its length too where the bytes need it.
     fn sync(&mut self) -> io::Result<()>;
 }
 
@@ -58,12 +64,15 @@ impl SystemDisk {
 impl Disk for SystemDisk {
     fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         durable_fs::create_new(path, 0o600, bytes).map_err(plain)?;
-        self.file = Some(open_to_append(path)?);
+        self.file = Some(open_to_write(path)?);
         Ok(())
     }
 
-    fn resume(&mut self, path: &Path) -> io::Result<()> {
-        let file = open_to_append(path)?;
+    fn resume(&mut self, path: &Path, length: u64) -> io::Result<()> {
+        let file = open_to_write(path)?;
+        if file.metadata()?.len() > length {
+            file.set_len(length).and_then(|()| file.sync_all())?;
+        }
         sync_parent(path)?;
         self.file = Some(file);
         Ok(())
@@ -72,7 +81,7 @@ impl Disk for SystemDisk {
     fn cut(&mut self, path: &Path, length: Option<u64>) -> io::Result<()> {
         match length {
             Some(length) => {
-                let file = open_to_append(path)?;
+                let file = open_to_write(path)?;
                 file.set_len(length).and_then(|()| file.sync_all())
             }
             None => {
@@ -82,8 +91,23 @@ impl Disk for SystemDisk {
         }
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.newest()?.write_all(bytes)
+    fn reserve(&mut self, from: u64, bytes: u64) -> io::Result<bool> {
+        let file = self.newest()?;
+        loop {
+            match rustix::fs::fallocate(&*file, FallocateFlags::empty(), from, bytes) {
+                Ok(()) => return Ok(true),
+                Err(Errno::INTR) => {}
+                // No room for so much, or a file system that cannot: what fits is written all the same.
+                Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.newest()?.write_all_at(bytes, at)
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -122,6 +146,6 @@ fn plain(error: FileError) -> io::Error {
 }
 
 /// Opens the file itself, never what a link in its place points to.
-fn open_to_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).append(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+fn open_to_write(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)
 }

@@ -14,7 +14,8 @@ pub(crate) const MAX_BODY_BYTES: usize = 1 << 20;
 /// Most records of one commit.
 pub(crate) const MAX_COMMIT: usize = 1 << 16;
 
-const MAGIC: [u8; 8] = *b"LMJRNL\r\n";
+/// What a header begins with.
+pub(crate) const MAGIC: [u8; 8] = *b"LMJRNL\r\n";
 const POLYNOMIAL: u32 = 0xEDB8_8320;
 
 /// What a file begins with.

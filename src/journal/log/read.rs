@@ -292,6 +292,10 @@ impl Walk {
         let mut bytes = Vec::new();
         self.file.seek(SeekFrom::Start(at.end)).map_err(refused)?;
         self.file.read_to_end(&mut bytes).map_err(refused)?;
+        // Room that the file was given ahead: a commit begins with a length, which is never zero.
+        if left == 0 && bytes.iter().all(|it| *it == 0) {
+            return Ok(());
+        }
         let whole = FrameHead::decode(&bytes).and_then(|head| {
             let frame = bytes.get(..FRAME_BYTES + head.length).filter(|it| is_intact(it))?;
             Some(at.hash.next(&frame[FRAME_BYTES..]) == head.hash)
@@ -308,7 +312,9 @@ impl Walk {
         match judge(&bytes, at.seq + 1, left) {
             Tail::Damaged(why) => Err(damage(why)),
             Tail::Torn => {
-                let dropped = at.end - self.at.end + bytes.len() as u64;
+                // Without the room behind it that was given ahead.
+                let written = bytes.iter().rposition(|it| *it != 0).map_or(0, |it| it as u64 + 1);
+                let dropped = at.end - self.at.end + written;
                 self.torn = Some(Torn { file: at.file, keep: Some(self.at.end), dropped });
                 Ok(())
             }

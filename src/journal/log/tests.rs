@@ -30,6 +30,7 @@ fn eight(dir: &Path, max_file_bytes: u64) {
     for commit in [1..=1, 2..=4, 5..=5, 6..=8] {
         append(&mut log, commit);
     }
+    log.close();
 }
 
 /// The numbers read, and what was left behind them.
@@ -84,13 +85,50 @@ fn a_torn_end_is_known_at_every_byte_and_a_commit_is_all_or_none() {
         let (seqs, torn) = read(dir.path()).unwrap();
         assert_eq!(seqs, (1..=kept).collect::<Vec<u64>>(), "{length} bytes");
         let keep = ends[usize::try_from(kept).unwrap()];
-        assert_eq!(torn.is_some(), length > keep, "{length} bytes");
+        // The zeros that a frame begins with are no more than room.
+        let begun = whole[keep..length].iter().any(|it| *it != 0);
+        assert_eq!(torn.is_some(), begun, "{length} bytes");
         assert!(torn.is_none_or(|it| it.keep == Some(keep as u64)), "{length} bytes");
-        // What the file system has given the file but never written.
+        // Room that was given ahead, or that the file system has given the file but never written.
         overwrite(&path, &[&whole[..length], &[0; 4096][..]].concat());
         let (seqs, torn) = read(dir.path()).unwrap();
-        assert_eq!((seqs.len(), torn.is_some()), (usize::try_from(kept).unwrap(), true), "{length} bytes");
+        let expected = (usize::try_from(kept).unwrap(), begun);
+        assert_eq!((seqs.len(), torn.is_some()), expected, "{length} bytes");
+        assert!(torn.is_none_or(|it| it.keep == Some(keep as u64)), "{length} bytes");
     }
+}
+
+#[test]
+fn room_given_ahead_is_the_end_and_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::create(dir.path(), ID, Box::new(SystemDisk), MAX_FILE_BYTES).unwrap();
+    append(&mut log, 1..=3);
+    let (path, end) = (file_path(dir.path(), 1), log.at().end);
+    let length = || path.metadata().unwrap().len();
+    let reserved = length();
+    assert!(reserved > end, "{reserved} bytes");
+    assert_eq!(read(dir.path()).unwrap(), (vec![1, 2, 3], None));
+    append(&mut log, 4..=5);
+    assert_eq!(length(), reserved, "a commit within the room does not make the file longer");
+    // A bit that a disk flips there is nothing of ours.
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    overwrite(&path, &bytes);
+    let (seqs, torn) = read(dir.path()).unwrap();
+    assert_eq!((seqs.len(), torn.unwrap().keep), (5, Some(log.at().end)));
+    log.close();
+    assert_eq!(length(), log.at().end);
+    assert_eq!(read(dir.path()).unwrap(), ((1..=5).collect(), None));
+}
+
+#[test]
+fn room_behind_the_last_record_of_any_file_but_the_newest_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    eight(dir.path(), 300);
+    let path = file_path(dir.path(), 1);
+    let whole = std::fs::read(&path).unwrap();
+    overwrite(&path, &[&whole[..], &[0; 100]].concat());
+    assert!(matches!(read(dir.path()), Err(JournalError::Log(_))));
 }
 
 #[test]

@@ -10,6 +10,13 @@ use super::{ChainHash, Position};
 use crate::journal::{JournalError, Record};
 use crate::sabotage::sabotaged;
 
+/// Room that a file is given ahead, bytes: a sync within it has no new length to make durable. It is
+/// also what a start reads at most behind the last record.
+pub(crate) const RESERVE_BYTES: u64 = 4 << 20;
+
+/// The largest buffer that is kept from one commit to the next, bytes.
+const KEEP_BYTES: usize = 1 << 20;
+
 /// Appends commits to the newest file. Holds nothing that was not asked to be on disk.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
@@ -19,8 +26,10 @@ pub(crate) struct LogWriter {
     at: Position,
     /// Size after which a new file is begun, bytes.
     max_file_bytes: u64,
-    /// Bytes of all the files.
+    /// Bytes of all the files, without the room that was given ahead.
     total_bytes: u64,
+    /// Up to where the newest file has been given room, or would have been if there were any.
+    reserved: u64,
     /// A write or a sync has failed: nothing is known of what the disk holds.
     failed: bool,
     buffer: Vec<u8>,
@@ -52,7 +61,7 @@ impl LogWriter {
     ) -> Result<Self, JournalError> {
         let (max_file_bytes, total_bytes) = sizes;
         let path = file_path(dir, at.file);
-        disk.resume(&path).map_err(|source| failed("open", &path, source))?;
+        disk.resume(&path, at.end).map_err(|source| failed("open", &path, source))?;
         if !sabotaged!(ResumeUnsynced) {
             disk.sync().map_err(|source| failed("sync", &path, source))?;
         }
@@ -62,7 +71,17 @@ impl LogWriter {
     fn new(dir: &Path, id: &str, disk: Box<dyn Disk>, sizes: (Position, u64, u64)) -> Self {
         let (at, max_file_bytes, total_bytes) = sizes;
         let (dir, id) = (dir.to_owned(), id.to_owned());
-        Self { dir, id, disk, at, max_file_bytes, total_bytes, failed: false, buffer: Vec::new() }
+        Self {
+            dir,
+            id,
+            disk,
+            at,
+            max_file_bytes,
+            total_bytes,
+            reserved: 0,
+            failed: false,
+            buffer: Vec::new(),
+        }
     }
 
     /// Its directory.
@@ -100,11 +119,7 @@ impl LogWriter {
         if self.at.has_frame() && self.at.end > self.max_file_bytes {
             self.rotate()?;
         }
-        let path = || file_path(&self.dir, self.at.file);
-        self.disk.append(&self.buffer).map_err(|source| failed("write", &path(), source))?;
-        if !sabotaged!(SyncSkipped) {
-            self.disk.sync().map_err(|source| failed("sync", &path(), source))?;
-        }
+        self.write()?;
         self.failed = false;
         let (file, base) = (self.at.file, self.at.end);
         let placed: Vec<Position> = relative
@@ -113,7 +128,44 @@ impl LogWriter {
             .collect();
         self.total_bytes += self.buffer.len() as u64;
         self.at = placed.last().copied().unwrap_or(self.at);
+        if self.buffer.capacity() > KEEP_BYTES {
+            self.buffer = Vec::new();
+        }
         Ok(placed)
+    }
+
+    /// Gives back the room that is not used, at an end in good order.
+    pub(crate) fn close(&mut self) {
+        if self.failed || self.reserved == 0 {
+            return;
+        }
+        // Nothing more is asked of the disk, whatever it says: the next start cuts the file itself.
+        self.failed = true;
+        if let Err(error) = self.disk.cut(&file_path(&self.dir, self.at.file), Some(self.at.end)) {
+            tracing::warn!(%error, "the log's unused room is not given back; the next start does it");
+        }
+    }
+
+    /// Puts the buffer behind the last record, on disk.
+    fn write(&mut self) -> Result<(), JournalError> {
+        let path = file_path(&self.dir, self.at.file);
+        let end = self.at.end + self.buffer.len() as u64;
+        if end > self.reserved {
+            let from = self.at.end.max(self.reserved);
+            let until = end + RESERVE_BYTES;
+            self.disk
+                .reserve(from, until - from)
+                .map_err(|source| failed("make room in", &path, source))?;
+            // Where there was none it is asked for again only after as much has been written.
+            self.reserved = until;
+        }
+        self.disk
+            .write(&self.buffer, self.at.end)
+            .map_err(|source| failed("write", &path, source))?;
+        if sabotaged!(SyncSkipped) {
+            return Ok(());
+        }
+        self.disk.sync().map_err(|source| failed("sync", &path, source))
     }
 
     /// Fills the buffer; positions in it.
@@ -153,8 +205,12 @@ impl LogWriter {
         let first = self.at.seq + 1;
         let hash: ChainHash = self.at.hash;
         let header = Header { id: self.id.clone(), first, previous: hash };
+        let full = file_path(&self.dir, self.at.file);
+        // Only the newest file may have room behind its last record.
+        self.disk.cut(&full, Some(self.at.end)).map_err(|source| failed("cut", &full, source))?;
         let path = file_path(&self.dir, first);
         self.disk.create(&path, &header.encode()).map_err(|source| failed("make", &path, source))?;
+        self.reserved = 0;
         let end = HEADER_BYTES as u64;
         self.total_bytes += end;
         self.at = Position { seq: self.at.seq, file: first, start: end, end, hash };

@@ -6,76 +6,102 @@
 //! start, and the index made again.
 
 use std::fs::File;
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::Shared;
 use super::files::io;
+use super::guard::guarded;
 use super::index::failed;
 use crate::journal::JournalError;
 use crate::journal::log::Position;
 
-/// Records between two syncs, where they come fast: four rows each.
-const EVERY: u64 = 512;
+/// Rows between two syncs, where they come fast.
+const EVERY: usize = 2048;
 
 /// Time between two syncs, where they come slowly.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Positions that may wait for the thread; what does not fit is covered by a later one.
-const QUEUE: usize = 512;
-
-/// What the thread has done.
-type Done = Arc<Mutex<Result<Option<Position>, JournalError>>>;
-
 /// The thread.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
-    positions: Option<SyncSender<Position>>,
-    done: Done,
+    asked: Arc<Asked>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the thread is asked for, and what it has done.
+#[derive(Debug, Default)]
+struct Asked {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest record in the index, if it may not be on disk.
+    newest: Option<Position>,
+    /// Rows written since the last sync began.
+    rows: usize,
+    /// The newest record that is known to be on disk.
+    synced: Option<Position>,
+    ended: bool,
+}
+
 impl Checkpoints {
-    /// Starts the thread for the index in `path`.
-    pub(super) fn start(db: sled::Db, path: PathBuf) -> Result<Self, JournalError> {
-        let (positions, asked) = sync_channel(QUEUE);
-        let done: Done = Arc::new(Mutex::new(Ok(None)));
+    /// Starts the thread for the index in `path`. A sync that fails, fails what waits for the index.
+    pub(super) fn start(db: sled::Db, path: &Path, shared: Arc<Shared>) -> Result<Self, JournalError> {
         // Opened a second time: it sees write errors that sled only logs.
         let file = path.join("db");
         let syncing = File::open(&file).map_err(|source| io("open", &file, source))?;
-        let worker = Worker { db, path, file: syncing, done: done.clone() };
+        let asked = Arc::new(Asked::default());
+        let worker = Worker { db, path: path.to_owned(), file: syncing, asked: asked.clone(), shared };
         let thread = std::thread::Builder::new().name("checkpoint".to_owned());
-        let thread =
-            thread.spawn(move || worker.run(&asked)).map_err(|it| io("start a thread for", &file, it))?;
-        Ok(Self { positions: Some(positions), done, thread: Some(thread) })
+        let thread = thread.spawn(move || worker.run()).map_err(|it| io("start a thread for", &file, it))?;
+        Ok(Self { asked, thread: Some(thread) })
     }
 
-    /// Says what is in the index now.
-    pub(super) fn ask(&self, position: Position) {
-        if let Some(positions) = &self.positions {
-            // Full: the thread is at work, and the next position says more.
-            let _ = positions.try_send(position);
-        }
+    /// Says what is in the index now, and how many rows that took.
+    pub(super) fn ask(&self, position: Position, rows: usize) {
+        let mut state = self.asked.lock();
+        state.newest = Some(position);
+        state.rows += rows;
+        drop(state);
+        self.asked.changed.notify_one();
     }
 
-    /// The newest record that is known to be on disk, since this was asked last.
-    ///
-    /// # Errors
-    /// A sync has failed; the thread has ended.
-    pub(super) fn synced(&self) -> Result<Option<Position>, JournalError> {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *done, Ok(None))
+    /// The newest record that is known to be on disk, once there is one.
+    pub(super) fn synced(&self) -> Option<Position> {
+        self.asked.lock().synced
     }
 
     /// Ends the thread.
     pub(super) fn end(&mut self) {
-        self.positions = None;
+        self.asked.lock().ended = true;
+        self.asked.changed.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It has caught its errors; a panic of sled's in it says no more than that.
+            // It has told its errors; a panic was caught there.
             let _ = thread.join();
         }
+    }
+}
+
+impl Asked {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a sync is due; up to where it will count. None at the end: whoever ends it syncs
+    /// once more.
+    fn due(&self) -> Option<Position> {
+        let idle = |it: &mut State| it.newest.is_none() && !it.ended;
+        let state = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let few = |it: &mut State| it.rows < EVERY && !it.ended;
+        let waited = self.changed.wait_timeout_while(state, INTERVAL, few);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.rows = 0;
+        state.newest.take().filter(|_| !state.ended)
     }
 }
 
@@ -83,30 +109,16 @@ struct Worker {
     db: sled::Db,
     path: PathBuf,
     file: File,
-    done: Done,
+    asked: Arc<Asked>,
+    shared: Arc<Shared>,
 }
 
 impl Worker {
-    fn run(&self, asked: &Receiver<Position>) {
-        while let Ok(first) = asked.recv() {
-            let mut newest = first;
-            let mut ended = false;
-            while !ended && newest.seq - first.seq < EVERY {
-                match asked.recv_timeout(INTERVAL) {
-                    Ok(position) => newest = position,
-                    Err(RecvTimeoutError::Timeout) => break,
-                    Err(RecvTimeoutError::Disconnected) => ended = true,
-                }
-            }
-            if ended {
-                // Whoever ends it syncs once more.
-                return;
-            }
-            let result = self.sync().map(|()| Some(newest));
-            let failed = result.is_err();
-            *self.done.lock().unwrap_or_else(PoisonError::into_inner) = result;
-            if failed {
-                return;
+    fn run(&self) {
+        while let Some(newest) = self.asked.due() {
+            match guarded(&self.path, || self.sync()) {
+                Ok(()) => self.asked.lock().synced = Some(newest),
+                Err(error) => return self.shared.pending.fail(error),
             }
         }
     }

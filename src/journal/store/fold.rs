@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::index::{Index, read};
-use super::key;
+use super::device_row;
+use super::index::Index;
 use crate::device::Device;
 use crate::device::serial::SerialNumber;
 use crate::journal::fold::device_after;
@@ -65,7 +65,7 @@ pub(super) fn catch_up(index: &mut Index, journal_dir: &Path, log_dir: &Path) ->
 /// Whether the index holds the newest state of those devices.
 fn check(index: &Index, dir: &Path, newest: &HashMap<SerialNumber, u64>) -> Result<(), JournalError> {
     for (serial, seq) in newest {
-        let device: Option<Device> = read(&index.db, dir, &key(b'd', serial.as_str()))?;
+        let device = device_row::read(&index.db, dir, serial)?;
         if device.map(|it| it.last_seq) != Some(*seq) {
             return Err(JournalError::Damaged {
                 dir: dir.to_owned(),
@@ -90,7 +90,7 @@ impl Batch {
             (Some(serial), What::Device(_)) => {
                 let before = match self.devices.remove(serial) {
                     Some(device) => Some(device),
-                    None => read(&index.db, dir, &key(b'd', serial.as_str()))?,
+                    None => device_row::read(&index.db, dir, serial)?,
                 };
                 let state = before.as_ref().map(|it: &Device| it.state);
                 let after = device_after(before, &record).map_err(|error| JournalError::Damaged {
@@ -108,7 +108,8 @@ impl Batch {
     }
 
     fn give(&mut self, index: &mut Index) -> Result<(), JournalError> {
-        index.apply(&self.entries, &self.placed)?;
+        let records: Vec<_> = self.entries.iter().zip(&self.placed).collect();
+        index.apply(&records)?;
         *self = Self::default();
         Ok(())
     }

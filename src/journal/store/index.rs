@@ -1,6 +1,6 @@
 //! sled as the log's index: what the records make of each device, and where they lie.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::files::io;
-use super::{FORMAT, history_prefix, key, presentation_key, seq_key};
-use crate::device::State;
+use super::{FORMAT, device_row, key, presentation_key, seq_key};
 use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
+use crate::device::{Device, State};
 use crate::durable_fs;
 use crate::journal::fold::{Change, change};
 use crate::journal::log::Position;
@@ -20,9 +20,6 @@ use crate::journal::record::{decode, encode};
 use crate::journal::{Entry, JournalError, is_pending};
 
 const CACHE_BYTES: u64 = 16 << 20;
-
-/// Records whose numbers stand in one row of a device's history: keeps rows small.
-const HISTORY_ROW: usize = 64;
 
 /// How far apart in the log the records are whose places are noted, bytes.
 const NOTE_EVERY_BYTES: u64 = 16 << 10;
@@ -134,44 +131,39 @@ impl Index {
         })
     }
 
-    /// Takes in records that the log holds, all or none. It is not on disk then: see `checkpoint`.
-    /// Records that it has already must not come again.
-    pub(super) fn apply(&mut self, entries: &[Entry], placed: &[Position]) -> Result<(), JournalError> {
-        let Some(last) = placed.last() else { return Ok(()) };
+    /// Takes in records that the log holds, with their places, all or none; says how many rows that
+    /// took. It is not on disk then: see `checkpoint`. Records that it has already must not come again.
+    pub(super) fn apply(&mut self, records: &[(&Entry, &Position)]) -> Result<usize, JournalError> {
+        let Some((_, last)) = records.last() else { return Ok(0) };
         let mut rows = Rows::new();
-        let mut devices = BTreeMap::new();
-        let mut histories = BTreeMap::new();
-        for (entry, at) in entries.iter().zip(placed) {
+        let mut devices: BTreeMap<&SerialNumber, (&Device, Vec<u64>)> = BTreeMap::new();
+        for (entry, at) in records {
             self.add(&mut rows, entry)?;
             self.note(&mut rows, at)?;
-            if let Some(serial) = &entry.record.serial {
-                self.remember(&mut rows, &mut histories, serial, at.seq)?;
-            }
             if let Some((device, before)) = &entry.device {
                 if let Some(before) = before {
                     let count = self.counts.entry(*before).or_default();
                     *count = count.saturating_sub(1);
                 }
                 *self.counts.entry(device.state).or_default() += 1;
-                devices.insert(&device.serial, device);
+                let (newest, news) = devices.entry(&device.serial).or_insert((device, Vec::new()));
+                *newest = device;
+                news.push(at.seq);
             }
         }
         // Of several records of one device only the newest state is worth writing.
-        for (serial, device) in devices {
-            rows.insert(key(b'd', serial.as_str()), Some(self.encode(device)?));
+        for (serial, (device, news)) in devices {
+            rows.extend(device_row::rows(&self.db, &self.path, device, &news)?);
             rows.insert(key(b'u', serial.as_str()), is_pending(device).then(Vec::new));
-        }
-        for ((serial, number), seqs) in histories {
-            let row = [&history_prefix(serial)[..], &number.to_be_bytes()].concat();
-            rows.insert(row, Some(self.encode(&seqs)?));
         }
         let counts: Vec<_> = self.counts.iter().filter(|(_, count)| **count > 0).collect();
         rows.insert(key(b'm', "counts"), Some(self.encode(&counts)?));
         rows.insert(key(b'm', "position"), Some(self.encode(last)?));
         rows.insert(key(b'm', "synced"), Some(self.encode(&self.synced)?));
+        let count = rows.len();
         self.write(rows)?;
-        self.position = *last;
-        Ok(())
+        self.position = **last;
+        Ok(count)
     }
 
     /// Puts all of it on disk, and notes that.
@@ -236,49 +228,6 @@ impl Index {
         rows.insert(seq_key(b'l', at.seq), Some(self.encode(&(at.file, at.start))?));
         self.noted = Some((at.file, at.start));
         Ok(())
-    }
-
-    /// Adds a record to its device's history.
-    fn remember<'a>(
-        &self,
-        rows: &mut Rows,
-        histories: &mut BTreeMap<(&'a SerialNumber, u32), Vec<u64>>,
-        serial: &'a SerialNumber,
-        seq: u64,
-    ) -> Result<(), JournalError> {
-        let known = histories.range((serial, 0)..=(serial, u32::MAX)).next_back().map(|((_, it), _)| *it);
-        let number = match known {
-            Some(number) => number,
-            None => {
-                let (number, seqs) = self.newest_history(serial)?;
-                histories.insert((serial, number), seqs);
-                number
-            }
-        };
-        match histories.entry((serial, number)) {
-            btree_map::Entry::Occupied(full) if full.get().len() >= HISTORY_ROW => {
-                let (_, seqs) = full.remove_entry();
-                let row = [&history_prefix(serial)[..], &number.to_be_bytes()].concat();
-                rows.insert(row, Some(self.encode(&seqs)?));
-                histories.insert((serial, number + 1), vec![seq]);
-            }
-            row => row.or_default().push(seq),
-        }
-        Ok(())
-    }
-
-    fn newest_history(&self, serial: &SerialNumber) -> Result<(u32, Vec<u64>), JournalError> {
-        let Some(row) = self.db.scan_prefix(history_prefix(serial)).next_back() else {
-            return Ok((0, Vec::new()));
-        };
-        let (row, value) = row.map_err(|source| failed(&self.path, "read", source))?;
-        let number = row.get(row.len().saturating_sub(4)..).and_then(|it| it.try_into().ok());
-        let number = number.map_or(0, u32::from_be_bytes);
-        let seqs = decode(&value).map_err(|error| JournalError::Damaged {
-            dir: self.path.clone(),
-            what: format!("the history of {serial} cannot be read: {error}"),
-        })?;
-        Ok((number, seqs))
     }
 
     fn write(&self, rows: Rows) -> Result<(), JournalError> {

@@ -1,14 +1,13 @@
 //! Opening a journal: which of its parts is there, in what state, and what is to be done.
 
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
-use super::checkpoint::Checkpoints;
 use super::files::{create_dir, io, remove, rename};
 use super::fold::catch_up;
+use super::guard::guarded;
 use super::index::Index;
+use super::indexer::Indexer;
 use super::{JournalLock, Opened, Shared, Store, StoreWriter, migrate};
 use crate::error::Chain;
 use crate::journal::JournalError;
@@ -56,16 +55,33 @@ pub(crate) fn open_on(
     }
     let sizes = (max_file_bytes, total_bytes(&log_dir)?);
     let writer = LogWriter::resume(&log_dir, walk.id(), disk, walk.at(), sizes)?;
-    let shared = Arc::new(Shared {
-        committed: AtomicU64::new(index.position.seq),
-        log_bytes: AtomicU64::new(writer.total_bytes()),
-    });
+    let shared = Arc::new(Shared::at(&dir, index.position, writer.total_bytes()));
     let store = Store { dir, db: index.db.clone(), shared: shared.clone() };
     let recovered = store.recover()?;
     let id = index.id.clone();
-    let checkpoints = Checkpoints::start(index.db.clone(), sled_dir)?;
-    let writer = StoreWriter::new(writer, index, checkpoints, shared, lock);
+    let indexer = Indexer::start(index, sled_dir, shared.clone())?;
+    let writer = StoreWriter::new(writer, indexer, shared, lock);
     Ok(Opened { store, writer, recovered, id })
+}
+
+/// Whether a journal may be begun in `dir`, if there is none: not if private keys lie in `keys` that were
+/// sealed for one. Its devices would be given second certificates.
+///
+/// # Errors
+/// [`JournalError::Gone`] says how many keys there are.
+pub fn refuse_if_gone(dir: &Path, keys: &Path) -> Result<(), JournalError> {
+    if !files(&log::dir_of(dir))?.is_empty() || dir.join("sled").exists() {
+        return Ok(());
+    }
+    let count = match keys.read_dir() {
+        Ok(entries) => entries.count(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(source) => return Err(io("list", keys, source)),
+    };
+    match count {
+        0 => Ok(()),
+        _ => Err(JournalError::Gone { dir: dir.to_owned(), keys: keys.to_owned(), count }),
+    }
 }
 
 /// There is no log: makes the first file of a new journal, or reads into a log what the version
@@ -108,7 +124,7 @@ fn known(dir: &Path, log_dir: &Path, sled_dir: &Path) -> Result<Option<(Index, W
         }
         let walk = catch_up(&mut index, dir, log_dir)?;
         // What a restart needs is read now, where a panic can still be caught.
-        let shared = Arc::default();
+        let shared = Arc::new(Shared::at(dir, index.position, 0));
         Store { dir: dir.to_owned(), db: index.db.clone(), shared }.recover()?;
         Ok((index, walk))
     });
@@ -134,21 +150,16 @@ fn rebuild(dir: &Path, log_dir: &Path, sled_dir: &Path) -> Result<(Index, Walk),
     Ok((Index::open(sled_dir)?, walk))
 }
 
-/// Calls what may meet a damaged sled, whose panics are an answer like any other.
-fn guarded<T>(dir: &Path, call: impl FnOnce() -> Result<T, JournalError>) -> Result<T, JournalError> {
-    std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
-        Err(JournalError::Damaged { dir: dir.to_owned(), what: "sled cannot read it".to_owned() })
-    })
-}
-
 /// Whether the error is about the index, and not about the log or the disk.
 fn is_of_no_use(error: &JournalError) -> bool {
     match error {
         JournalError::Damaged { .. } | JournalError::Foreign { .. } => true,
-        // A full, read-only or failing disk says so with a number: that is nothing to rebuild for.
-        // So does a lock that somebody keeps, in words.
+        // A full, read-only or failing disk says so with a number, which sled may have put into words:
+        // that is nothing to rebuild for. Neither is a lock that somebody keeps.
         JournalError::Store { source: sled::Error::Io(error), .. } => {
-            error.raw_os_error().is_none() && !error.to_string().contains("could not acquire lock")
+            let text = error.to_string();
+            error.raw_os_error().is_none()
+                && !["Os { code: ", "could not acquire lock"].iter().any(|it| text.contains(it))
         }
         JournalError::Store { .. } => true,
         _ => false,

@@ -1,5 +1,6 @@
 //! The store as a station uses it, and what it makes of what it finds at a start.
 
+mod disk;
 mod faults;
 mod found;
 mod rebuilt;
@@ -17,11 +18,11 @@ use crate::pki::Fingerprint;
 
 const AT: &str = "2026-11-21T12:00:00Z";
 
-fn key(id: u64) -> PresentationKey {
+pub(super) fn key(id: u64) -> PresentationKey {
     PresentationKey { fixture: "nest-1".to_owned(), boot: 7, id }
 }
 
-fn admission(id: u64) -> Event {
+pub(super) fn admission(id: u64) -> Event {
     Event::Admitted(Box::new(Admission {
         product: "lamp".to_owned(),
         rules: Fingerprint::of(b"rules"),
@@ -36,7 +37,7 @@ fn admission(id: u64) -> Event {
 }
 
 /// A device's events from `first` on, as entries.
-fn entries(serial: &str, first: u64, events: &[Event]) -> Vec<Entry> {
+pub(super) fn entries(serial: &str, first: u64, events: &[Event]) -> Vec<Entry> {
     let serial = SerialNumber::parse(serial).unwrap();
     let at = AT.parse().unwrap();
     let mut device: Option<Device> = None;
@@ -57,7 +58,7 @@ fn entries(serial: &str, first: u64, events: &[Event]) -> Vec<Entry> {
     made
 }
 
-fn station(seq: u64, event: StationEvent) -> Entry {
+pub(super) fn station(seq: u64, event: StationEvent) -> Entry {
     let record = Record { seq, at: AT.parse().unwrap(), serial: None, what: What::Station(event) };
     Entry { record, device: None }
 }
@@ -66,7 +67,7 @@ fn open_in(dir: &Path) -> Result<Opened, JournalError> {
     open(JournalLock::take(dir)?)
 }
 
-fn quarantine(id: u64) -> Event {
+pub(super) fn quarantine(id: u64) -> Event {
     Event::Quarantined { presentation: Some(key(id)), code: FailCode::Rejected, message: "why".to_owned() }
 }
 
@@ -76,11 +77,11 @@ fn what_was_committed_is_there_after_a_restart() {
     let mut opened = open_in(dir.path()).unwrap();
     assert_eq!(opened.recovered.seq, 0);
     let id = opened.id.clone();
-    opened.writer.commit(&entries("A1", 1, &[admission(1)])).unwrap();
-    opened.writer.commit(&entries("B2", 2, &[admission(2), quarantine(2)])).unwrap();
+    opened.writer.commit(entries("A1", 1, &[admission(1)])).unwrap();
+    opened.writer.commit(entries("B2", 2, &[admission(2), quarantine(2)])).unwrap();
     let boot = StationEvent::FixtureReset { fixture: "other".to_owned(), boot: 9 };
     let policy = StationEvent::PolicyReady { name: "p".to_owned() };
-    opened.writer.commit(&[station(4, boot), station(5, policy)]).unwrap();
+    opened.writer.commit(vec![station(4, boot), station(5, policy)]).unwrap();
     drop(opened);
 
     let Opened { store, recovered, id: again, .. } = open_in(dir.path()).unwrap();
@@ -105,8 +106,8 @@ fn what_was_committed_is_there_after_a_restart() {
 fn a_serial_that_begins_with_another_has_a_history_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open_in(dir.path()).unwrap();
-    opened.writer.commit(&entries("A1", 1, &[admission(1)])).unwrap();
-    opened.writer.commit(&entries("A12", 2, &[admission(2)])).unwrap();
+    opened.writer.commit(entries("A1", 1, &[admission(1)])).unwrap();
+    opened.writer.commit(entries("A12", 2, &[admission(2)])).unwrap();
     let history = opened.store.history(&SerialNumber::parse("A1").unwrap(), 10).unwrap();
     assert_eq!(history.iter().map(|it| it.seq).collect::<Vec<_>>(), [1]);
 }
@@ -115,12 +116,12 @@ fn a_serial_that_begins_with_another_has_a_history_of_its_own() {
 fn a_fixtures_reset_forgets_its_earlier_presentations_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open_in(dir.path()).unwrap();
-    opened.writer.commit(&entries("A1", 1, &[admission(1)])).unwrap();
+    opened.writer.commit(entries("A1", 1, &[admission(1)])).unwrap();
     let other = StationEvent::FixtureReset { fixture: "nest-10".to_owned(), boot: 1 };
-    opened.writer.commit(&[station(2, other)]).unwrap();
+    opened.writer.commit(vec![station(2, other)]).unwrap();
     assert!(opened.store.presentation(&key(1)).unwrap().is_some());
     let reset = StationEvent::FixtureReset { fixture: "nest-1".to_owned(), boot: 8 };
-    opened.writer.commit(&[station(3, reset)]).unwrap();
+    opened.writer.commit(vec![station(3, reset)]).unwrap();
     assert!(opened.store.presentation(&key(1)).unwrap().is_none());
 }
 
@@ -142,7 +143,7 @@ fn records_are_read_from_the_log_across_its_files_and_no_further_than_committed(
     let disk = Box::<crate::journal::log::disk::SystemDisk>::default();
     let mut opened = open::open_on(lock, disk, 2000).unwrap();
     for n in 1..=120 {
-        opened.writer.commit(&entries(&format!("S{}", n % 7), n, &[admission(n)])[..1]).unwrap();
+        opened.writer.commit(entries(&format!("S{}", n % 7), n, &[admission(n)])[..1].to_vec()).unwrap();
     }
     for after in [0, 1, 59, 118, 119] {
         let seqs: Vec<_> = opened.store.events(after, 1000).unwrap().iter().map(|it| it.seq).collect();
@@ -170,13 +171,79 @@ fn a_long_history_is_kept_whole_in_rows_of_its_own() {
     };
     let events: Vec<_> = std::iter::once(admission(1)).chain((1..200).map(trouble)).collect();
     let all = entries("A1", 1, &events);
-    opened.writer.commit(&all[..150]).unwrap();
+    opened.writer.commit(all[..150].to_vec()).unwrap();
     drop(opened);
     let mut opened = open_in(dir.path()).unwrap();
-    opened.writer.commit(&all[150..]).unwrap();
+    opened.writer.commit(all[150..].to_vec()).unwrap();
     let a1 = SerialNumber::parse("A1").unwrap();
     let history: Vec<_> = opened.store.history(&a1, 1000).unwrap().iter().map(|it| it.seq).collect();
     assert_eq!(history, (1..=200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_history_without_end_keeps_its_newest_records_and_does_not_fill_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_in(dir.path()).unwrap();
+    let trouble = |attempt| Event::Trouble {
+        step: crate::device::steps::Step::Thing,
+        message: "slow".to_owned(),
+        attempt,
+        request_id: None,
+    };
+    let events: Vec<_> = std::iter::once(admission(1)).chain((1..2000).map(trouble)).collect();
+    for some in entries("A1", 1, &events).chunks(100) {
+        opened.writer.commit(some.to_vec()).unwrap();
+    }
+    let a1 = SerialNumber::parse("A1").unwrap();
+    let history: Vec<_> = opened.store.history(&a1, 3000).unwrap().iter().map(|it| it.seq).collect();
+    assert!((1024..1100).contains(&history.len()), "{}", history.len());
+    assert_eq!(history, (2001 - history.len() as u64..=2000).collect::<Vec<_>>());
+    assert_eq!(opened.store.events(0, 3000).unwrap().len(), 2000, "the log has them all");
+}
+
+#[test]
+fn a_device_of_any_length_takes_no_row_longer_than_sled_keeps_safe() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_in(dir.path()).unwrap();
+    let arns = |count: u64| {
+        let arn =
+            |n: u64| format!("arn:aws:iot:eu-west-1:123456789012:cert/{}", Fingerprint::of(&n.to_be_bytes()));
+        (0..count).map(arn).collect()
+    };
+    let met = |count| Event::StepDone {
+        step: crate::device::steps::Step::Principals,
+        output: crate::device::event::Output::Principals {
+            others: arns(count),
+            policy: Some("p".repeat(120)),
+        },
+        adopted: false,
+        request_id: None,
+    };
+    let events: Vec<_> = std::iter::once(admission(1)).chain([1, 10, 100, 1000].map(met)).collect();
+    let all = entries("A1", 1, &events);
+    let a1 = SerialNumber::parse("A1").unwrap();
+    for entry in &all {
+        opened.writer.commit(vec![entry.clone()]).unwrap();
+        let (device, _) = entry.device.as_ref().unwrap();
+        let listed = opened.store.devices(None, 10, |_| true).unwrap();
+        assert_eq!(listed, [(**device).clone()]);
+        assert_eq!(opened.store.stored(&a1).unwrap().as_ref(), Some(&**device), "from the index");
+        for row in opened.store.db.iter() {
+            let (row, value) = row.unwrap();
+            assert!(value.len() <= device_row::MAX_VALUE, "{row:?}: {} bytes", value.len());
+        }
+    }
+    let pieces = |store: &Store| store.db.scan_prefix(super::key(b'x', "A1")).count();
+    let device = all[4].device.as_ref().unwrap().0.as_ref();
+    let whole = encode(device).unwrap().len() + ",\"records\":[1,2,3,4,5]".len();
+    assert_eq!(
+        pieces(&opened.store),
+        whole.div_ceil(device_row::MAX_VALUE),
+        "none of an earlier state is left"
+    );
+    drop(opened);
+    let opened = open_in(dir.path()).unwrap();
+    assert_eq!(opened.recovered.pending, [(*all[4].device.as_ref().unwrap().0).clone()]);
 }
 
 #[test]

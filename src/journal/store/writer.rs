@@ -1,10 +1,10 @@
 //! The journal's writing half.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use super::checkpoint::Checkpoints;
-use super::index::Index;
+use super::indexer::Indexer;
+use super::pending::Group;
 use super::{JournalLock, Shared};
 use crate::journal::log::write::LogWriter;
 use crate::journal::{Entry, Journal, JournalError};
@@ -13,40 +13,31 @@ use crate::journal::{Entry, Journal, JournalError};
 #[derive(Debug)]
 pub struct StoreWriter {
     log: LogWriter,
-    index: Index,
-    checkpoints: Checkpoints,
+    indexer: Indexer,
     shared: Arc<Shared>,
-    /// The index has failed: what it holds is not what the log holds.
+    /// The log or the index has failed: nothing more is promised.
     failed: bool,
     _lock: JournalLock,
 }
 
 impl StoreWriter {
-    pub(super) fn new(
-        log: LogWriter,
-        index: Index,
-        checkpoints: Checkpoints,
-        shared: Arc<Shared>,
-        lock: JournalLock,
-    ) -> Self {
-        Self { log, index, checkpoints, shared, failed: false, _lock: lock }
+    pub(super) fn new(log: LogWriter, indexer: Indexer, shared: Arc<Shared>, lock: JournalLock) -> Self {
+        Self { log, indexer, shared, failed: false, _lock: lock }
     }
 
-    fn take_in(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
+    fn take_in(&mut self, entries: Vec<Entry>) -> Result<(), JournalError> {
+        self.shared.pending.check()?;
         let placed = self.log.append(entries.iter().map(|it| &it.record))?;
-        if let Some(position) = self.checkpoints.synced()? {
-            self.index.synced = position;
-        }
-        self.index.apply(entries, &placed)?;
+        // Readers have to find it as soon as anyone hears of it.
+        self.shared.pending.push(Group { entries, placed });
         self.shared.log_bytes.store(self.log.total_bytes(), Ordering::Relaxed);
-        self.shared.committed.store(self.index.position.seq, Ordering::Release);
-        self.checkpoints.ask(self.index.position);
+        *self.shared.newest.lock().unwrap_or_else(PoisonError::into_inner) = self.log.at();
         Ok(())
     }
 }
 
 impl Journal for StoreWriter {
-    fn commit(&mut self, entries: &[Entry]) -> Result<(), JournalError> {
+    fn commit(&mut self, entries: Vec<Entry>) -> Result<(), JournalError> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -61,13 +52,8 @@ impl Journal for StoreWriter {
 
 impl Drop for StoreWriter {
     fn drop(&mut self) {
-        self.checkpoints.end();
-        // After a failure nothing is tried again: the next start finds what is there.
-        if self.failed || self.checkpoints.synced().is_err() || self.index.synced == self.index.position {
-            return;
-        }
-        if let Err(error) = self.index.sync() {
-            tracing::error!(error = %crate::error::Chain(&error), "the journal's index is not synced; it is caught up at the next start");
-        }
+        // What is in the log may be given to the index even after the log has failed.
+        self.indexer.end();
+        self.log.close();
     }
 }

@@ -33,6 +33,7 @@ const TIERS: &[(&str, u8)] = &[
     ("journal::store", 2),
     ("control", 1),
     ("control::access", 2),
+    ("control::backup", 2),
     ("control::client", 2),
     ("control::commands", 2),
     ("control::connection", 2),
@@ -56,6 +57,7 @@ const TIERS: &[(&str, u8)] = &[
 const ADAPTERS: &[&[&str]] = &[
     &[
         "control::access",
+        "control::backup",
         "control::client",
         "control::commands",
         "control::connection",
@@ -81,6 +83,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("journal::log", "durable_fs", "the same"),
     ("journal::copy", "journal::store", "a copy is made and put back under the journal's lock"),
     ("journal::copy", "journal::log", "what is copied is the log"),
+    ("journal::store", "journal::copy", "the backup of a running station ends where its writer is"),
     ("journal::store", "journal::log", "sled is the index of the log"),
     ("control::reading", "journal::store", "the API's reading half is the journal's, of which there is one"),
     ("control::devices", "journal::store", "the same"),

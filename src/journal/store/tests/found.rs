@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::journal::log::read::{file_path, files};
+use crate::station::setup::SetupError;
 
 /// A journal of `count` devices, closed.
 fn journal(count: u64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut opened = open_in(dir.path()).unwrap();
     for n in 1..=count {
-        opened.writer.commit(&entries(&format!("S{n}"), n, &[admission(n)])).unwrap();
+        opened.writer.commit(entries(&format!("S{n}"), n, &[admission(n)])).unwrap();
     }
     dir
 }
@@ -57,7 +58,7 @@ fn an_index_that_is_behind_is_caught_up() {
     let dir = journal(20);
     copy_dir(&dir.path().join("sled"), &dir.path().join("earlier"));
     let mut opened = open_in(dir.path()).unwrap();
-    opened.writer.commit(&entries("T", 21, &[admission(21), quarantine(21)])).unwrap();
+    opened.writer.commit(entries("T", 21, &[admission(21), quarantine(21)])).unwrap();
     drop(opened);
     std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
     std::fs::rename(dir.path().join("earlier"), dir.path().join("sled")).unwrap();
@@ -117,7 +118,10 @@ fn an_index_that_holds_an_old_state_is_found_out() {
         what: What::Device(quarantine(2)),
     };
     after.apply(4, record.at, &quarantine(2)).unwrap();
-    opened.writer.commit(&[Entry { record, device: Some((Box::new(after), Some(device.state))) }]).unwrap();
+    opened
+        .writer
+        .commit(vec![Entry { record, device: Some((Box::new(after), Some(device.state))) }])
+        .unwrap();
     drop(opened);
     let stale = index::Index::open(&dir.path().join("sled")).unwrap();
     stale.db.insert(&key, old).unwrap();
@@ -138,6 +142,24 @@ fn a_log_that_is_gone_is_refused_and_nothing_is_made_in_its_place() {
         assert!(error.to_string().contains("journal restore"), "{error}");
         assert!(!log::dir_of(dir.path()).exists());
     }
+}
+
+#[test]
+fn a_journal_that_is_gone_with_keys_left_behind_is_not_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, keys) = (dir.path().join("journal"), dir.path().join("keys"));
+    refuse_if_gone(&journal, &keys).unwrap();
+    std::fs::create_dir(&keys).unwrap();
+    refuse_if_gone(&journal, &keys).unwrap();
+    put(&keys.join("0011223344556677-a.key"), b"sealed");
+    let error = refuse_if_gone(&journal, &keys).unwrap_err();
+    assert!(error.to_string().contains("1 undelivered private keys"), "{error}");
+    assert_eq!(SetupError::Journal(error).exit_status(), crate::error::ExitStatus::Io);
+    drop(open_in(&journal).unwrap());
+    refuse_if_gone(&journal, &keys).unwrap();
+    std::fs::remove_dir_all(journal.join("log")).unwrap();
+    // What is left of it says more when it is opened.
+    refuse_if_gone(&journal, &keys).unwrap();
 }
 
 #[test]
@@ -199,7 +221,7 @@ fn a_torn_end_is_cut_off_and_the_journal_goes_on() {
     let mut opened = open_in(dir.path()).unwrap();
     // sled as it was before the commit that is torn.
     copy_dir(&dir.path().join("sled"), &dir.path().join("earlier"));
-    opened.writer.commit(&entries("T", 4, &[admission(4), quarantine(4)])).unwrap();
+    opened.writer.commit(entries("T", 4, &[admission(4), quarantine(4)])).unwrap();
     drop(opened);
     let after = std::fs::read(&path).unwrap();
     for length in [before.len() + 1, before.len() + 48, after.len() - 1] {
@@ -209,7 +231,7 @@ fn a_torn_end_is_cut_off_and_the_journal_goes_on() {
         let mut opened = open_in(dir.path()).unwrap();
         assert_eq!(opened.recovered.seq, 3);
         assert_eq!(std::fs::read(&path).unwrap(), before);
-        opened.writer.commit(&entries("U", 4, &[admission(4)])).unwrap();
+        opened.writer.commit(entries("U", 4, &[admission(4)])).unwrap();
         drop(opened);
         assert_eq!(crate::journal::copy::verify(dir.path()).unwrap().records, 4);
     }

@@ -122,7 +122,7 @@ proptest! {
                 drop(opened);
                 opened = begin(dir.path());
             }
-            opened.writer.commit(commit).unwrap();
+            opened.writer.commit(commit.clone()).unwrap();
         }
         drop(opened);
         let original = rows(dir.path());

@@ -1,0 +1,243 @@
+//! A device's row: the device, and the numbers of its newest records, so that a finished device is one
+//! row and not two. Numbers that are older move into rows of their own, 64 each.
+//!
+//! sled puts what is over 128 KiB, a leaf of some twenty rows together, into files that it never syncs
+//! (`facts/rust.md` 3.3). Nearly every device is well below a kilobyte; one that had hundreds of
+//! certificates is not. What is longer than [`MAX_VALUE`] is stored as
+//!
+//! ```text
+//! d serial            byte 0      2
+//!                     bytes 1..5  CRC-32 (IEEE) of the rest
+//!                     bytes 5..9  how many pieces there are
+//!                     bytes 9..17 the device's newest record
+//! x serial 0 seq n    the n-th piece, from 0, of what would else stand in the `d` row
+//! ```
+//! The record's number is in the key, so that a reader that comes between two states finds a piece
+//! missing, and reads again, but never pieces of both.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::index::failed;
+use super::{damaged, history_prefix, key};
+use crate::device::Device;
+use crate::device::serial::SerialNumber;
+use crate::journal::JournalError;
+use crate::journal::record::{decode, encode};
+
+/// Longest value of a device's row and of a piece, bytes.
+pub(super) const MAX_VALUE: usize = 4096;
+
+/// What the row of a device in pieces begins with; that of a whole one begins with 1.
+const IN_PIECES: u8 = 2;
+
+const NOTE_BYTES: usize = 17;
+
+/// Numbers of records in one row.
+const HISTORY_ROW: usize = 64;
+
+/// Rows of numbers that are kept of one device, so that one that comes back for ever does not fill the
+/// index: with the device's own row at least the 1,024 newest records. All of them are in the log.
+const HISTORY_ROWS: u32 = 16;
+
+/// How often a reader that came between two states reads again: each time the device had another event.
+const TRIES: usize = 100;
+
+/// What stands for a device: its bytes, with the note of their pieces if they are in some.
+type Found = (Option<Note>, Vec<u8>);
+
+/// A row and what is to stand in it; none if it is to go.
+type Row = (Vec<u8>, Option<Vec<u8>>);
+
+/// How many pieces, and of which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Note {
+    pieces: u32,
+    seq: u64,
+}
+
+impl Note {
+    fn encode(self) -> Vec<u8> {
+        let mut bytes = vec![IN_PIECES, 0, 0, 0, 0];
+        bytes.extend_from_slice(&self.pieces.to_be_bytes());
+        bytes.extend_from_slice(&self.seq.to_be_bytes());
+        let checksum = crc32fast::hash(&bytes[5..]);
+        bytes[1..5].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+
+    /// What the row says; none if the device stands in it whole.
+    fn decode(path: &Path, row: &[u8]) -> Result<Option<Self>, JournalError> {
+        if row.first() != Some(&IN_PIECES) {
+            return Ok(None);
+        }
+        if row.len() != NOTE_BYTES || row[1..5] != crc32fast::hash(&row[5..]).to_be_bytes() {
+            return Err(damaged(path, "a note of a device's pieces is wrong"));
+        }
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let pieces = u32::try_from(number(&row[5..9])).unwrap_or(u32::MAX);
+        Ok(Some(Self { pieces, seq: number(&row[9..]) }))
+    }
+
+    fn keys(self, serial: &SerialNumber) -> impl Iterator<Item = Vec<u8>> {
+        let begin = [&key(b'x', serial.as_str())[..], &[0], &self.seq.to_be_bytes()].concat();
+        (0..self.pieces).map(move |number| [&begin[..], &number.to_be_bytes()].concat())
+    }
+}
+
+/// What is stored.
+#[derive(Serialize)]
+struct Stored<'a> {
+    #[serde(flatten)]
+    device: &'a Device,
+    /// Its newest records, oldest first; an index of an earlier version has them in rows of their own.
+    records: &'a [u64],
+}
+
+/// That part of it.
+#[derive(Deserialize)]
+struct Newest {
+    #[serde(default)]
+    records: Vec<u64>,
+}
+
+/// The rows of a device as it is now, after its records `news`, and those that go because of it.
+pub(super) fn rows(
+    db: &sled::Db,
+    path: &Path,
+    device: &Device,
+    news: &[u64],
+) -> Result<Vec<Row>, JournalError> {
+    let serial = &device.serial;
+    let mut rows = Vec::with_capacity(1);
+    let mut records = Vec::new();
+    if let Some((note, bytes)) = stored(db, path, serial)? {
+        rows.extend(note.iter().flat_map(|it| it.keys(serial)).map(|key| (key, None)));
+        records = newest(path, &bytes)?;
+    }
+    for seq in news {
+        if records.len() >= HISTORY_ROW {
+            let full = std::mem::take(&mut records);
+            put_away(db, path, serial, &full, &mut rows)?;
+        }
+        records.push(*seq);
+    }
+    let whole = encode(&Stored { device, records: &records })
+        .map_err(|error| damaged(path, &format!("device {serial} cannot be written: {error}")))?;
+    let row = key(b'd', serial.as_str());
+    if whole.len() <= MAX_VALUE {
+        rows.push((row, Some(whole)));
+        return Ok(rows);
+    }
+    let pieces = whole.chunks(MAX_VALUE);
+    // A device is far below 16 TiB.
+    let note = Note { pieces: u32::try_from(pieces.len()).unwrap_or(u32::MAX), seq: device.last_seq };
+    rows.extend(note.keys(serial).zip(pieces).map(|(key, piece)| (key, Some(piece.to_vec()))));
+    rows.push((row, Some(note.encode())));
+    Ok(rows)
+}
+
+/// Puts numbers into the next row of their own, and lets go of the oldest such row.
+fn put_away(
+    db: &sled::Db,
+    path: &Path,
+    serial: &SerialNumber,
+    records: &[u64],
+    rows: &mut Vec<Row>,
+) -> Result<(), JournalError> {
+    let prefix = history_prefix(serial);
+    let number_of = |row: &[u8]| row.strip_prefix(&prefix[..])?.try_into().ok().map(u32::from_be_bytes);
+    let written = db.scan_prefix(&prefix).next_back().transpose();
+    let written = written.map_err(|source| failed(path, "read", source))?;
+    let about_to_be = rows.iter().filter(|(_, value)| value.is_some()).filter_map(|(row, _)| number_of(row));
+    let last = about_to_be.chain(written.and_then(|(row, _)| number_of(&row))).max();
+    let number = last.map_or(0, |it| it.saturating_add(1));
+    let row = |number: u32| [&prefix[..], &number.to_be_bytes()].concat();
+    let value =
+        encode(&records).map_err(|error| damaged(path, &format!("a row cannot be written: {error}")))?;
+    rows.push((row(number), Some(value)));
+    rows.extend(number.checked_sub(HISTORY_ROWS).map(|oldest| (row(oldest), None)));
+    Ok(())
+}
+
+/// The device of that serial.
+pub(super) fn read(
+    db: &sled::Db,
+    path: &Path,
+    serial: &SerialNumber,
+) -> Result<Option<Device>, JournalError> {
+    stored(db, path, serial)?.map(|(_, bytes)| whole(path, &bytes)).transpose()
+}
+
+/// The numbers of its newest records, newest first, at most `limit`.
+pub(super) fn history(
+    db: &sled::Db,
+    path: &Path,
+    serial: &SerialNumber,
+    limit: usize,
+) -> Result<Vec<u64>, JournalError> {
+    let Some((_, bytes)) = stored(db, path, serial)? else { return Ok(Vec::new()) };
+    let mut seqs = newest(path, &bytes)?;
+    seqs.reverse();
+    for row in db.scan_prefix(history_prefix(serial)).rev() {
+        if seqs.len() >= limit {
+            break;
+        }
+        let (_, value) = row.map_err(|source| failed(path, "read", source))?;
+        let row: Vec<u64> = decode(&value)
+            .map_err(|error| damaged(path, &format!("the history of {serial} cannot be read: {error}")))?;
+        // Some of them may have been put away since the device's row was read.
+        let oldest = seqs.last().copied().unwrap_or(u64::MAX);
+        seqs.extend(row.into_iter().rev().filter(|it| *it < oldest));
+    }
+    seqs.truncate(limit);
+    Ok(seqs)
+}
+
+/// What stands in a device's row, or in its pieces, with the note of them.
+fn stored(db: &sled::Db, path: &Path, serial: &SerialNumber) -> Result<Option<Found>, JournalError> {
+    let row = key(b'd', serial.as_str());
+    for _ in 0..TRIES {
+        let Some(value) = db.get(&row).map_err(|source| failed(path, "read", source))? else {
+            return Ok(None);
+        };
+        let Some(note) = Note::decode(path, &value)? else { return Ok(Some((None, value.to_vec()))) };
+        let mut bytes = Vec::new();
+        let mut found = 0;
+        for key in note.keys(serial) {
+            let Some(piece) = db.get(key).map_err(|source| failed(path, "read", source))? else { break };
+            bytes.extend_from_slice(&piece);
+            found += 1;
+        }
+        if found == note.pieces {
+            return Ok(Some((Some(note), bytes)));
+        }
+    }
+    Err(damaged(path, &format!("a piece of device {serial} is missing")))
+}
+
+/// The device of a `d` row that a scan has found; none if it has gone since.
+pub(super) fn read_row(
+    db: &sled::Db,
+    path: &Path,
+    row: &[u8],
+    value: &[u8],
+) -> Result<Option<Device>, JournalError> {
+    if Note::decode(path, value)?.is_none() {
+        return whole(path, value).map(Some);
+    }
+    let name = std::str::from_utf8(row.get(1..).unwrap_or_default()).unwrap_or_default();
+    let serial = SerialNumber::parse(name).map_err(|_| damaged(path, "a serial in a row is none"))?;
+    read(db, path, &serial)
+}
+
+fn whole(path: &Path, bytes: &[u8]) -> Result<Device, JournalError> {
+    decode(bytes).map_err(|error| damaged(path, &format!("a device cannot be read: {error}")))
+}
+
+fn newest(path: &Path, bytes: &[u8]) -> Result<Vec<u64>, JournalError> {
+    let newest: Newest = decode(bytes)
+        .map_err(|error| damaged(path, &format!("the records of a device cannot be read: {error}")))?;
+    Ok(newest.records)
+}
