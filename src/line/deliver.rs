@@ -32,15 +32,15 @@ impl Line {
     pub(super) fn offer(&mut self, serial: &SerialNumber) {
         let Some((fixture, id)) = self.place_of(serial) else { return };
         let link = &self.links[fixture];
-        let may = link.open.get(&id).is_some_and(|it| it.acked && it.offer.is_none());
-        if link.state != LinkState::Ready || !may {
+        let Some(open) = link.open.get(&id).filter(|it| it.acked && it.offer.is_none()) else { return };
+        if link.state != LinkState::Ready {
             return;
         }
+        let ack_after = open.ack_after;
         let presentation = link.key(id);
-        let since = self.works.get(serial).map_or(0, |it| it.device.presentation.seq);
-        if since > self.durable {
+        if ack_after > self.durable {
             // `offered` on disk is to prove that `ack` went out: it waits for it.
-            self.unacked.insert(since, serial.clone());
+            self.unacked.insert((ack_after, serial.clone()));
             return;
         }
         if !self.record(serial, Event::Offered { presentation }) {
@@ -55,8 +55,8 @@ impl Line {
 
     /// Offers what has only waited for its `ack`.
     pub(super) fn offer_acked(&mut self) {
-        while let Some(first) = self.unacked.first_entry().filter(|it| *it.key() <= self.durable) {
-            let serial = first.remove();
+        while self.unacked.first().is_some_and(|(after, _)| *after <= self.durable) {
+            let Some((_, serial)) = self.unacked.pop_first() else { return };
             self.progress(&serial);
         }
     }

@@ -70,6 +70,8 @@ pub(super) struct Open {
     pub(super) offer: Option<Offer>,
     /// `ack` was said: nothing else comes before it.
     pub(super) acked: bool,
+    /// What has to be on disk before its newest `ack` goes out.
+    pub(super) ack_after: u64,
 }
 
 /// Credentials on their way to a nest.

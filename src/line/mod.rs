@@ -23,7 +23,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -257,8 +257,8 @@ pub struct Line {
     works: HashMap<SerialNumber, Work>,
     /// Shared policies that are there, and those being made with the devices that wait for them.
     policies: HashMap<String, policy::SharedPolicy>,
-    /// Complete devices by the record of their presentation: they are offered once it is on disk.
-    unacked: BTreeMap<u64, SerialNumber>,
+    /// Complete devices with the record that their `ack` waits for: they are offered once it is on disk.
+    unacked: BTreeSet<(u64, SerialNumber)>,
     /// Finished devices that may be forgotten once their last event is on disk.
     leaving: VecDeque<(u64, SerialNumber)>,
     counts: BTreeMap<State, u64>,
@@ -292,7 +292,7 @@ impl Line {
             rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
             works: HashMap::new(),
             policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
-            unacked: BTreeMap::new(),
+            unacked: BTreeSet::new(),
             leaving: VecDeque::new(),
             counts: recovered.counts,
             stopped: BTreeMap::new(),

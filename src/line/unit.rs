@@ -106,6 +106,7 @@ impl Line {
         self.say(fixture, StationMessage::Ack { id }, None);
         if let Some(open) = self.links[fixture].open.get_mut(&id) {
             open.acked = true;
+            open.ack_after = self.seq;
         }
         match &known.outcome {
             Some(outcome) => self.say_outcome(fixture, id, known.serial.as_str(), outcome),
@@ -296,8 +297,9 @@ impl Line {
     pub(super) fn open(&mut self, fixture: usize, id: u64, serial: SerialNumber, nest: Option<String>) {
         let epoch = self.next_epoch();
         let since = self.now.mono;
+        let ack_after = self.seq;
         let link = &mut self.links[fixture];
-        link.open.insert(id, Open { serial, nest, since, epoch, offer: None, acked: true });
+        link.open.insert(id, Open { serial, nest, since, epoch, offer: None, acked: true, ack_after });
         let patience = link.settings.patience;
         self.later(patience, Timer::Patience(fixture, id, epoch));
     }

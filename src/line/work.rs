@@ -380,6 +380,7 @@ impl Line {
                 self.open(fixture, key.id, serial.clone(), presentation.nest);
                 if let Some(open) = self.links[fixture].open.get_mut(&key.id) {
                     open.acked = acked || sabotaged!(OfferedUnacknowledged);
+                    open.ack_after = 0;
                 }
             }
             None => {
