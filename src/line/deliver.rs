@@ -57,12 +57,6 @@ impl Line {
             return;
         }
         let presentation = link.key(id);
-        let since = self.works.get(serial).map_or(0, |it| it.device.presentation.seq);
-        if since > self.durable {
-            // `offered` on disk is to prove that `ack` went out: it waits for it.
-            self.unacked.insert(since, serial.clone());
-            return;
-        }
         if !self.record(serial, Event::Offered { presentation }) {
             return;
         }
@@ -71,14 +65,6 @@ impl Line {
             open.offer = Some(Offer { number, leaves_at: None, first_sent: false, copy: 0 });
         }
         self.send_credentials(fixture, id, serial);
-    }
-
-    /// Offers what has only waited for its `ack`.
-    pub(super) fn offer_acked(&mut self) {
-        while let Some(first) = self.unacked.first_entry().filter(|it| *it.key() <= self.durable) {
-            let serial = first.remove();
-            self.progress(&serial);
-        }
     }
 
     /// The unit was presented again under the same id: one more copy, if none is on its way.

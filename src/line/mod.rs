@@ -259,8 +259,6 @@ pub struct Line {
     works: HashMap<SerialNumber, Work>,
     /// Shared policies that are there, and those being made with the devices that wait for them.
     policies: HashMap<String, policy::SharedPolicy>,
-    /// Complete devices by the record of their presentation: they are offered once it is on disk.
-    unacked: BTreeMap<u64, SerialNumber>,
     /// Finished devices that may be forgotten once their last event is on disk.
     leaving: VecDeque<(u64, SerialNumber)>,
     counts: BTreeMap<State, u64>,
@@ -294,7 +292,6 @@ impl Line {
             rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
             works: HashMap::new(),
             policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
-            unacked: BTreeMap::new(),
             leaving: VecDeque::new(),
             counts: recovered.counts,
             stopped: BTreeMap::new(),
@@ -339,10 +336,7 @@ impl Line {
             Input::KeyDestroyed(serial, fingerprint) => self.key_destroyed(&serial, fingerprint, shelf)?,
             Input::KeyLost(serial, fingerprint) => self.key_lost(&serial, fingerprint),
             Input::Gate(reason) => self.set_gate(reason),
-            Input::Durable(seq) => {
-                self.durable = self.durable.max(seq);
-                self.offer_acked();
-            }
+            Input::Durable(seq) => self.durable = self.durable.max(seq),
             Input::Drain => self.draining = true,
             Input::Resume => self.draining = false,
             Input::Tick => {}

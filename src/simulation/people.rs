@@ -103,10 +103,14 @@ impl World {
                 self.truth.excused.insert(serial.clone());
             }
             if self.cables[fixture].is_open {
-                let frame = encode_fixture(&message).map_err(|it| it.to_string())?;
+                let mut frame = encode_fixture(&message).map_err(|it| it.to_string())?.to_vec();
                 // A reset is told once and not repeated: a station that does not hear of it cannot know.
                 let is_hello = matches!(message, FixtureMessage::Hello { .. });
                 let wire = std::mem::take(&mut self.plan.rates.wire);
+                if is_hello {
+                    // Half a frame may stand before it.
+                    frame.insert(0, b'\n');
+                }
                 self.plan.rates.wire = if is_hello { 0 } else { wire };
                 self.send(fixture, true, &frame);
                 self.plan.rates.wire = wire;

@@ -101,7 +101,7 @@ fn a_torn_end_is_known_at_every_byte_and_a_commit_is_all_or_none() {
 #[test]
 fn room_given_ahead_is_the_end_and_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = LogWriter::create(dir.path(), ID, Box::new(SystemDisk), MAX_FILE_BYTES).unwrap();
+    let mut log = LogWriter::create(dir.path(), ID, Box::<SystemDisk>::default(), MAX_FILE_BYTES).unwrap();
     append(&mut log, 1..=3);
     let (path, end) = (file_path(dir.path(), 1), log.at().end);
     let length = || path.metadata().unwrap().len();

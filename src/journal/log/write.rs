@@ -153,15 +153,11 @@ impl LogWriter {
         if end > self.reserved {
             let from = self.at.end.max(self.reserved);
             let until = end + RESERVE_BYTES;
-            self.disk
-                .reserve(from, until - from)
-                .map_err(|source| failed("make room in", &path, source))?;
+            self.disk.reserve(from, until - from).map_err(|source| failed("make room in", &path, source))?;
             // Where there was none it is asked for again only after as much has been written.
             self.reserved = until;
         }
-        self.disk
-            .write(&self.buffer, self.at.end)
-            .map_err(|source| failed("write", &path, source))?;
+        self.disk.write(&self.buffer, self.at.end).map_err(|source| failed("write", &path, source))?;
         if sabotaged!(SyncSkipped) {
             return Ok(());
         }
