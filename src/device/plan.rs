@@ -11,19 +11,20 @@
 
 use super::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use super::steps::Step;
-use super::{Device, State};
+use super::Device;
 
 /// The steps that can be taken now, none of which waits for another. Empty when there is nothing
 /// left to do, or nothing that may be done.
 #[must_use]
 pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
-    if device.state == State::Passed {
-        return device.to_retire().and_then(|old| old.next_step()).into_iter().collect();
+    if device.is_scrapping() {
+        return device.next_clearing().into_iter().collect();
     }
+    // What has to be retired meanwhile is no concern of the rest.
+    let mut steps: Vec<Step> = device.next_retiring().into_iter().collect();
     if !device.state.is_unfinished() {
-        return Vec::new();
+        return steps;
     }
-    let mut steps = Vec::with_capacity(4);
     if needs_locker(device, rules) {
         steps.push(Step::Locker);
     }

@@ -223,6 +223,7 @@ impl Store {
             counts: self.read::<Vec<_>>(&key(b'm', "counts"))?.unwrap_or_default().into_iter().collect(),
             ..Recovered::default()
         };
+        recovered.at = self.events(recovered.seq.saturating_sub(1), 1)?.last().map(|it| it.at);
         for name in self.names(b'u')? {
             match self.read(&key(b'd', &name))? {
                 Some(device) => recovered.pending.push(device),

@@ -11,8 +11,9 @@ use super::intake::{Outbox, Outgoing};
 use super::vault::{Issue, Vault};
 use super::worker::Worker;
 use super::{Command, StationError};
-use crate::clock::TimeSource;
+use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
+use crate::device::operator::Refusal;
 use crate::journal::store::Store;
 use crate::journal::{Entry, JournalError};
 use crate::line::{Action, Input, Line, LineStatus};
@@ -42,6 +43,32 @@ pub(super) struct Engine<C> {
     pub(super) min_free: u64,
     /// Who wants to know when no unit in a nest waits any more.
     pub(super) waiting_for_idle: Vec<oneshot::Sender<()>>,
+    /// What is said of the wall clock.
+    pub(super) sync: watch::Receiver<ClockSync>,
+    /// Who has given an order that is not answered yet, by its ticket.
+    pub(super) orders: Orders,
+}
+
+/// Orders that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    newest: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<(), Refusal>>>,
+}
+
+impl Orders {
+    fn take(&mut self, reply: oneshot::Sender<Result<(), Refusal>>) -> u64 {
+        self.newest += 1;
+        self.waiting.insert(self.newest, reply);
+        self.newest
+    }
+
+    fn answer(&mut self, ticket: u64, result: Result<(), Refusal>) {
+        if let Some(reply) = self.waiting.remove(&ticket) {
+            // Whoever asked may have hung up.
+            let _ = reply.send(result);
+        }
+    }
 }
 
 impl<C: Cloud + 'static> Engine<C> {
@@ -55,6 +82,11 @@ impl<C: Cloud + 'static> Engine<C> {
     ) -> Result<(), StationError> {
         let newest = *durable.borrow_and_update();
         self.carry_out(first, newest).await?;
+        // Before the first unit is heard: what keeps units out has to be known by then.
+        for input in self.look_around() {
+            let actions = self.line.handle(self.clock.now(), input, &self.store)?;
+            self.carry_out(actions, newest).await?;
+        }
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut burst = Vec::with_capacity(BURST);
@@ -70,20 +102,13 @@ impl<C: Cloud + 'static> Engine<C> {
                 }
                 Ok(()) = durable.changed() => burst.push(Input::Durable(*durable.borrow_and_update())),
                 command = from_outside.recv() => match command {
-                    Some(Command::Drain(reply)) => {
-                        self.waiting_for_idle.push(reply);
-                        burst.push(Input::Drain);
-                    }
-                    Some(Command::Resume) => {
-                        self.waiting_for_idle.clear();
-                        burst.push(Input::Resume);
-                    }
                     Some(Command::Stop) | None => return self.stop().await,
+                    Some(command) => burst.extend(self.told(command)),
                 },
                 _ = from_adapters.recv_many(&mut burst, BURST) => {}
                 () = tokio::time::sleep(wait) => burst.push(Input::Tick),
                 _ = heartbeat.tick() => {
-                    burst.push(Input::Gate(gate(&self.journal_dir, self.min_free)));
+                    burst.extend(self.look_around());
                     self.publish();
                 }
             }
@@ -108,6 +133,35 @@ impl<C: Cloud + 'static> Engine<C> {
                 });
             }
         }
+    }
+
+    /// What a command means for the line.
+    fn told(&mut self, command: Command) -> Option<Input> {
+        match command {
+            Command::Drain(reply) => {
+                self.waiting_for_idle.push(reply);
+                Some(Input::Drain)
+            }
+            Command::Resume => {
+                self.waiting_for_idle.clear();
+                Some(Input::Resume)
+            }
+            Command::Order { order, serial, by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::Order { order, serial, by, ticket })
+            }
+            Command::OverrideClock { by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::OverrideClock { by, ticket })
+            }
+            Command::Stop => None,
+        }
+    }
+
+    /// What disk and clock say.
+    fn look_around(&self) -> [Input; 2] {
+        let sync = self.sync.borrow().clone();
+        [Input::Gate(gate(&self.journal_dir, self.min_free)), Input::Clock(sync)]
     }
 
     fn wait(&self) -> Duration {
@@ -159,6 +213,7 @@ impl<C: Cloud + 'static> Engine<C> {
             Action::Call { serial, step, generation, call, .. } => {
                 self.worker.call(serial, step, generation, call);
             }
+            Action::Answer { ticket, result, .. } => self.orders.answer(ticket, result),
             Action::DestroyKey { serial, fingerprint, .. } => {
                 pass_on(&self.vault.destroy, (serial, fingerprint), "key store")?;
             }

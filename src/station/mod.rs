@@ -17,6 +17,7 @@ mod engine;
 mod intake;
 mod picture;
 mod scribe;
+mod timekeeper;
 mod vault;
 mod worker;
 
@@ -31,8 +32,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::clock::TimeSource;
+use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
+use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::serial::SerialNumber;
 use crate::fixture::port::PortOptions;
 use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::journal::store::Opened;
@@ -68,6 +71,8 @@ pub struct Parts<C> {
     pub journal_dir: PathBuf,
     /// Bytes that must be free there before a device is admitted.
     pub min_free: u64,
+    /// What is said of the wall clock.
+    pub sync: watch::Receiver<ClockSync>,
 }
 
 /// Why a station cannot go on. Each ends the process.
@@ -94,6 +99,24 @@ pub enum Command {
     Drain(oneshot::Sender<()>),
     /// Take new units again.
     Resume,
+    /// A person's order about a device. Answered when it is carried out and on disk.
+    Order {
+        /// What.
+        order: Order,
+        /// With which device.
+        serial: SerialNumber,
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Go on by a clock that is doubted. Answered when it is on disk.
+    OverrideClock {
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// End at once.
     Stop,
 }
@@ -133,6 +156,8 @@ impl Station {
         let (commands, from_outside) = mpsc::channel(16);
         let (status_sender, status) = watch::channel(Arc::new(line.status()));
         let engine = engine::Engine {
+            sync: parts.sync,
+            orders: engine::Orders::default(),
             line,
             store,
             clock: parts.clock,
