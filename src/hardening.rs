@@ -2,9 +2,7 @@
 //! by other processes of its user, no swap where that is allowed.
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
-};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 /// Asks for all of it. What is not granted is told; nothing hangs on it.
@@ -19,8 +17,12 @@ pub fn harden() {
         tracing::warn!(%error, "the size of core dumps cannot be limited");
     }
     if !may_lock() {
-        tracing::debug!("memory is not locked: it may be swapped out (LimitMEMLOCK=infinity permits locking)");
-    } else if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
+        tracing::debug!(
+            "memory is not locked: it may be swapped out (LimitMEMLOCK=infinity permits locking)"
+        );
+    } else if let Err(error) =
+        mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
+    {
         tracing::warn!(%error, "memory cannot be locked: it may be swapped out");
     }
 }

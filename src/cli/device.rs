@@ -335,7 +335,13 @@ mod tests {
             let mut heard = Vec::new();
             while let Some(command) = commands.recv().await {
                 let Command::Order { order, serial, by, reply } = command else { panic!("{command:?}") };
-                reply.send(if by.reason == "no" { Err(Refusal::Not("it is not so".to_owned())) } else { Ok(()) }).unwrap();
+                reply
+                    .send(if by.reason == "no" {
+                        Err(Refusal::Not("it is not so".to_owned()))
+                    } else {
+                        Ok(())
+                    })
+                    .unwrap();
                 heard.push(format!("{order} {serial} {} {}", by.uid, by.reason));
             }
             heard

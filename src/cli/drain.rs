@@ -72,7 +72,9 @@ mod tests {
         let answering = tokio::spawn(async move {
             while let Some(command) = commands.recv().await {
                 match command {
-                    Command::Drain { reply, .. } | Command::Resume { reply, .. } => reply.send(Ok(())).unwrap(),
+                    Command::Drain { reply, .. } | Command::Resume { reply, .. } => {
+                        reply.send(Ok(())).unwrap()
+                    }
                     Command::OverrideClock { by, reply } => {
                         assert_eq!(by.reason, "no time server today");
                         reply.send(Ok(())).unwrap();

@@ -84,7 +84,9 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
 async fn operator(context: &Context, caller: Caller, reason: String) -> Result<Operator, Refused> {
     let peer = authorize(context, caller).await?;
     if !Operator::is_reason(&reason) {
-        return Err(bad_request(format!("the reason has to be one line of 1 to {MAX_REASON_LEN} characters")));
+        return Err(bad_request(format!(
+            "the reason has to be one line of 1 to {MAX_REASON_LEN} characters"
+        )));
     }
     Ok(Operator { uid: peer.uid, name: peer.name, reason })
 }
@@ -93,8 +95,9 @@ async fn carry_out(context: &Context, make: impl FnOnce(OrderReply) -> Command) 
     let (reply, answer) = oneshot::channel();
     context.commands.send(make(reply)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())?.map_err(|refusal| match refusal {
-        Refusal::Unknown => not_found(refusal.to_string())
-            .with_hint("serial numbers are compared to the letter"),
+        Refusal::Unknown => {
+            not_found(refusal.to_string()).with_hint("serial numbers are compared to the letter")
+        }
         Refusal::Not(_) => conflict(refusal.to_string()),
     })
 }

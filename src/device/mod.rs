@@ -230,7 +230,6 @@ pub struct Superseded {
 }
 
 /// For serde: what is zero is left out.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes members by reference")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

@@ -9,9 +9,9 @@
 //! Everything in one column is asked for at the same time, so that a device costs two round
 //! trips to AWS in a row.
 
+use super::Device;
 use super::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use super::steps::Step;
-use super::Device;
 
 /// The steps that can be taken now, none of which waits for another. Empty when there is nothing
 /// left to do, or nothing that may be done.

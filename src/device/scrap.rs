@@ -31,7 +31,6 @@ use crate::fixture::FailCode;
 /// How far a device has been cleared away. Certificates tell it themselves ([`Superseded::retired`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a step that is done, as in the journal")]
 pub struct Scrap {
     /// Its thing is gone, or was left.
     pub thing: bool,
@@ -224,9 +223,7 @@ impl Subject<'_> {
     #[must_use]
     pub fn is_nothing(&self, step: Step) -> bool {
         match step {
-            Step::DeletePolicy => {
-                self.own_policy().is_none() || self.device.scrap.is_some_and(|it| it.left)
-            }
+            Step::DeletePolicy => self.own_policy().is_none() || self.device.scrap.is_some_and(|it| it.left),
             // Number 0 is that of no presentation: nothing was ever asked for.
             Step::DeleteLocker => {
                 !self.own_locker()
@@ -283,7 +280,9 @@ impl Subject<'_> {
 
     fn judge_uncleared(&self, step: Step, call: &Call, error: &CloudError) -> Verdict {
         match error.kind {
-            FailureKind::NotFound if step == Step::DeleteThing && matches!(call, Call::DescribeThing { .. }) => {
+            FailureKind::NotFound
+                if step == Step::DeleteThing && matches!(call, Call::DescribeThing { .. }) =>
+            {
                 // Recorded as made, so that it may only not show: deleting what is not there succeeds.
                 if self.device.done.thing {
                     Verdict::Ask(Call::DeleteThing { name: self.thing_name() })

@@ -217,7 +217,7 @@ pub trait Shelf: Send + Sync {
 pub struct Recovered {
     /// Sequence number of the newest record; 0 for a new journal.
     pub seq: u64,
-    /// When it was decided, as the clock said then.
+    /// The latest time that a record bears: that of the newest, unless the clock was set back.
     pub at: Option<Timestamp>,
     /// Devices for which something is left to do: unfinished ones, keys to destroy, old
     /// certificates to retire.

@@ -55,7 +55,8 @@ impl Line {
         // A waiting step is tried now; one whose call is out is being tried already.
         let shared = self.maker_of_policy(serial).is_some();
         let waiting = work.running.iter().filter(|(step, it)| {
-            !it.is_out() && !(shared && **step == Step::Policy)
+            let waits_for_maker = shared && **step == Step::Policy;
+            !it.is_out() && !waits_for_maker
         });
         let mut waiting: Vec<Step> = waiting.map(|(step, _)| *step).collect();
         waiting.sort_unstable();

@@ -226,7 +226,9 @@ impl Line {
             LeafRequest { common_name: subject.common_name(), days: work.rules.certificate.days, key };
         let (generation, after) = (work.device.generation, work.barrier);
         let running = work.running.entry(Step::Issue).or_default();
-        (running.issuing, running.last) = (true, None);
+        running.issuing = true;
+        // It does not wait for the clock any more.
+        running.last.take_if(|(kind, _)| *kind == FailureKind::Stop(StopCause::Clock));
         self.out.push(Action::Issue { serial: serial.clone(), generation, request, after });
     }
 
@@ -237,8 +239,8 @@ impl Line {
         result: Result<Certificate, String>,
     ) {
         let expected = self.works.get_mut(serial).is_some_and(|work| {
-            let running = work.running.get_mut(&Step::Issue);
-            running.is_some_and(|it| std::mem::take(&mut it.issuing)) && work.device.generation == generation
+            let running = work.running.get_mut(&Step::Issue).filter(|_| work.device.generation == generation);
+            running.is_some_and(|it| std::mem::take(&mut it.issuing))
         });
         let Some(work) = self.works.get_mut(serial).filter(|it| expected && it.device.state.is_unfinished())
         else {
@@ -355,13 +357,7 @@ impl Line {
 
     /// The answer to a call that was out when its device was put aside. What it has made is noted, so
     /// that it is known when the device is released or scrapped.
-    fn unwanted(
-        &mut self,
-        serial: &SerialNumber,
-        step: Step,
-        verdict: Verdict,
-        request_id: Option<String>,
-    ) {
+    fn unwanted(&mut self, serial: &SerialNumber, step: Step, verdict: Verdict, request_id: Option<String>) {
         if let Some(work) = self.works.get_mut(serial) {
             work.running.remove(&step);
         }

@@ -17,6 +17,8 @@ mod engine;
 mod intake;
 mod picture;
 mod scribe;
+#[cfg(test)]
+mod secrets;
 mod timekeeper;
 mod vault;
 mod worker;

@@ -51,7 +51,9 @@ pub(super) async fn run(
         let told = match order {
             Order::Retry => "is tried again now",
             Order::Release => "may be presented again",
-            Order::Scrap if device.state == crate::device::State::Scrapped => "is scrapped: nothing of it is left",
+            Order::Scrap if device.state == crate::device::State::Scrapped => {
+                "is scrapped: nothing of it is left"
+            }
             Order::Scrap => "is given up; what it has in the cloud is being deleted, also over a restart",
         };
         writeln!(out, "{} {told} (state {})", device.serial, device.state.as_str())?;

@@ -231,7 +231,8 @@ impl Account {
     pub(super) fn assert_holds_nothing(&self, serial: &str, certificates: &[Fingerprint]) {
         assert_eq!(self.things.get(serial), None, "the thing of {serial}");
         assert_eq!(self.policies.get(serial), None, "the policy of {serial}");
-        let lockers = self.lockers.values().filter(|(name, id)| name == serial && !self.deleted_lockers.contains(id));
+        let lockers =
+            self.lockers.values().filter(|(name, id)| name == serial && !self.deleted_lockers.contains(id));
         assert_eq!(lockers.count(), 0, "lockers of {serial}");
         for id in certificates {
             assert_eq!(self.certificates.get(&id.to_string()), None, "a certificate of {serial}");

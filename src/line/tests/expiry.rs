@@ -11,13 +11,22 @@ use crate::clock::ClockSync;
 use crate::cloud::{CertificateStatus, FailureKind, Operation};
 use crate::device::State;
 use crate::fixture::FailCode;
+use crate::line::Input;
 
 /// A device that has its credentials ready, but was taken out of its nest.
 fn unfetched() -> Harness {
     let mut h = Harness::ready();
     h.unit(0, unit(1, "SN1"));
     assert_eq!(h.removed(0, 1, "SN1"), ["fail removed 1 SN1"]);
+    h.input(Input::PortLost(0));
     h
+}
+
+/// The fixture is back, and its unit with it.
+fn pass(h: &mut Harness) {
+    h.connect(0, 1);
+    h.hear(0);
+    h.pass(0, 2, "SN1");
 }
 
 fn days(days: u64) -> Duration {
@@ -48,7 +57,7 @@ fn a_key_that_nobody_fetches_is_destroyed_and_its_certificate_deactivated() {
     live(&mut h, 30, &ClockSync::Synchronised);
     assert_eq!(h.issued.len(), 1, "no other one is made before it comes again");
     let calls = h.account.count(Operation::CreateThing);
-    h.pass(0, 2, "SN1");
+    pass(&mut h);
     assert_eq!(h.device("SN1").certificates_issued, 2, "it counts");
     assert_eq!(h.account.count(Operation::CreateThing), calls, "the rest is there");
     h.account.assert_holds("SN1", h.issued[1].1);
@@ -66,12 +75,11 @@ fn it_is_finished_after_a_restart() {
         }
         h.crash(0);
         (h.syncs, h.destroys) = (true, true);
-        h.connect(0, 1);
         h.clock(ClockSync::Synchronised);
         assert!(h.keys.is_empty(), "{kept}");
         let status = h.account.certificates[&h.issued[0].1.to_string()];
         assert_eq!(status, CertificateStatus::Inactive, "{kept}");
-        h.pass(0, 2, "SN1");
+        pass(&mut h);
     }
 }
 
@@ -102,11 +110,13 @@ fn a_call_that_is_out_is_waited_for() {
     h.clock(ClockSync::Synchronised);
     assert_eq!(h.keys.len(), 1, "its registration may go through at this instant");
     h.account.always.insert(Operation::RegisterCertificateWithoutCa, Fault::Fail(FailureKind::Unreachable));
+    h.answers = true;
     h.answer_all();
-    h.wait(Duration::from_millis(1));
-    h.calls.clear();
-    h.restart();
-    h.calls.clear();
+    h.clock(ClockSync::Synchronised);
+    h.seconds(1);
+    h.clock(ClockSync::Synchronised);
+    assert_eq!(h.keys.len(), 0);
+    assert!(h.account.certificates.is_empty(), "nothing of it was ever registered");
 }
 
 #[test]
@@ -123,7 +133,7 @@ fn a_clock_that_was_set_ahead_destroys_nothing() {
     // Nor at a start.
     let mut h = unfetched();
     h.set_clock(ten_years);
-    h.restart();
+    h.crash(usize::MAX);
     live(&mut h, 6, &ClockSync::Unsaid);
     assert_eq!(h.keys.len(), 1);
     // It is said to be wrong, and a person goes on by it all the same.
@@ -141,6 +151,7 @@ fn a_key_kept_too_long_in_quarantine_goes_too() {
     h.account.policies.insert("SN1".to_owned(), "{}".to_owned());
     h.unit(0, unit(1, "SN1"));
     assert_eq!((h.state("SN1"), h.keys.len()), (State::Quarantined, 1));
+    h.input(Input::PortLost(0));
     h.wait(KEEP);
     h.clock(ClockSync::Synchronised);
     assert_eq!((h.state("SN1"), h.keys.len()), (State::Quarantined, 0));

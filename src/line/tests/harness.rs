@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use super::account::{Account, der_of};
 use super::setup::Setup;
 use super::shelf::MemoryShelf;
-use crate::cloud::{Answer, Call, CertificateStatus, CloudError};
 use crate::clock::{ClockSync, Now};
+use crate::cloud::{Answer, Call, CertificateStatus, CloudError};
 use crate::device::event::Event;
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
@@ -599,7 +599,8 @@ impl Harness {
                 );
             }
             Call::DetachPolicy { target, .. } | Call::DetachThingPrincipal { principal: target, .. } => {
-                let expired = device.superseded.iter().any(|it| it.expired && it.arn.as_ref() == Some(target));
+                let expired =
+                    device.superseded.iter().any(|it| it.expired && it.arn.as_ref() == Some(target));
                 assert!(expired || device.is_scrapping() || self.confirmed.contains(serial.as_str()));
             }
             Call::DeleteCertificate { .. }

@@ -88,6 +88,7 @@ fn a_unit_that_is_scrapped_in_its_nest_hears_fail() {
     // What it was given late is no device's any more.
     assert_eq!(h.written(0, 1, "SN1"), ["fail quarantined 1 SN1"]);
     h.restart();
+    h.hear(0);
     assert_eq!(h.unit(0, unit(2, "SN1")), ["nak quarantined 2"]);
 }
 

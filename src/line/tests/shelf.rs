@@ -31,7 +31,7 @@ impl MemoryShelf {
         let Entry { record, device } = entry;
         assert_eq!(record.seq, self.seq + 1, "a gap in the journal");
         self.seq = record.seq;
-        self.at = Some(record.at);
+        self.at = self.at.max(Some(record.at));
         let read: crate::journal::Record = record::decode(&record::encode(&record).unwrap()).unwrap();
         assert_eq!(read, record, "a record does not read back");
         match record.what {
