@@ -11,11 +11,11 @@ async fn post(station: &Station, target: &str, text: &str) -> Answer {
     station.raw(format!("POST {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{}", body(text))).await
 }
 
+/// An order and its device (none for the clock), and who gave it.
+type Heard = (Option<(Order, String)>, Operator);
+
 /// Answers every command with `result`; what was heard.
-fn answering(
-    station: &mut Station,
-    result: Result<(), Refusal>,
-) -> JoinHandle<Vec<(Option<(Order, String)>, Operator)>> {
+fn answering(station: &mut Station, result: Result<(), Refusal>) -> JoinHandle<Vec<Heard>> {
     let mut commands = station.commands.take().unwrap();
     tokio::spawn(async move {
         let mut heard = Vec::new();
