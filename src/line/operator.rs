@@ -45,13 +45,6 @@ impl Line {
         let Some(work) = self.works.get(serial) else { return Err(Refusal::Unknown) };
         let (device, scrapping) = (&work.device, work.device.is_scrapping());
         let not = |why: &str| Err(Refusal::Not(format!("{serial} {why}")));
-        match device.state {
-            State::Scrapped => return not("is scrapped"),
-            State::Quarantined if !scrapping && work.running.is_empty() => {
-                return not("is in quarantine: release it first");
-            }
-            _ => {}
-        }
         // A waiting step is tried now; one whose call is out is being tried already.
         let shared = self.maker_of_policy(serial).is_some();
         let waiting = work.running.iter().filter(|(step, it)| {
@@ -67,6 +60,8 @@ impl Line {
             && !plan::is_complete(device, &work.rules);
         if waiting.is_empty() && !keys && !unfinished {
             return match device.state {
+                State::Scrapped => not("is scrapped"),
+                State::Quarantined if !scrapping => not("is in quarantine: release it first"),
                 _ if !work.running.is_empty() => Ok(()),
                 State::Passed => not("has passed: there is nothing to retry"),
                 State::Failed => not("waits for its fixture: present the unit again"),

@@ -357,6 +357,7 @@ fn what_was_asked_for_before_the_quarantine_is_noted_when_it_is_answered() {
         h.answer("SN1", crate::device::steps::Step::Policy, result);
     }
     assert_eq!(h.state("SN1"), State::Quarantined);
+    assert!(refused(h.order(Order::Retry, "SN1")).contains("release it first"));
     h.answer_all();
     let device = h.device("SN1");
     assert!(device.done.thing && device.done.locker.is_some());
