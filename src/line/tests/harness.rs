@@ -356,7 +356,9 @@ impl Harness {
         for action in actions {
             match action {
                 Action::Record(entry) => {
-                    if let What::Device(Event::Closed { presentation, .. }) = &entry.record.what {
+                    if let What::Device(event) = &entry.record.what
+                        && let Some((presentation, Some(_))) = event.presentation()
+                    {
                         // What still waits for it is none of the next presentation's copies.
                         let at = self.setup.fixtures.iter().position(|it| *it == presentation.fixture);
                         let tag = Tag::Credentials(presentation.id);
