@@ -23,6 +23,29 @@ impl Now {
     }
 }
 
+/// What whoever keeps the wall clock says of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClockSync {
+    /// It has been set by a time server.
+    Synchronised,
+    /// It has not; the name of the program that says so.
+    Unsynchronised(String),
+    /// Nobody says anything.
+    Unsaid,
+}
+
+/// The newest date that was known when this version was made, UTC: no clock that is right is before
+/// it. A constant, so that a build is the same whenever it is made.
+const MADE_AT: i64 = 1_795_305_600;
+
+/// When this version was made: the day in its source, or what the builder's `SOURCE_DATE_EPOCH` says
+/// if that is later.
+#[must_use]
+pub fn made_at() -> Timestamp {
+    let told = option_env!("SOURCE_DATE_EPOCH").and_then(|it| it.parse::<i64>().ok());
+    Timestamp::from_second(told.unwrap_or(MADE_AT).max(MADE_AT)).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 /// Tells the time.
 pub trait TimeSource: Send + Sync {
     /// Both clocks, read at the same instant.

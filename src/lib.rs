@@ -9,7 +9,7 @@
 //!       rehearsal ───────── a simulated AWS, simulated fixtures, an audit
 //!        │
 //!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::{log, store, copy, keys}
-//!       control::server, control::client          config        durable_fs, telemetry
+//!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening
 //!        │                     (adapters: each does one kind of I/O, none names another)
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
 //!       device ──────────── one device: events, state, steps, plan, retries
@@ -55,6 +55,7 @@ pub mod device;
 pub mod durable_fs;
 pub mod error;
 pub mod fixture;
+pub mod hardening;
 pub mod journal;
 pub mod line;
 pub mod pki;
@@ -65,3 +66,4 @@ pub mod shift;
 mod simulation;
 pub mod station;
 pub mod telemetry;
+pub mod timesync;

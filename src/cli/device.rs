@@ -1,5 +1,6 @@
-//! `linemint device`: one device's whole story, and lists of devices.
+//! `linemint device`: one device's whole story, lists of devices, and orders about a device.
 
+pub(super) mod order;
 mod story;
 
 use std::io::{self, Write};
@@ -8,15 +9,18 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
 use serde_json::Value;
 
+pub use self::order::OrderArgs;
+
 use super::daemon::{CommandError, DaemonArgs, ended, write_json};
 use super::text::Table;
 use crate::control::client::{Client, encoded};
 use crate::control::{self, DevicePage, DeviceStory, MAX_LIMIT};
 use crate::device::State;
+use crate::device::operator::Order;
 use crate::device::serial::SerialNumber;
 use crate::error::ExitStatus;
 
-/// Shows devices.
+/// Shows devices, or does something with one.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeviceArgs {
     /// What to do.
@@ -31,6 +35,12 @@ pub enum DeviceCommand {
     Show(ShowArgs),
     /// Lists devices in the order of their serial numbers.
     List(ListArgs),
+    /// Tries again now what waits for its next try.
+    Retry(OrderArgs),
+    /// Lets a device out of quarantine, to be presented again; it may use up one certificate more.
+    Release(OrderArgs),
+    /// Gives a device up for good: deactivates and deletes what it has in the cloud.
+    Scrap(OrderArgs),
 }
 
 /// Which device to show, and how.
@@ -78,6 +88,9 @@ pub async fn run(args: DeviceArgs) -> ExitStatus {
     let result = match &args.command {
         DeviceCommand::Show(args) => show(args, &mut io::stdout()).await,
         DeviceCommand::List(args) => list(args, &mut io::stdout()).await,
+        DeviceCommand::Retry(args) => order::run(Order::Retry, args, &mut io::stdout()).await,
+        DeviceCommand::Release(args) => order::run(Order::Release, args, &mut io::stdout()).await,
+        DeviceCommand::Scrap(args) => order::run(Order::Scrap, args, &mut io::stdout()).await,
     };
     ended(result, &mut io::stderr())
 }
@@ -206,7 +219,9 @@ mod tests {
     use clap::{Args as _, FromArgMatches as _};
 
     use super::*;
+    use crate::control::server::Command;
     use crate::control::tests::Station;
+    use crate::device::operator::Refusal;
 
     fn parse(args: &[&str]) -> Result<DeviceArgs, clap::Error> {
         let command = DeviceArgs::augment_args(clap::Command::new("device"));
@@ -217,7 +232,7 @@ mod tests {
     fn list_args(args: &[&str]) -> ListArgs {
         match parse(args).unwrap().command {
             DeviceCommand::List(args) => args,
-            DeviceCommand::Show(_) => panic!("{args:?}"),
+            _ => panic!("{args:?}"),
         }
     }
 
@@ -225,6 +240,12 @@ mod tests {
     fn the_arguments_are_the_contracts() {
         assert!(parse(&["show", "SN-1", "--json", "--socket", "a.sock", "--config", "f.toml"]).is_ok());
         assert!(parse(&["list", "--state", "passed", "--batch", "B1", "--limit", "5", "--json"]).is_ok());
+        for order in ["retry", "release", "scrap"] {
+            assert!(parse(&[order, "SN-1", "--reason", "it was dropped", "--json"]).is_ok());
+            assert!(parse(&[order, "SN-1"]).is_err(), "nobody says why");
+            assert!(parse(&[order, "SN-1", "--reason", " "]).is_err());
+            assert!(parse(&[order, "SN-1", "--reason", "two\nlines"]).is_err());
+        }
         for bad in
             [&["show"][..], &["show", "a b"], &["list", "--state", "done"], &["list", "--limit", "0"], &[]]
         {
@@ -257,6 +278,9 @@ mod tests {
         let result = match &args.command {
             DeviceCommand::Show(args) => show(args, &mut out).await,
             DeviceCommand::List(args) => list(args, &mut out).await,
+            DeviceCommand::Retry(args) => order::run(Order::Retry, args, &mut out).await,
+            DeviceCommand::Release(args) => order::run(Order::Release, args, &mut out).await,
+            DeviceCommand::Scrap(args) => order::run(Order::Scrap, args, &mut out).await,
         };
         (result, String::from_utf8(out).unwrap())
     }
@@ -300,6 +324,41 @@ mod tests {
         let err = String::from_utf8(err).unwrap();
         assert!(err.starts_with("device A/B is not in this station's journal\n  hint: "), "{err}");
         station.end().await;
+    }
+
+    #[tokio::test]
+    async fn an_order_reaches_the_station_with_its_reason_and_shows_the_device() {
+        let mut station = Station::new();
+        station.admit(&["SN-1".to_owned()], None);
+        let mut commands = station.commands.take().unwrap();
+        let answering = tokio::spawn(async move {
+            let mut heard = Vec::new();
+            while let Some(command) = commands.recv().await {
+                let Command::Order { order, serial, by, reply } = command else { panic!("{command:?}") };
+                reply
+                    .send(if by.reason == "no" {
+                        Err(Refusal::Not("it is not so".to_owned()))
+                    } else {
+                        Ok(())
+                    })
+                    .unwrap();
+                heard.push(format!("{order} {serial} {} {}", by.uid, by.reason));
+            }
+            heard
+        });
+        let (result, text) = told(&["retry", "SN-1", "--reason", "again"], &station).await;
+        assert_eq!(result.unwrap(), ExitStatus::Done);
+        assert_eq!(text, "SN-1 is tried again now (state admitted)\n");
+        let (_, json) = told(&["scrap", "SN-1", "--reason", "broken", "--json"], &station).await;
+        assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["state"], "admitted");
+        let (result, text) = told(&["release", "SN-1", "--reason", "no"], &station).await;
+        let mut err = Vec::new();
+        assert_eq!((ended(result, &mut err), text.as_str()), (ExitStatus::Refused, ""));
+        assert_eq!(String::from_utf8(err).unwrap(), "it is not so\n");
+        station.end().await;
+        let uid = rustix::process::geteuid().as_raw();
+        let expected = ["retry SN-1 {} again", "scrap SN-1 {} broken", "release SN-1 {} no"];
+        assert_eq!(answering.await.unwrap(), expected.map(|it| it.replace("{}", &uid.to_string())));
     }
 
     #[tokio::test]

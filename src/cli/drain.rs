@@ -2,8 +2,10 @@
 
 use std::io::{self, Write};
 
+use serde::Serialize;
+
 use super::daemon::{CommandError, DaemonArgs, ended};
-use crate::control::Draining;
+use crate::control::{Draining, Resuming};
 use crate::error::ExitStatus;
 
 /// Tells the station to take no new units; those that it has are finished.
@@ -17,6 +19,12 @@ pub struct Drain {
 /// Tells the station to take new units again.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Resume {
+    /// Goes on although the clock is doubted, until the doubt is another or the daemon is started again.
+    #[arg(long, requires = "reason")]
+    pub clock: bool,
+    /// Why, in one line: kept in the journal with who says it.
+    #[arg(long, value_name = "TEXT", requires = "clock", value_parser = super::device::order::reason)]
+    pub reason: Option<String>,
     /// Where the daemon is.
     #[command(flatten)]
     pub daemon: DaemonArgs,
@@ -24,16 +32,23 @@ pub struct Resume {
 
 /// Runs `linemint drain`.
 pub async fn run_drain(args: Drain) -> ExitStatus {
-    ended(tell(&args.daemon, "/v1/drain", &mut io::stdout()).await, &mut io::stderr())
+    let told = tell(&args.daemon, "/v1/drain", &serde_json::json!({}), &mut io::stdout()).await;
+    ended(told, &mut io::stderr())
 }
 
 /// Runs `linemint resume`.
 pub async fn run_resume(args: Resume) -> ExitStatus {
-    ended(tell(&args.daemon, "/v1/resume", &mut io::stdout()).await, &mut io::stderr())
+    let resuming = Resuming { clock: args.clock, reason: args.reason };
+    ended(tell(&args.daemon, "/v1/resume", &resuming, &mut io::stdout()).await, &mut io::stderr())
 }
 
-async fn tell(daemon: &DaemonArgs, target: &str, out: &mut impl Write) -> Result<ExitStatus, CommandError> {
-    let now: Draining = daemon.client()?.post(target, &serde_json::json!({})).await?;
+async fn tell(
+    daemon: &DaemonArgs,
+    target: &str,
+    body: &impl Serialize,
+    out: &mut impl Write,
+) -> Result<ExitStatus, CommandError> {
+    let now: Draining = daemon.client()?.post(target, body).await?;
     let sentence = if now.draining {
         "draining: the station takes no new units, and finishes those that it has"
     } else {
@@ -56,13 +71,27 @@ mod tests {
         let mut commands = station.commands.take().unwrap();
         let answering = tokio::spawn(async move {
             while let Some(command) = commands.recv().await {
-                let (Command::Drain { reply, .. } | Command::Resume { reply, .. }) = command;
-                reply.send(Ok(())).unwrap();
+                match command {
+                    Command::Drain { reply, .. } | Command::Resume { reply, .. } => {
+                        reply.send(Ok(())).unwrap()
+                    }
+                    Command::OverrideClock { by, reply } => {
+                        assert_eq!(by.reason, "no time server today");
+                        reply.send(Ok(())).unwrap();
+                    }
+                    Command::Order { .. } => unreachable!("no device was named"),
+                }
             }
         });
-        for (target, word) in [("/v1/drain", "draining: "), ("/v1/resume", "resumed: ")] {
+        let clock = Resuming { clock: true, reason: Some("no time server today".to_owned()) };
+        let nothing = Resuming::default();
+        for (target, body, word) in [
+            ("/v1/drain", &nothing, "draining: "),
+            ("/v1/resume", &nothing, "resumed: "),
+            ("/v1/resume", &clock, "resumed: "),
+        ] {
             let mut out = Vec::new();
-            assert_eq!(tell(&daemon, target, &mut out).await.unwrap(), ExitStatus::Done);
+            assert_eq!(tell(&daemon, target, body, &mut out).await.unwrap(), ExitStatus::Done);
             assert!(String::from_utf8(out).unwrap().starts_with(word));
         }
         station.end().await;
@@ -74,7 +103,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let daemon = DaemonArgs { socket: Some(dir.path().join("none")), config: None };
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let result = tell(&daemon, "/v1/drain", &mut out).await;
+        let result = tell(&daemon, "/v1/drain", &Resuming::default(), &mut out).await;
         assert_eq!(ended(result, &mut err), ExitStatus::Unreachable);
         assert!(out.is_empty() && !err.is_empty());
     }

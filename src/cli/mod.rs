@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::clock::{SystemClock, TimeSource as _};
 use crate::error::{Chain, ExitStatus};
-use crate::telemetry;
+use crate::{hardening, telemetry};
 
 /// Gives manufactured devices their identity, on the line, exactly once.
 #[derive(Debug, Parser)]
@@ -72,12 +72,19 @@ pub fn main() -> ExitStatus {
     };
     match cli.command {
         Command::CheckConfig(args) => check_config::run(&args),
-        Command::Ca(command) => ca::run(command, SystemClock::default().now().wall),
+        Command::Ca(command) => {
+            hardening::harden();
+            ca::run(command, SystemClock::default().now().wall)
+        }
         Command::Run(args) => {
             telemetry::start("info", None);
+            hardening::harden();
             on_runtime(run::run(args))
         }
-        Command::Rehearse(args) => on_runtime(rehearse::run(args)),
+        Command::Rehearse(args) => {
+            hardening::harden();
+            on_runtime(rehearse::run(args))
+        }
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Device(args) => on_runtime(device::run(args)),
         Command::Drain(args) => on_runtime(drain::run_drain(args)),

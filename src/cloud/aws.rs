@@ -269,10 +269,15 @@ fn resource(call: &Call) -> &str {
         Call::CreateCredentialLocker { name, .. }
         | Call::CreatePolicy { name, .. }
         | Call::GetPolicy { name }
+        | Call::DeletePolicy { name }
         | Call::CreateThing { name, .. }
-        | Call::DescribeThing { name } => name,
+        | Call::DescribeThing { name }
+        | Call::DeleteThing { name } => name,
         Call::RegisterCertificateWithoutCa { .. } | Call::RegisterCertificate { .. } => "",
-        Call::DescribeCertificate { id } | Call::UpdateCertificate { id, .. } => id,
+        Call::DescribeCertificate { id }
+        | Call::UpdateCertificate { id, .. }
+        | Call::DeleteCertificate { id }
+        | Call::DeleteCredentialLocker { id } => id,
         Call::AttachPolicy { target, .. }
         | Call::DetachPolicy { target, .. }
         | Call::ListAttachedPolicies { target, .. } => target,

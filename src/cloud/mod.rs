@@ -36,6 +36,10 @@ pub enum Call {
     AttachThingPrincipal { thing: String, principal: String },
     DetachThingPrincipal { thing: String, principal: String },
     ListThingPrincipals { thing: String, next_token: Option<String> },
+    DeleteCertificate { id: String },
+    DeleteThing { name: String },
+    DeletePolicy { name: String },
+    DeleteCredentialLocker { id: String },
 }
 
 impl Call {
@@ -58,6 +62,10 @@ impl Call {
             Self::AttachThingPrincipal { .. } => Operation::AttachThingPrincipal,
             Self::DetachThingPrincipal { .. } => Operation::DetachThingPrincipal,
             Self::ListThingPrincipals { .. } => Operation::ListThingPrincipals,
+            Self::DeleteCertificate { .. } => Operation::DeleteCertificate,
+            Self::DeleteThing { .. } => Operation::DeleteThing,
+            Self::DeletePolicy { .. } => Operation::DeletePolicy,
+            Self::DeleteCredentialLocker { .. } => Operation::DeleteCredentialLocker,
         }
     }
 }
@@ -118,7 +126,8 @@ pub enum Reply {
     Policies { names: Vec<String>, next: Option<String> },
     /// `ListThingPrincipals`: one page of ARNs.
     Principals { arns: Vec<String>, next: Option<String> },
-    /// A 2xx of an operation that answers nothing (`Attach…`, `Detach…`, `UpdateCertificate`).
+    /// A 2xx of an operation that answers nothing (`Attach…`, `Detach…`, `Delete…`,
+    /// `UpdateCertificate`).
     Empty,
 }
 

@@ -37,15 +37,17 @@ impl Grants<'_> {
     fn locker(&mut self, rule: &LockerRule) {
         let LockerRule::Device { tags, .. } = rule else { return };
         self.allow("*".to_owned(), &["iotmanagedintegrations:CreateCredentialLocker"]);
+        let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
+        // Deleting, here and below, is for devices that a person scraps.
+        self.allow(lockers.clone(), &["iotmanagedintegrations:DeleteCredentialLocker"]);
         if !tags.is_empty() {
-            let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
             self.allow(lockers, &["iotmanagedintegrations:TagResource"]);
         }
     }
 
     fn thing(&mut self, rules: &ProductRules) {
         let thing = self.arn("iot", &format!("thing/{}", wildcard(&rules.thing, rules)));
-        self.allow(thing.clone(), &["iot:CreateThing", "iot:DescribeThing"]);
+        self.allow(thing.clone(), &["iot:CreateThing", "iot:DescribeThing", "iot:DeleteThing"]);
         if rules.certificate.register != Register::Jitp {
             self.allow(thing, &["iot:ListThingPrincipals"]);
         }
@@ -56,6 +58,9 @@ impl Grants<'_> {
         {
             let policy = self.arn("iot", &format!("policy/{}", wildcard(name, rules)));
             self.allow(policy.clone(), &["iot:CreatePolicy", "iot:GetPolicy"]);
+            if matches!(rules.policy, PolicyRule::Device { .. }) {
+                self.allow(policy.clone(), &["iot:DeletePolicy"]);
+            }
             if !tags.is_empty() {
                 self.allow(policy, &["iot:TagResource"]);
             }
@@ -67,15 +72,21 @@ impl Grants<'_> {
         let register = match rules.certificate.register {
             Register::WithoutCa => "iot:RegisterCertificateWithoutCA",
             Register::WithCa => "iot:RegisterCertificate",
-            Register::Jitp => return,
+            Register::Jitp => {
+                // AWS has made it at the device's first connection; a replaced one is deactivated.
+                let actions = ["iot:DescribeCertificate", "iot:UpdateCertificate", "iot:DeleteCertificate"];
+                let certificates = self.arn("iot", "cert/*");
+                return self.allow(certificates, &actions);
+            }
         };
         self.allow("*".to_owned(), &[register]);
         let certificates = self.arn("iot", "cert/*");
         // Detaching is for certificates that are replaced: at a renewal, and when the key of an
-        // undelivered one was lost.
+        // undelivered one was lost or kept too long.
         let always = [
             "iot:DescribeCertificate",
             "iot:UpdateCertificate",
+            "iot:DeleteCertificate",
             "iot:AttachThingPrincipal",
             "iot:DetachThingPrincipal",
         ];
@@ -172,18 +183,19 @@ mod tests {
             ("*", &["iotmanagedintegrations:CreateCredentialLocker", "iot:RegisterCertificateWithoutCA"]),
             (
                 "arn:aws:iotmanagedintegrations:eu-west-1:*:credential-locker/*",
-                &["iotmanagedintegrations:TagResource"],
+                &["iotmanagedintegrations:DeleteCredentialLocker", "iotmanagedintegrations:TagResource"],
             ),
-            ("arn:aws:iot:eu-west-1:*:policy/*", &["iot:CreatePolicy", "iot:GetPolicy"]),
+            ("arn:aws:iot:eu-west-1:*:policy/*", &["iot:CreatePolicy", "iot:GetPolicy", "iot:DeletePolicy"]),
             (
                 "arn:aws:iot:eu-west-1:*:thing/*",
-                &["iot:CreateThing", "iot:DescribeThing", "iot:ListThingPrincipals"],
+                &["iot:CreateThing", "iot:DescribeThing", "iot:DeleteThing", "iot:ListThingPrincipals"],
             ),
             (
                 "arn:aws:iot:eu-west-1:*:cert/*",
                 &[
                     "iot:DescribeCertificate",
                     "iot:UpdateCertificate",
+                    "iot:DeleteCertificate",
                     "iot:AttachThingPrincipal",
                     "iot:DetachThingPrincipal",
                     "iot:AttachPolicy",
@@ -204,12 +216,13 @@ mod tests {
         };
         assert!(has("iot:CreateThing", "thing/thermostat-*") && !has("iot:CreateThing", "thing/*"));
         assert!(has("iot:CreatePolicy", "policy/thermostat-device"));
+        assert!(!grants.iter().any(|(action, _)| action == "iot:DeletePolicy"), "a shared policy stays");
         assert!(grants.contains(&("iot:RegisterCertificate".to_owned(), "*".to_owned())));
         assert!(!grants.iter().any(|(action, _)| action.contains("Locker") || action.contains("Tag")));
     }
 
     #[test]
-    fn a_certificate_can_be_replaced_and_jitp_leaves_certificates_alone() {
+    fn a_certificate_can_be_replaced_and_jitp_makes_and_attaches_none() {
         let actions = |text: &str| grants(text).into_iter().map(|it| it.0).collect::<BTreeSet<_>>();
         let plain = actions(MINIMAL);
         assert!(plain.contains("iot:DetachPolicy") && plain.contains("iot:DetachThingPrincipal"));
@@ -218,8 +231,9 @@ mod tests {
         assert!(
             !jitp
                 .iter()
-                .any(|it| it.contains("Certificate") || it.contains("Attach") || it.contains("Principal"))
+                .any(|it| it.contains("Register") || it.contains("Attach") || it.contains("Principal"))
         );
+        assert!(jitp.contains("iot:UpdateCertificate"), "a replaced certificate is deactivated");
         assert!(jitp.contains("iot:CreateThing") && jitp.contains("iot:CreatePolicy"));
         let gov = MINIMAL.replace("eu-west-1", "us-gov-west-1");
         assert!(grants(&gov).iter().all(|it| it.1 == "*" || it.1.starts_with("arn:aws-us-gov:")));

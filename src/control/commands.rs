@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::{Extension, Json};
 use tokio::sync::oneshot;
@@ -9,7 +10,7 @@ use tokio::sync::oneshot;
 use super::access::Caller;
 use super::problem::{Refused, conflict, forbidden, internal, unavailable};
 use super::server::{Command, Context, Peer, Reply};
-use super::{ADMIN_GROUP, Draining};
+use super::{ADMIN_GROUP, Draining, Resuming, orders};
 
 pub(super) async fn drain(
     State(context): State<Arc<Context>>,
@@ -22,7 +23,13 @@ pub(super) async fn drain(
 pub(super) async fn resume(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
+    body: Bytes,
 ) -> Result<Json<Draining>, Refused> {
+    let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { &body };
+    let wanted: Resuming = orders::read(body)?;
+    if wanted.clock {
+        orders::override_clock(&context, caller, wanted.reason).await?;
+    }
     command(&context, caller, |peer, reply| Command::Resume { peer, reply }).await?;
     Ok(Json(Draining { draining: false }))
 }
@@ -35,12 +42,15 @@ async fn command(
 ) -> Result<(), Refused> {
     let peer = authorize(context, caller).await?;
     let (reply, answer) = oneshot::channel();
-    let stopping = || unavailable("the station is stopping");
     context.commands.send(make(peer, reply)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())?.map_err(conflict)
 }
 
-async fn authorize(context: &Context, caller: Caller) -> Result<Peer, Refused> {
+pub(super) fn stopping() -> Refused {
+    unavailable("the station is stopping")
+}
+
+pub(super) async fn authorize(context: &Context, caller: Caller) -> Result<Peer, Refused> {
     let access = context.access.clone();
     let judged = tokio::task::spawn_blocking(move || access.judge(caller)).await;
     let (peer, may) = judged.map_err(|error| internal("find out who is calling", &error))?;

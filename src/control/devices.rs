@@ -13,6 +13,7 @@ use super::reading::RulesOnce;
 use super::server::Context;
 use super::{DevicePage, DeviceStory, MAX_HISTORY, query, view};
 use crate::device;
+use crate::device::serial::SerialNumber;
 use crate::journal::store::{MAX_SCAN, Store};
 use crate::journal::{JournalError, Shelf as _};
 
@@ -84,6 +85,25 @@ fn page(store: &Store, wanted: &Wanted) -> Result<(DevicePage, u64), JournalErro
     Ok((DevicePage { devices, next: next.map(String::from) }, newest))
 }
 
+/// A device as it stands.
+pub(super) async fn one(context: &Context, serial: SerialNumber) -> Result<super::Device, Refused> {
+    let wanted = serial.clone();
+    let read = move |store: &Store| {
+        let Some(device) = store.device(&wanted)? else { return Ok(None) };
+        Ok(Some((RulesOnce::of(store).view(&device)?, device.last_seq)))
+    };
+    let Some((device, seq)) = context.reading.read("read a device", read).await? else {
+        return Err(unknown(&serial));
+    };
+    context.reading.on_disk(seq).await?;
+    Ok(device)
+}
+
+fn unknown(serial: &SerialNumber) -> Refused {
+    let sentence = format!("device {serial} is not in this station's journal");
+    not_found(sentence).with_hint("serial numbers are compared to the letter")
+}
+
 pub(super) async fn show(
     State(context): State<Arc<Context>>,
     path: Result<Path<String>, PathRejection>,
@@ -96,8 +116,7 @@ pub(super) async fn show(
         Ok(Some((RulesOnce::of(store).view(&device)?, records, device.last_seq)))
     };
     let Some((device, mut records, seq)) = context.reading.read("read a device", read).await? else {
-        let sentence = format!("device {serial} is not in this station's journal");
-        return Err(not_found(sentence).with_hint("serial numbers are compared to the letter"));
+        return Err(unknown(&serial));
     };
     context.reading.on_disk(records.last().map_or(seq, |it| it.seq.max(seq))).await?;
     let history_cut = records.len() > MAX_HISTORY;

@@ -11,6 +11,7 @@ mod commands;
 mod connection;
 mod devices;
 mod events;
+mod orders;
 mod problem;
 mod query;
 mod reading;
@@ -376,6 +377,25 @@ pub struct EventPage {
 pub struct Draining {
     /// New units are refused.
     pub draining: bool,
+}
+
+/// Why something is done with a device: the body of `POST /v1/devices/{serial}/retry` and the like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// One line of 1 to 200 characters, for the records.
+    pub reason: String,
+}
+
+/// The body of `POST /v1/resume`; an empty one is `{}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resuming {
+    /// Go on although the clock is doubted, until the doubt is another or the daemon is started again.
+    pub clock: bool,
+    /// Why; has to be said with `clock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Why a request was refused: RFC 9457, `application/problem+json`.

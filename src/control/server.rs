@@ -29,7 +29,9 @@ use super::access::{Access, Caller};
 use super::connection::{Held, Limits, Progress, Watched};
 use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
 use super::reading::Reading;
-use super::{Status, backup, commands, devices, events};
+use super::{Status, backup, commands, devices, events, orders};
+use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::serial::SerialNumber;
 
 pub use super::socket::{ApiError, MAX_PATH_BYTES, bind};
 
@@ -45,6 +47,9 @@ pub struct Peer {
 /// The answer to a command: done, or why not now, a sentence for the caller. Nobody may be there to
 /// hear it any more; the command counts all the same.
 pub type Reply = oneshot::Sender<Result<(), String>>;
+
+/// The answer to an order: done, or why not.
+pub type OrderReply = oneshot::Sender<Result<(), Refusal>>;
 
 /// What the station is told to do. The caller may: that has been seen to.
 #[derive(Debug)]
@@ -62,6 +67,24 @@ pub enum Command {
         peer: Peer,
         /// Told when it is done.
         reply: Reply,
+    },
+    /// Do something with a device.
+    Order {
+        /// What.
+        order: Order,
+        /// With which device.
+        serial: SerialNumber,
+        /// Who wants it, and why.
+        by: Operator,
+        /// Told when it is done and on disk.
+        reply: OrderReply,
+    },
+    /// Go on by a clock that is doubted.
+    OverrideClock {
+        /// Who wants it, and why.
+        by: Operator,
+        /// Told when it is done and on disk.
+        reply: OrderReply,
     },
 }
 
@@ -258,6 +281,9 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{serial}", get(devices::show))
+        .route("/v1/devices/{serial}/retry", post(orders::retry))
+        .route("/v1/devices/{serial}/release", post(orders::release))
+        .route("/v1/devices/{serial}/scrap", post(orders::scrap))
         .route("/v1/events", get(events::list))
         .route("/v1/journal/backup", get(backup::stream))
         .route("/v1/drain", post(commands::drain))

@@ -1,5 +1,6 @@
 //! The server with a real journal behind it, spoken to over its socket in bytes.
 
+mod orders;
 mod reads;
 mod robust;
 mod streams;

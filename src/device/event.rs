@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Certificate;
+use super::operator::Operator;
 use super::rules::RulesId;
 use super::serial::Mac;
 use super::steps::Step;
@@ -180,6 +181,42 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         policy: Option<String>,
     },
+    /// The private key of the present certificate has lain here for longer than undelivered ones are
+    /// kept: it is destroyed and the certificate deactivated. Presented again, the device gets another.
+    KeyExpired {
+        /// Its certificate.
+        fingerprint: Fingerprint,
+        /// The policy that may be attached to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<String>,
+        /// What the operator reads.
+        message: String,
+    },
+    /// A person has told the station to try again now.
+    Retried {
+        /// Who, and why.
+        by: Operator,
+    },
+    /// A person has let it out of quarantine; it may use up one certificate more.
+    Released {
+        /// Who, and why.
+        by: Operator,
+    },
+    /// A person has given it up: what it has in the cloud is deactivated and deleted from now on.
+    Scrapping {
+        /// The presentation that ends with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        presentation: Option<PresentationKey>,
+        /// Who, and why.
+        by: Operator,
+        /// The policy that may be attached to the present certificate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<String>,
+        /// What the fixture was told.
+        message: String,
+    },
+    /// Nothing of it is left, here or in the cloud.
+    Scrapped,
 }
 
 /// What is known of a device when it gets an identity.
@@ -239,6 +276,8 @@ pub enum Output {
         /// Its ARN.
         arn: String,
     },
+    /// It was not deleted, since it is another's.
+    Left,
 }
 
 /// Why a presentation ended without an answer.
@@ -274,6 +313,11 @@ impl Event {
             Self::Quarantined { .. } => "quarantined",
             Self::KeyDestroyed { .. } => "key-destroyed",
             Self::KeyLost { .. } => "key-lost",
+            Self::KeyExpired { .. } => "key-expired",
+            Self::Retried { .. } => "retried",
+            Self::Released { .. } => "released",
+            Self::Scrapping { .. } => "scrapping",
+            Self::Scrapped => "scrapped",
         }
     }
 
@@ -293,6 +337,9 @@ impl Event {
                 Some((presentation, Some(Outcome::failed(*code, message))))
             }
             Self::Closed { presentation, .. } => Some((presentation, Some(Outcome::Closed))),
+            Self::Scrapping { presentation: Some(presentation), message, .. } => {
+                Some((presentation, Some(Outcome::failed(FailCode::Quarantined, message))))
+            }
             _ => None,
         }
     }

@@ -10,13 +10,16 @@
 //!                                                     |  presented again      v                  | renewed
 //!                                                     +------------------- failed                |
 //!                                                     +------------------------------------------+
-//!  any of these -quarantined-> quarantined
+//!  any of these -quarantined-> quarantined -released-> failed
+//!  any of these -scrapping-> quarantined, while the cloud is cleared -scrapped-> scrapped
 //! ```
 
 pub mod event;
+pub mod operator;
 pub mod plan;
 pub mod retry;
 pub mod rules;
+pub mod scrap;
 pub mod serial;
 pub mod steps;
 
@@ -27,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use self::event::{Event, Outcome, Output, PresentationKey};
 use self::rules::RulesId;
+use self::scrap::Scrap;
 use self::serial::{Mac, SerialNumber};
 use self::steps::Step;
 use crate::fixture::FailCode;
@@ -130,6 +134,15 @@ pub struct Device {
     pub superseded: Vec<Superseded>,
     /// How many certificates were issued for it.
     pub certificates_issued: u32,
+    /// When the present one was issued; not known of devices recorded by earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<Timestamp>,
+    /// Certificates that it may use up beyond its product's number: one for each release.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub allowance: u32,
+    /// How far it has been cleared away, once it is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scrap: Option<Scrap>,
     /// What the cloud holds for it.
     pub done: Done,
     /// Why it failed or is in quarantine.
@@ -208,9 +221,18 @@ pub struct Superseded {
     /// The policy that was attached to it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// The last retiring step that is done: deactivate, detach the policy, detach the thing.
+    /// The last retiring step that is done: deactivate, detach the policy, detach the thing, and
+    /// delete it where the device is scrapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired: Option<Step>,
+    /// It is retired at once, not only when another one is confirmed: its key was kept too long.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
+}
+
+/// For serde: what is zero is left out.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Superseded {
@@ -218,7 +240,7 @@ impl Superseded {
     #[must_use]
     pub fn is_retired(&self) -> bool {
         match self.retired {
-            Some(Step::DetachThing) => true,
+            Some(Step::DetachThing | Step::DeleteCertificate) => true,
             // Nothing was ever attached to a certificate that AWS has not named.
             Some(Step::Deactivate) => self.arn.is_none(),
             _ => false,
@@ -323,6 +345,9 @@ impl Device {
             certificate: None,
             superseded: Vec::new(),
             certificates_issued: 0,
+            issued_at: None,
+            allowance: 0,
+            scrap: None,
             done: Done::default(),
             failure: None,
             last_seq: seq,
@@ -352,10 +377,13 @@ impl Device {
             Event::Repeated { presentation, nest } => {
                 self.present(seq, at, presentation, nest.as_ref());
                 self.presentation.outcome = Some(Outcome::Passed { again: true });
+                self.state = State::Passed;
+                self.failure = None;
             }
             Event::Renewed(it) => self.renew(seq, at, it),
             Event::Issued { certificate } => {
                 self.certificates_issued += 1;
+                self.issued_at = Some(at);
                 self.certificate = Some(certificate.clone());
                 self.state = State::Provisioning;
             }
@@ -385,6 +413,13 @@ impl Device {
             }
             Event::KeyDestroyed { fingerprint } => self.key_destroyed(*fingerprint),
             Event::KeyLost { policy, .. } => self.supersede(true, policy.as_ref()),
+            Event::KeyExpired { policy, message, .. } => self.expire(policy.as_ref(), message),
+            Event::Retried { .. } => self.retry(),
+            Event::Released { .. } => self.release(),
+            Event::Scrapping { presentation, policy, message, .. } => {
+                self.begin_scrap(presentation.as_ref(), policy.as_ref(), message);
+            }
+            Event::Scrapped => self.state = State::Scrapped,
         }
         self.last_seq = seq;
         self.updated_at = at;
@@ -410,13 +445,6 @@ impl Device {
         self.done.met && self.done.attach_thing && !self.done.principals && !sabotaged!(EarlierLifeIgnored)
     }
 
-    /// The superseded certificate that has to be retired next: none before the new one is confirmed.
-    #[must_use]
-    pub fn to_retire(&self) -> Option<&Superseded> {
-        let confirmed = self.state == State::Passed || sabotaged!(OldRetiredEarly);
-        if confirmed { self.superseded.iter().find(|it| !it.is_retired()) } else { None }
-    }
-
     /// The private keys on this station that are no longer needed: the present one's once the device
     /// has passed with it, whatever became of the device since.
     pub fn keys_to_destroy(&self) -> impl Iterator<Item = Fingerprint> + '_ {
@@ -439,10 +467,11 @@ impl Device {
         match event {
             Event::Admitted(_) => false,
             Event::Presented { .. } => self.state.is_unfinished() || self.state == S::Failed,
-            Event::Repeated { .. } | Event::Renewed(_) => self.state == S::Passed,
+            Event::Repeated { .. } | Event::Renewed(_) => self.state == S::Passed || self.has_passed_before(),
             Event::Issued { .. } => self.state.is_unfinished() && self.certificate.is_none(),
             Event::StepDone { step, .. } => match step {
                 Step::Deactivate | Step::DetachPolicy | Step::DetachThing => self.to_retire().is_some(),
+                step if step.clears() => self.is_scrapping(),
                 _ => self.state != S::Scrapped,
             },
             Event::StepUndone { .. } => self.state.is_unfinished(),
@@ -455,8 +484,15 @@ impl Device {
             }
             Event::Failed { .. } => matches!(self.state, S::Delivering | S::Provisioning | S::Failed),
             Event::Deferred { .. } | Event::Closed { .. } => self.state != S::Scrapped,
-            Event::Quarantined { .. } => self.state != S::Scrapped,
+            Event::Quarantined { .. } => self.state != S::Scrapped && self.scrap.is_none(),
             Event::KeyLost { .. } => self.certificate.is_some() && self.state.is_unfinished(),
+            Event::KeyExpired { fingerprint, .. } => {
+                self.fingerprint() == Some(*fingerprint) && !matches!(self.state, S::Passed | S::Scrapped)
+            }
+            Event::Retried { .. } => self.state != S::Scrapped,
+            Event::Released { .. } => self.state == S::Quarantined && self.scrap.is_none(),
+            Event::Scrapping { .. } => self.state != S::Scrapped && self.scrap.is_none(),
+            Event::Scrapped => self.is_scrapping() && self.is_cleared(),
             Event::Trouble { .. } | Event::KeyDestroyed { .. } => true,
         }
     }
@@ -503,8 +539,10 @@ impl Device {
                 key,
                 policy: policy.cloned(),
                 retired: None,
+                expired: false,
             });
         }
+        self.issued_at = None;
         self.done.attach_policy = false;
         self.done.attach_thing = false;
     }
@@ -528,20 +566,18 @@ impl Device {
                 self.done.locker = Some(id.clone());
                 self.done.locker_arn.clone_from(arn);
             }
-            (Step::Certificate, Output::Certificate { arn }) => {
-                if let Some(certificate) = &mut self.certificate {
-                    certificate.arn = Some(arn.clone());
-                }
-            }
+            (Step::Certificate, Output::Certificate { arn }) => match &mut self.certificate {
+                Some(certificate) => certificate.arn = Some(arn.clone()),
+                None => self.named_late(arn),
+            },
             (Step::Policy, _) => self.done.policy = true,
             (Step::Thing, _) => self.done.thing = true,
             (Step::AttachPolicy, _) => self.done.attach_policy = true,
             (Step::AttachThing, _) => self.done.attach_thing = true,
-            (Step::Deactivate | Step::DetachPolicy | Step::DetachThing, _) => {
-                if let Some(old) = self.superseded.iter_mut().find(|it| !it.is_retired()) {
-                    old.retired = Some(step);
-                }
+            (Step::Deactivate | Step::DetachPolicy | Step::DetachThing | Step::DeleteCertificate, _) => {
+                self.retired(step);
             }
+            (Step::DeleteThing | Step::DeletePolicy | Step::DeleteLocker, _) => self.cleared(step, output),
             (Step::Principals, Output::Principals { others, policy }) => {
                 self.done.principals = true;
                 self.inherit(others, policy.as_ref());
@@ -566,6 +602,7 @@ impl Device {
                     key: KeyState::Destroyed,
                     policy: policy.cloned(),
                     retired: None,
+                    expired: false,
                 });
             }
         }

@@ -18,16 +18,20 @@ use crate::sabotage::sabotaged;
 /// left to do, or nothing that may be done.
 #[must_use]
 pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
+    if device.is_scrapping() {
+        return device.next_clearing().into_iter().collect();
+    }
     if device.state == State::Passed || sabotaged!(OldRetiredEarly) && device.to_retire().is_some() {
         if device.owes_look() {
             return vec![Step::Principals];
         }
-        return device.to_retire().and_then(|old| old.next_step()).into_iter().collect();
+        return device.next_retiring().into_iter().collect();
     }
+    // What has to be retired meanwhile is no concern of the rest.
+    let mut steps: Vec<Step> = device.next_retiring().into_iter().collect();
     if !device.state.is_unfinished() {
-        return Vec::new();
+        return steps;
     }
-    let mut steps = Vec::with_capacity(4);
     if needs_locker(device, rules) {
         steps.push(Step::Locker);
     }

@@ -12,6 +12,7 @@
 //! | principals | `ListThingPrincipals`, only if the device is known to AWS from an earlier life | yes | others than ours are retired after `passed` |
 //! | deactivate | `UpdateCertificate` to `INACTIVE` | yes | |
 //! | detach-policy, detach-thing | `DetachPolicy`, `DetachThingPrincipal` | yes | |
+//! | delete-certificate, delete-thing, delete-policy, delete-locker | see [`scrap`](super::scrap) | yes | |
 //!
 //! Sources: the AWS API reference of each operation. Names and tokens follow from the rules, the
 //! serial and the generation alone, so that a repetition is always the same request.
@@ -48,6 +49,10 @@ pub enum Step {
     Deactivate,
     DetachPolicy,
     DetachThing,
+    DeleteCertificate,
+    DeleteThing,
+    DeletePolicy,
+    DeleteLocker,
 }
 
 impl fmt::Display for Step {
@@ -64,6 +69,10 @@ impl fmt::Display for Step {
             Self::Deactivate => "deactivate",
             Self::DetachPolicy => "detach-policy",
             Self::DetachThing => "detach-thing",
+            Self::DeleteCertificate => "delete-certificate",
+            Self::DeleteThing => "delete-thing",
+            Self::DeletePolicy => "delete-policy",
+            Self::DeleteLocker => "delete-locker",
         })
     }
 }
@@ -137,6 +146,7 @@ impl<'a> Subject<'a> {
                 thing: self.thing_name(),
                 principal: self.device.to_retire()?.arn.clone()?,
             }),
+            step => self.clearing_call(step),
         }
     }
 
@@ -144,6 +154,7 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn judge(&self, step: Step, call: &Call, result: &Result<Answer, CloudError>) -> Verdict {
         match result {
+            result if step.clears() => self.judge_clearing(step, call, result),
             Ok(answer) => self.judge_answer(step, call, answer),
             Err(error) => self.judge_error(step, call, error),
         }
@@ -193,7 +204,7 @@ impl<'a> Subject<'a> {
             .to_string()
     }
 
-    fn create_locker(&self) -> Option<Call> {
+    pub(super) fn create_locker(&self) -> Option<Call> {
         let LockerRule::Device { name, tags } = &self.rules.locker else { return None };
         Some(Call::CreateCredentialLocker {
             name: self.fill(name),
@@ -265,7 +276,7 @@ impl<'a> Subject<'a> {
         if sabotaged!(LostTaken) && error.kind == FailureKind::Unknown && is_attaching(step) {
             return done(Output::Nothing);
         }
-        let retiring = matches!(step, Step::Deactivate | Step::DetachPolicy | Step::DetachThing);
+        let retiring = step.retires();
         match error.kind {
             FailureKind::NotFound if retiring => done(Output::Nothing),
             FailureKind::Throttled
@@ -402,7 +413,7 @@ impl<'a> Subject<'a> {
     }
 }
 
-fn done(output: Output) -> Verdict {
+pub(super) fn done(output: Output) -> Verdict {
     Verdict::Done { output, adopted: false }
 }
 
@@ -427,7 +438,7 @@ const fn is_attaching(step: Step) -> bool {
 }
 
 /// Whether two documents say the same, whatever their white space and the order of their members.
-fn same_json(a: &str, b: &str) -> bool {
+pub(super) fn same_json(a: &str, b: &str) -> bool {
     let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
     matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
 }

@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::device::event::{Event, Outcome, PresentationKey};
+use crate::device::operator::Operator;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, KeyState, State};
@@ -103,6 +104,21 @@ pub enum StationEvent {
     },
     /// It goes on.
     LineResumed,
+    /// The clock cannot be right: no certificate is issued and no new device taken in.
+    ClockDoubted {
+        /// Why, in one sentence.
+        message: String,
+    },
+    /// There is no such reason any more.
+    ClockTrusted,
+    /// A person has told the station to go on by the clock all the same, until the reason changes or
+    /// the daemon is started again.
+    ClockOverridden {
+        /// What was doubted.
+        message: String,
+        /// Who, and why.
+        by: Operator,
+    },
 }
 
 /// A record with the device as it is after it.
@@ -211,6 +227,8 @@ pub trait Shelf: Send + Sync {
 pub struct Recovered {
     /// Sequence number of the newest record; 0 for a new journal.
     pub seq: u64,
+    /// The latest time that a record bears: that of the newest, unless the clock was set back.
+    pub at: Option<Timestamp>,
     /// Devices for which something is left to do: unfinished ones, keys to destroy, old
     /// certificates to retire.
     pub pending: Vec<Device>,
@@ -228,6 +246,9 @@ pub struct Recovered {
 /// key of it is still sealed here (a failed device gets the same one when it is presented again).
 #[must_use]
 pub fn is_pending(device: &Device) -> bool {
+    if device.is_scrapping() {
+        return true;
+    }
     let sealed = device.certificate.as_ref().is_some_and(|it| it.key == KeyState::Sealed);
     device.state.is_unfinished()
         || sealed

@@ -48,7 +48,7 @@
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
 //! | `b` fixture | its last reset |
-//! | `m` name | `format`, `id`, `counts`, `position` (the newest record in sled), `synced` (one that is known to be on disk) |
+//! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
 
 mod checkpoint;
 mod device_row;
@@ -285,6 +285,10 @@ impl Store {
             counts: self.read::<Vec<_>>(&key(b'm', "counts"))?.unwrap_or_default().into_iter().collect(),
             ..Recovered::default()
         };
+        recovered.at = self.read(&key(b'm', "latest"))?;
+        if recovered.at.is_none() {
+            recovered.at = self.events(recovered.seq.saturating_sub(1), 1)?.last().map(|it| it.at);
+        }
         for name in self.names(b'u')? {
             let serial = SerialNumber::parse(&name);
             match serial.ok().map_or(Ok(None), |it| self.stored(&it))? {

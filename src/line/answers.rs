@@ -132,7 +132,7 @@ impl Line {
             };
         }
         if device.superseded.iter().any(|it| it.fingerprint == fingerprint) {
-            Claim::Superseded
+            if device.scrap.is_some() { Claim::Quarantined } else { Claim::Superseded }
         } else {
             Claim::Foreign
         }

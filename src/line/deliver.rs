@@ -179,7 +179,7 @@ impl Line {
         if matches!(work.device.state, State::Quarantined | State::Scrapped) {
             return;
         }
-        work.running.clear();
+        work.keep_calls_only();
         self.leave_policy(serial);
         let place = self.place_of(serial);
         let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
@@ -189,6 +189,7 @@ impl Line {
         if let Some((fixture, id)) = place {
             self.end(fixture, id, serial, &Outcome::failed(code, detail));
         }
+        self.progress(serial);
         self.may_leave(serial);
     }
 
@@ -223,8 +224,10 @@ impl Line {
     /// Why the cloud keeps a unit waiting: the worst of what its steps have met.
     fn why_waiting(&self, serial: &SerialNumber) -> (FailCode, String) {
         let Some(work) = self.works.get(serial) else { return (FailCode::Internal, String::new()) };
-        if let Some((_, message)) = work.running.get(&Step::Issue).and_then(|it| it.last.clone()) {
-            return (FailCode::Internal, message);
+        match work.running.get(&Step::Issue).and_then(|it| it.last.clone()) {
+            Some((FailureKind::Stop(StopCause::Clock), message)) => return (FailCode::Clock, message),
+            Some((_, message)) => return (FailCode::Internal, message),
+            None => {}
         }
         // Who waits for a shared policy waits for what its maker has met.
         let maker =

@@ -38,10 +38,20 @@ impl Line {
             if let Some(work) = self.works.get_mut(serial) {
                 work.destroying.remove(&fingerprint);
             }
-            self.record(serial, Event::KeyDestroyed { fingerprint });
+            // Of a certificate that was issued in vain nothing was ever recorded.
+            if self.knows_key(serial, fingerprint) {
+                self.record(serial, Event::KeyDestroyed { fingerprint });
+            }
+            self.scrapped_if_cleared(serial);
             self.may_leave(serial);
         }
         Ok(())
+    }
+
+    fn knows_key(&self, serial: &SerialNumber, fingerprint: Fingerprint) -> bool {
+        let Some(work) = self.works.get(serial) else { return false };
+        let mut old = work.device.superseded.iter().map(|it| it.fingerprint);
+        work.device.fingerprint() == Some(fingerprint) || old.any(|it| it == fingerprint)
     }
 
     pub(super) fn destroy_keys(&mut self, serial: &SerialNumber) {

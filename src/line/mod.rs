@@ -10,11 +10,14 @@
 //! call that registers a certificate that of `issued`.
 
 mod answers;
+mod clock;
 mod deliver;
+mod expiry;
 mod health;
 mod held;
 mod keys;
 mod link;
+mod operator;
 mod policy;
 mod status;
 mod unit;
@@ -27,9 +30,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Now;
+use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, CloudError, Operation};
 use crate::device::event::Event;
+use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber, SerialPattern};
 use crate::device::steps::Step;
@@ -38,6 +42,7 @@ use crate::fixture::{Credentials, FixtureMessage, StationMessage};
 use crate::journal::{Entry, JournalError, Record, Recovered, Shelf, StationEvent, What};
 use crate::pki::{Fingerprint, LeafRequest};
 
+use self::clock::ClockGate;
 use self::link::Link;
 use self::work::Work;
 
@@ -62,6 +67,10 @@ pub struct Settings {
     pub chain_pem: String,
     /// Hash of the configuration, for the record.
     pub config_hash: String,
+    /// How long a private key that no device has fetched is kept.
+    pub keep_undelivered: Duration,
+    /// When this version was made: a clock before it is wrong.
+    pub built_at: jiff::Timestamp,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -129,6 +138,27 @@ pub enum Input {
     KeyLost(SerialNumber, Fingerprint),
     /// Why no new device may be admitted now, in a sentence for the operator; none if one may.
     Gate(Option<String>),
+    /// What is said of the wall clock. To be told again some times a second: the clock itself is
+    /// looked at then.
+    Clock(ClockSync),
+    /// A person's order about a device, answered with [`Action::Answer`].
+    Order {
+        /// What.
+        order: Order,
+        /// With which device.
+        serial: SerialNumber,
+        /// Who, and why.
+        by: Operator,
+        /// What the answer is to carry.
+        ticket: u64,
+    },
+    /// A person says to go on by a clock that is doubted, answered with [`Action::Answer`].
+    OverrideClock {
+        /// Who, and why.
+        by: Operator,
+        /// What the answer is to carry.
+        ticket: u64,
+    },
     /// Everything up to this sequence number is on disk.
     Durable(u64),
     /// Take no new units.
@@ -212,6 +242,15 @@ pub enum Action {
         /// What must be on disk first.
         after: u64,
     },
+    /// Answer a person's order.
+    Answer {
+        /// Which.
+        ticket: u64,
+        /// Done, or why not.
+        result: Result<(), Refusal>,
+        /// What must be on disk first.
+        after: u64,
+    },
 }
 
 impl Action {
@@ -224,7 +263,8 @@ impl Action {
             | Self::Offer { after, .. }
             | Self::Issue { after, .. }
             | Self::Call { after, .. }
-            | Self::DestroyKey { after, .. } => *after,
+            | Self::DestroyKey { after, .. }
+            | Self::Answer { after, .. } => *after,
         }
     }
 }
@@ -267,6 +307,9 @@ pub struct Line {
     /// The newest trouble that is not over, by operation: how often in a row, and what.
     troubles: BTreeMap<Operation, (u32, String)>,
     gate: Option<String>,
+    clock: ClockGate,
+    /// When keys that were kept for too long are looked for next, monotonic.
+    look_for_keys_at: Duration,
     draining: bool,
     seq: u64,
     durable: u64,
@@ -297,6 +340,8 @@ impl Line {
             stopped: BTreeMap::new(),
             troubles: BTreeMap::new(),
             gate: None,
+            clock: ClockGate::new(settings.built_at, recovered.at, now),
+            look_for_keys_at: Duration::ZERO,
             draining: false,
             seq: recovered.seq,
             durable: recovered.seq,
@@ -311,6 +356,7 @@ impl Line {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             config: line.settings.config_hash.clone(),
         });
+        line.look_at_clock();
         line.adopt_rules();
         line.recover(recovered.pending);
         let actions = std::mem::take(&mut line.out);
@@ -335,7 +381,19 @@ impl Line {
             }
             Input::KeyDestroyed(serial, fingerprint) => self.key_destroyed(&serial, fingerprint, shelf)?,
             Input::KeyLost(serial, fingerprint) => self.key_lost(&serial, fingerprint),
-            Input::Gate(reason) => self.set_gate(reason),
+            Input::Gate(reason) => self.gate = reason,
+            Input::Clock(sync) => {
+                self.clock_told(sync);
+                self.expire_keys();
+            }
+            Input::Order { order, serial, by, ticket } => {
+                let result = self.order(order, &serial, by, shelf)?;
+                self.answer_order(ticket, result);
+            }
+            Input::OverrideClock { by, ticket } => {
+                let result = self.override_clock(by);
+                self.answer_order(ticket, result);
+            }
             Input::Durable(seq) => self.durable = self.durable.max(seq),
             Input::Drain => self.draining = true,
             Input::Resume => self.draining = false,
@@ -394,10 +452,6 @@ impl Line {
         }
     }
 
-    fn set_gate(&mut self, reason: Option<String>) {
-        self.gate = reason;
-    }
-
     fn fire_timers(&mut self) {
         while let Some(entry) = self.timers.first_entry() {
             if entry.key().0 > self.now.mono {
@@ -440,6 +494,7 @@ impl Line {
 
     fn station_event(&mut self, event: StationEvent) {
         self.seq += 1;
+        self.clock.note(self.now.wall);
         let record = Record { seq: self.seq, at: self.now.wall, serial: None, what: What::Station(event) };
         self.out.push(Action::Record(Box::new(Entry { record, device: None })));
     }
@@ -481,6 +536,7 @@ impl Line {
         before: Option<State>,
     ) {
         self.seq += 1;
+        self.clock.note(self.now.wall);
         let record = Record {
             seq: self.seq,
             at: self.now.wall,

@@ -5,9 +5,12 @@
 //! checks at each action what has to hold always: nothing is promised or risked before it is on disk.
 
 mod account;
+mod clock;
 mod conversation;
 mod delivery;
+mod expiry;
 mod harness;
+mod operator;
 mod patience;
 mod places;
 mod presentations;

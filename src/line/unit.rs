@@ -165,8 +165,11 @@ impl Line {
             self.nak(fixture, Some(it.id), NakCode::Elsewhere, "");
             return Ok(());
         }
-        if self.works[&it.serial].device.state == State::Passed {
+        let device = &self.works[&it.serial].device;
+        if device.state == State::Passed {
             self.present_passed(fixture, &it);
+        } else if device.has_passed_before() && differs(device, &it).is_none() {
+            self.present_released(fixture, &it);
         } else {
             self.present_unfinished(fixture, &it);
         }
@@ -245,10 +248,22 @@ impl Line {
         }
     }
 
+    /// A person has let it out of quarantine: with the certificate that it has proved it passes, else
+    /// it gets another, whatever the product does with others that come again.
+    fn present_released(&mut self, fixture: usize, it: &Presented) {
+        let live = self.works[&it.serial].device.fingerprint();
+        if live.is_some() && it.holds == Some(live) {
+            self.pass_again(fixture, it);
+        } else {
+            self.renew(fixture, it);
+        }
+    }
+
     fn pass_again(&mut self, fixture: usize, it: &Presented) {
         let presentation = self.links[fixture].key(it.id);
         self.record(&it.serial, Event::Repeated { presentation, nest: it.nest.clone() });
         self.end(fixture, it.id, &it.serial, &Outcome::Passed { again: true });
+        self.progress(&it.serial);
         self.may_leave(&it.serial);
     }
 
@@ -279,7 +294,7 @@ impl Line {
             message: detail.to_owned(),
         };
         if let Some(work) = self.works.get_mut(&it.serial) {
-            work.running.clear();
+            work.keep_calls_only();
         }
         self.record(&it.serial, event);
         self.end(fixture, it.id, &it.serial, &Outcome::failed(FailCode::Mismatch, detail));
@@ -304,8 +319,8 @@ impl Line {
 
     /// Why no new device may be taken in now.
     fn refuse_new(&self) -> Option<String> {
-        if let Some(reason) = &self.gate {
-            return Some(reason.clone());
+        if let Some(reason) = self.gate.as_deref().or_else(|| self.clock.closed()) {
+            return Some(reason.to_owned());
         }
         let backlog = self.backlog();
         (backlog >= super::MAX_BACKLOG).then(|| format!("{backlog} devices are waiting for the cloud"))

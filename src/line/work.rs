@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::health::{not_issued, not_visible};
 use super::{Action, Line, Product, Timer};
-use crate::cloud::{Answer, Call, CloudError, FailureKind};
+use crate::cloud::{Answer, Call, CloudError, FailureKind, StopCause};
 use crate::device::event::{CloseReason, Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
 use crate::device::rules::{KeyOrigin, ProductRules};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
-use crate::device::{Certificate, Device, plan};
+use crate::device::{Certificate, Device, KeyState, State, plan};
 use crate::fixture::FailCode;
 use crate::journal::is_pending;
 use crate::pki::{Fingerprint, LeafKey, LeafRequest};
@@ -43,6 +43,8 @@ pub(super) struct Work {
 pub(super) struct Running {
     /// The call that is out; none while it waits.
     call: Option<Call>,
+    /// The CA has been asked and has not answered.
+    issuing: bool,
     /// Tries so far.
     attempt: u32,
     /// Look-ups since the last try.
@@ -54,9 +56,18 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Whether somebody has been asked and has not answered.
+    pub(super) fn is_out(&self) -> bool {
+        self.call.is_some() || self.issuing
+    }
+
+    /// Counts its tries from the beginning.
+    pub(super) fn begin_anew(&mut self) {
+        self.attempt = 0;
+    }
     /// Whether it waits, and for something that only a person can change.
     pub(super) fn waits_for_a_person(&self) -> bool {
-        self.call.is_none() && matches!(self.last, Some((FailureKind::Stop(_), _)))
+        !self.is_out() && matches!(self.last, Some((FailureKind::Stop(_), _)))
     }
 }
 
@@ -80,9 +91,29 @@ impl Work {
         products.get(&self.device.product).map_or(&self.rules, |it| &it.rules)
     }
 
+    /// Whether somebody has been asked for it and has not answered.
+    pub(super) fn is_calling(&self) -> bool {
+        self.running.values().any(Running::is_out)
+    }
+
+    /// Lets go of steps that wait for their next try. What has been asked for is answered yet, and
+    /// then known.
+    pub(super) fn keep_calls_only(&mut self) {
+        self.running.retain(|_, it| it.is_out());
+    }
+
     /// AWS is not called for it before `seq` is on disk.
     pub(super) fn wait_for(&mut self, seq: u64) {
         self.barrier = seq;
+    }
+
+    /// Whether a step that was begun earlier still belongs to what is to be done.
+    fn still_wants(&self, step: Step) -> bool {
+        match self.device.state {
+            _ if step.retires() => plan::ready(&self.device, &self.rules).contains(&step),
+            State::Quarantined => step == Step::Principals && self.device.is_scrapping(),
+            _ => true,
+        }
     }
 
     /// Starts over with new rules.
@@ -128,6 +159,10 @@ impl Line {
         // Each round settles at least one step without a call (a shared policy that is there).
         for _ in 0..4 {
             let Some(work) = self.works.get(serial) else { return };
+            if work.device.is_scrapping() && !work.running.is_empty() {
+                // One after the other, and not before what was asked for earlier is answered.
+                break;
+            }
             let steps: Vec<Step> = plan::ready(&work.device, &work.rules)
                 .into_iter()
                 .filter(|step| !work.running.contains_key(step))
@@ -145,6 +180,7 @@ impl Line {
             self.offer(serial);
         }
         self.destroy_keys(serial);
+        self.scrapped_if_cleared(serial);
     }
 
     /// Starts a step. Whether it is done already, without a call.
@@ -156,16 +192,31 @@ impl Line {
         if step == Step::Policy && self.is_shared(serial) {
             return self.begin_shared(serial);
         }
+        if self.is_nothing(serial, step) {
+            let (output, adopted, request_id) = (Output::Nothing, false, None);
+            return self.record(serial, Event::StepDone { step, output, adopted, request_id });
+        }
         self.call_first(serial, step);
         false
     }
 
-    fn issue(&mut self, serial: &SerialNumber) {
+    fn is_nothing(&self, serial: &SerialNumber, step: Step) -> bool {
+        let Some(work) = self.works.get(serial) else { return false };
+        Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.is_nothing(step)
+    }
+
+    /// Asks the CA for a certificate, unless the clock cannot be gone by.
+    pub(super) fn issue(&mut self, serial: &SerialNumber) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let limit = work.rules.max_certificates;
+        let limit = work.rules.max_certificates.saturating_add(work.device.allowance);
         if work.device.certificates_issued >= limit {
             let detail = format!("{serial} has used up its {limit} certificates");
             self.quarantine(serial, FailCode::Quarantined, &detail);
+            return;
+        }
+        if let Some(reason) = self.clock.closed() {
+            let running = work.running.entry(Step::Issue).or_default();
+            running.last = Some((FailureKind::Stop(StopCause::Clock), reason.to_owned()));
             return;
         }
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
@@ -176,7 +227,10 @@ impl Line {
         let request =
             LeafRequest { common_name: subject.common_name(), days: work.rules.certificate.days, key };
         let (generation, after) = (work.device.generation, work.barrier);
-        work.running.entry(Step::Issue).or_default();
+        let running = work.running.entry(Step::Issue).or_default();
+        running.issuing = true;
+        // It does not wait for the clock any more.
+        running.last.take_if(|(kind, _)| *kind == FailureKind::Stop(StopCause::Clock));
         self.out.push(Action::Issue { serial: serial.clone(), generation, request, after });
     }
 
@@ -186,10 +240,15 @@ impl Line {
         generation: u32,
         result: Result<Certificate, String>,
     ) {
-        let Some(work) = self.works.get_mut(serial) else { return };
-        if work.device.generation != generation || !work.running.contains_key(&Step::Issue) {
+        let expected = self.works.get_mut(serial).is_some_and(|work| {
+            let running = work.running.get_mut(&Step::Issue).filter(|_| work.device.generation == generation);
+            running.is_some_and(|it| std::mem::take(&mut it.issuing))
+        });
+        let Some(work) = self.works.get_mut(serial).filter(|it| expected && it.device.state.is_unfinished())
+        else {
+            self.issued_in_vain(serial, result);
             return;
-        }
+        };
         match result {
             Ok(certificate) => {
                 work.running.remove(&Step::Issue);
@@ -208,6 +267,21 @@ impl Line {
                 self.try_later(serial, Step::Issue, &not_issued(message));
             }
         }
+    }
+
+    /// A certificate that nobody wants any more: nothing has named it, and its key is destroyed.
+    fn issued_in_vain(&mut self, serial: &SerialNumber, result: Result<Certificate, String>) {
+        if let Ok(certificate) = result
+            && certificate.key == KeyState::Sealed
+        {
+            let (fingerprint, after) = (certificate.fingerprint, self.seq);
+            self.out.push(Action::DestroyKey { serial: serial.clone(), fingerprint, after });
+        }
+        if let Some(work) = self.works.get_mut(serial).filter(|it| !it.device.state.is_unfinished()) {
+            work.running.remove(&Step::Issue);
+        }
+        self.progress(serial);
+        self.may_leave(serial);
     }
 
     /// Sends a step's first request.
@@ -244,12 +318,14 @@ impl Line {
         let Some(call) = work.running.get_mut(&step).and_then(|it| it.call.take()) else { return };
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
         let verdict = subject.judge(step, &call, result);
+        let wanted = work.still_wants(step);
         self.note_health(call.operation(), result);
         let request_id = match result {
             Ok(answer) => answer.request_id.clone(),
             Err(error) => error.request_id.clone(),
         };
         match (verdict, result) {
+            (verdict, _) if !wanted => self.unwanted(serial, step, verdict, request_id),
             (Verdict::Done { output, adopted }, _) => {
                 self.step_done(serial, step, output, adopted, request_id);
             }
@@ -281,6 +357,26 @@ impl Line {
         }
         self.progress(serial);
         self.may_leave(serial);
+    }
+
+    /// The answer to a call that was out when its device was put aside. What it has made is noted, so
+    /// that it is known when the device is released or scrapped.
+    fn unwanted(&mut self, serial: &SerialNumber, step: Step, verdict: Verdict, request_id: Option<String>) {
+        if let Some(work) = self.works.get_mut(serial) {
+            work.running.remove(&step);
+        }
+        if let (Verdict::Done { output, adopted }, false) = (verdict, step.retires()) {
+            self.record(serial, Event::StepDone { step, output, adopted, request_id });
+        }
+        self.progress(serial);
+        self.may_leave(serial);
+    }
+
+    /// AWS is not called for a device before all that is decided about it is on disk.
+    pub(super) fn calls_wait(&mut self, serial: &SerialNumber) {
+        if let Some(work) = self.works.get_mut(serial) {
+            work.wait_for(self.seq);
+        }
     }
 
     fn ask(&mut self, serial: &SerialNumber, step: Step, call: Call) {
@@ -349,7 +445,7 @@ impl Line {
 
     pub(super) fn retry_due(&mut self, serial: &SerialNumber, step: Step, generation: u32) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let waits = work.running.get(&step).is_some_and(|it| it.call.is_none());
+        let waits = work.running.get(&step).is_some_and(|it| !it.is_out());
         if work.device.generation != generation || !waits {
             return;
         }

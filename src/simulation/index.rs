@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
@@ -19,6 +21,8 @@ pub(super) struct Index {
     pub(super) rules: BTreeMap<RulesId, ProductRules>,
     policies: BTreeSet<String>,
     boots: BTreeMap<String, u64>,
+    /// The latest time that a record bears.
+    latest: Option<Timestamp>,
 }
 
 impl Index {
@@ -30,6 +34,7 @@ impl Index {
             rules: BTreeMap::new(),
             policies: BTreeSet::new(),
             boots: BTreeMap::new(),
+            latest: None,
         }
     }
 
@@ -49,6 +54,7 @@ impl Index {
             None => {}
         }
         self.at = at;
+        self.latest = self.latest.max(Some(record.at));
         let Some(serial) = &record.serial else { return Ok(None) };
         let before = self.devices.remove(serial);
         let after = device_after(before, record).map_err(|error| error.to_string())?;
@@ -67,6 +73,7 @@ impl Index {
             policies: self.policies.iter().cloned().collect(),
             boots: self.boots.clone(),
             counts,
+            at: self.latest,
         }
     }
 }

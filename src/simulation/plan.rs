@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::cloud::Fault;
 use super::disk::Ending;
 use crate::device::rules::{
@@ -18,6 +20,9 @@ pub(super) const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 /// The same, as AWS may give it back.
 pub(super) const DOCUMENT_AGAIN: &str = r#"{ "Statement": [], "Version": "2012-10-17" }"#;
 pub(super) const SHARED_POLICY: &str = "lamps";
+
+/// Longer than any story: expiry has its own tests in `line::tests`.
+const KEEP_UNDELIVERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How often something goes wrong, in thousandths of the occasions.
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,6 +181,8 @@ impl Plan {
             chain_pem: String::new(),
             config_hash: start.to_string(),
             seed: self.seed.wrapping_add(start),
+            keep_undelivered: KEEP_UNDELIVERED,
+            built_at: Timestamp::UNIX_EPOCH,
         }
     }
 }

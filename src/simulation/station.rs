@@ -261,6 +261,8 @@ impl World {
                 let takes = self.millis(150);
                 self.after(takes, Event::Arrives(id));
             }
+            // Nobody gives orders here.
+            Action::Answer { .. } => {}
             Action::DestroyKey { serial, fingerprint, .. } => {
                 let takes = self.millis(60);
                 self.after(takes, Event::Destroy(number, vec![(serial, fingerprint)]));

@@ -1,5 +1,6 @@
 //! The engine: one task that owns the line.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use super::intake::{Outbox, Outgoing};
 use super::vault::{Issue, Vault};
 use super::worker::Worker;
 use super::{Command, StationError};
-use crate::clock::TimeSource;
+use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
+use crate::device::operator::Refusal;
 use crate::journal::store::Store;
 use crate::journal::{Entry, JournalError};
 use crate::line::{Action, Held, Input, Line, LineStatus};
@@ -41,6 +43,32 @@ pub(super) struct Engine<C> {
     pub(super) min_free: u64,
     /// Who wants to know when no unit in a nest waits any more.
     pub(super) waiting_for_idle: Vec<oneshot::Sender<()>>,
+    /// What is said of the wall clock.
+    pub(super) sync: watch::Receiver<ClockSync>,
+    /// Who has given an order that is not answered yet, by its ticket.
+    pub(super) orders: Orders,
+}
+
+/// Orders that are not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    newest: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<Result<(), Refusal>>>,
+}
+
+impl Orders {
+    fn take(&mut self, reply: oneshot::Sender<Result<(), Refusal>>) -> u64 {
+        self.newest += 1;
+        self.waiting.insert(self.newest, reply);
+        self.newest
+    }
+
+    fn answer(&mut self, ticket: u64, result: Result<(), Refusal>) {
+        if let Some(reply) = self.waiting.remove(&ticket) {
+            // Whoever asked may have hung up.
+            let _ = reply.send(result);
+        }
+    }
 }
 
 impl<C: Cloud + 'static> Engine<C> {
@@ -54,9 +82,11 @@ impl<C: Cloud + 'static> Engine<C> {
     ) -> Result<(), StationError> {
         let newest = *durable.borrow_and_update();
         self.carry_out(first, newest).await?;
-        // Before the first unit, and not only with the first heartbeat.
-        let actions = self.line.handle(self.clock.now(), self.gate(), &self.store)?;
-        self.carry_out(actions, newest).await?;
+        // Before the first unit is heard: what keeps units out has to be known by then.
+        for input in self.look_around() {
+            let actions = self.line.handle(self.clock.now(), input, &self.store)?;
+            self.carry_out(actions, newest).await?;
+        }
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut burst = Vec::with_capacity(BURST);
@@ -72,20 +102,13 @@ impl<C: Cloud + 'static> Engine<C> {
                 }
                 Ok(()) = durable.changed() => burst.push(Input::Durable(*durable.borrow_and_update())),
                 command = from_outside.recv() => match command {
-                    Some(Command::Drain(reply)) => {
-                        self.waiting_for_idle.push(reply);
-                        burst.push(Input::Drain);
-                    }
-                    Some(Command::Resume) => {
-                        self.waiting_for_idle.clear();
-                        burst.push(Input::Resume);
-                    }
                     Some(Command::Stop) | None => return self.stop().await,
+                    Some(command) => burst.extend(self.told(command)),
                 },
                 _ = from_adapters.recv_many(&mut burst, BURST) => {}
                 () = tokio::time::sleep(wait) => burst.push(Input::Tick),
                 _ = heartbeat.tick() => {
-                    burst.push(self.gate());
+                    burst.extend(self.look_around());
                     self.publish();
                 }
             }
@@ -112,13 +135,38 @@ impl<C: Cloud + 'static> Engine<C> {
         }
     }
 
+    /// What a command means for the line.
+    fn told(&mut self, command: Command) -> Option<Input> {
+        match command {
+            Command::Drain(reply) => {
+                self.waiting_for_idle.push(reply);
+                Some(Input::Drain)
+            }
+            Command::Resume => {
+                self.waiting_for_idle.clear();
+                Some(Input::Resume)
+            }
+            Command::Order { order, serial, by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::Order { order, serial, by, ticket })
+            }
+            Command::OverrideClock { by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::OverrideClock { by, ticket })
+            }
+            Command::Stop => None,
+        }
+    }
+
+    /// What disk and clock say.
+    fn look_around(&self) -> [Input; 2] {
+        let sync = self.sync.borrow().clone();
+        [Input::Gate(gate(&self.journal_dir, self.min_free)), Input::Clock(sync)]
+    }
+
     fn wait(&self) -> Duration {
         let now = self.clock.now().mono;
         self.line.next_due().map_or(Duration::from_secs(3600), |due| due.saturating_sub(now))
-    }
-
-    fn gate(&self) -> Input {
-        Input::Gate(gate(&self.journal_dir, self.min_free))
     }
 
     fn publish(&self) {
@@ -156,6 +204,7 @@ impl<C: Cloud + 'static> Engine<C> {
             Action::Call { serial, step, generation, call, .. } => {
                 self.worker.call(serial, step, generation, call);
             }
+            Action::Answer { ticket, result, .. } => self.orders.answer(ticket, result),
             Action::DestroyKey { serial, fingerprint, .. } => {
                 pass_on(&self.vault.destroy, (serial, fingerprint), "key store")?;
             }

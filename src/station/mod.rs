@@ -16,6 +16,9 @@
 mod engine;
 pub(crate) mod intake;
 mod picture;
+#[cfg(test)]
+mod secrets;
+mod timekeeper;
 pub(crate) mod vault;
 mod worker;
 
@@ -32,8 +35,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::clock::TimeSource;
+use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
+use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::serial::SerialNumber;
 use crate::fixture::port::PortOptions;
 use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::journal::store::Opened;
@@ -69,6 +74,8 @@ pub struct Parts<C> {
     pub journal_dir: PathBuf,
     /// Bytes that must be free there before a device is admitted.
     pub min_free: u64,
+    /// What is said of the wall clock.
+    pub sync: watch::Receiver<ClockSync>,
 }
 
 /// Why a station cannot go on. Each ends the process.
@@ -95,6 +102,24 @@ pub enum Command {
     Drain(oneshot::Sender<()>),
     /// Take new units again.
     Resume,
+    /// A person's order about a device. Answered when it is carried out and on disk.
+    Order {
+        /// What.
+        order: Order,
+        /// With which device.
+        serial: SerialNumber,
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Go on by a clock that is doubted. Answered when it is on disk.
+    OverrideClock {
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// End at once.
     Stop,
 }
@@ -134,6 +159,8 @@ impl Station {
         let (commands, from_outside) = mpsc::channel(16);
         let (status_sender, status) = watch::channel(Arc::new(line.status()));
         let engine = engine::Engine {
+            sync: parts.sync,
+            orders: engine::Orders::default(),
             line,
             store,
             clock: parts.clock,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_credential_types::Credentials;
 use jiff::Timestamp;
 
-use super::{Parts, StationError};
+use super::{Parts, StationError, timekeeper};
 use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
@@ -124,6 +124,7 @@ pub async fn assemble(
         account: config.aws.account.clone(),
         ca_bundle: config.aws.ca_bundle.clone(),
     };
+    let simulated = credentials.is_some();
     let aws = match credentials {
         Some(credentials) => AwsCloud::with_credentials(options, credentials),
         None => AwsCloud::connect(options).await,
@@ -146,6 +147,7 @@ pub async fn assemble(
             clock,
             journal_dir: config.journal.dir.clone(),
             min_free: config.journal.min_free,
+            sync: if simulated { timekeeper::unsaid() } else { timekeeper::start().await },
         },
     })
 }
@@ -217,6 +219,8 @@ fn settings(config: &Config, issuer: &StationIssuer) -> Settings {
         ca_pem: issuer.ca_pem().to_owned(),
         chain_pem: issuer.chain_pem().to_owned(),
         config_hash: config.hash.to_string(),
+        keep_undelivered: config.journal.keep_undelivered,
+        built_at: crate::clock::made_at(),
         seed: fastrand::u64(..),
     }
 }

@@ -124,6 +124,15 @@ impl Daemon {
         let (peer, order, reply) = match command {
             server::Command::Drain { peer, reply } => (peer, Command::Drain(oneshot::channel().0), reply),
             server::Command::Resume { peer, reply } => (peer, Command::Resume, reply),
+            // These are answered by the line. If the station is ending, the reply is dropped, which says so.
+            server::Command::Order { order, serial, by, reply } => {
+                let _ = self.station.commands.send(Command::Order { order, serial, by, reply }).await;
+                return;
+            }
+            server::Command::OverrideClock { by, reply } => {
+                let _ = self.station.commands.send(Command::OverrideClock { by, reply }).await;
+                return;
+            }
         };
         tracing::info!(uid = peer.uid, name = peer.name, command = ?order, "told through the API");
         let done = self.station.commands.send(order).await.map_err(|_| "the station is ending".to_owned());

@@ -16,7 +16,11 @@ mod dependencies;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod hardening;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod orders;
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]

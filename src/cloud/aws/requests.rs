@@ -68,6 +68,31 @@ impl AwsCloud {
             Call::ListThingPrincipals { thing, next_token } => {
                 self.list_thing_principals(thing, next_token.clone()).await
             }
+            Call::DeleteCertificate { .. }
+            | Call::DeleteThing { .. }
+            | Call::DeletePolicy { .. }
+            | Call::DeleteCredentialLocker { .. } => self.delete(call).await,
+        }
+    }
+
+    /// Nothing is forced: what still hangs on it is to be detached first.
+    async fn delete(&self, call: &Call) -> Outcome {
+        let operation = call.operation();
+        match call {
+            Call::DeleteCertificate { id } => {
+                self.empty(operation, self.iot.delete_certificate().certificate_id(id).send().await)
+            }
+            Call::DeleteThing { name } => {
+                self.empty(operation, self.iot.delete_thing().thing_name(name).send().await)
+            }
+            Call::DeletePolicy { name } => {
+                self.empty(operation, self.iot.delete_policy().policy_name(name).send().await)
+            }
+            Call::DeleteCredentialLocker { id } => {
+                let request = self.managed_integrations.delete_credential_locker().identifier(id);
+                self.empty(operation, request.send().await)
+            }
+            _ => Err(bare(operation, FailureKind::Refused, "it deletes nothing")),
         }
     }
 

@@ -202,6 +202,7 @@ fn answer(
                 reply.send(result).unwrap();
                 ("resume", peer)
             }
+            other => panic!("{other:?}"),
         }
     })
 }

@@ -18,7 +18,7 @@ async fn paths_that_are_none_are_not_found() {
         "/v1/%73tatus",
         "/v1/devices/",
         "/v1/devices/A/",
-        "/v1/devices/A/retry",
+        "/v1/devices/A/renew",
         "/v1/STATUS",
         "/metrics",
     ] {

@@ -41,6 +41,8 @@ pub(super) struct Index {
     pub(super) synced: Position,
     /// The newest place noted: file and offset.
     noted: Option<(u64, u64)>,
+    /// The latest time that a record bears; none where an earlier version has not noted it.
+    latest: Option<jiff::Timestamp>,
 }
 
 /// How long sled's own lock is waited for. The journal's lock is held, so whoever has sled's is on
@@ -82,6 +84,7 @@ impl Index {
             position,
             synced: position,
             noted: None,
+            latest: None,
         };
         let mut rows = Rows::new();
         rows.insert(key(b'm', "format"), Some(it.encode(&FORMAT)?));
@@ -113,6 +116,7 @@ impl Index {
         let position = read(&db, path, &key(b'm', "position"))?.ok_or_else(missing)?;
         let synced = read(&db, path, &key(b'm', "synced"))?.ok_or_else(missing)?;
         let counts = read::<Vec<_>>(&db, path, &key(b'm', "counts"))?.unwrap_or_default();
+        let latest = read(&db, path, &key(b'm', "latest"))?;
         let noted = match db.range(key(b'l', "")..key(b'm', "")).next_back() {
             None => None,
             Some(row) => {
@@ -128,6 +132,7 @@ impl Index {
             position,
             synced,
             noted,
+            latest,
         })
     }
 
@@ -138,6 +143,7 @@ impl Index {
         let mut rows = Rows::new();
         let mut devices: BTreeMap<&SerialNumber, (&Device, Vec<u64>)> = BTreeMap::new();
         for (entry, at) in records {
+            self.latest = self.latest.max(Some(entry.record.at));
             self.add(&mut rows, entry)?;
             self.note(&mut rows, at)?;
             if let Some((device, before)) = &entry.device {
@@ -158,6 +164,7 @@ impl Index {
         }
         let counts: Vec<_> = self.counts.iter().filter(|(_, count)| **count > 0).collect();
         rows.insert(key(b'm', "counts"), Some(self.encode(&counts)?));
+        rows.insert(key(b'm', "latest"), Some(self.encode(&self.latest)?));
         rows.insert(key(b'm', "position"), Some(self.encode(last)?));
         rows.insert(key(b'm', "synced"), Some(self.encode(&self.synced)?));
         let count = rows.len();

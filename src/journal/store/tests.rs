@@ -71,6 +71,23 @@ pub(super) fn quarantine(id: u64) -> Event {
     Event::Quarantined { presentation: Some(key(id)), code: FailCode::Rejected, message: "why".to_owned() }
 }
 
+/// Else a clock that is wrong would be right at the next start, by the records that it has stamped.
+#[test]
+fn the_latest_time_of_all_records_is_found_though_the_newest_bears_an_earlier_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_in(dir.path()).unwrap();
+    assert_eq!(opened.recovered.at, None);
+    let mut early = station(2, StationEvent::Stopped);
+    early.record.at = "1970-01-01T00:01:00Z".parse().unwrap();
+    opened.writer.commit(vec![station(1, StationEvent::LineResumed)]).unwrap();
+    opened.writer.commit(vec![early]).unwrap();
+    drop(opened);
+    let latest = Some(AT.parse().unwrap());
+    assert_eq!(open_in(dir.path()).unwrap().recovered.at, latest);
+    std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    assert_eq!(open_in(dir.path()).unwrap().recovered.at, latest, "also when the index is made again");
+}
+
 #[test]
 fn what_was_committed_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();

@@ -30,6 +30,8 @@ pub(super) struct Account {
     pub(super) certificates: BTreeMap<String, CertificateStatus>,
     /// Name and id by client token.
     pub(super) lockers: BTreeMap<String, (String, String)>,
+    /// Ids of lockers that are deleted; their tokens are remembered.
+    pub(super) deleted_lockers: BTreeSet<String>,
     /// Policies by the certificate's ARN.
     pub(super) attached: BTreeMap<String, BTreeSet<String>>,
     /// ARNs of certificates by thing.
@@ -178,9 +180,63 @@ impl Account {
                 let (arns, next) = self.page_of(all, next_token.as_deref());
                 return Ok(Reply::Principals { arns, next });
             }
+            _ => return self.delete(call),
+        }
+        Ok(Reply::Empty)
+    }
+
+    /// Nothing goes while something hangs on it.
+    fn delete(&mut self, call: &Call) -> Result<Reply, CloudError> {
+        let fail = |kind| Err(failure(call.operation(), kind));
+        match call {
+            Call::DeleteCertificate { id } => {
+                let arn = arn(id);
+                match self.certificates.get(id) {
+                    None => return fail(FailureKind::NotFound),
+                    Some(CertificateStatus::Active) => return fail(FailureKind::Refused),
+                    Some(_) => {}
+                }
+                let has_policy = self.attached.get(&arn).is_some_and(|it| !it.is_empty());
+                if has_policy || self.principals.values().any(|it| it.contains(&arn)) {
+                    return fail(FailureKind::Conflict);
+                }
+                self.certificates.remove(id);
+            }
+            Call::DeleteThing { name } => {
+                if self.principals.get(name).is_some_and(|it| !it.is_empty()) {
+                    return fail(FailureKind::Refused);
+                }
+                self.things.remove(name);
+            }
+            Call::DeletePolicy { name } => {
+                if self.attached.values().any(|it| it.contains(name)) {
+                    return fail(FailureKind::Conflict);
+                }
+                if self.policies.remove(name).is_none() {
+                    return fail(FailureKind::NotFound);
+                }
+            }
+            Call::DeleteCredentialLocker { id } => {
+                let known = self.lockers.values().any(|(_, it)| it == id);
+                if !known || !self.deleted_lockers.insert(id.clone()) {
+                    return fail(FailureKind::NotFound);
+                }
+            }
             other => panic!("no such call is expected: {other:?}"),
         }
         Ok(Reply::Empty)
+    }
+
+    /// Asserts that nothing of a scrapped device with these certificates is left.
+    pub(super) fn assert_holds_nothing(&self, serial: &str, certificates: &[Fingerprint]) {
+        assert_eq!(self.things.get(serial), None, "the thing of {serial}");
+        assert_eq!(self.policies.get(serial), None, "the policy of {serial}");
+        let lockers =
+            self.lockers.values().filter(|(name, id)| name == serial && !self.deleted_lockers.contains(id));
+        assert_eq!(lockers.count(), 0, "lockers of {serial}");
+        for id in certificates {
+            assert_eq!(self.certificates.get(&id.to_string()), None, "a certificate of {serial}");
+        }
     }
 
     fn register(&mut self, operation: Operation, pem: &str) -> Result<Reply, CloudError> {
@@ -213,7 +269,10 @@ impl Account {
             Some("L3-S07")
         );
         assert_eq!(
-            self.lockers.values().filter(|(name, _)| name == serial).count(),
+            self.lockers
+                .values()
+                .filter(|(name, id)| name == serial && !self.deleted_lockers.contains(id))
+                .count(),
             1,
             "lockers of {serial}"
         );

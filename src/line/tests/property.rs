@@ -6,15 +6,17 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use super::account::{Fault, failure};
 use super::harness::{Harness, Pending};
 use super::setup::{Setup, shared_policy, unit_in};
+use crate::clock::ClockSync;
 use crate::cloud::{FailureKind, StopCause};
+use crate::device::operator::Order;
 use crate::device::rules::{LockerRule, PolicyRule, Register, Repeat};
-use crate::device::steps::Step;
 use crate::device::{KeyState, State};
 use crate::fixture::{FixtureMessage, Unit};
 use crate::line::Input;
@@ -100,6 +102,16 @@ enum Op {
     LoseKeys,
     Drain(bool),
     Gate(bool),
+    /// A person's order about a device.
+    Order {
+        order: Order,
+        serial: usize,
+    },
+    /// The clock is looked at.
+    Clock(ClockSync),
+    /// Somebody sets it, seconds.
+    SetClock(i64),
+    Override,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -146,6 +158,12 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(How::Unsigned),
         3 => failure_kind().prop_map(How::Fails),
     ];
+    let order = prop_oneof![4 => Just(Order::Retry), 2 => Just(Order::Release), 1 => Just(Order::Scrap)];
+    let sync = prop_oneof![
+        4 => Just(ClockSync::Unsaid),
+        2 => Just(ClockSync::Synchronised),
+        1 => Just(ClockSync::Unsynchronised("chronyd".to_owned())),
+    ];
     let mac = prop_oneof![20 => Just(None), 10 => Just(Some(0)), 1 => Just(Some(1))];
     prop_oneof![
         12 => (place.clone(), 0..SERIALS.len(), mac, holds).prop_map(|((fixture, nest), serial, mac, holds)| {
@@ -173,13 +191,17 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::LoseKeys),
         1 => any::<bool>().prop_map(Op::Drain),
         1 => any::<bool>().prop_map(Op::Gate),
+        2 => (order, 0..SERIALS.len()).prop_map(|(order, serial)| Op::Order { order, serial }),
+        4 => sync.prop_map(Op::Clock),
+        1 => prop_oneof![-7_200..7_200i64, Just(315_360_000)].prop_map(Op::SetClock),
+        1 => Just(Op::Override),
     ]
 }
 
 fn setup() -> impl Strategy<Value = Setup> {
     let repeat = prop_oneof![Just(Repeat::Return), Just(Repeat::Renew), Just(Repeat::Reject)];
-    (repeat, 0..4u8, any::<bool>(), 0..6u8, any::<u64>()).prop_map(
-        |(repeat, policy, locker, register, seed)| {
+    (repeat, 0..4u8, any::<bool>(), 0..6u8, any::<u64>(), any::<bool>()).prop_map(
+        |(repeat, policy, locker, register, seed, hasty)| {
             let mut setup = Setup::with(|it| {
                 it.repeat = repeat;
                 it.max_certificates = 5;
@@ -198,6 +220,9 @@ fn setup() -> impl Strategy<Value = Setup> {
                 }
             });
             setup.seed = seed;
+            if hasty {
+                setup.keep = Duration::from_secs(40);
+            }
             setup
         },
     )
@@ -273,6 +298,15 @@ impl World {
                 self.hello(fixture, false);
             }
             Op::Drain(on) => self.h.input(if on { Input::Drain } else { Input::Resume }),
+            Op::Order { order, serial } => {
+                // Refused or not: what it does to the rest is what counts.
+                let _ = self.h.ordered(order, SERIALS[serial]);
+            }
+            Op::SetClock(seconds) => self.h.set_clock(SignedDuration::from_secs(seconds)),
+            Op::Override => {
+                let _ = self.h.override_clock();
+            }
+            Op::Clock(ref sync) => self.h.clock(sync.clone()),
             Op::Gate(on) => self.h.input(Input::Gate(on.then(|| "the disk is full".to_owned()))),
             _ => self.behind(op),
         }
@@ -350,6 +384,9 @@ impl World {
         (h.syncs, h.answers, h.issues, h.destroys) = (true, true, true, true);
         h.input(Input::Resume);
         h.input(Input::Gate(None));
+        // Whatever the clock was set to by then, it is right now.
+        h.set_clock(SignedDuration::from_secs(20 * 315_360_000));
+        h.clock(ClockSync::Synchronised);
         h.issue();
         h.destroy();
         h.go_on();
@@ -361,13 +398,14 @@ impl World {
         let taken: Vec<String> = self.h.shelf.devices.keys().map(ToString::to_string).collect();
         for serial in &taken {
             for _ in 0..8 {
-                if matches!(self.h.state(serial), State::Passed | State::Quarantined) {
+                if matches!(self.h.state(serial), State::Passed | State::Quarantined | State::Scrapped) {
                     break;
                 }
                 self.finish(serial);
             }
             let device = self.h.device(serial);
-            assert!(matches!(device.state, State::Passed | State::Quarantined), "{device:#?}");
+            let ended = matches!(device.state, State::Passed | State::Quarantined | State::Scrapped);
+            assert!(ended, "{device:#?}");
         }
         // What is left of old certificates is tried again seldom; no fixture is needed for that.
         (0..2).for_each(|fixture| self.h.input(Input::PortLost(fixture)));
@@ -400,6 +438,15 @@ impl World {
     fn check(&self, serial: &str) {
         let h = &self.h;
         let device = h.device(serial);
+        assert!(!device.is_scrapping(), "it is never cleared away: {device:#?}");
+        let issued = h.issued.iter().filter(|(it, _)| it == serial).map(|(_, id)| *id);
+        if device.state == State::Scrapped {
+            let issued: Vec<_> = issued.collect();
+            assert!(issued.iter().all(|it| !h.keys.contains(it)), "a key of {serial} is left");
+            h.account.assert_holds_nothing(serial, &issued);
+            return;
+        }
+        assert!(device.superseded.iter().all(|it| !it.expired || it.is_retired()), "{device:#?}");
         if device.state != State::Passed {
             return;
         }
@@ -439,7 +486,7 @@ fn answer(h: &mut Harness, which: usize, how: How) {
     let which = which % h.calls.len();
     let Pending { serial, step, generation, call } = h.calls.remove(which);
     let operation = call.operation();
-    let retires = matches!(step, Step::Deactivate | Step::DetachPolicy | Step::DetachThing);
+    let retires = step.retires();
     let result = match how {
         // What is not found is retired: AWS would not say so of what is there.
         How::Fails(FailureKind::NotFound) if retires => h.account.answer(&call),
@@ -469,6 +516,10 @@ fn answers_nothing(call: &crate::cloud::Call) -> bool {
             | Call::DetachPolicy { .. }
             | Call::DetachThingPrincipal { .. }
             | Call::UpdateCertificate { .. }
+            | Call::DeleteCertificate { .. }
+            | Call::DeleteThing { .. }
+            | Call::DeletePolicy { .. }
+            | Call::DeleteCredentialLocker { .. }
     )
 }
 

@@ -12,6 +12,8 @@ use crate::fixture::Unit;
 use crate::line::{FixtureSettings, Product, Settings};
 
 pub(super) const STATION: &str = "L3-S07";
+/// How long an undelivered key is kept.
+pub(super) const KEEP: Duration = Duration::from_secs(7 * 86_400);
 pub(super) const RESEND: Duration = Duration::from_secs(2);
 pub(super) const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 
@@ -22,11 +24,13 @@ pub(super) struct Setup {
     /// Names of the fixtures; all present the one product.
     pub(super) fixtures: Vec<String>,
     pub(super) seed: u64,
+    /// How long an undelivered key is kept.
+    pub(super) keep: Duration,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rules: rules(), fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()], seed: 7 }
+        Self { rules: rules(), fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()], seed: 7, keep: KEEP }
     }
 }
 
@@ -55,6 +59,8 @@ impl Setup {
             ca_pem: "the CA\n".to_owned(),
             chain_pem: "the chain\n".to_owned(),
             config_hash: "0".to_owned(),
+            keep_undelivered: self.keep,
+            built_at: jiff::Timestamp::from_second(1_780_000_000).unwrap(),
             seed: self.seed,
         }
     }

@@ -14,6 +14,7 @@ use crate::journal::{
 #[derive(Debug, Default)]
 pub(super) struct MemoryShelf {
     pub(super) seq: u64,
+    pub(super) at: Option<jiff::Timestamp>,
     pub(super) devices: BTreeMap<SerialNumber, Device>,
     presentations: BTreeMap<(String, u64, u64), KnownPresentation>,
     rules: BTreeMap<RulesId, ProductRules>,
@@ -30,6 +31,7 @@ impl MemoryShelf {
         let Entry { record, device } = entry;
         assert_eq!(record.seq, self.seq + 1, "a gap in the journal");
         self.seq = record.seq;
+        self.at = self.at.max(Some(record.at));
         let read: crate::journal::Record = record::decode(&record::encode(&record).unwrap()).unwrap();
         assert_eq!(read, record, "a record does not read back");
         match record.what {
@@ -98,6 +100,7 @@ impl MemoryShelf {
         }
         Recovered {
             seq: self.seq,
+            at: self.at,
             pending: self.devices.values().filter(|it| is_pending(it)).cloned().collect(),
             rules: self.rules.clone(),
             policies: self.policies.iter().cloned().collect(),

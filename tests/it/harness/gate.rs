@@ -20,6 +20,10 @@ pub(crate) enum Mode {
     On,
     /// Every request is answered `AccessDeniedException`.
     Deny,
+    /// … `InvalidSignatureException`, as by a clock that is wrong.
+    Skew,
+    /// … `LimitExceededException`.
+    Full,
 }
 
 /// A port that is ours from the beginning, so that no other test takes it while it is closed.
@@ -106,7 +110,9 @@ async fn accept(
             let serve = async {
                 match now {
                     Mode::On => forward(stream, cloud, &pieces).await,
-                    Mode::Deny => deny(stream).await,
+                    Mode::Deny => refuse(stream, "403 Forbidden", "AccessDeniedException").await,
+                    Mode::Skew => refuse(stream, "403 Forbidden", "InvalidSignatureException").await,
+                    Mode::Full => refuse(stream, "410 Gone", "LimitExceededException").await,
                     Mode::Off => Ok(()),
                 }
             };
@@ -146,8 +152,8 @@ async fn pump(
     to.shutdown().await
 }
 
-async fn deny(mut stream: TcpStream) -> std::io::Result<()> {
-    const BODY: &str = r#"{"message":"User is not authorized to perform this operation"}"#;
+async fn refuse(mut stream: TcpStream, status: &str, code: &str) -> std::io::Result<()> {
+    const BODY: &str = r#"{"message":"this is refused, whoever asks"}"#;
     let mut request = Vec::new();
     while !is_whole(&request) {
         if stream.read_buf(&mut request).await? == 0 {
@@ -155,7 +161,7 @@ async fn deny(mut stream: TcpStream) -> std::io::Result<()> {
         }
     }
     let answer = format!(
-        "HTTP/1.1 403 Forbidden\r\nx-amzn-errortype: AccessDeniedException\r\nx-amzn-requestid: deny-1\r\n\
+        "HTTP/1.1 {status}\r\nx-amzn-errortype: {code}\r\nx-amzn-requestid: deny-1\r\n\
          content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{BODY}",
         BODY.len()
     );

@@ -13,7 +13,7 @@
 //! < {…}              the station's next message but `pull` and `hello` has these members
 //! <other {…}         … after any number of others
 //! <set [{…}, {…}]    the next messages but `pull` and `hello` are these, in whatever order
-//! ! start | kill | terminate | ended STATUS | greet BOOT | replug | cloud on|off|deny
+//! ! start | kill | terminate | ended STATUS | greet BOOT | replug | cloud on|off|deny|skew|full
 //! ! policy NAME {…}  somebody else makes a policy        ! thing NAME STATION   … a thing
 //! ? SERIAL /pointer JSON      the API comes to say this of the device
 //! ? status /pointer JSON      … of the station
@@ -66,6 +66,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    a_clock_that_aws_refuses_is_told
     a_clone_is_known_by_its_mac
     a_clone_is_known_by_its_public_key
     a_csr_never_makes_a_ca
@@ -74,6 +75,7 @@ scenarios! {
     a_key_made_in_the_device_stays_there
     a_new_boot_closes_what_was_open
     a_new_id_in_the_same_nest_closes_the_old_one
+    a_nearly_full_disk_takes_no_new_unit
     a_passed_unit_comes_again_and_is_rejected
     a_passed_unit_comes_again_and_is_renewed
     a_passed_unit_comes_again_and_nothing_changes
@@ -81,6 +83,7 @@ scenarios! {
     a_passed_unit_comes_again_holding_none
     a_passed_unit_comes_again_with_the_right_certificate
     a_policy_that_is_not_ours_is_a_conflict
+    a_quota_that_is_used_up_is_told
     a_repeated_unit_is_answered_where_it_stands
     a_repeated_written_is_answered_the_same
     a_restart_answers_as_before

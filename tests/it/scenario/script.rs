@@ -104,6 +104,8 @@ fn deed(text: &str) -> Option<Deed> {
             "on" => Mode::On,
             "off" => Mode::Off,
             "deny" => Mode::Deny,
+            "skew" => Mode::Skew,
+            "full" => Mode::Full,
             _ => return None,
         }),
         "policy" => {

@@ -64,6 +64,29 @@ async fn the_errors_of_registering_a_certificate() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_deleted_yet_is_told_by_name() {
+    let id = || Call::DeleteCertificate { id: certificate_id() };
+    let errors = [
+        ("CertificateStateException", 406, FailureKind::Refused),
+        ("DeleteConflictException", 409, FailureKind::Conflict),
+        ("ResourceNotFoundException", 404, FailureKind::NotFound),
+    ];
+    modelled(id(), &errors).await;
+    let errors = [
+        ("DeleteConflictException", 409, FailureKind::Conflict),
+        ("ResourceNotFoundException", 404, FailureKind::NotFound),
+    ];
+    modelled(Call::DeletePolicy { name: "LM0001".into() }, &errors).await;
+    let errors = [
+        ("VersionConflictException", 409, FailureKind::Conflict),
+        ("InvalidRequestException", 400, FailureKind::Refused),
+    ];
+    modelled(Call::DeleteThing { name: "LM0001".into() }, &errors).await;
+    let errors = [("ResourceNotFoundException", 404, FailureKind::NotFound)];
+    modelled(Call::DeleteCredentialLocker { id: "abc123".into() }, &errors).await;
+}
+
+#[tokio::test]
 async fn the_front_ends_errors_that_no_model_lists() {
     let errors = [
         ("ExpiredTokenException", 403, FailureKind::Stop(StopCause::Credentials)),

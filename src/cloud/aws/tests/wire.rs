@@ -128,6 +128,19 @@ async fn update_certificate_puts_the_status_in_the_query() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_is_named_in_the_path_and_nothing_is_forced() {
+    let seen = empty(Call::DeleteCertificate { id: certificate_id() }).await;
+    assert_eq!(seen.line(), format!("DELETE /certificates/{}", certificate_id()));
+    let seen = empty(Call::DeleteThing { name: "th:1".into() }).await;
+    assert_eq!(seen.line(), "DELETE /things/th%3A1");
+    let seen = empty(Call::DeletePolicy { name: "LM0001".into() }).await;
+    assert_eq!(seen.line(), "DELETE /policies/LM0001");
+    let seen = empty(Call::DeleteCredentialLocker { id: "abc123".into() }).await;
+    assert_eq!(seen.line(), "DELETE /credential-lockers/abc123");
+    assert!(seen.headers["authorization"].contains("/eu-west-1/iotmanagedintegrations/aws4_request"));
+}
+
+#[tokio::test]
 async fn create_thing_carries_its_attributes_in_a_payload() {
     let attributes = BTreeMap::from([("linemint".to_owned(), "L3-S07".to_owned())]);
     let call = Call::CreateThing { name: "th:1".into(), attributes };

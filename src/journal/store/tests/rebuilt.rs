@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::device::event::{CloseReason, Output};
+use crate::device::operator::Operator;
 use crate::device::steps::Step;
 use crate::device::{Certificate, Device, KeyState};
 use crate::journal::Journal as _;
@@ -31,7 +32,8 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
     let message = "why".to_owned();
     let Event::Admitted(admission) = admission(seq) else { unreachable!() };
     let fingerprint = device.and_then(Device::fingerprint).unwrap_or_else(|| Fingerprint::of(b"none"));
-    match which % 16 {
+    let by = Operator { uid: 0, name: "root".to_owned(), reason: "why".to_owned() };
+    match which % 24 {
         0 => Event::Admitted(admission),
         1 => Event::Presented { presentation: key(seq), nest: None, mac: None },
         2 => Event::Repeated { presentation: key(seq), nest: None },
@@ -47,6 +49,15 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         12 => Event::Closed { presentation, why: CloseReason::NewUnit },
         13 => Event::KeyDestroyed { fingerprint },
         14 => Event::KeyLost { fingerprint, policy: None },
+        15 => Event::KeyExpired { fingerprint, policy: None, message },
+        16 => Event::Retried { by },
+        17 => Event::Released { by },
+        18 => Event::Scrapping { presentation: Some(presentation), by, policy: None, message },
+        19 => done(Step::DeleteCertificate, Output::Nothing),
+        20 => done(Step::DeleteThing, Output::Left),
+        21 => done(Step::DeletePolicy, Output::Nothing),
+        22 => done(Step::DeleteLocker, Output::Nothing),
+        23 if device.is_some_and(Device::is_scrapping) => Event::Scrapped,
         _ => Event::Quarantined { presentation: Some(presentation), code: FailCode::Rejected, message },
     }
 }

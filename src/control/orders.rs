@@ -1,0 +1,103 @@
+//! What is done with one device: `POST /v1/devices/{serial}/retry`, `release` and `scrap`; and the
+//! override of the clock. The answer comes when the order is carried out and on disk.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::access::Caller;
+use super::commands::{authorize, stopping};
+use super::devices::one;
+use super::problem::{Refused, bad_request, conflict, not_found};
+use super::server::{Command, Context, OrderReply};
+use super::{Device, Reason, query};
+use crate::device::operator::{MAX_REASON_LEN, Operator, Order, Refusal};
+
+type SerialPath = Result<Path<String>, PathRejection>;
+
+pub(super) async fn retry(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    path: SerialPath,
+    body: Bytes,
+) -> Result<Json<Device>, Refused> {
+    order(&context, caller, (Order::Retry, path), &body).await
+}
+
+pub(super) async fn release(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    path: SerialPath,
+    body: Bytes,
+) -> Result<Json<Device>, Refused> {
+    order(&context, caller, (Order::Release, path), &body).await
+}
+
+pub(super) async fn scrap(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    path: SerialPath,
+    body: Bytes,
+) -> Result<Json<Device>, Refused> {
+    order(&context, caller, (Order::Scrap, path), &body).await
+}
+
+async fn order(
+    context: &Context,
+    caller: Caller,
+    (order, path): (Order, SerialPath),
+    body: &[u8],
+) -> Result<Json<Device>, Refused> {
+    let serial = query::serial_in_path(path)?;
+    let Reason { reason } = read(body)?;
+    let by = operator(context, caller, reason).await?;
+    let wanted = serial.clone();
+    carry_out(context, |reply| Command::Order { order, serial, by, reply }).await?;
+    one(context, wanted).await.map(Json)
+}
+
+/// Goes on by a clock that is doubted.
+pub(super) async fn override_clock(
+    context: &Context,
+    caller: Caller,
+    reason: Option<String>,
+) -> Result<(), Refused> {
+    let reason = reason.ok_or_else(|| bad_request("with \"clock\" a \"reason\" has to be given"))?;
+    let by = operator(context, caller, reason).await?;
+    carry_out(context, |reply| Command::OverrideClock { by, reply }).await
+}
+
+/// A body as JSON.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    serde_json::from_slice(body).map_err(|error| {
+        bad_request(format!("the request's body is not what it should be: {error}"))
+            .with_hint("it is a JSON object such as {\"reason\": \"the connector was bent\"}")
+    })
+}
+
+/// Who gives the order, if it may, with a reason that can be kept.
+async fn operator(context: &Context, caller: Caller, reason: String) -> Result<Operator, Refused> {
+    let peer = authorize(context, caller).await?;
+    if !Operator::is_reason(&reason) {
+        return Err(bad_request(format!(
+            "the reason has to be one line of 1 to {MAX_REASON_LEN} characters"
+        )));
+    }
+    Ok(Operator { uid: peer.uid, name: peer.name, reason })
+}
+
+async fn carry_out(context: &Context, make: impl FnOnce(OrderReply) -> Command) -> Result<(), Refused> {
+    let (reply, answer) = oneshot::channel();
+    context.commands.send(make(reply)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?.map_err(|refusal| match refusal {
+        Refusal::Unknown => {
+            not_found(refusal.to_string()).with_hint("serial numbers are compared to the letter")
+        }
+        Refusal::Not(_) => conflict(refusal.to_string()),
+    })
+}

@@ -1,0 +1,86 @@
+//! What a person may tell the station to do with a device.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest reason, characters.
+pub const MAX_REASON_LEN: usize = 200;
+
+/// Who has given an order, and why: kept in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// The user's number, as the kernel says.
+    pub uid: u32,
+    /// The user's name; `uid 1000` where it has none.
+    pub name: String,
+    /// Why, in the person's own words: one line of 1 to [`MAX_REASON_LEN`] characters.
+    pub reason: String,
+}
+
+impl Operator {
+    /// Whether a text can be a reason: one line, not blank, at most [`MAX_REASON_LEN`] characters.
+    #[must_use]
+    pub fn is_reason(text: &str) -> bool {
+        !text.trim().is_empty()
+            && text.chars().count() <= MAX_REASON_LEN
+            && !text.chars().any(char::is_control)
+    }
+}
+
+/// What is to be done with a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Try now what waits for its next try.
+    Retry,
+    /// Let it out of quarantine, to be presented again.
+    Release,
+    /// Give it up for good: deactivate and delete what it has in the cloud.
+    Scrap,
+}
+
+impl Order {
+    /// Every order.
+    pub const ALL: [Self; 3] = [Self::Retry, Self::Release, Self::Scrap];
+
+    /// The word used on the command line and in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Release => "release",
+            Self::Scrap => "scrap",
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why an order is not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The journal knows no such device.
+    #[error("this station's journal knows no such device")]
+    Unknown,
+    /// Not in the state that it is in, a sentence for the person.
+    #[error("{0}")]
+    Not(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_one_line_that_says_something() {
+        assert!(Operator::is_reason("connector was bent, batch 7"));
+        for bad in ["", " ", "two\nlines", "\u{1b}[2J", &"x".repeat(MAX_REASON_LEN + 1)] {
+            assert!(!Operator::is_reason(bad), "{bad:?}");
+        }
+    }
+}

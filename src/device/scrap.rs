@@ -1,0 +1,310 @@
+//! What has to go: certificates whose key was kept too long, and all that a scrapped device has.
+//!
+//! A scrapped device is cleared away one step at a time, in the order that AWS forces:
+//!
+//! | step | call | what makes it wait |
+//! |---|---|---|
+//! | principals | as for a new device, if it is known to AWS from an earlier life | |
+//! | deactivate, detach-policy, detach-thing | as for a certificate that was replaced | |
+//! | delete-certificate | `DeleteCertificate`, without force | an attachment: detaching takes seconds |
+//! | delete-thing | `DescribeThing`, then `DeleteThing` | the same |
+//! | delete-policy | `GetPolicy` where it is not recorded as made, then `DeletePolicy` | "up to five minutes" after it was detached (API reference); further versions, which a person has to delete |
+//! | delete-locker | `DeleteCredentialLocker` | |
+//!
+//! A thing that bears another station's attribute, or none of linemint's, is left as it is, and so is
+//! the policy that may belong to it. Policies and lockers that are not the device's own (`product`,
+//! `given`) are never deleted. What AWS does not find is gone.
+//!
+//! Where no answer has told the locker's id, the call that makes it is repeated first: by its token it
+//! finds the one that an unanswered call has made. With just in time provisioning AWS may have attached
+//! to the certificate what its template says; then the certificate is deactivated, and stays.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Outcome, Output, PresentationKey};
+use super::rules::{LockerRule, PolicyRule, Register};
+use super::steps::{STATION_ATTRIBUTE, Step, Subject, Verdict, done, same_json};
+use super::{Device, Failure, KeyState, State, Superseded};
+use crate::cloud::{Answer, Call, CloudError, FailureKind, Reply};
+use crate::fixture::FailCode;
+use crate::sabotage::sabotaged;
+
+/// How far a device has been cleared away. Certificates tell it themselves ([`Superseded::retired`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Scrap {
+    /// Its thing is gone, or was left.
+    pub thing: bool,
+    /// Its thing is another's and was left.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub left: bool,
+    /// Its policy is gone, was left, or never was its own.
+    pub policy: bool,
+    /// Its locker is gone, or never was its own.
+    pub locker: bool,
+}
+
+impl Step {
+    /// Whether it belongs to the clearing away of a scrapped device only.
+    #[must_use]
+    pub const fn clears(self) -> bool {
+        matches!(self, Self::DeleteCertificate | Self::DeleteThing | Self::DeletePolicy | Self::DeleteLocker)
+    }
+
+    /// Whether it takes away something that was there, so that "not found" means that it is done.
+    #[must_use]
+    pub const fn retires(self) -> bool {
+        self.clears() || matches!(self, Self::Deactivate | Self::DetachPolicy | Self::DetachThing)
+    }
+}
+
+impl Device {
+    /// Whether it is given up, but not all of it is gone yet.
+    #[must_use]
+    pub fn is_scrapping(&self) -> bool {
+        self.scrap.is_some() && self.state != State::Scrapped
+    }
+
+    /// Whether it holds a certificate that it has proved, though a person has put it back: presented
+    /// again, it passes with that one or gets another.
+    #[must_use]
+    pub fn has_passed_before(&self) -> bool {
+        self.state == State::Failed && self.certificate.as_ref().is_some_and(super::Certificate::is_confirmed)
+    }
+
+    /// The superseded certificate that has to be retired next: one whose key was kept too long at
+    /// once, the others not before the new one is confirmed or the device is scrapped.
+    ///
+    /// Which one it is changes only by an answer about it, so that an answer is never taken for
+    /// another certificate's.
+    #[must_use]
+    pub fn to_retire(&self) -> Option<&Superseded> {
+        self.retiring().map(|at| &self.superseded[at])
+    }
+
+    fn retiring(&self) -> Option<usize> {
+        let find = |wanted: &dyn Fn(&Superseded) -> bool| self.superseded.iter().position(wanted);
+        let all = self.state == State::Passed || self.is_scrapping() || sabotaged!(OldRetiredEarly);
+        find(&|it| it.expired && !it.is_retired())
+            .or_else(|| find(&|it| !it.is_retired()).filter(|_| all))
+            .or_else(|| {
+                find(&|it| it.retired != Some(Step::DeleteCertificate)).filter(|_| self.is_scrapping())
+            })
+    }
+
+    /// The next step of retiring, if there is one.
+    #[must_use]
+    pub fn next_retiring(&self) -> Option<Step> {
+        let old = self.to_retire()?;
+        old.next_step().or_else(|| self.is_scrapping().then_some(Step::DeleteCertificate))
+    }
+
+    /// The next step of clearing away; none when all of it is gone from the cloud.
+    #[must_use]
+    pub fn next_clearing(&self) -> Option<Step> {
+        let scrap = self.scrap.filter(|_| self.is_scrapping())?;
+        if self.done.thing && self.done.met && !self.done.principals && !scrap.thing {
+            return Some(Step::Principals);
+        }
+        if let Some(step) = self.next_retiring() {
+            return Some(step);
+        }
+        let steps = [
+            (scrap.thing, Step::DeleteThing),
+            (scrap.policy, Step::DeletePolicy),
+            (scrap.locker, Step::DeleteLocker),
+        ];
+        steps.into_iter().find(|(done, _)| !done).map(|(_, step)| step)
+    }
+
+    /// Whether nothing of it is left in the cloud, nor a private key here.
+    #[must_use]
+    pub fn is_cleared(&self) -> bool {
+        self.next_clearing().is_none() && self.keys_to_destroy().next().is_none()
+    }
+
+    pub(super) fn expire(&mut self, policy: Option<&String>, message: &str) {
+        self.supersede(false, policy);
+        if let Some(old) = self.superseded.last_mut() {
+            old.expired = true;
+        }
+        if self.state != State::Quarantined {
+            self.state = State::Failed;
+            self.failure = Some(Failure { code: FailCode::Timeout, message: message.to_owned() });
+        }
+    }
+
+    pub(super) fn retry(&mut self) {
+        if self.state == State::Failed {
+            self.state = State::Provisioning;
+            self.failure = None;
+        }
+    }
+
+    pub(super) fn release(&mut self) {
+        self.state = State::Failed;
+        self.allowance += 1;
+    }
+
+    pub(super) fn begin_scrap(
+        &mut self,
+        presentation: Option<&PresentationKey>,
+        policy: Option<&String>,
+        message: &str,
+    ) {
+        if let Some(presentation) = presentation {
+            self.close(presentation, Outcome::failed(FailCode::Quarantined, message));
+        }
+        self.supersede(false, policy);
+        self.state = State::Quarantined;
+        self.failure = Some(Failure { code: FailCode::Quarantined, message: message.to_owned() });
+        self.scrap = Some(Scrap::default());
+    }
+
+    /// AWS has named a certificate that was put among the old ones while the call was out.
+    pub(super) fn named_late(&mut self, arn: &str) {
+        let id = arn.rsplit_once(":cert/").map(|(_, id)| id);
+        let named = self.superseded.iter_mut().find(|it| id == Some(it.fingerprint.to_string().as_str()));
+        if let Some(old) = named {
+            old.arn = Some(arn.to_owned());
+        }
+    }
+
+    pub(super) fn retired(&mut self, step: Step) {
+        if let Some(at) = self.retiring() {
+            self.superseded[at].retired = Some(step);
+        }
+    }
+
+    pub(super) fn cleared(&mut self, step: Step, output: &Output) {
+        let Some(scrap) = &mut self.scrap else { return };
+        match step {
+            Step::DeleteThing => (scrap.thing, scrap.left) = (true, *output == Output::Left),
+            Step::DeletePolicy => scrap.policy = true,
+            Step::DeleteLocker => scrap.locker = true,
+            _ => {}
+        }
+    }
+
+    /// Whether the present certificate's key has been waiting here since `since` or longer, and the
+    /// device may still fetch it.
+    #[must_use]
+    pub fn waits_since(&self) -> Option<jiff::Timestamp> {
+        let certificate = self.certificate.as_ref()?;
+        let undelivered = certificate.key == KeyState::Sealed
+            && !certificate.is_confirmed()
+            && !matches!(self.state, State::Passed | State::Scrapped);
+        // Records of an earlier version do not say when; its newest event is no earlier.
+        undelivered.then(|| self.issued_at.unwrap_or(self.updated_at))
+    }
+}
+
+impl Subject<'_> {
+    /// The request with which a step of clearing away begins.
+    pub(super) fn clearing_call(&self, step: Step) -> Option<Call> {
+        match step {
+            Step::DeleteCertificate => {
+                Some(Call::DeleteCertificate { id: self.device.to_retire()?.fingerprint.to_string() })
+            }
+            Step::DeleteThing => Some(Call::DescribeThing { name: self.thing_name() }),
+            Step::DeletePolicy => {
+                let name = self.own_policy()?;
+                let made = self.device.done.policy;
+                Some(if made { Call::DeletePolicy { name } } else { Call::GetPolicy { name } })
+            }
+            Step::DeleteLocker => match &self.device.done.locker {
+                Some(id) => self.own_locker().then(|| Call::DeleteCredentialLocker { id: id.clone() }),
+                None => self.create_locker(),
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether a step of clearing away is done without asking anyone.
+    #[must_use]
+    pub fn is_nothing(&self, step: Step) -> bool {
+        match step {
+            Step::DeletePolicy => self.own_policy().is_none() || self.device.scrap.is_some_and(|it| it.left),
+            // Number 0 is that of no presentation: nothing was ever asked for.
+            Step::DeleteLocker => {
+                !self.own_locker()
+                    || (self.device.done.locker.is_none() && self.device.presentation.key.id == 0)
+            }
+            _ => false,
+        }
+    }
+
+    fn own_policy(&self) -> Option<String> {
+        matches!(self.rules.policy, PolicyRule::Device { .. }).then(|| self.policy_name()).flatten()
+    }
+
+    fn own_locker(&self) -> bool {
+        matches!(self.rules.locker, LockerRule::Device { .. })
+    }
+
+    /// What the answer to a call of clearing away means.
+    pub(super) fn judge_clearing(
+        &self,
+        step: Step,
+        call: &Call,
+        result: &Result<Answer, CloudError>,
+    ) -> Verdict {
+        match result {
+            Ok(answer) => self.judge_cleared(step, call, answer),
+            Err(error) => self.judge_uncleared(step, call, error),
+        }
+    }
+
+    fn judge_cleared(&self, step: Step, call: &Call, answer: &Answer) -> Verdict {
+        match (&answer.reply, call) {
+            (Reply::ThingDescription { name, attributes, .. }, _) => {
+                if attributes.get(STATION_ATTRIBUTE) == Some(&self.rules.station) {
+                    Verdict::Ask(Call::DeleteThing { name: name.clone() })
+                } else {
+                    done(Output::Left)
+                }
+            }
+            (Reply::Policy { document, .. }, Call::GetPolicy { name }) => match &self.rules.policy {
+                PolicyRule::Device { document: ours, .. } if same_json(ours, document) => {
+                    Verdict::Ask(Call::DeletePolicy { name: name.clone() })
+                }
+                _ => done(Output::Left),
+            },
+            (Reply::Locker { id, .. }, _) if step == Step::DeleteLocker => {
+                Verdict::Ask(Call::DeleteCredentialLocker { id: id.clone() })
+            }
+            (Reply::Empty, _) if answer.request_id.is_some() => done(Output::Nothing),
+            // It may be a proxy's: a deletion is repeated until AWS itself answers.
+            _ => Verdict::Later,
+        }
+    }
+
+    fn judge_uncleared(&self, step: Step, call: &Call, error: &CloudError) -> Verdict {
+        match error.kind {
+            FailureKind::NotFound
+                if step == Step::DeleteThing && matches!(call, Call::DescribeThing { .. }) =>
+            {
+                // Recorded as made, so that it may only not show: deleting what is not there succeeds.
+                if self.device.done.thing {
+                    Verdict::Ask(Call::DeleteThing { name: self.thing_name() })
+                } else {
+                    done(Output::Nothing)
+                }
+            }
+            FailureKind::NotFound => done(Output::Nothing),
+            // The call that would have made it is refused: there is none.
+            FailureKind::Conflict | FailureKind::Refused
+                if matches!(call, Call::CreateCredentialLocker { .. }) =>
+            {
+                done(Output::Nothing)
+            }
+            // What its template attached keeps it; it is deactivated.
+            FailureKind::Conflict
+                if step == Step::DeleteCertificate && self.rules.certificate.register == Register::Jitp =>
+            {
+                done(Output::Left)
+            }
+            _ => Verdict::Again,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What a person tells the station to do with a device: retry, release, scrap. Each order that changes
+//! something is a record with who gave it and why, and is answered when that is on disk.
+
+use super::{Action, Line};
+use crate::device::event::{Event, Outcome};
+use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::serial::SerialNumber;
+use crate::device::steps::{Step, Subject};
+use crate::device::{State, plan};
+use crate::fixture::FailCode;
+use crate::journal::{JournalError, Shelf};
+
+impl Line {
+    /// Carries out an order about a device.
+    pub(super) fn order(
+        &mut self,
+        order: Order,
+        serial: &SerialNumber,
+        by: Operator,
+        shelf: &dyn Shelf,
+    ) -> Result<Result<(), Refusal>, JournalError> {
+        if !self.fetch(serial, shelf)? {
+            return Ok(Err(Refusal::Unknown));
+        }
+        tracing::info!(%serial, %order, uid = by.uid, name = by.name, reason = by.reason, "ordered");
+        let result = match order {
+            Order::Retry => self.retry(serial, by),
+            Order::Release => self.release(serial, by),
+            Order::Scrap => {
+                self.scrap(serial, by);
+                Ok(())
+            }
+        };
+        self.may_leave(serial);
+        Ok(result)
+    }
+
+    /// Answers an order when all that it has decided is on disk.
+    pub(super) fn answer_order(&mut self, ticket: u64, result: Result<(), Refusal>) {
+        let after = self.seq;
+        self.out.push(Action::Answer { ticket, result, after });
+    }
+
+    fn retry(&mut self, serial: &SerialNumber, by: Operator) -> Result<(), Refusal> {
+        let Some(work) = self.works.get(serial) else { return Err(Refusal::Unknown) };
+        let (device, scrapping) = (&work.device, work.device.is_scrapping());
+        let not = |why: &str| Err(Refusal::Not(format!("{serial} {why}")));
+        // A waiting step is tried now; one whose call is out is being tried already.
+        let shared = self.maker_of_policy(serial).is_some();
+        let waiting = work.running.iter().filter(|(step, it)| {
+            let waits_for_maker = shared && **step == Step::Policy;
+            !it.is_out() && !waits_for_maker
+        });
+        let mut waiting: Vec<Step> = waiting.map(|(step, _)| *step).collect();
+        waiting.sort_unstable();
+        let (generation, keys) = (device.generation, device.keys_to_destroy().next().is_some());
+        let unfinished = device.state == State::Failed
+            && device.certificate.is_some()
+            && !device.has_passed_before()
+            && !plan::is_complete(device, &work.rules);
+        if waiting.is_empty() && !keys && !unfinished {
+            return match device.state {
+                State::Scrapped => not("is scrapped"),
+                State::Quarantined if !scrapping => not("is in quarantine: release it first"),
+                _ if !work.running.is_empty() => Ok(()),
+                State::Passed => not("has passed: there is nothing to retry"),
+                State::Failed => not("waits for its fixture: present the unit again"),
+                _ if scrapping => Ok(()),
+                _ => not("has all that the cloud is to give it: it waits for its fixture"),
+            };
+        }
+        self.record(serial, Event::Retried { by });
+        if let Some(work) = self.works.get_mut(serial) {
+            work.destroying.clear();
+            for step in &waiting {
+                work.running.entry(*step).and_modify(super::work::Running::begin_anew);
+            }
+        }
+        for step in waiting {
+            self.retry_due(serial, step, generation);
+        }
+        self.progress(serial);
+        Ok(())
+    }
+
+    fn release(&mut self, serial: &SerialNumber, by: Operator) -> Result<(), Refusal> {
+        let Some(work) = self.works.get(serial) else { return Err(Refusal::Unknown) };
+        if work.device.scrap.is_some() {
+            return Err(Refusal::Not(format!("{serial} is scrapped, and that is for good")));
+        }
+        if work.device.state != State::Quarantined {
+            let state = work.device.state.as_str();
+            return Err(Refusal::Not(format!("{serial} is not in quarantine: it is {state}")));
+        }
+        self.record(serial, Event::Released { by });
+        self.progress(serial);
+        Ok(())
+    }
+
+    /// Gives a device up. Once more is not an error, and changes nothing.
+    fn scrap(&mut self, serial: &SerialNumber, by: Operator) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        if work.device.scrap.is_some() {
+            return;
+        }
+        work.keep_calls_only();
+        let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
+        self.leave_policy(serial);
+        let place = self.place_of(serial);
+        let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
+        let message = format!("scrapped by {}: {}", by.name, by.reason);
+        let event = Event::Scrapping { presentation, by, policy, message: message.clone() };
+        if !self.record(serial, event) {
+            return;
+        }
+        self.calls_wait(serial);
+        if let Some((fixture, id)) = place {
+            self.end(fixture, id, serial, &Outcome::failed(FailCode::Quarantined, &message));
+        }
+        self.progress(serial);
+    }
+
+    /// A scrapped device of which nothing is left.
+    pub(super) fn scrapped_if_cleared(&mut self, serial: &SerialNumber) {
+        let Some(work) = self.works.get(serial) else { return };
+        if work.device.is_scrapping() && work.running.is_empty() && work.device.is_cleared() {
+            self.record(serial, Event::Scrapped);
+            self.may_leave(serial);
+        }
+    }
+}
