@@ -12,13 +12,10 @@ use crate::pki::Fingerprint;
 /// Periods after which an acknowledged `unit` is said again.
 const ACKED_PERIODS: u32 = 5;
 
-/// What devices that make their own keys send.
-static CSRS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let csr = |_| {
-        let key = rcgen::KeyPair::generate().unwrap();
-        rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap()
-    };
-    (0..4).map(csr).collect()
+/// What devices that make their own keys send; always the same, so that a seed is. Their private keys
+/// were thrown away.
+static CSRS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    include_str!("device-csrs.pem").split_inclusive("-----END CERTIFICATE REQUEST-----\n").collect()
 });
 
 /// A thing that is made on the line.
@@ -305,7 +302,7 @@ impl Jig {
     fn say_unit(&mut self, nest: usize, pieces: &[Piece]) {
         let Some(seat) = &self.nests[nest] else { return };
         let piece = &pieces[seat.piece];
-        let csr = (self.key == KeyOrigin::Device).then(|| CSRS[seat.piece % CSRS.len()].clone());
+        let csr = (self.key == KeyOrigin::Device).then(|| CSRS[seat.piece % CSRS.len()].to_owned());
         let holds = seat.told_holds.then(|| piece.stored.map(|it| it.to_string()).unwrap_or_default());
         let (id, serial) = (seat.id, piece.serial.clone());
         let unit = Unit { id, serial, nest: Some(nest.to_string()), csr, holds, ..Unit::default() };

@@ -9,8 +9,9 @@ use super::super::run;
 use super::seeds::announce;
 use crate::sabotage::{Sabotage, with};
 
-/// Seeds that a sabotage may live through; most do not get over the tenth.
-const MAX_SEEDS: u64 = 4_000;
+/// Seeds that a sabotage may live through: as many as the seeds' own test runs. Most do not get over the
+/// first hundred.
+const MAX_SEEDS: u64 = 20_000;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
