@@ -35,10 +35,78 @@ pub fn delay(error: &CloudError, attempt: u32, random: f64) -> Duration {
     ceiling.mul_f64(random.clamp(0.0, 1.0)).max(error.retry_after.unwrap_or(Duration::ZERO))
 }
 
+/// Retries in a row that a service is good for.
+const BUDGET: f64 = 100.0;
+
+/// What an answer earns: up to a third of all calls may be retries.
+const EARNED: f64 = 0.5;
+
+/// Retries a second that nothing has to earn.
+const FREE_PER_SECOND: f64 = 2.0;
+
+/// The longest that a retry waits for the budget: a storm is spread over it, and no further.
+const SPREAD: Duration = Duration::from_secs(30);
+
+/// How many retries of calls that were not answered a service is good for. While most calls go through
+/// it is never felt; when many do not, their retries come at a steady pace and not as a storm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetryBudget {
+    /// Below zero: taken in advance.
+    tokens: f64,
+    at: Duration,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { tokens: BUDGET, at: Duration::ZERO }
+    }
+}
+
+impl RetryBudget {
+    /// A call was answered.
+    pub fn earn(&mut self) {
+        self.tokens = (self.tokens + EARNED).min(BUDGET);
+    }
+
+    /// Takes one retry, at the monotonic time `now`; says how long it has to wait.
+    pub fn spend(&mut self, now: Duration) -> Duration {
+        let free = now.saturating_sub(self.at).as_secs_f64() * FREE_PER_SECOND;
+        let least = -SPREAD.as_secs_f64() * FREE_PER_SECOND;
+        self.tokens = ((self.tokens + free).min(BUDGET) - 1.0).max(least);
+        self.at = self.at.max(now);
+        Duration::from_secs_f64((-self.tokens / FREE_PER_SECOND).max(0.0))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cloud::Operation;
+
+    #[test]
+    fn a_storm_of_retries_is_spread_and_a_few_are_not() {
+        let mut budget = RetryBudget::default();
+        let waits: Vec<_> = (0..300).map(|_| budget.spend(Duration::from_secs(5))).collect();
+        assert!(waits[..100].iter().all(Duration::is_zero));
+        assert_eq!(waits[119], Duration::from_secs(10), "two a second");
+        assert_eq!(waits[299], Duration::from_secs(30), "and not for ever");
+        // What is answered pays for what is not, up to a third of all.
+        let mut budget = RetryBudget::default();
+        for _ in 0..10_000 {
+            budget.earn();
+            budget.earn();
+            assert_eq!(budget.spend(Duration::from_secs(5)), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn a_budget_comes_back_with_time() {
+        let mut budget = RetryBudget::default();
+        (0..200).for_each(|_| {
+            budget.spend(Duration::ZERO);
+        });
+        assert_eq!(budget.spend(Duration::from_secs(31)), Duration::ZERO);
+    }
 
     fn error(kind: FailureKind, retry_after: Option<Duration>) -> CloudError {
         CloudError {

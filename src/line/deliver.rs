@@ -236,7 +236,10 @@ impl Line {
             .running
             .values()
             .chain(maker)
-            .filter_map(|it| it.last.clone())
+            .flat_map(|it| {
+                let held = it.parked().and_then(|call| self.breakers.cause(call.operation()));
+                it.last.clone().into_iter().chain(held)
+            })
             .max_by_key(|(kind, _)| rank(*kind));
         let Some((kind, message)) = worst else { return (FailCode::Throttled, String::new()) };
         let code = match kind {

@@ -1,71 +1,99 @@
 //! How AWS is doing, operation by operation, and when the line is stopped.
 
-use std::time::Duration;
-
 use super::{Line, Timer};
-use crate::cloud::{Answer, CloudError, FailureKind, Operation, StopCause};
+use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation};
+use crate::device::serial::SerialNumber;
+use crate::device::steps::Step;
 use crate::journal::StationEvent;
-
-/// When the line goes on, what has waited is tried again within this.
-const WAKE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Line {
     /// Keeps what is known of each operation's health, and tells when the line stops or goes on.
     pub(super) fn note_health(&mut self, operation: Operation, result: &Result<Answer, CloudError>) {
         match result {
-            Err(error) if matches!(error.kind, FailureKind::Stop(_)) => {
-                let message = stop_sentence(error);
-                if self.stopped.is_empty() {
-                    tracing::error!(message, "the line is stopped");
-                    self.station_event(StationEvent::LineStopped { message: message.clone() });
-                }
-                self.stopped.insert(operation, message);
-            }
             Err(error) if matches!(error.kind, FailureKind::Unreachable | FailureKind::Unknown) => {
                 let trouble = self.troubles.entry(operation).or_default();
-                *trouble = (trouble.0 + 1, error.to_string());
+                *trouble = (trouble.0.saturating_add(1), error.to_string());
             }
             _ => {
                 self.troubles.remove(&operation);
-                if self.stopped.remove(&operation).is_some() && self.stopped.is_empty() {
-                    tracing::info!("the line goes on");
-                    self.station_event(StationEvent::LineResumed);
-                    self.wake_stopped();
+            }
+        }
+        if result.is_ok() {
+            self.budgets.entry(operation.service()).or_default().earn();
+        }
+        let random = self.random.f64();
+        let change = self.breakers.ended(operation, result.as_ref().err(), self.now.mono, random);
+        if let Some(message) = change.stopped {
+            tracing::error!(message, "the line is stopped");
+            self.station_event(StationEvent::LineStopped { message });
+        }
+        if change.resumed {
+            tracing::info!("the line goes on");
+            self.station_event(StationEvent::LineResumed);
+        }
+        if change.released {
+            self.unpark();
+        }
+        self.plan_probe();
+    }
+
+    /// Keeps a call back until it may go out.
+    pub(super) fn park(&mut self, serial: &SerialNumber, step: Step, generation: u32, call: Call) {
+        let Some(running) = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&step)) else {
+            return;
+        };
+        let operation = call.operation();
+        running.park(call);
+        self.parked.entry(operation).or_default().push_back((serial.clone(), step, generation));
+        self.plan_probe();
+    }
+
+    /// The pause of a breaker is over.
+    pub(super) fn probe(&mut self) {
+        self.probe_due = None;
+        self.unpark();
+        self.plan_probe();
+    }
+
+    /// Lets a call that is held back try now, if none of its kind is trying.
+    pub(super) fn hurry(&mut self, serial: &SerialNumber, step: Step) {
+        let parked = self.works.get(serial).and_then(|it| it.running.get(&step)?.parked());
+        if let Some(operation) = parked.map(Call::operation) {
+            self.breakers.hurry(operation, self.now.mono);
+            self.unpark();
+        }
+    }
+
+    /// Sends whatever may go out of what was held back, in order.
+    fn unpark(&mut self) {
+        for (operation, mut queue) in std::mem::take(&mut self.parked) {
+            while let Some((serial, step, generation)) = queue.front() {
+                let waits = self.works.get(serial).is_some_and(|it| {
+                    let call = it.running.get(step).and_then(|it| it.parked());
+                    it.device.generation == *generation && call.is_some_and(|it| it.operation() == operation)
+                });
+                if waits && !self.breakers.admit(operation, self.now.mono) {
+                    break;
                 }
+                if waits {
+                    self.send_parked(&serial.clone(), *step);
+                }
+                queue.pop_front();
+            }
+            if !queue.is_empty() {
+                self.parked.insert(operation, queue);
             }
         }
     }
 
-    /// Tries again soon what has waited for a person, spread over a second.
-    fn wake_stopped(&mut self) {
-        let mut waiting = Vec::new();
-        for (serial, work) in &self.works {
-            let stopped = work.running.iter().filter(|(_, it)| it.waits_for_a_person());
-            waiting.extend(stopped.map(|(step, _)| (serial.clone(), *step, work.device.generation)));
-        }
-        // The order of a hash map is not the same twice; a simulation's has to be.
-        waiting.sort();
-        for (serial, step, generation) in waiting {
-            let wait = WAKE_WITHIN.mul_f64(self.random.f64());
-            self.later(wait, Timer::Retry(serial, step, generation));
+    /// Sees to it that somebody wakes up when the next probe may go out.
+    fn plan_probe(&mut self) {
+        let Some(due) = self.parked.keys().map(|it| self.breakers.earliest(*it)).min() else { return };
+        if self.probe_due.is_none_or(|it| it > due) {
+            self.probe_due = Some(due);
+            self.later(due.saturating_sub(self.now.mono), Timer::Probe);
         }
     }
-}
-
-/// One sentence: what is refused, why, and whom to ask.
-fn stop_sentence(error: &CloudError) -> String {
-    let FailureKind::Stop(cause) = error.kind else { return error.to_string() };
-    let operation = error.operation;
-    let remedy = match cause {
-        StopCause::Credentials => "renew the station's AWS credentials",
-        StopCause::Permission => {
-            "allow it in the station's IAM policy (linemint check-config --iam prints it)"
-        }
-        StopCause::Quota => "ask AWS for a higher quota in Service Quotas",
-        StopCause::Clock => "set the station's clock",
-        StopCause::Account => "give the station credentials of the configured account",
-    };
-    format!("{operation}: {cause}; {remedy}")
 }
 
 /// What was asked for has not shown yet, or nobody can tell.

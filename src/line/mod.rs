@@ -10,6 +10,7 @@
 //! call that registers a certificate that of `issued`.
 
 mod answers;
+mod breaker;
 mod clock;
 mod deliver;
 mod expiry;
@@ -31,9 +32,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{ClockSync, Now};
-use crate::cloud::{Answer, Call, CloudError, Operation};
+use crate::cloud::{Answer, Call, CloudError, Operation, Service};
 use crate::device::event::Event;
 use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::retry::RetryBudget;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber, SerialPattern};
 use crate::device::steps::Step;
@@ -288,6 +290,8 @@ enum Timer {
     Retry(SerialNumber, Step, u32),
     /// The fixture has been away for too long.
     Away(usize, u64),
+    /// A call that is held back may try whether calls go through again.
+    Probe,
 }
 
 /// The line. See the module's documentation.
@@ -302,8 +306,14 @@ pub struct Line {
     /// Finished devices that may be forgotten once their last event is on disk.
     leaving: VecDeque<(u64, SerialNumber)>,
     counts: BTreeMap<State, u64>,
-    /// Why nothing goes through, by operation.
-    stopped: BTreeMap<Operation, String>,
+    /// What holds calls back that cannot go through.
+    breakers: breaker::Breakers,
+    /// The steps whose calls are held back, by the call's operation in the order in which they came.
+    parked: BTreeMap<Operation, VecDeque<(SerialNumber, Step, u32)>>,
+    /// When a timer for the next probe is due.
+    probe_due: Option<Duration>,
+    /// How many retries each service is still good for.
+    budgets: BTreeMap<Service, RetryBudget>,
     /// The newest trouble that is not over, by operation: how often in a row, and what.
     troubles: BTreeMap<Operation, (u32, String)>,
     gate: Option<String>,
@@ -337,7 +347,10 @@ impl Line {
             policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
             leaving: VecDeque::new(),
             counts: recovered.counts,
-            stopped: BTreeMap::new(),
+            breakers: breaker::Breakers::default(),
+            parked: BTreeMap::new(),
+            probe_due: None,
+            budgets: BTreeMap::new(),
             troubles: BTreeMap::new(),
             gate: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
@@ -466,6 +479,7 @@ impl Line {
                 Timer::Heard(fixture, id, epoch) => self.ack_was_heard(fixture, id, epoch),
                 Timer::Retry(serial, step, generation) => self.retry_due(&serial, step, generation),
                 Timer::Away(fixture, epoch) => self.away_too_long(fixture, epoch),
+                Timer::Probe => self.probe(),
             }
         }
     }

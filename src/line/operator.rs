@@ -77,6 +77,7 @@ impl Line {
             }
         }
         for step in waiting {
+            self.hurry(serial, step);
             self.retry_due(serial, step, generation);
         }
         self.progress(serial);

@@ -68,10 +68,11 @@ impl Line {
         let oldest = unfinished.clone().map(|it| it.device.admitted_at).min();
         let mut degraded: Vec<String> = self
             .troubles
-            .values()
-            .filter(|(count, _)| *count >= 3)
-            .map(|(_, message)| message.clone())
+            .iter()
+            .filter(|(operation, (count, _))| *count >= 3 && self.breakers.cause(**operation).is_none())
+            .map(|(_, (_, message))| message.clone())
             .collect();
+        degraded.extend(self.breakers.outages().map(str::to_owned));
         degraded.extend(self.gate.clone());
         degraded.extend(self.clock.told());
         degraded.extend(self.links.iter().filter_map(link_trouble));
@@ -79,7 +80,7 @@ impl Line {
             seq: self.seq,
             durable: self.durable,
             draining: self.draining,
-            stopped: self.stopped.values().cloned().collect(),
+            stopped: self.breakers.stops().map(str::to_owned).collect(),
             degraded,
             counts: self.counts.clone(),
             buffered: unfinished.filter(|it| !it.device.is_open()).count(),

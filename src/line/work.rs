@@ -45,6 +45,8 @@ pub(super) struct Running {
     call: Option<Call>,
     /// The CA has been asked and has not answered.
     issuing: bool,
+    /// The call that is held back because none of its kind goes through now.
+    parked: Option<Call>,
     /// Tries so far.
     attempt: u32,
     /// Look-ups since the last try.
@@ -65,9 +67,15 @@ impl Running {
     pub(super) fn begin_anew(&mut self) {
         self.attempt = 0;
     }
-    /// Whether it waits, and for something that only a person can change.
-    pub(super) fn waits_for_a_person(&self) -> bool {
-        !self.is_out() && matches!(self.last, Some((FailureKind::Stop(_), _)))
+
+    /// Holds a call back.
+    pub(super) fn park(&mut self, call: Call) {
+        self.parked = Some(call);
+    }
+
+    /// The call that is held back.
+    pub(super) fn parked(&self) -> Option<&Call> {
+        self.parked.as_ref()
     }
 }
 
@@ -295,10 +303,27 @@ impl Line {
         self.call(serial, step, call);
     }
 
+    /// Sends a request, or holds it back while none of its kind goes through.
     fn call(&mut self, serial: &SerialNumber, step: Step, call: Call) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let (generation, after) = (work.device.generation, work.barrier);
+        if !self.breakers.admit(call.operation(), self.now.mono) {
+            self.park(serial, step, generation, call);
+            return;
+        }
         if let Some(running) = work.running.get_mut(&step) {
+            running.call = Some(call.clone());
+            self.out.push(Action::Call { serial: serial.clone(), step, generation, call, after });
+        }
+    }
+
+    /// Sends the request that was held back.
+    pub(super) fn send_parked(&mut self, serial: &SerialNumber, step: Step) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let (generation, after) = (work.device.generation, work.barrier);
+        if let Some(running) = work.running.get_mut(&step)
+            && let Some(call) = running.parked.take()
+        {
             running.call = Some(call.clone());
             self.out.push(Action::Call { serial: serial.clone(), step, generation, call, after });
         }
@@ -440,12 +465,21 @@ impl Line {
             let request_id = error.request_id.clone();
             self.record(serial, Event::Trouble { step, message, attempt, request_id });
         }
-        self.later(wait, Timer::Retry(serial.clone(), step, generation));
+        match error.kind {
+            // Held back until one of its kind goes through: trying each for itself would be a storm.
+            FailureKind::Stop(_) if step != Step::Issue => self.call_first(serial, step),
+            FailureKind::Unreachable | FailureKind::Unknown if step != Step::Issue => {
+                let budget = self.budgets.entry(error.operation.service()).or_default();
+                let wait = wait.max(budget.spend(self.now.mono));
+                self.later(wait, Timer::Retry(serial.clone(), step, generation));
+            }
+            _ => self.later(wait, Timer::Retry(serial.clone(), step, generation)),
+        }
     }
 
     pub(super) fn retry_due(&mut self, serial: &SerialNumber, step: Step, generation: u32) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let waits = work.running.get(&step).is_some_and(|it| !it.is_out());
+        let waits = work.running.get(&step).is_some_and(|it| !it.is_out() && it.parked.is_none());
         if work.device.generation != generation || !waits {
             return;
         }

@@ -140,6 +140,7 @@ impl Disk for SimDisk {
                 let file = it.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
                 file.bytes.truncate(usize::try_from(length).unwrap());
                 file.synced = file.bytes.len();
+                file.room = 0;
             }
             None => drop(it.files.remove(path)),
         }

@@ -1,0 +1,260 @@
+//! What keeps calls back that cannot go through now, and tries with one of them whether they can again.
+//!
+//! | opened by | holds back | until |
+//! |---|---|---|
+//! | credentials, clock or account refused, once | every call | one of them is accepted |
+//! | no permission, or a quota of the account used up, once | calls of that operation | one of them is accepted |
+//! | [`OUTAGE_AFTER`] calls to a service in a row without AWS's answer | calls to that service | AWS answers one of them |
+//!
+//! While it is open the calls wait in the order in which they came. When its pause is over one of them
+//! goes out as a probe, a real call and no ping: only that shows that real calls go through. Its outcome
+//! closes the breaker or doubles the pause. So an outage costs AWS and the network one call in a pause,
+//! however many devices wait, and ends for all of them at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::cloud::{CloudError, FailureKind, Operation, Service, StopCause};
+
+/// Calls to one service in a row that AWS has not answered, after which it is taken to be away. Single
+/// losses on a bad network do not come in such rows.
+pub(super) const OUTAGE_AFTER: u32 = 5;
+
+/// The first and the longest pause of an outage.
+const OUTAGE_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// A probe of which nothing was heard for so long is lost: its device has been taken back meanwhile. Far
+/// longer than any call may take.
+const PROBE_LOST: Duration = Duration::from_secs(180);
+
+/// The first and the longest pause where a person has to act: often enough to go on soon after.
+const STOP_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+
+/// What is held back together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Scope {
+    All,
+    Service(Service),
+    Operation(Operation),
+}
+
+/// An open breaker.
+#[derive(Debug)]
+struct Open {
+    /// Its newest failure.
+    kind: FailureKind,
+    /// A sentence for the operator.
+    sentence: String,
+    /// When the next probe may go out, on the monotonic clock; while one is out, when it is given up.
+    until: Duration,
+    /// Probes that have failed.
+    failed: u32,
+    /// The operation of the probe that is out.
+    probe: Option<Operation>,
+}
+
+/// What an answer has changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// The line is stopped now and was not before: the sentence.
+    pub(super) stopped: Option<String>,
+    /// The line goes on and did not before.
+    pub(super) resumed: bool,
+    /// Calls that were held back may go out.
+    pub(super) released: bool,
+}
+
+/// All breakers.
+#[derive(Debug, Default)]
+pub(super) struct Breakers {
+    open: BTreeMap<Scope, Open>,
+    /// Calls in a row that AWS has not answered.
+    unanswered: BTreeMap<Service, u32>,
+}
+
+impl Breakers {
+    /// Whether a call of `operation` may go out at the monotonic time `now`; if it is a probe, it is one
+    /// from now on.
+    pub(super) fn admit(&mut self, operation: Operation, now: Duration) -> bool {
+        let scopes = scopes(operation);
+        let open = || scopes.iter().filter_map(|it| self.open.get(it));
+        if open().any(|it| it.until > now) {
+            return false;
+        }
+        for scope in &scopes {
+            if let Some(it) = self.open.get_mut(scope) {
+                it.probe = Some(operation);
+                it.until = now + PROBE_LOST;
+            }
+        }
+        true
+    }
+
+    /// When a call of `operation` may go out next, as a probe or not; in the past if it may now.
+    pub(super) fn earliest(&self, operation: Operation) -> Duration {
+        let open = scopes(operation).into_iter().filter_map(|it| self.open.get(&it));
+        open.map(|it| it.until).max().unwrap_or_default()
+    }
+
+    /// Lets a call of `operation` go out as a probe at once, whatever its pause: a person says so.
+    pub(super) fn hurry(&mut self, operation: Operation, now: Duration) {
+        for scope in scopes(operation) {
+            if let Some(it) = self.open.get_mut(&scope).filter(|it| it.probe.is_none()) {
+                it.until = it.until.min(now);
+            }
+        }
+    }
+
+    /// Takes in how a call has ended. `random` is uniform in 0…1.
+    pub(super) fn ended(
+        &mut self,
+        operation: Operation,
+        error: Option<&CloudError>,
+        now: Duration,
+        random: f64,
+    ) -> Change {
+        let was_stopped = self.is_stopped();
+        let before = self.open.len();
+        let probed: Vec<Scope> =
+            scopes(operation).into_iter().filter(|it| self.is_probe(*it, operation)).collect();
+        match error {
+            Some(error) if is_unanswered(error.kind) => self.unanswered(operation, error, now, random),
+            Some(error) => self.answered(operation, Some(error), now, random),
+            None => self.answered(operation, None, now, random),
+        }
+        // A probe that has said nothing about its breaker leaves it open, for a pause more.
+        for scope in probed {
+            if let Some(it) = self.open.get_mut(&scope).filter(|it| it.probe == Some(operation)) {
+                it.again(it.kind, now, random);
+            }
+        }
+        let stopped = if was_stopped { None } else { self.stops().next().map(str::to_owned) };
+        Change { stopped, resumed: was_stopped && !self.is_stopped(), released: self.open.len() < before }
+    }
+
+    /// Why nothing goes through until a person has acted, a sentence each.
+    pub(super) fn stops(&self) -> impl Iterator<Item = &str> {
+        self.open.values().filter(|it| is_stop(it.kind)).map(|it| it.sentence.as_str())
+    }
+
+    /// What is away, a sentence each.
+    pub(super) fn outages(&self) -> impl Iterator<Item = &str> {
+        self.open.values().filter(|it| !is_stop(it.kind)).map(|it| it.sentence.as_str())
+    }
+
+    /// What holds calls of `operation` back: the failure and its sentence.
+    pub(super) fn cause(&self, operation: Operation) -> Option<(FailureKind, String)> {
+        scopes(operation).iter().find_map(|it| self.open.get(it)).map(|it| (it.kind, it.sentence.clone()))
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stops().next().is_some()
+    }
+
+    fn is_probe(&self, scope: Scope, operation: Operation) -> bool {
+        self.open.get(&scope).is_some_and(|it| it.probe == Some(operation))
+    }
+
+    /// AWS has not answered.
+    fn unanswered(&mut self, operation: Operation, error: &CloudError, now: Duration, random: f64) {
+        let service = operation.service();
+        let count = self.unanswered.entry(service).or_default();
+        *count = count.saturating_add(1);
+        if *count >= OUTAGE_AFTER {
+            self.trip(Scope::Service(service), operation, error, (error.to_string(), now, random));
+        }
+    }
+
+    /// AWS itself has answered, whatever it was.
+    fn answered(&mut self, operation: Operation, error: Option<&CloudError>, now: Duration, random: f64) {
+        let service = operation.service();
+        self.unanswered.remove(&service);
+        self.open.remove(&Scope::Service(service));
+        let stop = error.and_then(|error| match error.kind {
+            FailureKind::Stop(cause) => Some((error, cause)),
+            _ => None,
+        });
+        if let Some((error, cause)) = stop {
+            let concerns_all =
+                matches!(cause, StopCause::Credentials | StopCause::Clock | StopCause::Account);
+            if !concerns_all {
+                self.open.remove(&Scope::All);
+            }
+            let scope = if concerns_all { Scope::All } else { Scope::Operation(operation) };
+            self.trip(scope, operation, error, (stop_sentence(error, cause), now, random));
+            return;
+        }
+        self.open.remove(&Scope::All);
+        // Being throttled says nothing about a permission or a quota.
+        if error.is_none_or(|it| it.kind != FailureKind::Throttled) {
+            self.open.remove(&Scope::Operation(operation));
+        }
+    }
+
+    /// Opens a breaker, or lets an open one wait longer if this was its probe.
+    fn trip(
+        &mut self,
+        scope: Scope,
+        operation: Operation,
+        error: &CloudError,
+        (sentence, now, random): (String, Duration, f64),
+    ) {
+        match self.open.get_mut(&scope) {
+            // What was under way when it opened says nothing new.
+            Some(it) if it.probe != Some(operation) => {}
+            Some(it) => {
+                it.sentence = sentence;
+                it.again(error.kind, now, random);
+            }
+            None => {
+                let until = now + pause(error.kind, 0, random);
+                self.open.insert(scope, Open { kind: error.kind, sentence, until, failed: 0, probe: None });
+            }
+        }
+    }
+}
+
+impl Open {
+    fn again(&mut self, kind: FailureKind, now: Duration, random: f64) {
+        self.kind = kind;
+        self.probe = None;
+        self.failed = self.failed.saturating_add(1);
+        self.until = now + pause(kind, self.failed, random);
+    }
+}
+
+/// Widest first.
+fn scopes(operation: Operation) -> [Scope; 3] {
+    [Scope::All, Scope::Service(operation.service()), Scope::Operation(operation)]
+}
+
+fn is_unanswered(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Unreachable | FailureKind::Unknown)
+}
+
+fn is_stop(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::Stop(_))
+}
+
+/// Doubled with each probe that failed, and a random part of a half shorter: stations that lost the
+/// network together do not come back together.
+fn pause(kind: FailureKind, failed: u32, random: f64) -> Duration {
+    let (first, longest) = if is_stop(kind) { STOP_PAUSE } else { OUTAGE_PAUSE };
+    let full = first.saturating_mul(1 << failed.min(10)).min(longest);
+    full.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
+}
+
+/// One sentence: what is refused, why, and what to do.
+fn stop_sentence(error: &CloudError, cause: StopCause) -> String {
+    let operation = error.operation;
+    let remedy = match cause {
+        StopCause::Credentials => "renew the station's AWS credentials",
+        StopCause::Permission => {
+            "allow it in the station's IAM policy (linemint check-config --iam prints it)"
+        }
+        StopCause::Quota => "ask AWS for a higher quota in Service Quotas",
+        StopCause::Clock => "set the station's clock",
+        StopCause::Account => "give the station credentials of the configured account",
+    };
+    format!("{operation}: {cause}; {remedy}")
+}
