@@ -11,10 +11,6 @@ use crate::fixture::{Credentials, FailCode, StationMessage};
 use crate::journal::KnownPresentation;
 use crate::pki::{Fingerprint, to_pem};
 
-/// Periods after which a fixture that waits has surely spoken: it repeats `unit` every period before
-/// `ack` and every five after it.
-const HEARD_PERIODS: u32 = 6;
-
 impl Line {
     /// Where the device is open: fixture and id.
     pub(super) fn place_of(&self, serial: &SerialNumber) -> Option<(usize, u64)> {
@@ -26,26 +22,10 @@ impl Line {
 
     /// Takes up what a fixture has in its nests after it has said `hello`.
     pub(super) fn offer_open(&mut self, fixture: usize) {
-        let link = &self.links[fixture];
-        let wait = link.settings.resend * HEARD_PERIODS;
-        let open: Vec<_> =
-            link.open.iter().map(|(id, it)| (*id, it.serial.clone(), it.epoch, it.acked)).collect();
-        for (id, serial, epoch, acked) in open {
-            if !acked {
-                self.later(wait, Timer::Heard(fixture, id, epoch));
-            }
+        let serials: Vec<_> = self.links[fixture].open.values().map(|it| it.serial.clone()).collect();
+        for serial in serials {
             self.progress(&serial);
         }
-    }
-
-    /// After a restart the fixture has said nothing of a unit for so long that it must have heard
-    /// `ack` before: it can be offered what it waits for.
-    pub(super) fn ack_was_heard(&mut self, fixture: usize, id: u64, epoch: u64) {
-        let open = self.links[fixture].open.get_mut(&id).filter(|it| it.epoch == epoch && !it.acked);
-        let Some(open) = open else { return };
-        open.acked = true;
-        let serial = open.serial.clone();
-        self.progress(&serial);
     }
 
     /// Offers a complete device's credentials where it is open.

@@ -284,8 +284,6 @@ enum Timer {
     AnswerWithin(usize, u64, u64),
     /// The unit has waited long enough for the cloud.
     Patience(usize, u64, u64),
-    /// The fixture would have said `unit` again by now, had it not heard `ack`.
-    Heard(usize, u64, u64),
     /// A step is tried again.
     Retry(SerialNumber, Step, u32),
     /// The fixture has been away for too long.
@@ -476,7 +474,6 @@ impl Line {
                 Timer::Resend(fixture, id, epoch) => self.resend_due(fixture, id, epoch),
                 Timer::AnswerWithin(fixture, id, epoch) => self.answer_overdue(fixture, id, epoch),
                 Timer::Patience(fixture, id, epoch) => self.patience_over(fixture, id, epoch),
-                Timer::Heard(fixture, id, epoch) => self.ack_was_heard(fixture, id, epoch),
                 Timer::Retry(serial, step, generation) => self.retry_due(&serial, step, generation),
                 Timer::Away(fixture, epoch) => self.away_too_long(fixture, epoch),
                 Timer::Probe => self.probe(),

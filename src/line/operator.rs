@@ -77,8 +77,8 @@ impl Line {
             }
         }
         for step in waiting {
-            self.hurry(serial, step);
             self.retry_due(serial, step, generation);
+            self.hurry(serial, step);
         }
         self.progress(serial);
         Ok(())

@@ -133,20 +133,6 @@ fn the_same_boot_across_a_restart_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_fixture_that_stays_silent_after_a_restart_has_heard_ack_and_is_offered_the_credentials() {
-    let mut h = Harness::ready();
-    h.unit(0, unit(1, "SN1"));
-    h.restart();
-    h.hear(0);
-    // It repeats an unheard unit every two seconds, and a heard one every ten.
-    h.seconds(11);
-    assert!(h.hear(0).is_empty());
-    h.seconds(1);
-    assert_eq!(h.hear(0), ["credentials 1 SN1"]);
-    assert_eq!(h.written(0, 1, "SN1"), ["pass 1 SN1"]);
-}
-
-#[test]
 fn without_a_boot_number_a_fixture_that_counts_from_one_again_was_reset_once() {
     for writes_at_once in [true, false] {
         let mut h = Harness::new(Setup::default());
