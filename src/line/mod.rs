@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Now;
-use crate::cloud::{Answer, Call, CloudError, Operation};
+use crate::cloud::{Answer, Call, Class, CloudError, Operation};
 use crate::device::event::Event;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber, SerialPattern};
@@ -196,6 +196,8 @@ pub enum Action {
         step: Step,
         /// For which generation.
         generation: u32,
+        /// How urgent it is.
+        class: Class,
         /// The request.
         call: Call,
         /// What must be on disk first.
