@@ -379,3 +379,7 @@ impl Learned {
 fn secs(it: Duration) -> f64 {
     it.as_secs_f64()
 }
+
+#[cfg(test)]
+#[path = "learner_tests.rs"]
+mod tests;

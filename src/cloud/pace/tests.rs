@@ -314,8 +314,80 @@ fn a_pause_is_bounded() {
 }
 
 #[test]
-fn a_throttle_without_a_time_changes_nothing_yet() {
-    assert_eq!(after_a_throttle(None).0, Duration::from_micros(100_400));
+fn a_throttle_without_a_time_slows_its_operation_and_no_other() {
+    let (own, other) = after_a_throttle(None);
+    assert!(own > Duration::from_micros(100_400), "{own:?}");
+    assert_eq!(other, Duration::from_micros(200_800));
+}
+
+#[test]
+fn a_throttled_lane_comes_back_to_its_ceiling() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), millis(20), MAX_IN_FLIGHT);
+    *paced.inner.failures.lock().unwrap() = vec![throttled(None); 8];
+    for name in 0..8 {
+        assert!(run(&world, paced.call(&get_policy(name))).is_err());
+    }
+    let slow = stats_of(&paced, Operation::GetPolicy);
+    assert!(slow.limit.unwrap() < 2.0 && slow.ceiling == Some(10.0), "{slow:?}");
+    assert!((slow.throttled_share() - 1.0).abs() < 1e-9);
+    run(&world, join_all((100..4100).map(|it| paced.call_one(it))));
+    assert_eq!(stats_of(&paced, Operation::GetPolicy).limit, Some(10.0));
+    let (times, _) = came(&paced);
+    assert!(most_in_a_second(&times) <= 10);
+}
+
+#[test]
+fn what_throttles_everything_is_learned_as_the_accounts_and_forgotten() {
+    let world = World::punctual();
+    let paced = paced(&world, &Quotas::unlimited(), millis(20), MAX_IN_FLIGHT);
+    let calls = |name: usize| {
+        let name = name.to_string();
+        [
+            Call::GetPolicy { name: name.clone() },
+            Call::DescribeThing { name: name.clone() },
+            Call::RegisterCertificateWithoutCa { certificate_pem: name },
+        ]
+    };
+    *paced.inner.failures.lock().unwrap() = vec![throttled(None); 3];
+    for call in calls(0) {
+        assert!(run(&world, paced.call(&call)).is_err());
+    }
+    let limit = paced.account_limit().expect("three operations of three were throttled");
+    assert_eq!(stats_of(&paced, Operation::GetPolicy).limit, Some(limit));
+    for name in 1..400 {
+        for call in calls(name) {
+            run(&world, paced.call(&call)).unwrap();
+        }
+    }
+    assert_eq!(paced.account_limit(), None);
+    assert_eq!(stats_of(&paced, Operation::GetPolicy).limit, None);
+}
+
+#[test]
+fn the_nests_go_first_and_the_backlog_has_its_tenth() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
+    let call = |class, name| {
+        let paced = &paced;
+        async move { paced.call_for(class, &get_policy(name)).await.unwrap() }
+    };
+    let backlog = join_all((0..100).map(|it| call(Class::BacklogNew, it)));
+    let reads = join_all((5000..5010).map(|it| call(Class::Read, it)));
+    let new = join_all((1000..1100).map(|it| call(Class::NestNew, it)));
+    let begun = join_all((2000..2100).map(|it| call(Class::NestBegun, it)));
+    run(&world, join(join(reads, backlog), join(new, begun)));
+    let (_, names) = came(&paced);
+    // The first read was alone when it came.
+    let first = &names[1..201];
+    let of = |range: std::ops::Range<usize>| first.iter().filter(|it| range.contains(it)).count();
+    assert!((18..=20).contains(&of(0..100)), "the backlog had {} of 200", of(0..100));
+    assert!((1..=5).contains(&of(5000..5010)), "reads had {} of 200", of(5000..5010));
+    assert_eq!(of(2000..2100), 100, "what is begun goes before what is not");
+    for range in [0..100, 1000..1100, 2000..2100, 5000..5010] {
+        let order: Vec<usize> = names.iter().copied().filter(|it| range.contains(it)).collect();
+        assert!(order.is_sorted(), "{order:?}");
+    }
 }
 
 #[test]
@@ -345,11 +417,13 @@ fn statistics_tell_limit_outcomes_waiters_and_latency() {
     };
     let (outcomes, early) = run(&world, join(calls, look));
     assert_eq!(outcomes.iter().filter(|it| **it).count(), 18);
-    assert_eq!((early.calls, early.waiting), (10, 10));
+    assert_eq!(early.calls + early.waiting, 20);
+    assert!(early.waiting >= 10, "{early:?}");
     let stats = stats_of(&paced, Operation::GetPolicy);
     assert_eq!((stats.calls, stats.ok, stats.throttled, stats.errors), (20, 18, 1, 1));
-    assert_eq!((stats.limit, stats.p50_ms, stats.p99_ms), (Some(10.0), Some(40.0), Some(40.0)));
-    assert!((stats.rate - 10.0).abs() < 0.6, "{}", stats.rate);
+    assert_eq!((stats.ceiling, stats.p50_ms, stats.p99_ms), (Some(10.0), Some(40.0), Some(40.0)));
+    assert!(stats.limit < Some(10.0), "{stats:?}");
+    assert!(stats.rate > 1.0 && stats.rate < 10.6, "{}", stats.rate);
     assert_eq!(stats_of(&paced, Operation::CreateThing), OperationStats::default());
 }
 
