@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -59,12 +60,14 @@ fn main() -> Result<(), Failure> {
     if wanted("hidden") {
         rows.push(runtime.block_on(hidden())?);
     }
-    if wanted("stations") {
-        rows.extend([2, 8, 20, 50].map(together));
+    let several =
+        [2, 8, 20, 50].into_iter().filter(|it| wanted("stations") || wanted(&format!("stations-{it}")));
+    rows.extend(several.map(together));
+    if wanted("stations") || wanted("join-and-leave") {
         let (row, outcome) = join_and_leave();
         rows.push(row);
         if let Some(path) = plot {
-            std::fs::write(path, svg(&outcome))?;
+            std::fs::File::create(path)?.write_all(svg(&outcome).as_bytes())?;
         }
     }
     let ok = rows.iter().all(|it| it.figures.iter().all(|it| it.ok));
@@ -167,10 +170,7 @@ async fn station(options: &Options, moving: bool) -> Result<(Report, f64, Vec<(f
         () = steps => {}
     }
     let seconds = since();
-    rustix::process::kill_process(
-        rustix::process::Pid::from_child(&child),
-        rustix::process::Signal::TERM,
-    )?;
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)?;
     child.wait()?;
     let report = world.close(options, seconds).await?;
     let done = done.into_inner().map_err(|_| "the progress was lost")?;
@@ -251,7 +251,10 @@ fn join_and_leave() -> (Row, Outcome) {
         at.map_or(f64::NAN, |it| (it - from).as_secs_f64())
     };
     let figures = vec![
-        told("s until fair (Jain ≥ 0.9 over 2 min) after a fifth joins", fair(joins, leaves, &[0, 1, 2, 3, 4])),
+        told(
+            "s until fair (Jain ≥ 0.9 over 2 min) after a fifth joins",
+            fair(joins, leaves, &[0, 1, 2, 3, 4]),
+        ),
         told("s until 95 % are used again after two leave", full(leaves)),
         told("s until fair after two leave", fair(leaves, end, &[0, 1, 4])),
     ];
@@ -270,18 +273,32 @@ fn svg(outcome: &Outcome) -> String {
     // Writing to a string cannot fail.
     for it in (0..=10).step_by(2) {
         let at = y(f64::from(it));
-        let _ = writeln!(text, "<path d=\"M50 {at}H730\" stroke=\"#ddd\"/><text x=\"28\" y=\"{}\">{it}</text>", at + 4.0);
+        let _ = writeln!(
+            text,
+            "<path d=\"M50 {at}H730\" stroke=\"#ddd\"/><text x=\"28\" y=\"{}\">{it}</text>",
+            at + 4.0
+        );
     }
     for it in (0..=minutes).step_by(10) {
         let _ = writeln!(text, "<text x=\"{}\" y=\"288\">{it}</text>", x(it) - 6.0);
     }
-    let _ = writeln!(text, "<text x=\"330\" y=\"304\">minutes</text><text x=\"50\" y=\"20\">devices a second</text>");
+    let _ = writeln!(
+        text,
+        "<text x=\"330\" y=\"304\">minutes</text><text x=\"50\" y=\"20\">devices a second</text>"
+    );
     let at = |it: u32| outcome.between(it * MINUTE, (it + 1) * MINUTE);
     let by_minute: Vec<Vec<f64>> = (0..minutes).map(at).collect();
     let mut draw = |colour: &str, value: &dyn Fn(&[f64]) -> f64| {
-        let points = by_minute.iter().zip(0..).map(|(it, minute)| format!("{:.1},{:.1}", x(minute), y(value(it) / 60.0)));
+        let points = by_minute
+            .iter()
+            .zip(0..)
+            .map(|(it, minute)| format!("{:.1},{:.1}", x(minute), y(value(it) / 60.0)));
         let points: Vec<String> = points.collect();
-        let _ = writeln!(text, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{}\"/>", points.join(" "));
+        let _ = writeln!(
+            text,
+            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.5\" points=\"{}\"/>",
+            points.join(" ")
+        );
     };
     draw("#222", &|it| it.iter().sum());
     for (number, colour) in COLOURS.iter().enumerate() {
@@ -309,7 +326,10 @@ fn print(rows: &[Row]) {
     for row in rows {
         for it in &row.figures {
             let verdict = if it.ok { "" } else { " **missed**" };
-            println!("| {} | {} | {:.3} | {}{verdict} | {} |", row.case, it.name, it.value, it.required, it.baseline);
+            println!(
+                "| {} | {} | {:.3} | {}{verdict} | {} |",
+                row.case, it.name, it.value, it.required, it.baseline
+            );
         }
     }
 }

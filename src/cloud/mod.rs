@@ -256,11 +256,7 @@ pub trait Cloud: Send + Sync {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    fn call_for(
-        &self,
-        class: Class,
-        call: &Call,
-    ) -> impl Future<Output = Result<Answer, CloudError>> + Send {
+    fn call_for(&self, class: Class, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send {
         let _ = class;
         self.call(call)
     }
@@ -271,11 +267,7 @@ impl<C: Cloud> Cloud for std::sync::Arc<C> {
         (**self).call(call)
     }
 
-    fn call_for(
-        &self,
-        class: Class,
-        call: &Call,
-    ) -> impl Future<Output = Result<Answer, CloudError>> + Send {
+    fn call_for(&self, class: Class, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send {
         (**self).call_for(class, call)
     }
 }

@@ -23,7 +23,13 @@ impl<C: Cloud + 'static> Worker<C> {
     }
 
     /// Makes a call and tells the line the answer.
-    pub(super) fn call(&self, serial: SerialNumber, step: Step, generation: u32, (class, call): (Class, Call)) {
+    pub(super) fn call(
+        &self,
+        serial: SerialNumber,
+        step: Step,
+        generation: u32,
+        (class, call): (Class, Call),
+    ) {
         let (cloud, inputs) = (self.cloud.clone(), self.inputs.clone());
         tokio::spawn(async move {
             let result = cloud.call_for(class, &call).await;

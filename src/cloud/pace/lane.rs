@@ -24,7 +24,7 @@ const STRETCH: f64 = 1.004;
 
 /// How late a wake-up may come without the next permit being put off: what a busy machine costs is
 /// caught up. [`Window`] keeps a second from holding too many calls for that.
-const LATENESS: Duration = Duration::from_millis(10);
+const LATENESS: Duration = Duration::from_millis(50);
 
 /// The second in which no more calls are sent than the quota says, with a margin for the network.
 const WINDOW: Duration = Duration::from_millis(1002);
@@ -276,9 +276,8 @@ impl Pace {
     /// The ceiling's own distance holds whatever chance says.
     fn soonest(&self) -> Duration {
         let ceiling = self.learner.ceiling();
-        self.sent.map_or(Duration::ZERO, |sent| {
-            sent + ceiling.map_or(Duration::ZERO, |it| duration(STRETCH / it))
-        })
+        self.sent
+            .map_or(Duration::ZERO, |sent| sent + ceiling.map_or(Duration::ZERO, |it| duration(STRETCH / it)))
     }
 }
 

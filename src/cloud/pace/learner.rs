@@ -62,6 +62,7 @@ const PROOF: f64 = 2.0;
 /// Calls without a refusal that let even a shared limit be probed.
 const QUIET: f64 = 240.0;
 
+/// Calls saved up before a probe that count for its proof to be hidden: a token may have been left.
 const SAVED: f64 = 1.0;
 
 /// Between two probes: at least this long.
@@ -72,6 +73,9 @@ const PROBE_CALLS: f64 = 45.0;
 
 /// Seconds after which a limit counts as one that stands.
 const SETTLED: f64 = 30.0;
+
+/// How far a climbing rate may be ahead of what has gone through lately.
+const AHEAD: f64 = 3.0;
 
 /// A limit without a ceiling that was not felt for so long, and is far above what is called, is gone.
 const CALM: Duration = Duration::from_secs(10);
@@ -188,12 +192,17 @@ impl Learner {
             it.excess += 1.0;
         }
         let others = self.others;
+        let before = it.rate;
         it.rise(now, others, &mut self.random);
+        // What is not asked for is not proved: the rate runs ahead of the calls by so much and no more.
+        if let (Phase::Climb, Some(recent)) = (it.phase, recent) {
+            it.rate = it.rate.min((AHEAD * recent).max(before));
+        }
         let top = self.ceiling.unwrap_or(f64::INFINITY);
         if it.rate < top {
             // Nobody has set a ceiling: what is never refused any more is no limit.
             let calm = self.ceiling.is_none() && now.saturating_sub(it.refused) > CALM;
-            if calm && recent.is_some_and(|recent| it.rate > 4.0 * recent) {
+            if calm && recent.is_some_and(|recent| it.rate > 0.9 * AHEAD * recent) {
                 self.learned = None;
                 return true;
             }
@@ -217,7 +226,8 @@ impl Learner {
         let Some(it) = &mut self.learned else {
             let top = self.ceiling.unwrap_or(f64::INFINITY);
             // Without a measure and a ceiling: one call a second is a rate to begin with.
-            let rate = recent.map_or_else(|| if top.is_finite() { top * 0.25 } else { 1.0 }, |it| it.min(top));
+            let rate =
+                recent.map_or_else(|| if top.is_finite() { top * 0.25 } else { 1.0 }, |it| it.min(top));
             let rate = (rate * STEP_DOWN).max(floor);
             // Refused within what AWS has granted: somebody else takes a part of it.
             self.others = if self.ceiling.is_some() { 1.0 } else { 0.0 };
@@ -288,7 +298,9 @@ impl Learned {
                 self.rate *= by;
                 self.known *= by;
             }
-            Phase::Steady(_) if shared && (secs(now.saturating_sub(self.refused)) < QUIET || self.good < 50.0) => {
+            Phase::Steady(_)
+                if shared && (secs(now.saturating_sub(self.refused)) < QUIET || self.good < 50.0) =>
+            {
                 let faster = (secs(now.saturating_sub(self.refused)) / CREEP_DOUBLES).min(6.0).exp2();
                 let by = (CREEP * (self.rate / SLOW).min(1.0) * used * faster).min(0.3).exp();
                 self.rate *= by;
@@ -309,7 +321,8 @@ impl Learned {
 
     fn fall_back(&mut self, now: Duration, recent: Option<f64>, others: &mut f64) -> Effect {
         let own = matches!(self.phase, Phase::Probe | Phase::Climb);
-        let again = now.saturating_sub(self.refused) < FALL.max(Duration::from_secs_f64((3.0 / self.rate).min(60.0)));
+        let again =
+            now.saturating_sub(self.refused) < FALL.max(Duration::from_secs_f64((3.0 / self.rate).min(60.0)));
         let span = secs(now.saturating_sub(self.fall.0));
         if again && !own {
             self.refused = now;

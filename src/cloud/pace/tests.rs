@@ -9,9 +9,9 @@ use futures_util::future::{abortable, join, join_all};
 use proptest::prelude::*;
 
 use super::super::{Reply, StopCause};
+use super::world::World;
 use super::*;
 use crate::clock::SystemClock;
-use super::world::World;
 
 const SECOND: Duration = Duration::from_secs(1);
 
