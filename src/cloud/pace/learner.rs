@@ -68,8 +68,8 @@ const SAVED: f64 = 1.0;
 /// Between two probes: at least this long.
 const PROBE_EVERY: f64 = 1.3;
 
-/// Calls between two probes of a limit that has stood for long: 3 % of them at most are throttled.
-const PROBE_CALLS: f64 = 45.0;
+/// Calls between two probes of a limit that has stood for long: one or two of them are throttled.
+const PROBE_CALLS: f64 = 70.0;
 
 /// Seconds after which a limit counts as one that stands.
 const SETTLED: f64 = 30.0;
@@ -382,7 +382,7 @@ impl Learned {
     }
 
     fn settle(&mut self, known: f64, now: Duration) {
-        if !(0.8..1.25).contains(&(known / self.known)) {
+        if !(0.65..1.5).contains(&(known / self.known)) {
             self.stands = now;
         }
         self.known = known;
