@@ -3,7 +3,7 @@
 //! `known` and `hidden` drive `linemint run` in a process of its own, against the simulated AWS and
 //! simulated fixtures over HTTP and ptys. The cases with many stations run the real limiter on a
 //! simulated clock. `--json` prints one JSON document, `--only NAME` runs one case, and `--plot FILE`
-//! draws the rates of the stations as an SVG.
+//! draws the rates of the stations as an SVG. `--seed S` draws other lots for the simulated stations.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 
@@ -190,12 +190,24 @@ fn start(config: &Path) -> Result<Child, Failure> {
         .spawn()?)
 }
 
+/// `--seed S` of the simulated stations; 1 without it. One seed is one draw: try several.
+fn seed() -> u64 {
+    let mut args = std::env::args().skip_while(|it| it != "--seed").skip(1);
+    args.next().and_then(|it| it.parse().ok()).unwrap_or(1)
+}
+
 fn throttled(report: &Report) -> f64 {
     report.throttled as f64 / report.calls as f64
 }
 
 fn shifts(shifts: Vec<(Duration, Duration)>) -> Stations {
-    Stations { shifts, nests: 16, quotas: Quotas::aws_default(), rtt: Duration::from_millis(50), seed: 1 }
+    Stations {
+        shifts,
+        nests: 16,
+        quotas: Quotas::aws_default(),
+        rtt: Duration::from_millis(50),
+        seed: seed(),
+    }
 }
 
 /// Stations that begin together, for half an hour; the beginning counts.
