@@ -34,6 +34,9 @@ const CARE: f64 = 0.975;
 /// A throttled call within so long of the last one belongs to the same fall of the limit.
 const FALL: Duration = Duration::from_millis(1000);
 
+/// Where no ceiling is configured, a first refusal leaves at least this before it is deepened.
+const BEGINNING: f64 = 50.0;
+
 /// What a first refusal leaves of the rate that was measured.
 const STEP_DOWN: f64 = 0.8;
 
@@ -224,10 +227,12 @@ impl Learner {
         let recent = self.recent(now);
         let floor = FLOOR.min(self.ceiling.unwrap_or(f64::INFINITY));
         let Some(it) = &mut self.learned else {
-            let top = self.ceiling.unwrap_or(f64::INFINITY);
-            // Without a measure and a ceiling: one call a second is a rate to begin with.
-            let rate =
-                recent.map_or_else(|| if top.is_finite() { top * 0.25 } else { 1.0 }, |it| it.min(top));
+            let rate = match self.ceiling {
+                Some(ceiling) => recent.unwrap_or(ceiling * 0.25).min(ceiling),
+                // What went through lately may be no more than was asked for, and a single refusal no
+                // limit at all. Refused again, the rate falls fast enough.
+                None => recent.unwrap_or(BEGINNING).max(BEGINNING),
+            };
             let rate = (rate * STEP_DOWN).max(floor);
             // Refused within what AWS has granted: somebody else takes a part of it.
             self.others = if self.ceiling.is_some() { 1.0 } else { 0.0 };
