@@ -256,7 +256,7 @@ fn operations(operations: &[OperationStatus], text: &mut String) {
     rows.extend(used.map(|it| {
         [
             it.operation.clone(),
-            it.limit.map_or_else(|| "none".to_owned(), |it| format!("{it:.1}")),
+            limit(it),
             format!("{:.1}", it.rate),
             it.calls.to_string(),
             it.ok.to_string(),
@@ -269,6 +269,15 @@ fn operations(operations: &[OperationStatus], text: &mut String) {
     }));
     if rows.len() > 1 {
         text.push_str(&Table::new("  ").lines(&rows));
+    }
+}
+
+/// The limit, with what the configuration would allow where AWS allows less.
+fn limit(it: &OperationStatus) -> String {
+    match (it.limit, it.ceiling) {
+        (Some(limit), Some(ceiling)) if limit < ceiling * 0.99 => format!("{limit:.1} of {ceiling:.1}"),
+        (Some(limit), _) => format!("{limit:.1}"),
+        (None, _) => "none".to_owned(),
     }
 }
 

@@ -231,6 +231,28 @@ impl fmt::Display for StopCause {
     }
 }
 
+/// For whom a call is made: who goes first where calls have to wait. Smaller goes first, but nobody
+/// starves: the backlog has a guaranteed share, and so have reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// A device in a nest for which something was done already: it is finished first.
+    NestBegun,
+    /// A device in a nest that is to be begun.
+    NestNew,
+    /// A device that no nest waits for, begun.
+    BacklogBegun,
+    /// A device that no nest waits for, not begun.
+    BacklogNew,
+    /// A look at what the cloud holds, for no device's sake: when nothing else waits.
+    Read,
+}
+
+impl Class {
+    /// Every class, first to last.
+    pub const ALL: [Self; 5] =
+        [Self::NestBegun, Self::NestNew, Self::BacklogBegun, Self::BacklogNew, Self::Read];
+}
+
 /// AWS, as the station sees it.
 pub trait Cloud: Send + Sync {
     /// Sends one request, once, and waits at most the configured time for its answer.
@@ -238,11 +260,24 @@ pub trait Cloud: Send + Sync {
     /// # Errors
     /// Whatever is not a complete, well-formed success of that very operation.
     fn call(&self, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send;
+
+    /// The same, for somebody: matters only where calls wait for their turn.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    fn call_for(&self, class: Class, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send {
+        let _ = class;
+        self.call(call)
+    }
 }
 
 impl<C: Cloud> Cloud for std::sync::Arc<C> {
     fn call(&self, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send {
         (**self).call(call)
+    }
+
+    fn call_for(&self, class: Class, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send {
+        (**self).call_for(class, call)
     }
 }
 

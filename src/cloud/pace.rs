@@ -1,31 +1,45 @@
-//! Paces the calls to AWS: a limiter for each operation, evenly, first come first served.
+//! Paces the calls to AWS: as fast as the account allows, and no faster.
 //!
 //! ```text
-//!  call ──► lane of its operation ──► (lane of all that register certificates) ──► slot ──► AWS
-//!           one at its head, waiting for the cell's next instant
+//!  call ──► lane of its operation ──► (lane of all that register certificates) ──► lane of the account ──► slot ──► AWS
+//!           one at its head, waiting for the cell's next instant                                              │
+//!                     ▲                                                                                      │
+//!                     └──────── went through, throttled: learner of the limit that struck ◄──────────────────┘
 //! ```
 //!
 //! AWS's quotas are calls a second for a whole account, and it documents no bursts. So a cell gives
 //! one permit each period and saves none up: an idle hour does not buy two calls at once, and
 //! neither does a restart, since a fresh cell's first permit comes after one period. Only the head
-//! of a lane waits for a slot, so that a slow operation cannot use up all slots by waiting.
+//! of all lanes waits for a slot, so that a slow operation cannot use up all slots by waiting.
+//!
+//! Others use the account too, so that what is left of a quota moves. Each lane learns from what is
+//! throttled ([`learner`]); which limit it was is found in `blame`. Within a lane the devices in
+//! the nests go first (`queue`, [`Class`]). What came of it is in `docs/pace.md`.
 
+mod blame;
 mod lane;
+pub mod learner;
+mod queue;
 mod stats;
+pub mod world;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use self::lane::{Sleep, TokioSleep};
 pub use self::stats::OperationStats;
 
-use self::lane::{Lane, Sleep, TokioSleep};
+use self::blame::{Blame, Limit};
+use self::lane::Lane;
+use self::learner::Effect;
+use self::queue::Turn;
 use self::stats::Meter;
-use super::{Answer, Call, Cloud, CloudError, FailureKind, Operation, Quotas};
+use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, Operation, Quotas};
 use crate::clock::TimeSource;
 
 /// Calls in flight at most, where the composition has no reason for another figure: far more than
@@ -35,6 +49,9 @@ pub const MAX_IN_FLIGHT: usize = 128;
 /// The longest that an answer's "retry after" holds a lane.
 const PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
 
+/// How long a head sleeps at most before it looks again: its limit may have risen meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A [`Cloud`] whose calls keep to [`Quotas`]. Share it by `Arc`: each `Paced` has its own permits.
 pub struct Paced<C> {
     inner: C,
@@ -43,6 +60,9 @@ pub struct Paced<C> {
     meters: Vec<Meter>,
     /// The quota that all calls share which register a device certificate.
     certificates: Lane,
+    /// What all calls share, where the account as a whole is found to be limited.
+    account: Lane,
+    blame: Mutex<Blame>,
     slots: Semaphore,
     clock: Arc<dyn TimeSource>,
     sleep: Arc<dyn Sleep>,
@@ -64,19 +84,36 @@ impl<C: Cloud> Paced<C> {
         Self::with_sleep(inner, &quotas, (clock, Arc::new(TokioSleep)), max_in_flight)
     }
 
-    fn with_sleep(
+    /// As [`new`](Self::new), in a world that has its own way of waiting: a simulation.
+    #[must_use]
+    pub fn with_sleep(
         inner: C,
         quotas: &Quotas,
         (clock, sleep): (Arc<dyn TimeSource>, Arc<dyn Sleep>),
         max_in_flight: usize,
     ) -> Self {
+        Self::seeded(inner, quotas, (clock, sleep), max_in_flight, fastrand::u64(..))
+    }
+
+    /// As [`with_sleep`](Self::with_sleep), with nothing left to chance but what follows from `seed`.
+    #[must_use]
+    pub fn seeded(
+        inner: C,
+        quotas: &Quotas,
+        (clock, sleep): (Arc<dyn TimeSource>, Arc<dyn Sleep>),
+        max_in_flight: usize,
+        seed: u64,
+    ) -> Self {
         let now = clock.now().mono;
+        let mut seeds = fastrand::Rng::with_seed(seed);
         let rate = |operation: &Operation| quotas.rates.get(operation).copied();
         Self {
             inner,
-            lanes: Operation::ALL.iter().map(|it| Lane::new(rate(it), now)).collect(),
-            meters: Operation::ALL.iter().map(|it| Meter::new(rate(it), now)).collect(),
-            certificates: Lane::new(quotas.device_certificates, now),
+            lanes: Operation::ALL.iter().map(|it| Lane::new(rate(it), now, seeds.u64(..))).collect(),
+            meters: Operation::ALL.iter().map(|_| Meter::new(now)).collect(),
+            certificates: Lane::new(quotas.device_certificates, now, seeds.u64(..)),
+            account: Lane::new(None, now, seeds.u64(..)),
+            blame: Mutex::new(Blame::default()),
             slots: Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             clock,
             sleep,
@@ -87,75 +124,131 @@ impl<C: Cloud> Paced<C> {
     #[must_use]
     pub fn snapshot(&self) -> Vec<(Operation, OperationStats)> {
         let now = self.clock.now().mono;
-        Operation::ALL.iter().map(|it| (*it, self.meters[*it as usize].snapshot(now))).collect()
+        let of = |operation: Operation| {
+            let ceiling = self.lanes[operation as usize].ceiling();
+            let limit = self.limits(operation).filter_map(Lane::rate).reduce(f64::min);
+            let held_back = self.limits(operation).any(Lane::is_learned);
+            // A limit that others share is this one's only while it binds.
+            let limit = if held_back { limit } else { ceiling };
+            OperationStats { ceiling, limit, ..self.meters[operation as usize].snapshot(now) }
+        };
+        Operation::ALL.iter().map(|it| (*it, of(*it))).collect()
+    }
+
+    /// Calls a second that the account as a whole was found to allow this station; none while nothing
+    /// says that it is limited.
+    #[must_use]
+    pub fn account_limit(&self) -> Option<f64> {
+        self.account.rate()
+    }
+
+    /// The lanes that a call of `operation` goes through.
+    fn limits(&self, operation: Operation) -> impl Iterator<Item = &Lane> {
+        let shared = operation.registers_certificate().then_some(&self.certificates);
+        [Some(&self.lanes[operation as usize]), shared, Some(&self.account)].into_iter().flatten()
+    }
+
+    fn blame(&self) -> MutexGuard<'_, Blame> {
+        self.blame.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a call of `operation` may be sent, and charges it. Whoever stops waiting before
     /// that has taken nothing.
-    async fn turn(&self, operation: Operation) -> Option<SemaphorePermit<'_>> {
-        let lane = &self.lanes[operation as usize];
-        let mut own = lane.enter().await;
-        // The own cell first: while it is not ready, the shared one is for other operations.
-        self.wait_until(own.earliest()).await;
-        let mut shared = match operation.registers_certificate() {
-            true => Some(self.certificates.enter().await),
-            false => None,
-        };
+    async fn turn(&self, operation: Operation, class: Class) -> Option<SemaphorePermit<'_>> {
+        let mut turns: Vec<Turn<'_>> = Vec::with_capacity(3);
+        // The own cell first: while it is not ready, the shared ones are for other operations.
+        for lane in self.limits(operation) {
+            turns.push(lane.enter(class).await);
+            self.wait_for(lane).await;
+        }
         loop {
-            let earliest = own.earliest().max(shared.as_ref().map_or(Duration::ZERO, |it| it.earliest()));
-            self.wait_until(earliest.max(lane.paused_until())).await;
+            for lane in self.limits(operation) {
+                self.wait_for(lane).await;
+            }
             // Never closed; if it were, a call too many in flight would be the lesser evil.
             let slot = self.slots.acquire().await.ok();
             let now = self.clock.now().mono;
-            if lane.paused_until() > now {
+            // A rate may have been lowered meanwhile, or AWS have asked to stay away.
+            if self.limits(operation).any(|it| it.earliest() > now) {
                 continue;
             }
-            let at = lane::charged_at(earliest, now);
-            own.charge(at);
-            if let Some(shared) = &mut shared {
-                shared.charge(at);
-            }
+            self.limits(operation).for_each(|it| it.charge(now));
             return slot;
         }
     }
 
-    async fn wait_until(&self, instant: Duration) {
+    async fn wait_for(&self, lane: &Lane) {
         loop {
-            let left = instant.saturating_sub(self.clock.now().mono);
+            let left = lane.earliest().saturating_sub(self.clock.now().mono);
             if left.is_zero() {
                 return;
             }
-            self.sleep.sleep(left).await;
+            self.sleep.sleep(left.min(LOOK_AGAIN)).await;
         }
     }
 
-    /// What a throttled answer changes: with a time to stay away, the operation's lane pauses.
-    /// Without one, nothing yet; a rate that adapts would be lowered here.
-    fn throttled(&self, error: &CloudError) {
-        let Some(wait) = error.retry_after else { return };
-        let until = self.clock.now().mono + wait.min(PAUSE_MAX);
-        self.lanes[error.operation as usize].pause(until);
-        tracing::debug!(operation = error.operation.aws_name(), ?wait, "AWS asks to stay away for a while");
+    /// What an answer says about the limits that its call counted against.
+    fn learn(&self, operation: Operation, outcome: &Result<Answer, CloudError>, sent: Duration) {
+        let now = self.clock.now().mono;
+        match outcome.as_ref().map_err(|it| it.kind) {
+            Err(FailureKind::Throttled) => {
+                let asked = outcome.as_ref().err().and_then(|it| it.retry_after);
+                self.throttled(operation, asked, (sent, now));
+            }
+            // It never reached the limit, or nobody knows whether it did.
+            Err(FailureKind::Unreachable | FailureKind::Unknown) => {}
+            Ok(_) | Err(_) => {
+                self.blame().went_through(operation, now);
+                for lane in self.limits(operation) {
+                    if lane.went_through(sent, now) {
+                        tracing::info!(operation = operation.aws_name(), "AWS's limit is no longer felt");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A throttled call lowers the limit that it ran into. With a time to stay away, the operation's
+    /// lane pauses too.
+    fn throttled(&self, operation: Operation, asked: Option<Duration>, (sent, now): (Duration, Duration)) {
+        let own = &self.lanes[operation as usize];
+        if let Some(wait) = asked {
+            own.pause(now + wait.min(PAUSE_MAX));
+        }
+        let (limit, acquitted) = self.blame().throttled(operation, self.account.is_learned(), now);
+        acquitted.iter().for_each(|it| self.lanes[*it as usize].forget());
+        let (lane, name) = match limit {
+            Limit::Operation => (own, operation.aws_name()),
+            Limit::Certificates => (&self.certificates, "all certificates"),
+            Limit::Account => (&self.account, "the whole account"),
+        };
+        let effect = lane.refused(sent, now);
+        let (rate, asked) = (lane.rate(), asked.map(|it| it.as_secs_f64()));
+        match effect {
+            Effect::Begun => tracing::info!(limit = name, rate, asked, "AWS throttles; going slower"),
+            Effect::Deepened => tracing::debug!(limit = name, rate, asked, "AWS still throttles"),
+            Effect::Late => {}
+        }
     }
 }
 
 impl<C: Cloud> Cloud for Paced<C> {
     async fn call(&self, call: &Call) -> Result<Answer, CloudError> {
+        self.call_for(Class::NestBegun, call).await
+    }
+
+    async fn call_for(&self, class: Class, call: &Call) -> Result<Answer, CloudError> {
         let operation = call.operation();
         let meter = &self.meters[operation as usize];
         let waiting = meter.wait();
-        let _slot = self.turn(operation).await;
+        let _slot = self.turn(operation, class).await;
         drop(waiting);
         let started = self.clock.now().mono;
         meter.begun(started);
-        let outcome = self.inner.call(call).await;
+        let outcome = self.inner.call_for(class, call).await;
         let took = self.clock.now().mono.saturating_sub(started);
         meter.ended(took, outcome.as_ref().err().map(|it| it.kind));
-        if let Err(error) = &outcome
-            && error.kind == FailureKind::Throttled
-        {
-            self.throttled(error);
-        }
+        self.learn(operation, &outcome, started);
         outcome
     }
 }

@@ -194,8 +194,11 @@ impl From<&BTreeMap<State, u64>> for Counts {
 pub struct OperationStatus {
     /// Its name in kebab case.
     pub operation: String,
-    /// Calls a second that are allowed now; `null` is unlimited.
+    /// Calls a second that are allowed now, less than the ceiling while AWS throttles; `null` is unlimited.
     pub limit: Option<f64>,
+    /// Calls a second that the configuration allows; `null` is unlimited.
+    #[serde(default)]
+    pub ceiling: Option<f64>,
     /// Calls a second that were made lately.
     pub rate: f64,
     /// Calls made.
@@ -204,6 +207,9 @@ pub struct OperationStatus {
     pub ok: u64,
     /// Calls that AWS throttled.
     pub throttled: u64,
+    /// The throttled part of all calls, 0 to 1.
+    #[serde(default)]
+    pub throttled_share: f64,
     /// Calls that failed in another way.
     pub errors: u64,
     /// Calls that wait for their turn.

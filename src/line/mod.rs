@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{ClockSync, Now};
-use crate::cloud::{Answer, Call, CloudError, Operation, Service};
+use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service};
 use crate::device::event::Event;
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::retry::RetryBudget;
@@ -230,6 +230,8 @@ pub enum Action {
         step: Step,
         /// For which generation.
         generation: u32,
+        /// How urgent it is.
+        class: Class,
         /// The request.
         call: Call,
         /// What must be on disk first.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::health::{not_issued, not_visible};
 use super::{Action, Line, Product, Timer};
-use crate::cloud::{Answer, Call, CloudError, FailureKind, StopCause};
+use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, StopCause};
 use crate::device::event::{CloseReason, Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
 use crate::device::rules::{KeyOrigin, ProductRules};
@@ -92,6 +92,19 @@ impl Work {
     /// Whether no key of it waits for its destruction.
     pub(super) fn is_settled(&self) -> bool {
         self.destroying.is_empty()
+    }
+
+    /// How urgent its calls are: a nest that waits goes before the backlog, and what AWS holds a part
+    /// of already before what it knows nothing of.
+    fn class(&self) -> Class {
+        let done = &self.device.done;
+        let begun = done.locker.is_some() || done.policy || done.thing;
+        match (self.device.is_open(), begun) {
+            (true, true) => Class::NestBegun,
+            (true, false) => Class::NestNew,
+            (false, true) => Class::BacklogBegun,
+            (false, false) => Class::BacklogNew,
+        }
     }
 
     /// The rules that its product has now.
@@ -311,21 +324,22 @@ impl Line {
             self.park(serial, step, generation, call);
             return;
         }
+        let class = work.class();
         if let Some(running) = work.running.get_mut(&step) {
             running.call = Some(call.clone());
-            self.out.push(Action::Call { serial: serial.clone(), step, generation, call, after });
+            self.out.push(Action::Call { serial: serial.clone(), step, generation, class, call, after });
         }
     }
 
     /// Sends the request that was held back.
     pub(super) fn send_parked(&mut self, serial: &SerialNumber, step: Step) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let (generation, after) = (work.device.generation, work.barrier);
+        let (generation, after, class) = (work.device.generation, work.barrier, work.class());
         if let Some(running) = work.running.get_mut(&step)
             && let Some(call) = running.parked.take()
         {
             running.call = Some(call.clone());
-            self.out.push(Action::Call { serial: serial.clone(), step, generation, call, after });
+            self.out.push(Action::Call { serial: serial.clone(), step, generation, class, call, after });
         }
     }
 

@@ -9,6 +9,7 @@ pub mod fixture;
 mod report;
 mod serials;
 mod stage;
+pub mod stations;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,6 +134,11 @@ impl World {
     /// Returns when every unit has its verdict; `progress` is told how far it is, ten times a second.
     pub async fn watch(&self, progress: impl Fn(Progress)) {
         watch(&self.fixtures, progress).await;
+    }
+
+    /// Sets or lifts a limit over all calls to AWS together, calls a second, that the station is not told.
+    pub fn limit_account(&self, rate: Option<f64>) {
+        self.cloud.set_account_limit(rate);
     }
 
     /// Ends the world and tells what came of it; `seconds` is what the station took.

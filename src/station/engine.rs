@@ -201,8 +201,8 @@ impl<C: Cloud + 'static> Engine<C> {
             Action::Issue { serial, generation, request, .. } => {
                 pass_on(&self.vault.issue, Issue { serial, generation, request }, "issuer")?;
             }
-            Action::Call { serial, step, generation, call, .. } => {
-                self.worker.call(serial, step, generation, call);
+            Action::Call { serial, step, generation, class, call, .. } => {
+                self.worker.call(serial, step, generation, (class, call));
             }
             Action::Answer { ticket, result, .. } => self.orders.answer(ticket, result),
             Action::DestroyKey { serial, fingerprint, .. } => {

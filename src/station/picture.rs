@@ -79,10 +79,12 @@ impl Painter {
         used.map(|(operation, it)| OperationStatus {
             operation: operation.kebab().to_owned(),
             limit: it.limit,
+            ceiling: it.ceiling,
             rate: it.rate,
             calls: it.calls,
             ok: it.ok,
             throttled: it.throttled,
+            throttled_share: it.throttled_share(),
             errors: it.errors,
             waiting: it.waiting,
             p50_ms: it.p50_ms,

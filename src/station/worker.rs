@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::cloud::{Call, Cloud};
+use crate::cloud::{Call, Class, Cloud};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::line::Input;
@@ -23,10 +23,16 @@ impl<C: Cloud + 'static> Worker<C> {
     }
 
     /// Makes a call and tells the line the answer.
-    pub(super) fn call(&self, serial: SerialNumber, step: Step, generation: u32, call: Call) {
+    pub(super) fn call(
+        &self,
+        serial: SerialNumber,
+        step: Step,
+        generation: u32,
+        (class, call): (Class, Call),
+    ) {
         let (cloud, inputs) = (self.cloud.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            let result = cloud.call(&call).await;
+            let result = cloud.call_for(class, &call).await;
             // The line may have ended meanwhile: what was done is found at the next start.
             let _ = inputs.send(Input::Called { serial, step, generation, result }).await;
         });

@@ -1,45 +1,50 @@
-//! A queue for one quota, and the cell at its head.
+//! A queue for one limit, and the cell at its head.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use tokio::sync::{Mutex, MutexGuard};
+
+use super::learner::{Effect, Learner};
+use super::queue::{Queue, Turn};
+use crate::cloud::Class;
 
 /// A period is this much longer than the quota asks. Were it exact, the first of eleven calls at
 /// ten a second, held up in the network by a hair, would fall into one second with the last.
-/// Seven per mille are 7 ms in a second, at any rate: [`LATENESS`] of it goes to the timer, and the
-/// rest is for the network.
-const STRETCH: f64 = 1.007;
+/// Four per mille are 4 ms in a second, at any rate.
+const STRETCH: f64 = 1.004;
 
-/// How late a timer may wake us without the next permit being put off. Tokio's wakes about one
-/// millisecond late; charged at the true instant, ten calls a second would become 9.9.
-const LATENESS: Duration = Duration::from_micros(1500);
+/// How late a wake-up may come without the next permit being put off: what a busy machine costs is
+/// caught up. [`Window`] keeps a second from holding too many calls for that.
+const LATENESS: Duration = Duration::from_millis(50);
+
+/// The second in which no more calls are sent than the quota says, with a margin for the network.
+const WINDOW: Duration = Duration::from_millis(1002);
 
 /// What a rate that is no sensible number comes to. The configuration refuses such rates.
 const PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The instant at which a permit is charged that was due at `earliest` and is taken `now`.
-pub(super) fn charged_at(earliest: Duration, now: Duration) -> Duration {
-    earliest.max(now.saturating_sub(LATENESS))
-}
+/// The part of a learned period that is left to chance, so that stations which share a limit do
+/// not fall into step: the one that always comes just after a token was made would get them all.
+const SPREAD: f64 = 0.6;
 
-/// How a lane waits. There is the system's way, and a test's, in which no time passes.
-pub(super) trait Sleep: Send + Sync {
+/// How a lane waits. There is the system's way, and a simulation's, in which no time passes.
+pub trait Sleep: Send + Sync {
     /// Returns after `time`, or a little later.
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 /// Tokio's timer, which follows `tokio::time::pause`.
 #[derive(Debug)]
-pub(super) struct TokioSleep;
+pub struct TokioSleep;
 
 impl Sleep for TokioSleep {
     fn sleep(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
@@ -68,35 +73,43 @@ impl Clock for Hand {
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, Hand, NoOpMiddleware<Duration>>;
 
-/// The permits of one quota: one each period, none saved up. Without a quota, always one.
+/// The permits of one limit: one each period, none saved up. Without a rate, always one.
 #[derive(Debug)]
-pub(super) struct Cell {
-    limiter: Option<(Limiter, Hand)>,
+struct Cell {
+    /// The rate that the limiter was made for.
+    rate: Option<f64>,
+    limiter: Option<Limiter>,
+    hand: Hand,
+    /// When the last permit was charged.
+    charged: Duration,
     earliest: Duration,
 }
 
 impl Cell {
     /// A cell that is spent at `now`: a restart is no new burst.
     fn new(rate: Option<f64>, now: Duration) -> Self {
-        let limiter = rate.map(|rate| {
-            let hand = Hand::default();
-            hand.put(now);
-            (RateLimiter::direct_with_clock(quota(rate), hand.clone()), hand)
-        });
-        let mut cell = Self { limiter, earliest: now };
-        cell.charge(now);
+        let mut cell = Self { rate: None, limiter: None, hand: Hand::default(), charged: now, earliest: now };
+        cell.tune(rate);
         cell
     }
 
-    /// The first instant at which the next permit may be taken.
-    pub(super) fn earliest(&self) -> Duration {
-        self.earliest
+    /// Changes the rate. A fresh limiter would give a permit at once: it is spent at the instant
+    /// of the last charge, so that no change of the rate is worth a call.
+    fn tune(&mut self, rate: Option<f64>) {
+        if self.rate == rate {
+            return;
+        }
+        self.rate = rate;
+        self.limiter = rate.map(|it| RateLimiter::direct_with_clock(quota(it), self.hand.clone()));
+        self.earliest = self.charged;
+        self.charge(self.charged);
     }
 
-    /// Takes the permit at `at`, not before [`Cell::earliest`].
-    pub(super) fn charge(&mut self, at: Duration) {
-        let Some((limiter, hand)) = &self.limiter else { return };
-        hand.put(at);
+    /// Takes the permit at `at`, not before `earliest`.
+    fn charge(&mut self, at: Duration) {
+        self.charged = at;
+        let Some(limiter) = &self.limiter else { return };
+        self.hand.put(at);
         // With a burst of one the second question is always answered "not until".
         for _ in 0..2 {
             if let Err(not_until) = limiter.check() {
@@ -107,7 +120,7 @@ impl Cell {
     }
 }
 
-/// One call a period, stretched by half a percent.
+/// One call a period, a little stretched.
 fn quota(rate: f64) -> Quota {
     let period = Duration::try_from_secs_f64(STRETCH / rate).unwrap_or(PERIOD_MAX);
     let period = period.clamp(Duration::from_nanos(1), PERIOD_MAX);
@@ -116,34 +129,158 @@ fn quota(rate: f64) -> Quota {
     quota.allow_burst(NonZeroU32::MIN)
 }
 
-/// The callers of one quota, in the order of their coming.
+/// When the latest calls were really sent, as many as the ceiling allows in a second.
+#[derive(Debug)]
+struct Window {
+    calls: usize,
+    sent: VecDeque<Duration>,
+}
+
+impl Window {
+    fn new(ceiling: Option<f64>) -> Self {
+        // Below one a second the period alone keeps the distance; above a thousand nothing is timed so finely.
+        let calls = ceiling.filter(|it| (1.0..=1000.0).contains(it)).map_or(0, |it| it as usize);
+        Self { calls, sent: VecDeque::new() }
+    }
+
+    fn earliest(&self) -> Duration {
+        match self.sent.front() {
+            Some(first) if self.sent.len() >= self.calls => *first + WINDOW,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn note(&mut self, now: Duration) {
+        if self.calls == 0 {
+            return;
+        }
+        if self.sent.len() >= self.calls {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(now);
+    }
+}
+
+/// The callers of one limit, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Lane {
-    /// Fair: tokio wakes in order, and who stops waiting is passed over.
-    head: Mutex<Cell>,
-    /// Monotonic nanoseconds.
-    paused_until: AtomicU64,
+    queue: Queue,
+    ceiling: Option<f64>,
+    pace: Mutex<Pace>,
+}
+
+#[derive(Debug)]
+struct Pace {
+    cell: Cell,
+    window: Window,
+    learner: Learner,
+    /// By what part chance makes the present period longer or shorter.
+    chance: f64,
+    random: fastrand::Rng,
+    /// When the last call was really sent.
+    sent: Option<Duration>,
+    paused_until: Duration,
 }
 
 impl Lane {
-    /// A lane for `rate` calls a second, above zero, or as many as come.
-    pub(super) fn new(rate: Option<f64>, now: Duration) -> Self {
-        Self { head: Mutex::new(Cell::new(rate, now)), paused_until: AtomicU64::new(0) }
+    /// A lane for at most `ceiling` calls a second, above zero, or as many as come.
+    pub(super) fn new(ceiling: Option<f64>, now: Duration, seed: u64) -> Self {
+        let pace = Pace {
+            cell: Cell::new(ceiling, now),
+            window: Window::new(ceiling),
+            learner: Learner::new(ceiling, seed),
+            chance: 0.0,
+            sent: None,
+            random: fastrand::Rng::with_seed(seed.rotate_left(17)),
+            paused_until: Duration::ZERO,
+        };
+        Self { queue: Queue::default(), ceiling, pace: Mutex::new(pace) }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits to be the head.
-    pub(super) async fn enter(&self) -> MutexGuard<'_, Cell> {
-        self.head.lock().await
+    pub(super) async fn enter(&self, class: Class) -> Turn<'_> {
+        self.queue.enter(class).await
+    }
+
+    /// The first instant at which the next permit may be taken, as things stand.
+    pub(super) fn earliest(&self) -> Duration {
+        self.pace().earliest()
+    }
+
+    /// Takes the permit at `now`, if it is due.
+    pub(super) fn charge(&self, now: Duration) {
+        let mut pace = self.pace();
+        let by_chance = pace.cell.rate.map_or(Duration::ZERO, |it| duration(pace.chance.max(0.0) / it));
+        let at = pace.cell.earliest.max(now.saturating_sub(LATENESS + by_chance));
+        pace.cell.charge(at);
+        pace.window.note(now);
+        pace.sent = Some(now);
+        pace.chance = if pace.learner.is_learned() { SPREAD * (pace.random.f64() - 0.5) } else { 0.0 };
     }
 
     /// Lets no permit go before `until`.
     pub(super) fn pause(&self, until: Duration) {
-        let nanos = u64::try_from(until.as_nanos()).unwrap_or(u64::MAX);
-        self.paused_until.fetch_max(nanos, Ordering::Relaxed);
+        let mut pace = self.pace();
+        pace.paused_until = pace.paused_until.max(until);
     }
 
-    /// The monotonic time until which the lane is held.
-    pub(super) fn paused_until(&self) -> Duration {
-        Duration::from_nanos(self.paused_until.load(Ordering::Relaxed))
+    /// The configured rate.
+    pub(super) fn ceiling(&self) -> Option<f64> {
+        self.ceiling
     }
+
+    /// The rate now.
+    pub(super) fn rate(&self) -> Option<f64> {
+        self.pace().learner.rate()
+    }
+
+    /// Whether it goes slower than configured.
+    pub(super) fn is_learned(&self) -> bool {
+        self.pace().learner.is_learned()
+    }
+
+    /// A call went through. Whether the lane is free again by this.
+    pub(super) fn went_through(&self, sent: Duration, now: Duration) -> bool {
+        self.pace().learner.went_through(sent, now)
+    }
+
+    /// A call was throttled.
+    pub(super) fn refused(&self, sent: Duration, now: Duration) -> Effect {
+        self.pace().learner.refused(sent, now)
+    }
+
+    /// What was learned was another limit's doing.
+    pub(super) fn forget(&self) {
+        self.pace().learner.forget();
+    }
+}
+
+impl Pace {
+    fn earliest(&mut self) -> Duration {
+        let rate = self.learner.rate();
+        self.cell.tune(rate);
+        let due = match rate {
+            Some(rate) if self.chance != 0.0 => {
+                let due = self.cell.earliest + duration(self.chance.max(0.0) / rate);
+                due.saturating_sub(duration((-self.chance).max(0.0) / rate)).max(self.soonest())
+            }
+            _ => self.cell.earliest,
+        };
+        due.max(self.window.earliest()).max(self.paused_until)
+    }
+
+    /// The ceiling's own distance holds whatever chance says.
+    fn soonest(&self) -> Duration {
+        let ceiling = self.learner.ceiling();
+        self.sent
+            .map_or(Duration::ZERO, |sent| sent + ceiling.map_or(Duration::ZERO, |it| duration(STRETCH / it)))
+    }
+}
+
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(PERIOD_MAX).min(PERIOD_MAX)
 }

@@ -15,7 +15,9 @@ const LATENCIES: usize = 512;
 /// How one operation fares. Counts are since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct OperationStats {
-    /// Calls a second that may be made; none if unlimited.
+    /// Calls a second that the configuration allows; none if unlimited.
+    pub ceiling: Option<f64>,
+    /// Calls a second that may be made now: less than the ceiling while AWS throttles; none if unlimited.
     pub limit: Option<f64>,
     /// Calls a second sent in the last ten seconds.
     pub rate: f64,
@@ -38,7 +40,6 @@ pub struct OperationStats {
 /// Counts one operation's calls.
 #[derive(Debug)]
 pub(super) struct Meter {
-    limit: Option<f64>,
     born: Duration,
     waiting: AtomicU64,
     counts: Mutex<Counts>,
@@ -61,6 +62,14 @@ struct Counts {
 #[derive(Debug)]
 pub(super) struct Waiting<'a>(&'a AtomicU64);
 
+impl OperationStats {
+    /// The throttled part of all calls, 0 to 1.
+    #[must_use]
+    pub fn throttled_share(&self) -> f64 {
+        if self.calls == 0 { 0.0 } else { self.throttled as f64 / self.calls as f64 }
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -68,8 +77,8 @@ impl Drop for Waiting<'_> {
 }
 
 impl Meter {
-    pub(super) fn new(limit: Option<f64>, now: Duration) -> Self {
-        Self { limit, born: now, waiting: AtomicU64::new(0), counts: Mutex::default() }
+    pub(super) fn new(now: Duration) -> Self {
+        Self { born: now, waiting: AtomicU64::new(0), counts: Mutex::default() }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -112,7 +121,7 @@ impl Meter {
         counts.next = (next + 1) % LATENCIES;
     }
 
-    /// The figures at the monotonic time `now`.
+    /// The figures at the monotonic time `now`; the limits are the lane's to say.
     pub(super) fn snapshot(&self, now: Duration) -> OperationStats {
         let counts = self.counts();
         let mut sorted = counts.latencies.clone();
@@ -125,7 +134,8 @@ impl Meter {
             Duration::from_secs(WINDOW_SECONDS - 1) + Duration::from_nanos(now.subsec_nanos().into());
         let window = window.min(now.saturating_sub(self.born)).max(Duration::from_secs(1));
         OperationStats {
-            limit: self.limit,
+            ceiling: None,
+            limit: None,
             rate: begun as f64 / window.as_secs_f64(),
             calls: counts.calls,
             ok: counts.ok,
@@ -154,7 +164,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_nearest_ranks_of_the_latest_calls() {
-        let meter = Meter::new(None, at(0));
+        let meter = Meter::new(at(0));
         assert_eq!(meter.snapshot(at(0)).p50_ms, None);
         for millis in (1..=600).rev() {
             meter.ended(at(millis), None);
@@ -166,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_the_last_ten_seconds() {
-        let meter = Meter::new(Some(10.0), at(0));
+        let meter = Meter::new(at(0));
         for call in 0..300 {
             meter.begun(at(call * 100));
         }
@@ -178,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_young_meter_does_not_divide_by_ten_seconds() {
-        let meter = Meter::new(None, at(5_500));
+        let meter = Meter::new(at(5_500));
         for call in 0..20 {
             meter.begun(at(5_500 + call * 100));
         }

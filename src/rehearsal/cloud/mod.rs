@@ -49,6 +49,8 @@ use crate::cloud::Quotas;
 pub use audit::{
     Audit, AuditScope, CertificateScope, LockerScope, Orphans, PolicyScope, Problem, UnknownScope,
 };
+pub(super) use limits::Limits;
+
 pub use faults::{Fault, FaultPlan, UnknownFaults};
 pub use ledger::{Calls, LedgerRow, Stats};
 pub use quota::{QuotaError, parse_quotas, read_quotas};

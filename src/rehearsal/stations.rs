@@ -1,0 +1,216 @@
+//! Many stations on one account, each of which knows the account's quotas and nothing of the others.
+//!
+//! The limiter is the real one, and so are the retries' delays; time is simulated, so that an hour of
+//! fifty stations takes seconds. A device is the six calls that it is in production: locker, policy,
+//! certificate and thing at once, then the two attachments.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{join, join_all, join4};
+
+use super::cloud::Limits;
+use crate::clock::TimeSource as _;
+use crate::cloud::pace::world::World;
+use crate::cloud::pace::{MAX_IN_FLIGHT, Paced, Sleep as _};
+use crate::cloud::{Answer, Call, Class, Cloud, CloudError, FailureKind, Quotas, Reply};
+use crate::device::retry;
+
+/// The account's burst, as `rehearsal::cloud` has it by default: a second's worth.
+const BURST: Duration = Duration::from_secs(1);
+
+/// What is simulated.
+#[derive(Debug, Clone)]
+pub struct Stations {
+    /// When each station begins and ends its work.
+    pub shifts: Vec<(Duration, Duration)>,
+    /// Devices that each works on at a time.
+    pub nests: usize,
+    /// The account's quotas; each station is configured for all of them.
+    pub quotas: Quotas,
+    /// Round trip of a call.
+    pub rtt: Duration,
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// When each station finished its devices.
+    pub finished: Vec<Vec<Duration>>,
+    /// Calls of all stations.
+    pub calls: u64,
+    /// Those that were throttled.
+    pub throttled: u64,
+}
+
+impl Outcome {
+    /// Devices that each station finished between two times.
+    #[must_use]
+    pub fn between(&self, from: Duration, to: Duration) -> Vec<f64> {
+        let count = |it: &Vec<Duration>| it.iter().filter(|at| (from..to).contains(*at)).count() as f64;
+        self.finished.iter().map(count).collect()
+    }
+}
+
+/// Jain's index: 1 if all have the same, 1/n if one has all.
+#[must_use]
+pub fn jain(parts: &[f64]) -> f64 {
+    let sum: f64 = parts.iter().sum();
+    let squares: f64 = parts.iter().map(|it| it * it).sum();
+    if squares > 0.0 { sum * sum / (parts.len() as f64 * squares) } else { 1.0 }
+}
+
+/// The account, as one station reaches it.
+struct Account {
+    world: World,
+    rtt: Duration,
+    shared: Arc<Mutex<(Limits, Outcome)>>,
+}
+
+impl Cloud for Account {
+    async fn call(&self, call: &Call) -> Result<Answer, CloudError> {
+        self.world.sleep(self.rtt / 2).await;
+        let operation = call.operation();
+        let admitted = {
+            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let admitted = shared.0.admit(operation, self.world.now().mono);
+            shared.1.calls += 1;
+            shared.1.throttled += u64::from(!admitted);
+            admitted
+        };
+        self.world.sleep(self.rtt / 2).await;
+        if admitted {
+            return Ok(Answer { reply: Reply::Empty, request_id: None });
+        }
+        Err(CloudError {
+            operation,
+            kind: FailureKind::Throttled,
+            code: Some("ThrottlingException".to_owned()),
+            status: Some(400),
+            message: "Rate exceeded".to_owned(),
+            request_id: None,
+            retry_after: None,
+            resource_id: None,
+            resource_arn: None,
+        })
+    }
+}
+
+/// One station.
+struct Station {
+    number: usize,
+    paced: Paced<Account>,
+    world: World,
+    shared: Arc<Mutex<(Limits, Outcome)>>,
+    until: Duration,
+    random: Mutex<fastrand::Rng>,
+}
+
+impl Station {
+    /// Makes a call until it goes through.
+    async fn settle(&self, class: Class, call: Call) {
+        let mut attempt = 1;
+        while let Err(error) = self.paced.call_for(class, &call).await {
+            let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).f64();
+            self.world.sleep(retry::delay(&error, attempt, random)).await;
+            attempt += 1;
+        }
+    }
+
+    /// One nest: device after device.
+    async fn work(&self) {
+        while self.world.now().mono < self.until {
+            let (name, tags) = (String::new(), BTreeMap::new());
+            let locker = Call::CreateCredentialLocker {
+                name: name.clone(),
+                client_token: String::new(),
+                tags: tags.clone(),
+            };
+            let policy =
+                Call::CreatePolicy { name: name.clone(), document: String::new(), tags: tags.clone() };
+            let certificate = Call::RegisterCertificateWithoutCa { certificate_pem: String::new() };
+            let thing = Call::CreateThing { name: name.clone(), attributes: tags };
+            let first = |call| self.settle(Class::NestNew, call);
+            join4(first(locker), first(policy), first(certificate), first(thing)).await;
+            let policy = Call::AttachPolicy { policy: name.clone(), target: String::new() };
+            let thing = Call::AttachThingPrincipal { thing: name, principal: String::new() };
+            let then = |call| self.settle(Class::NestBegun, call);
+            join(then(policy), then(thing)).await;
+            let now = self.world.now().mono;
+            let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.1.finished[self.number].push(now);
+        }
+    }
+}
+
+/// Lets the stations work until the last one ends.
+#[must_use]
+pub fn simulate(options: &Stations) -> Outcome {
+    let world = World::late_by(vec![900, 1_100, 1_400, 700, 1_000, 2_300, 800]);
+    let finished = vec![Vec::new(); options.shifts.len()];
+    let limits = Limits::new(&options.quotas, BURST, Duration::ZERO);
+    let shared = Arc::new(Mutex::new((limits, Outcome { finished, ..Outcome::default() })));
+    let mut seeds = fastrand::Rng::with_seed(options.seed);
+    let stations = options.shifts.iter().enumerate().map(|(number, (from, until))| {
+        let (world, shared, seed) = (world.clone(), Arc::clone(&shared), seeds.u64(..));
+        let (from, until) = (*from + Duration::from_millis(seed % 100), *until);
+        async move {
+            world.sleep(from).await;
+            let account = Account { world: world.clone(), rtt: options.rtt, shared: Arc::clone(&shared) };
+            let ways = (Arc::new(world.clone()) as Arc<_>, Arc::new(world.clone()) as Arc<_>);
+            let paced = Paced::seeded(account, &options.quotas, ways, MAX_IN_FLIGHT, seed);
+            let random = Mutex::new(fastrand::Rng::with_seed(seed));
+            let station = Station { number, paced, world, shared, until, random };
+            join_all((0..options.nests).map(|_| station.work())).await;
+        }
+    });
+    // A simulation in which everybody waits for nothing ends early; its outcome shows it.
+    let _ = world.run(join_all(stations));
+    let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.1.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A_WHILE: Duration = Duration::from_secs(600);
+
+    fn together(stations: usize) -> Outcome {
+        simulate(&Stations {
+            shifts: vec![(Duration::ZERO, A_WHILE); stations],
+            nests: 16,
+            quotas: Quotas::aws_default(),
+            rtt: Duration::from_millis(50),
+            seed: 1,
+        })
+    }
+
+    #[test]
+    fn eight_stations_share_an_account_without_knowing_of_each_other() {
+        let outcome = together(8);
+        let parts = outcome.between(Duration::ZERO, A_WHILE);
+        let (total, throttled) =
+            (parts.iter().sum::<f64>() / 6_000.0, outcome.throttled as f64 / outcome.calls as f64);
+        assert!(total >= 0.9, "{total}");
+        assert!(throttled <= 0.05, "{throttled}");
+        assert!(jain(&parts) >= 0.75, "{parts:?}");
+    }
+
+    #[test]
+    fn a_station_alone_is_hardly_ever_throttled() {
+        let outcome = together(1);
+        let total = outcome.between(Duration::ZERO, A_WHILE)[0] / 6_000.0;
+        assert!(total >= 0.985, "{total}");
+        assert_eq!(outcome.throttled, 0);
+    }
+
+    #[test]
+    fn jains_index_is_one_for_equals() {
+        assert!((jain(&[3.0; 7]) - 1.0).abs() < 1e-12);
+        assert!((jain(&[5.0, 0.0, 0.0, 0.0]) - 0.25).abs() < 1e-12);
+    }
+}
