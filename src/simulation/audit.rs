@@ -93,13 +93,13 @@ impl Truth {
         Ok(())
     }
 
-    /// What is said to a fixture whose boot is `boot`, or has just been the one before.
+    /// What is said to a fixture whose boot is `boot`, or has just been one of those before: the station may
+    /// not have heard of its resets yet.
     pub(super) fn said(&mut self, fixture: &str, boot: u64, message: &StationMessage) -> Result<(), String> {
-        let places = |id| [(fixture.to_owned(), boot, id), (fixture.to_owned(), boot - 1, id)];
+        let places = |id| (0..3).map(move |ago| (fixture.to_owned(), boot.saturating_sub(ago), id));
         match message {
             StationMessage::Ack { id } => {
-                let known: Vec<Place> =
-                    places(*id).into_iter().filter(|it| self.journaled.contains(it)).collect();
+                let known: Vec<Place> = places(*id).filter(|it| self.journaled.contains(it)).collect();
                 if known.is_empty() {
                     return Err(format!("ack {id} to {fixture}, but it is not on disk"));
                 }
@@ -109,7 +109,7 @@ impl Truth {
                 return Err(format!("pass for {serial}, but it has not passed on disk"));
             }
             StationMessage::Credentials(it) => {
-                if !places(it.id).iter().any(|place| self.acked.contains(place)) {
+                if !places(it.id).any(|place| self.acked.contains(&place)) {
                     return Err(format!("credentials {} for {} before its ack", it.id, it.serial));
                 }
                 self.offers(it)?;

@@ -11,13 +11,16 @@ use rustix::io::Errno;
 
 use crate::durable_fs::{self, FileError};
 
+/// What is written again at a start, bytes: more than any commit that was not seen on disk.
+const REWRITE_BYTES: u64 = 4 << 20;
+
 /// Writes to the newest file so that it stays.
 pub(crate) trait Disk: Send + std::fmt::Debug {
     /// Makes a new file with these bytes, durable with its name; what is written from now on goes there.
     fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
 
     /// Goes on with a file that is there, cut to `length` if it is longer; its name is durable then, what
-    /// lies in it after the next sync.
+    /// lies in it after the next sync, even what an earlier process has failed to sync.
     fn resume(&mut self, path: &Path, length: u64) -> io::Result<()>;
 
     /// Keeps the first `length` bytes of a file, or nothing and not even its name; durable.
@@ -74,6 +77,7 @@ impl Disk for SystemDisk {
             file.set_len(length).and_then(|()| file.sync_all())?;
         }
         sync_parent(path)?;
+        rewrite_end(&file, length)?;
         self.file = Some(file);
         Ok(())
     }
@@ -131,6 +135,18 @@ impl Source for SystemDisk {
         let file = options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
         Ok(Box::new(file))
     }
+}
+
+/// Writes the last bytes again as they are read. A sync that failed leaves pages that read as written and
+/// that the system takes for clean: they are not on disk, and no later sync would put them there. Older
+/// bytes were seen on disk before anything was written behind them.
+fn rewrite_end(file: &File, length: u64) -> io::Result<()> {
+    let from = length.saturating_sub(REWRITE_BYTES);
+    let mut bytes = Vec::new();
+    let mut reader = file;
+    reader.seek(io::SeekFrom::Start(from))?;
+    reader.take(length - from).read_to_end(&mut bytes)?;
+    file.write_all_at(&bytes, from)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

@@ -31,7 +31,13 @@ impl JournalLock {
             .truncate(false)
             .open(&path)
             .map_err(|source| io("open", &path, source))?;
-        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        let locked = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        if let Err(error) = locked
+            && error != rustix::io::Errno::WOULDBLOCK
+        {
+            return Err(io("lock", &path, error.into()));
+        }
+        if locked.is_err() {
             let mut holder = String::new();
             // What cannot be read is told as unknown: the lock itself is what counts.
             let _ = file.read_to_string(&mut holder);
