@@ -36,10 +36,15 @@ impl Grants<'_> {
 
     fn locker(&mut self, rule: &LockerRule) {
         let LockerRule::Device { tags, .. } = rule else { return };
-        self.allow("*".to_owned(), &["iotmanagedintegrations:CreateCredentialLocker"]);
+        // The list is for a locker whose answer was lost over an hour ago.
+        let anywhere =
+            ["iotmanagedintegrations:CreateCredentialLocker", "iotmanagedintegrations:ListCredentialLockers"];
+        self.allow("*".to_owned(), &anywhere);
         if !tags.is_empty() {
             let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
-            self.allow(lockers, &["iotmanagedintegrations:TagResource"]);
+            let tagged =
+                ["iotmanagedintegrations:TagResource", "iotmanagedintegrations:GetCredentialLocker"];
+            self.allow(lockers, &tagged);
         }
     }
 
@@ -67,10 +72,16 @@ impl Grants<'_> {
         let register = match rules.certificate.register {
             Register::WithoutCa => "iot:RegisterCertificateWithoutCA",
             Register::WithCa => "iot:RegisterCertificate",
+            Register::Aws => "iot:CreateCertificateFromCsr",
             Register::Jitp => return,
         };
         self.allow("*".to_owned(), &[register]);
         let certificates = self.arn("iot", "cert/*");
+        if rules.certificate.register == Register::Aws {
+            // A certificate whose answer was lost is looked for, and one too many is deleted.
+            self.allow("*".to_owned(), &["iot:ListCertificates"]);
+            self.allow(certificates.clone(), &["iot:DeleteCertificate"]);
+        }
         // Detaching is for certificates that are replaced: at a renewal, and when the key of an
         // undelivered one was lost.
         let always = [
@@ -169,10 +180,17 @@ mod tests {
     #[test]
     fn the_plain_configuration_may_make_and_read_its_own_names_only() {
         let expected = pairs(&[
-            ("*", &["iotmanagedintegrations:CreateCredentialLocker", "iot:RegisterCertificateWithoutCA"]),
+            (
+                "*",
+                &[
+                    "iotmanagedintegrations:CreateCredentialLocker",
+                    "iotmanagedintegrations:ListCredentialLockers",
+                    "iot:RegisterCertificateWithoutCA",
+                ],
+            ),
             (
                 "arn:aws:iotmanagedintegrations:eu-west-1:*:credential-locker/*",
-                &["iotmanagedintegrations:TagResource"],
+                &["iotmanagedintegrations:TagResource", "iotmanagedintegrations:GetCredentialLocker"],
             ),
             ("arn:aws:iot:eu-west-1:*:policy/*", &["iot:CreatePolicy", "iot:GetPolicy"]),
             (
@@ -221,6 +239,14 @@ mod tests {
                 .any(|it| it.contains("Certificate") || it.contains("Attach") || it.contains("Principal"))
         );
         assert!(jitp.contains("iot:CreateThing") && jitp.contains("iot:CreatePolicy"));
+        let aws = actions(&MINIMAL.replace("certificate = {}", "certificate = { issuer = \"aws\" }"));
+        let more: Vec<_> = aws.difference(&plain).map(String::as_str).collect();
+        assert_eq!(
+            more,
+            ["iot:CreateCertificateFromCsr", "iot:DeleteCertificate", "iot:ListCertificates"]
+        );
+        let less: Vec<_> = plain.difference(&aws).map(String::as_str).collect();
+        assert_eq!(less, ["iot:RegisterCertificateWithoutCA"]);
         let gov = MINIMAL.replace("eu-west-1", "us-gov-west-1");
         assert!(grants(&gov).iter().all(|it| it.1 == "*" || it.1.starts_with("arn:aws-us-gov:")));
     }

@@ -15,6 +15,7 @@
 
 pub mod event;
 pub mod plan;
+pub mod request;
 pub mod retry;
 pub mod rules;
 pub mod serial;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::event::{Event, Outcome, Output, PresentationKey};
+use self::request::{CertificateRequest, Doubt};
 use self::rules::RulesId;
 use self::serial::{Mac, SerialNumber};
 use self::steps::Step;
@@ -112,6 +114,9 @@ pub struct Device {
     pub generation: u32,
     /// When it was first presented.
     pub admitted_at: Timestamp,
+    /// When its present generation began, if it is not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
     /// When its newest event was decided.
     pub updated_at: Timestamp,
     /// When it passed last.
@@ -121,6 +126,12 @@ pub struct Device {
     pub presentation: Presentation,
     /// How often it has been presented.
     pub presentations: u32,
+    /// What AWS is to issue a certificate for; none once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<CertificateRequest>,
+    /// Certificates that may have been made, or may still be made, without anybody knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<Doubt>,
     /// Its present certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
@@ -173,9 +184,19 @@ pub struct Certificate {
     /// Its ARN, once AWS has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
+    /// SHA-256 of its public key, if AWS has issued it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<Fingerprint>,
 }
 
 impl Certificate {
+    /// The name under which its private key is sealed. AWS issues after the key is sealed: then it is
+    /// the public key.
+    #[must_use]
+    pub fn key_id(&self) -> Fingerprint {
+        self.public_key.unwrap_or(self.fingerprint)
+    }
+
     /// Whether its device has passed with it: that is when the DER is let go of.
     fn is_confirmed(&self) -> bool {
         self.der.is_empty()
@@ -207,19 +228,33 @@ pub struct Superseded {
     /// The policy that was attached to it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
-    /// The last retiring step that is done: deactivate, detach the policy, detach the thing.
+    /// The last retiring step that is done: deactivate, detach the policy, detach the thing, delete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retired: Option<Step>,
+    /// SHA-256 of its public key, if AWS has issued it: then it is deleted in the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<Fingerprint>,
+    /// It was made beside the device's own and never used: nothing has to be waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spare: bool,
 }
 
 impl Superseded {
+    /// The name under which its private key is sealed; see [`Certificate::key_id`].
+    #[must_use]
+    pub fn key_id(&self) -> Fingerprint {
+        self.public_key.unwrap_or(self.fingerprint)
+    }
+
     /// Whether AWS still has to be told.
     #[must_use]
     pub fn is_retired(&self) -> bool {
+        let deleted = self.public_key.is_some();
         match self.retired {
-            Some(Step::DetachThing) => true,
+            Some(Step::Delete) => true,
+            Some(Step::DetachThing) => !deleted,
             // Nothing was ever attached to a certificate that AWS has not named.
-            Some(Step::Deactivate) => self.arn.is_none(),
+            Some(Step::Deactivate) => self.arn.is_none() && !deleted,
             _ => false,
         }
     }
@@ -230,7 +265,9 @@ impl Superseded {
         match self.retired {
             _ if self.is_retired() => None,
             None => Some(Step::Deactivate),
+            Some(Step::Deactivate) if self.arn.is_none() => Some(Step::Delete),
             Some(Step::Deactivate) if self.policy.is_some() => Some(Step::DetachPolicy),
+            Some(Step::DetachThing) => Some(Step::Delete),
             Some(_) => Some(Step::DetachThing),
         }
     }
@@ -250,6 +287,9 @@ pub struct Done {
     pub policy: bool,
     /// The thing is there.
     pub thing: bool,
+    /// The present certificate, which AWS has issued inactive, is active.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub active: bool,
     /// The policy is attached to the present certificate.
     pub attach_policy: bool,
     /// The thing is attached to the present certificate.
@@ -309,6 +349,7 @@ impl Device {
             state: State::Admitted,
             generation: 1,
             admitted_at: at,
+            renewed_at: None,
             updated_at: at,
             passed_at: None,
             presentation: Presentation {
@@ -319,6 +360,8 @@ impl Device {
                 outcome: None,
             },
             presentations: 1,
+            request: it.request.clone(),
+            doubts: Vec::new(),
             certificate: None,
             superseded: Vec::new(),
             certificates_issued: 0,
@@ -353,11 +396,20 @@ impl Device {
                 self.presentation.outcome = Some(Outcome::Passed { again: true });
             }
             Event::Renewed(it) => self.renew(seq, at, it),
+            Event::CsrMade { request } => {
+                self.request = Some(request.clone());
+                self.state = State::Provisioning;
+            }
+            Event::CertificateAsked { .. } => self.certificate_asked(at),
+            Event::CertificateInDoubt => self.certificate_in_doubt(at),
+            Event::SpareFound { fingerprint, public_key } => self.spare_found(*fingerprint, *public_key),
             Event::Issued { certificate } => {
                 self.certificates_issued += 1;
+                self.request = None;
                 self.certificate = Some(certificate.clone());
                 self.state = State::Provisioning;
             }
+            Event::StepDone { step: Step::Sweep, .. } => self.swept(at),
             Event::StepDone { step, output, adopted, .. } => {
                 self.done.met |= *adopted && matches!(step, Step::Policy | Step::Thing);
                 self.step_done(*step, output);
@@ -402,21 +454,33 @@ impl Device {
         self.certificate.as_ref().map(|it| it.fingerprint)
     }
 
-    /// The superseded certificate that has to be retired next: none before the new one is confirmed.
+    /// The superseded certificate that has to be retired next: none before the new one is confirmed,
+    /// but for spares, which come first.
     #[must_use]
     pub fn to_retire(&self) -> Option<&Superseded> {
-        if self.state == State::Passed { self.superseded.iter().find(|it| !it.is_retired()) } else { None }
+        let mut left = self.superseded.iter().filter(|it| !it.is_retired());
+        match self.state {
+            State::Quarantined | State::Scrapped => None,
+            State::Passed => left.clone().find(|it| it.spare).or_else(|| left.next()),
+            _ => left.find(|it| it.spare),
+        }
     }
 
-    /// The private keys on this station that are no longer needed: the present one's once the device
-    /// has passed with it, whatever became of the device since.
+    /// When its present generation began.
+    #[must_use]
+    pub fn began_at(&self) -> Timestamp {
+        self.renewed_at.unwrap_or(self.admitted_at)
+    }
+
+    /// The private keys on this station that are no longer needed, by the names under which they are
+    /// sealed: the present one's once the device has passed with it, whatever became of the device since.
     pub fn keys_to_destroy(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         let present = self
             .certificate
             .iter()
             .filter(|it| (self.state == State::Passed || it.is_confirmed()) && it.key == KeyState::Sealed)
-            .map(|it| it.fingerprint);
-        let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(|it| it.fingerprint);
+            .map(Certificate::key_id);
+        let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(Superseded::key_id);
         present.chain(old)
     }
 
@@ -427,8 +491,19 @@ impl Device {
             Event::Presented { .. } => self.state.is_unfinished() || self.state == S::Failed,
             Event::Repeated { .. } | Event::Renewed(_) => self.state == S::Passed,
             Event::Issued { .. } => self.state.is_unfinished() && self.certificate.is_none(),
+            Event::CsrMade { .. } => {
+                self.state.is_unfinished() && self.certificate.is_none() && self.request.is_none()
+            }
+            Event::CertificateAsked { .. } | Event::CertificateInDoubt => {
+                self.state.is_unfinished() && self.request.is_some()
+            }
+            Event::SpareFound { fingerprint, .. } => {
+                self.state != S::Scrapped && !self.knows_certificate(fingerprint)
+            }
             Event::StepDone { step, .. } => match step {
-                Step::Deactivate | Step::DetachPolicy | Step::DetachThing => self.to_retire().is_some(),
+                Step::Deactivate | Step::DetachPolicy | Step::DetachThing | Step::Delete => {
+                    self.to_retire().is_some()
+                }
                 _ => self.state != S::Scrapped,
             },
             Event::StepUndone { .. } => self.state.is_unfinished(),
@@ -465,8 +540,10 @@ impl Device {
     fn renew(&mut self, seq: u64, at: Timestamp, it: &event::Admission) {
         self.present(seq, at, &it.presentation, it.nest.as_ref());
         self.generation += 1;
+        self.renewed_at = Some(at);
         self.state = State::Provisioning;
         self.failure = None;
+        self.request.clone_from(&it.request);
         self.mac.clone_from(&it.mac);
         self.device_key.clone_from(&it.device_key);
         self.attributes.clone_from(&it.attributes);
@@ -489,8 +566,11 @@ impl Device {
                 key,
                 policy: policy.cloned(),
                 retired: None,
+                public_key: old.public_key,
+                spare: false,
             });
         }
+        self.done.active = false;
         self.done.attach_policy = false;
         self.done.attach_thing = false;
     }
@@ -510,7 +590,7 @@ impl Device {
 
     fn step_done(&mut self, step: Step, output: &Output) {
         match (step, output) {
-            (Step::Locker, Output::Locker { id, arn }) => {
+            (Step::Locker, Output::Locker { id, arn, .. }) => {
                 self.done.locker = Some(id.clone());
                 self.done.locker_arn.clone_from(arn);
             }
@@ -521,10 +601,12 @@ impl Device {
             }
             (Step::Policy, _) => self.done.policy = true,
             (Step::Thing, _) => self.done.thing = true,
+            (Step::Activate, _) => self.done.active = true,
             (Step::AttachPolicy, _) => self.done.attach_policy = true,
             (Step::AttachThing, _) => self.done.attach_thing = true,
-            (Step::Deactivate | Step::DetachPolicy | Step::DetachThing, _) => {
-                if let Some(old) = self.superseded.iter_mut().find(|it| !it.is_retired()) {
+            (Step::Deactivate | Step::DetachPolicy | Step::DetachThing | Step::Delete, _) => {
+                let next = self.to_retire().map(|it| it.fingerprint);
+                for old in self.superseded.iter_mut().filter(|it| Some(it.fingerprint) == next) {
                     old.retired = Some(step);
                 }
             }
@@ -532,7 +614,7 @@ impl Device {
                 self.done.principals = true;
                 self.inherit(others, policy.as_ref());
             }
-            (Step::Issue | Step::Locker | Step::Certificate | Step::Principals, _) => {}
+            (Step::Issue | Step::Locker | Step::Certificate | Step::Principals | Step::Sweep, _) => {}
         }
         if self.state == State::Admitted {
             self.state = State::Provisioning;
@@ -552,6 +634,8 @@ impl Device {
                     key: KeyState::Destroyed,
                     policy: policy.cloned(),
                     retired: None,
+                    public_key: None,
+                    spare: false,
                 });
             }
         }
@@ -565,11 +649,11 @@ impl Device {
         }
     }
 
-    fn key_destroyed(&mut self, fingerprint: Fingerprint) {
-        if let Some(it) = self.certificate.as_mut().filter(|it| it.fingerprint == fingerprint) {
+    fn key_destroyed(&mut self, key: Fingerprint) {
+        if let Some(it) = self.certificate.as_mut().filter(|it| it.key_id() == key) {
             it.key = KeyState::Destroyed;
         }
-        for it in self.superseded.iter_mut().filter(|it| it.fingerprint == fingerprint) {
+        for it in self.superseded.iter_mut().filter(|it| it.key_id() == key) {
             it.key = KeyState::Destroyed;
         }
     }

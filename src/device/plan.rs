@@ -7,23 +7,22 @@
 //!   thing ──────────┴─ attach thing ────────┘
 //! ```
 //! Everything in one column is asked for at the same time, so that a device costs two round
-//! trips to AWS in a row.
+//! trips to AWS in a row. Where AWS issues, `issue` makes the request, `certificate` asks for it, and it
+//! is made active in the last column: when it is recorded, and not before.
 
 use super::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use super::steps::Step;
-use super::{Device, State};
+use super::{Device, Superseded};
 
 /// The steps that can be taken now, none of which waits for another. Empty when there is nothing
 /// left to do, or nothing that may be done.
 #[must_use]
 pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
-    if device.state == State::Passed {
-        return device.to_retire().and_then(|old| old.next_step()).into_iter().collect();
-    }
     if !device.state.is_unfinished() {
-        return Vec::new();
+        return tidying(device);
     }
     let mut steps = Vec::with_capacity(4);
+    steps.extend(device.to_retire().and_then(Superseded::next_step));
     if needs_locker(device, rules) {
         steps.push(Step::Locker);
     }
@@ -34,7 +33,8 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
         steps.push(Step::Thing);
     }
     let Some(certificate) = &device.certificate else {
-        steps.push(Step::Issue);
+        let asks = rules.certificate.register == Register::Aws && device.request.is_some();
+        steps.push(if asks { Step::Certificate } else { Step::Issue });
         return steps;
     };
     if rules.certificate.register == Register::Jitp {
@@ -43,6 +43,9 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if certificate.arn.is_none() {
         steps.push(Step::Certificate);
         return steps;
+    }
+    if needs_activation(device) {
+        steps.push(Step::Activate);
     }
     if has_policy(rules) && !needs_policy(device, rules) && !device.done.attach_policy {
         steps.push(Step::AttachPolicy);
@@ -53,12 +56,30 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if device.done.attach_thing && device.done.met && !device.done.principals {
         steps.push(Step::Principals);
     }
+    if device.needs_sweep() && device.to_retire().is_none() && is_provided(device, rules) {
+        steps.push(Step::Sweep);
+    }
     steps
 }
 
-/// Whether the cloud holds all that the device is to have, so that it can be given its credentials.
+/// What is left to do in AWS for a device that waits for nothing there.
+fn tidying(device: &Device) -> Vec<Step> {
+    let next = match device.to_retire() {
+        Some(old) => old.next_step(),
+        // Not before: a certificate that turns up must not come between the steps of another.
+        None => device.needs_sweep().then_some(Step::Sweep),
+    };
+    next.into_iter().collect()
+}
+
+/// Whether the cloud holds all that the device is to have and nothing beside it, so that it can be
+/// given its credentials.
 #[must_use]
 pub fn is_complete(device: &Device, rules: &ProductRules) -> bool {
+    is_provided(device, rules) && device.doubts.iter().all(|it| it.swept)
+}
+
+fn is_provided(device: &Device, rules: &ProductRules) -> bool {
     let Some(certificate) = &device.certificate else { return false };
     if needs_locker(device, rules) || needs_policy(device, rules) || !device.done.thing {
         return false;
@@ -66,13 +87,21 @@ pub fn is_complete(device: &Device, rules: &ProductRules) -> bool {
     if rules.certificate.register == Register::Jitp {
         return true;
     }
-    certificate.arn.is_some() && (device.done.attach_policy || !has_policy(rules)) && device.done.attach_thing
+    certificate.arn.is_some()
+        && !needs_activation(device)
+        && (device.done.attach_policy || !has_policy(rules))
+        && device.done.attach_thing
 }
 
 /// Whether a policy is attached to a device's certificate.
 #[must_use]
 pub fn has_policy(rules: &ProductRules) -> bool {
     !matches!(rules.policy, PolicyRule::None)
+}
+
+/// What AWS has issued is inactive at first.
+fn needs_activation(device: &Device) -> bool {
+    device.certificate.as_ref().is_some_and(|it| it.public_key.is_some()) && !device.done.active
 }
 
 fn needs_locker(device: &Device, rules: &ProductRules) -> bool {

@@ -218,9 +218,11 @@ pub struct Recovered {
 /// key of it is still sealed here (a failed device gets the same one when it is presented again).
 #[must_use]
 pub fn is_pending(device: &Device) -> bool {
-    let sealed = device.certificate.as_ref().is_some_and(|it| it.key == KeyState::Sealed);
+    let sealed = device.certificate.as_ref().is_some_and(|it| it.key == KeyState::Sealed)
+        || device.request.as_ref().is_some_and(|it| it.key == KeyState::Sealed);
     device.state.is_unfinished()
         || sealed
         || device.to_retire().is_some()
+        || device.needs_sweep()
         || device.keys_to_destroy().next().is_some()
 }

@@ -3,16 +3,20 @@
 use super::{Action, Line, Timer};
 use crate::device::event::Event;
 use crate::device::serial::SerialNumber;
-use crate::device::steps::Subject;
+use crate::device::steps::{Step, Subject};
 use crate::journal::{JournalError, Shelf};
 use crate::pki::Fingerprint;
 
 impl Line {
-    pub(super) fn key_lost(&mut self, serial: &SerialNumber, fingerprint: Fingerprint) {
-        let Some(work) = self.works.get(serial) else { return };
-        if work.device.fingerprint() != Some(fingerprint) || !work.device.state.is_unfinished() {
+    pub(super) fn key_lost(&mut self, serial: &SerialNumber, key: Fingerprint) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let certificate = work.device.certificate.as_ref().filter(|it| it.key_id() == key);
+        let Some(fingerprint) = certificate.map(|it| it.fingerprint) else { return };
+        if !work.device.state.is_unfinished() {
             return;
         }
+        // It may wait for a later day; the next certificate has its own.
+        work.running.remove(&Step::Sweep);
         tracing::warn!(serial = %serial, %fingerprint, "the private key to be delivered is not here any more; a new certificate is issued");
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
         if let Some((fixture, id)) = self.place_of(serial)

@@ -7,7 +7,10 @@
 mod account;
 mod conversation;
 mod delivery;
+mod from_csr;
 mod harness;
+mod issuing;
+mod lockers;
 mod patience;
 mod places;
 mod presentations;

@@ -1,15 +1,16 @@
 //! The work on a device: its steps are started when they are ready, and tried again when they
 //! did not go through.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::health::{not_issued, not_visible};
+use super::health::{not_an_answer, not_issued, not_visible};
 use super::{Action, Line, Product, Timer};
-use crate::cloud::{Answer, Call, CloudError, FailureKind};
+use crate::cloud::{Answer, Call, CloudError, FailureKind, ListedLocker};
 use crate::device::event::{CloseReason, Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
-use crate::device::rules::{KeyOrigin, ProductRules};
+use crate::device::rules::{KeyOrigin, ProductRules, Register};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
 use crate::device::{Certificate, Device, State, plan};
@@ -32,6 +33,10 @@ pub(super) struct Work {
     pub(super) running: HashMap<Step, Running>,
     /// What must be on disk before AWS is called.
     barrier: u64,
+    /// An earlier process has worked on its present generation.
+    pub(super) recovered: bool,
+    /// Since when it has been open whether its locker was made, monotonic.
+    pub(super) locker_unsure: Option<Duration>,
     /// Keys whose destruction is under way.
     pub(super) destroying: HashSet<Fingerprint>,
     undone: u32,
@@ -43,13 +48,21 @@ pub(super) struct Running {
     /// The call that is out; none while it waits.
     call: Option<Call>,
     /// Tries so far.
-    attempt: u32,
+    pub(super) attempt: u32,
     /// Look-ups since the last try.
     asks: u32,
     /// Tries in a row that found nothing.
     not_found: u32,
     /// The newest failure.
     pub(super) last: Option<(FailureKind, String)>,
+    /// It waits for a look at the whole account.
+    pub(super) seeking: bool,
+    /// Looks in a row that found nothing.
+    pub(super) looks: usize,
+    /// Whatever was called so far has certainly done nothing.
+    pub(super) in_vain: bool,
+    /// Lockers that may be the device's.
+    pub(super) candidates: VecDeque<ListedLocker>,
 }
 
 impl Running {
@@ -61,7 +74,27 @@ impl Running {
 
 impl Work {
     pub(super) fn new(device: Device, rules: Arc<ProductRules>, barrier: u64) -> Self {
-        Self { device, rules, running: HashMap::new(), barrier, destroying: HashSet::new(), undone: 0 }
+        Self {
+            device,
+            rules,
+            running: HashMap::new(),
+            barrier,
+            recovered: false,
+            locker_unsure: None,
+            destroying: HashSet::new(),
+            undone: 0,
+        }
+    }
+
+    /// The same, for a device that comes out of the journal.
+    pub(super) fn recovered(mut self) -> Self {
+        self.recovered = true;
+        self
+    }
+
+    /// What must be on disk before AWS is called.
+    pub(super) fn barrier(&self) -> u64 {
+        self.barrier
     }
 
     /// Whether nothing is left to do for it, here or in the cloud.
@@ -90,6 +123,8 @@ impl Work {
         self.running.clear();
         self.wait_for(seq);
         self.undone = 0;
+        self.recovered = false;
+        self.locker_unsure = None;
     }
 }
 
@@ -113,7 +148,7 @@ impl Line {
                 continue;
             };
             let barrier = device.last_seq;
-            self.works.insert(device.serial.clone(), Work::new(device, rules, barrier));
+            self.works.insert(device.serial.clone(), Work::new(device, rules, barrier).recovered());
         }
         for serial in serials {
             self.reopen(&serial);
@@ -166,6 +201,10 @@ impl Line {
             self.quarantine(serial, FailCode::Quarantined, &detail);
             return;
         }
+        if work.rules.certificate.register == Register::Aws {
+            self.make_csr(serial);
+            return;
+        }
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
         let key = match (work.rules.certificate.key, &work.device.device_key) {
             (KeyOrigin::Device, Some(key)) => LeafKey::Device(key.clone()),
@@ -192,10 +231,7 @@ impl Line {
             Ok(certificate) => {
                 work.running.remove(&Step::Issue);
                 if self.record(serial, Event::Issued { certificate }) {
-                    let seq = self.seq;
-                    if let Some(work) = self.works.get_mut(serial) {
-                        work.wait_for(seq);
-                    }
+                    self.wait_for_record(serial);
                     self.progress(serial);
                 }
             }
@@ -206,8 +242,25 @@ impl Line {
         }
     }
 
+    /// AWS is not called for a device before its newest record is on disk.
+    pub(super) fn wait_for_record(&mut self, serial: &SerialNumber) {
+        let seq = self.seq;
+        if let Some(work) = self.works.get_mut(serial) {
+            work.wait_for(seq);
+        }
+    }
+
     /// Sends a step's first request.
     pub(super) fn call_first(&mut self, serial: &SerialNumber, step: Step) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        match step {
+            Step::Sweep => return self.sweep(serial),
+            Step::Certificate if work.rules.certificate.register == Register::Aws => {
+                return self.ask_for_certificate(serial);
+            }
+            Step::Locker if self.seeks_locker(serial) => return,
+            _ => {}
+        }
         let Some(work) = self.works.get_mut(serial) else { return };
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
         let Some(call) = subject.call(step) else { return };
@@ -217,7 +270,7 @@ impl Line {
         self.call(serial, step, call);
     }
 
-    fn call(&mut self, serial: &SerialNumber, step: Step, call: Call) {
+    pub(super) fn call(&mut self, serial: &SerialNumber, step: Step, call: Call) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let (generation, after) = (work.device.generation, work.barrier);
         if let Some(running) = work.running.get_mut(&step) {
@@ -241,6 +294,12 @@ impl Line {
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
         let verdict = subject.judge(step, &call, result);
         self.note_health(call.operation(), result);
+        if step == Step::Locker {
+            self.note_locker(serial, result);
+            if self.locker_described(serial, &call, result) {
+                return;
+            }
+        }
         let request_id = match result {
             Ok(answer) => answer.request_id.clone(),
             Err(error) => error.request_id.clone(),
@@ -249,8 +308,14 @@ impl Line {
             (Verdict::Done { output, adopted }, _) => {
                 self.step_done(serial, step, output, adopted, request_id);
             }
+            (Verdict::Issued { certificate, .. }, _) => self.issued_by_aws(serial, *certificate),
+            (Verdict::InDoubt, Err(error)) => self.answer_lost(serial, error),
+            (Verdict::InDoubt, Ok(_)) => self.answer_lost(serial, &not_an_answer(call.operation())),
             (Verdict::Ask(call), _) => self.ask(serial, step, call),
-            (Verdict::Again, Err(error)) => self.again_after(serial, step, error),
+            (Verdict::Again, Err(error)) => {
+                self.asked_in_vain(serial, &call);
+                self.again_after(serial, step, error);
+            }
             (Verdict::Later | Verdict::Again, _) => {
                 self.again_after(serial, step, &not_visible(call.operation()));
             }
@@ -258,7 +323,7 @@ impl Line {
         }
     }
 
-    fn step_done(
+    pub(super) fn step_done(
         &mut self,
         serial: &SerialNumber,
         step: Step,
@@ -301,8 +366,14 @@ impl Line {
             Step::AttachThing => Some(Step::Thing),
             _ => None,
         };
-        if let (Some(made), true) = (attaching, running.not_found >= NOT_VISIBLE_TRIES) {
+        let vanished = running.not_found >= NOT_VISIBLE_TRIES;
+        if let (Some(made), true) = (attaching, vanished) {
             self.make_again(serial, step, made, error);
+            return;
+        }
+        if vanished && step == Step::Activate {
+            let detail = format!("AWS does not show the certificate that it has issued: {error}");
+            self.quarantine(serial, FailCode::Rejected, &detail);
             return;
         }
         self.try_later(serial, step, error);
@@ -324,28 +395,35 @@ impl Line {
         self.progress(serial);
     }
 
-    fn try_later(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
+    pub(super) fn try_later(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
         let random = self.random.f64();
-        let Some(work) = self.works.get_mut(serial) else { return };
+        self.note_trouble(serial, step, error);
+        let Some(work) = self.works.get(serial) else { return };
         let generation = work.device.generation;
+        let Some(running) = work.running.get(&step) else { return };
+        let wait = retry::delay(error, running.attempt.max(1), random);
+        self.later(wait, Timer::Retry(serial.clone(), step, generation));
+    }
+
+    /// Keeps what a step has met.
+    pub(super) fn note_trouble(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
+        let Some(work) = self.works.get_mut(serial) else { return };
         let Some(running) = work.running.get_mut(&step) else { return };
         // What the CA says is no operation's of AWS.
         let text = if step == Step::Issue { error.message.clone() } else { error.to_string() };
         running.last = Some((error.kind, text.clone()));
         let attempt = running.attempt.max(1);
-        let wait = retry::delay(error, attempt, random);
         // Being throttled is ordinary; of the rest the first few and then ever fewer are kept.
         if error.kind != FailureKind::Throttled && (attempt <= 3 || attempt.is_power_of_two()) {
             let message: String = text.chars().take(300).collect();
             let request_id = error.request_id.clone();
             self.record(serial, Event::Trouble { step, message, attempt, request_id });
         }
-        self.later(wait, Timer::Retry(serial.clone(), step, generation));
     }
 
     pub(super) fn retry_due(&mut self, serial: &SerialNumber, step: Step, generation: u32) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let waits = work.running.get(&step).is_some_and(|it| it.call.is_none());
+        let waits = work.running.get(&step).is_some_and(|it| it.call.is_none() && !it.seeking);
         if work.device.generation != generation || !waits {
             return;
         }

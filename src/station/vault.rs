@@ -9,11 +9,13 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::clock::TimeSource;
+use crate::device::request::CertificateRequest;
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, KeyState};
 use crate::error::Chain;
 use crate::journal::keys::KeyStore;
 use crate::line::Input;
+use crate::pki::request::make_request;
 use crate::pki::{Fingerprint, IssuedLeaf, Issuer, LeafKey, LeafRequest};
 
 /// Keys that are sealed, or destroyed, in one go at most.
@@ -27,7 +29,19 @@ const QUEUE: usize = 4096;
 pub(super) struct Issue {
     pub(super) serial: SerialNumber,
     pub(super) generation: u32,
-    pub(super) request: LeafRequest,
+    pub(super) what: What,
+}
+
+/// What is to be made.
+#[derive(Debug)]
+pub(super) enum What {
+    /// A certificate, by the station's CA.
+    Certificate(LeafRequest),
+    /// A key pair and a request for a certificate that AWS will issue.
+    Request {
+        /// Its subject.
+        common_name: String,
+    },
 }
 
 /// Where requests go.
@@ -39,7 +53,7 @@ pub(super) struct Vault {
 
 /// Starts both threads; they end when the requests' channels are closed.
 pub(super) fn start(
-    issuer: Arc<dyn Issuer>,
+    issuer: Option<Arc<dyn Issuer>>,
     keys: Arc<KeyStore>,
     clock: Arc<dyn TimeSource>,
     inputs: mpsc::Sender<Input>,
@@ -49,7 +63,7 @@ pub(super) fn start(
     let (issuing_keys, issued) = (keys.clone(), inputs.clone());
     std::thread::Builder::new().name("issuer".to_owned()).spawn(move || {
         while let Some(group) = gather(&mut to_issue) {
-            for answer in issue_group(issuer.as_ref(), &issuing_keys, clock.as_ref(), group) {
+            for answer in issue_group(issuer.as_deref(), &issuing_keys, clock.as_ref(), group) {
                 if issued.blocking_send(answer).is_err() {
                     return;
                 }
@@ -79,39 +93,77 @@ fn gather<T>(queue: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
     Some(group)
 }
 
-/// Issues, then seals all keys, and only then says so: a certificate in the journal always has
-/// its key on disk.
+/// What was made for one device, but for its key, which is among those to be sealed.
+enum Made {
+    Certificate(Result<Certificate, String>),
+    Request(Result<CertificateRequest, String>),
+}
+
+type Keys = Vec<(Fingerprint, Zeroizing<Vec<u8>>)>;
+
+/// Issues, then seals all keys, and only then says so: a certificate or request in the journal always
+/// has its key on disk.
 fn issue_group(
-    issuer: &dyn Issuer,
+    issuer: Option<&dyn Issuer>,
     keys: &KeyStore,
     clock: &dyn TimeSource,
     group: Vec<Issue>,
 ) -> Vec<Input> {
-    let mut to_seal: Vec<(Fingerprint, Zeroizing<Vec<u8>>)> = Vec::new();
+    let mut to_seal = Keys::new();
     let mut results = Vec::with_capacity(group.len());
-    for Issue { serial, generation, request } in group {
-        let station_key = request.key == LeafKey::Station;
-        let result = match issuer.issue(&request, clock.now().wall) {
-            Ok(mut leaf) => {
-                to_seal.extend(leaf.private_key.take().map(|key| (leaf.fingerprint, key)));
-                Ok(certificate(leaf, station_key))
-            }
-            Err(error) => Err(Chain(&error).to_string()),
+    for Issue { serial, generation, what } in group {
+        let made = match what {
+            What::Certificate(request) => Made::Certificate(issue(issuer, &request, clock, &mut to_seal)),
+            What::Request { common_name } => Made::Request(make(&common_name, &mut to_seal)),
         };
-        results.push((serial, generation, result));
+        results.push((serial, generation, made));
     }
     let sealed = if to_seal.is_empty() { Ok(()) } else { keys.store_many(to_seal) };
     let failure = sealed.err().map(|error| Chain(&error).to_string());
     results
         .into_iter()
-        .map(|(serial, generation, result)| {
-            let result = match &failure {
-                Some(failure) => result.and(Err(failure.clone())),
-                None => result,
-            };
-            Input::Issued { serial, generation, result }
+        .map(|(serial, generation, made)| match made {
+            Made::Certificate(result) => {
+                Input::Issued { serial, generation, result: unless(failure.as_ref(), result) }
+            }
+            Made::Request(result) => {
+                Input::CsrMade { serial, generation, result: unless(failure.as_ref(), result) }
+            }
         })
         .collect()
+}
+
+fn unless<T>(failure: Option<&String>, result: Result<T, String>) -> Result<T, String> {
+    match failure {
+        Some(failure) => result.and(Err(failure.clone())),
+        None => result,
+    }
+}
+
+fn issue(
+    issuer: Option<&dyn Issuer>,
+    request: &LeafRequest,
+    clock: &dyn TimeSource,
+    to_seal: &mut Keys,
+) -> Result<Certificate, String> {
+    let none = "the configuration has no [pki], so that no certificate can be issued here";
+    let issuer = issuer.ok_or_else(|| none.to_owned())?;
+    let mut leaf =
+        issuer.issue(request, clock.now().wall).map_err(|error| Chain(&error).to_string())?;
+    to_seal.extend(leaf.private_key.take().map(|key| (leaf.fingerprint, key)));
+    Ok(certificate(leaf, request.key == LeafKey::Station))
+}
+
+fn make(common_name: &str, to_seal: &mut Keys) -> Result<CertificateRequest, String> {
+    let made = make_request(common_name).map_err(|error| Chain(&error).to_string())?;
+    to_seal.push((made.public_key, made.private_key));
+    Ok(CertificateRequest {
+        public_key: made.public_key,
+        csr: made.csr,
+        key: KeyState::Sealed,
+        asked: 0,
+        open_since: None,
+    })
 }
 
 fn certificate(leaf: IssuedLeaf, station_key: bool) -> Certificate {
@@ -125,6 +177,7 @@ fn certificate(leaf: IssuedLeaf, station_key: bool) -> Certificate {
         not_after: leaf.not_after,
         key: if station_key { KeyState::Sealed } else { KeyState::Device },
         arn: None,
+        public_key: None,
     }
 }
 
