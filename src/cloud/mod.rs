@@ -25,28 +25,81 @@ pub use operation::{DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, S
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the members are AWS's, named as in its API reference")]
 pub enum Call {
-    CreateCredentialLocker { name: String, client_token: String, tags: BTreeMap<String, String> },
-    GetCredentialLocker { id: String },
-    ListCredentialLockers { next_token: Option<String> },
-    CreatePolicy { name: String, document: String, tags: BTreeMap<String, String> },
-    GetPolicy { name: String },
-    RegisterCertificateWithoutCa { certificate_pem: String },
-    RegisterCertificate { certificate_pem: String, ca_certificate_pem: String },
+    CreateCredentialLocker {
+        name: String,
+        client_token: String,
+        tags: BTreeMap<String, String>,
+    },
+    GetCredentialLocker {
+        id: String,
+    },
+    ListCredentialLockers {
+        next_token: Option<String>,
+    },
+    CreatePolicy {
+        name: String,
+        document: String,
+        tags: BTreeMap<String, String>,
+    },
+    GetPolicy {
+        name: String,
+    },
+    RegisterCertificateWithoutCa {
+        certificate_pem: String,
+    },
+    RegisterCertificate {
+        certificate_pem: String,
+        ca_certificate_pem: String,
+    },
     /// Always with `setAsActive` false: a certificate that nobody has recorded lets nobody in.
-    CreateCertificateFromCsr { csr_pem: String },
+    CreateCertificateFromCsr {
+        csr_pem: String,
+    },
     /// Newest first.
-    ListCertificates { marker: Option<String> },
-    DescribeCertificate { id: String },
-    DeleteCertificate { id: String },
-    UpdateCertificate { id: String, status: CertificateStatus },
-    CreateThing { name: String, attributes: BTreeMap<String, String> },
-    DescribeThing { name: String },
-    AttachPolicy { policy: String, target: String },
-    DetachPolicy { policy: String, target: String },
-    ListAttachedPolicies { target: String, marker: Option<String> },
-    AttachThingPrincipal { thing: String, principal: String },
-    DetachThingPrincipal { thing: String, principal: String },
-    ListThingPrincipals { thing: String, next_token: Option<String> },
+    ListCertificates {
+        marker: Option<String>,
+    },
+    DescribeCertificate {
+        id: String,
+    },
+    DeleteCertificate {
+        id: String,
+    },
+    UpdateCertificate {
+        id: String,
+        status: CertificateStatus,
+    },
+    CreateThing {
+        name: String,
+        attributes: BTreeMap<String, String>,
+    },
+    DescribeThing {
+        name: String,
+    },
+    AttachPolicy {
+        policy: String,
+        target: String,
+    },
+    DetachPolicy {
+        policy: String,
+        target: String,
+    },
+    ListAttachedPolicies {
+        target: String,
+        marker: Option<String>,
+    },
+    AttachThingPrincipal {
+        thing: String,
+        principal: String,
+    },
+    DetachThingPrincipal {
+        thing: String,
+        principal: String,
+    },
+    ListThingPrincipals {
+        thing: String,
+        next_token: Option<String>,
+    },
 }
 
 impl Call {

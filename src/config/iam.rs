@@ -42,8 +42,7 @@ impl Grants<'_> {
         self.allow("*".to_owned(), &anywhere);
         if !tags.is_empty() {
             let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
-            let tagged =
-                ["iotmanagedintegrations:TagResource", "iotmanagedintegrations:GetCredentialLocker"];
+            let tagged = ["iotmanagedintegrations:TagResource", "iotmanagedintegrations:GetCredentialLocker"];
             self.allow(lockers, &tagged);
         }
     }
@@ -241,10 +240,7 @@ mod tests {
         assert!(jitp.contains("iot:CreateThing") && jitp.contains("iot:CreatePolicy"));
         let aws = actions(&MINIMAL.replace("certificate = {}", "certificate = { issuer = \"aws\" }"));
         let more: Vec<_> = aws.difference(&plain).map(String::as_str).collect();
-        assert_eq!(
-            more,
-            ["iot:CreateCertificateFromCsr", "iot:DeleteCertificate", "iot:ListCertificates"]
-        );
+        assert_eq!(more, ["iot:CreateCertificateFromCsr", "iot:DeleteCertificate", "iot:ListCertificates"]);
         let less: Vec<_> = plain.difference(&aws).map(String::as_str).collect();
         assert_eq!(less, ["iot:RegisterCertificateWithoutCA"]);
         let gov = MINIMAL.replace("eu-west-1", "us-gov-west-1");

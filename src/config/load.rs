@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use super::errors::{Place, Problems};
 use super::table::{Context, Table};
-use super::{Config, ConfigError, ConfigErrors, Files, Pki, SystemFiles};
+use super::{Config, ConfigError, ConfigErrors, Files, Pki, Product, SystemFiles};
 use super::{aws, fixtures, product, shifts, station};
 use crate::device::rules::Register;
 use crate::pki::Fingerprint;
@@ -76,7 +76,9 @@ fn read(root: Table<'_>, path: &Path, text: &str) -> Option<Config> {
     // A wrong station id is told once; the names with it in them are checked with another.
     let id = station.as_ref().map_or("x", |it| it.id.as_str());
     let (products, named) = product::products(&root, id);
-    let pki = pki(&root, products.values().any(|it| it.rules.certificate.register != Register::Aws));
+    // Where no product is right nobody knows who issues: most often it is the station.
+    let by_aws = |it: &Product| it.rules.certificate.register == Register::Aws;
+    let pki = pki(&root, products.is_empty() || !products.values().all(by_aws));
     let fixtures = fixtures::fixtures(&root, &named);
     let shifts = shifts::shifts(&root);
     root.finish();

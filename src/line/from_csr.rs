@@ -250,12 +250,7 @@ impl Line {
         self.progress(serial);
     }
 
-    fn found_beside(
-        &mut self,
-        serial: &SerialNumber,
-        found: &[(Fingerprint, Fingerprint)],
-        extent: Extent,
-    ) {
+    fn found_beside(&mut self, serial: &SerialNumber, found: &[(Fingerprint, Fingerprint)], extent: Extent) {
         if extent == Extent::Part {
             self.put_aside(serial, found.iter());
             self.look_later(serial, Step::Sweep, NEXT_PART);

@@ -30,7 +30,8 @@ impl Line {
         };
         // What an earlier process has asked is not known: nothing before the generation's beginning.
         let began = work.device.began_at();
-        let recent = SignedDuration::try_from(TOKEN_IS_FRESH).is_ok_and(|it| began.duration_until(wall) <= it);
+        let recent =
+            SignedDuration::try_from(TOKEN_IS_FRESH).is_ok_and(|it| began.duration_until(wall) <= it);
         let looks = !fresh || work.recovered && !recent;
         let running = work.running.entry(Step::Locker).or_default();
         if !looks || running.in_vain {

@@ -266,7 +266,8 @@ impl Line {
                 next.clone().filter(|_| !reached)
             }
             Reply::Lockers { items, next } => {
-                let named = |it: &&ListedLocker| it.name.as_ref().is_some_and(|name| run.names.contains(name));
+                let named =
+                    |it: &&ListedLocker| it.name.as_ref().is_some_and(|name| run.names.contains(name));
                 run.lockers.extend(items.iter().filter(named).cloned());
                 next.clone()
             }
@@ -316,7 +317,12 @@ impl Line {
             // A page's mark that AWS does not take any more: from the beginning.
             _ => run.restart(),
         }
-        let wait = retry::delay(error, run.attempt, random);
+        // Whatever it was, another page's mark or another moment may do.
+        let kind = match error.kind {
+            FailureKind::Refused | FailureKind::Conflict | FailureKind::Exists => FailureKind::Unknown,
+            other => other,
+        };
+        let wait = retry::delay(&CloudError { kind, ..error.clone() }, run.attempt, random);
         let seekers = run.seekers.clone();
         self.later(wait, Timer::Survey(number));
         for seeker in seekers {

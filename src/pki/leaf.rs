@@ -62,7 +62,8 @@ mod tests {
     fn anything_else_is_no_certificate() {
         let key = KeyPair::generate().unwrap();
         let pem = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
-        let other = [String::new(), key.serialize_pem(), format!("{pem}{pem}"), pem.replacen("MII", "AAA", 1)];
+        let other =
+            [String::new(), key.serialize_pem(), format!("{pem}{pem}"), pem.replacen("MII", "AAA", 1)];
         assert!(other.iter().all(|it| read_leaf(it).is_none()));
     }
 }

@@ -148,8 +148,7 @@ fn issue(
 ) -> Result<Certificate, String> {
     let none = "the configuration has no [pki], so that no certificate can be issued here";
     let issuer = issuer.ok_or_else(|| none.to_owned())?;
-    let mut leaf =
-        issuer.issue(request, clock.now().wall).map_err(|error| Chain(&error).to_string())?;
+    let mut leaf = issuer.issue(request, clock.now().wall).map_err(|error| Chain(&error).to_string())?;
     to_seal.extend(leaf.private_key.take().map(|key| (leaf.fingerprint, key)));
     Ok(certificate(leaf, request.key == LeafKey::Station))
 }

@@ -199,18 +199,15 @@ impl Exam<'_> {
         Ok(Reply::LockerDescription { id, arn, tags: tags.unwrap_or_default().into_iter().collect() })
     }
 
-    fn locker_names(
-        &self,
-        id: Option<String>,
-        arn: Option<String>,
-    ) -> Result<(String, String), CloudError> {
+    fn locker_names(&self, id: Option<String>, arn: Option<String>) -> Result<(String, String), CloudError> {
         let id = self.member("Id", id)?;
         let arn = self.arn("Arn", arn, &format!("credential-locker/{id}"))?;
         Ok((id, arn))
     }
 
     fn time(&self, name: &str, value: Option<DateTime>) -> Result<Timestamp, CloudError> {
-        let time = value.and_then(|it| it.to_millis().ok()).and_then(|it| Timestamp::from_millisecond(it).ok());
+        let time =
+            value.and_then(|it| it.to_millis().ok()).and_then(|it| Timestamp::from_millisecond(it).ok());
         time.ok_or_else(|| self.foreign(&format!("it has no {name}")))
     }
 

@@ -614,7 +614,10 @@ impl Harness {
                 assert_eq!(request.csr, der_of(csr_pem), "AWS gets another request than is on disk");
                 assert!(request.open_since.is_some(), "AWS is asked, but the intent is not on disk");
                 if request.key == KeyState::Sealed {
-                    assert!(self.keys.contains(&request.public_key) || self.keys_were_lost, "without its key");
+                    assert!(
+                        self.keys.contains(&request.public_key) || self.keys_were_lost,
+                        "without its key"
+                    );
                 }
             }
             Call::UpdateCertificate { id, status: CertificateStatus::Active } if self.by_aws() => {

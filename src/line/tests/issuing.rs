@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, SerialNumber};
 
 use super::account::{Account, arn, failure};
-use crate::cloud::{Call, CertificateStatus, CloudError, FailureKind, ListedCertificate, ListedLocker, Reply};
+use crate::cloud::{
+    Call, CertificateStatus, CloudError, FailureKind, ListedCertificate, ListedLocker, Reply,
+};
 use crate::pki::Fingerprint;
 
 /// A certificate that AWS has issued.
