@@ -230,7 +230,7 @@ fn several_that_were_made_are_brought_down_to_one_in_awss_order() {
     h.account.log.clear();
     h.seconds(10);
     let left = h.account.issued_for("SN1");
-    assert_eq!(left, [oldest.clone()], "the oldest is kept");
+    assert_eq!(left, std::slice::from_ref(&oldest), "the oldest is kept");
     let deleted: Vec<&Call> = h
         .account
         .log
