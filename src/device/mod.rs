@@ -20,6 +20,7 @@ pub mod retry;
 pub mod rules;
 pub mod serial;
 pub mod steps;
+mod superseded;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,8 @@ use self::serial::{Mac, SerialNumber};
 use self::steps::Step;
 use crate::fixture::FailCode;
 use crate::pki::{DevicePublicKey, Fingerprint};
+
+pub use self::superseded::Superseded;
 
 /// Where a device stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -213,64 +216,6 @@ pub enum KeyState {
     Destroyed,
     /// Never was here: the device made it.
     Device,
-}
-
-/// A certificate that was replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Superseded {
-    /// Which one.
-    pub fingerprint: Fingerprint,
-    /// Its ARN, if AWS may know it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arn: Option<String>,
-    /// Where its private key is.
-    pub key: KeyState,
-    /// The policy that was attached to it, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
-    /// The last retiring step that is done: deactivate, detach the policy, detach the thing, delete.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retired: Option<Step>,
-    /// SHA-256 of its public key, if AWS has issued it: then it is deleted in the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub public_key: Option<Fingerprint>,
-    /// It was made beside the device's own and never used: nothing has to be waited for.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub spare: bool,
-}
-
-impl Superseded {
-    /// The name under which its private key is sealed; see [`Certificate::key_id`].
-    #[must_use]
-    pub fn key_id(&self) -> Fingerprint {
-        self.public_key.unwrap_or(self.fingerprint)
-    }
-
-    /// Whether AWS still has to be told.
-    #[must_use]
-    pub fn is_retired(&self) -> bool {
-        let deleted = self.public_key.is_some();
-        match self.retired {
-            Some(Step::Delete) => true,
-            Some(Step::DetachThing) => !deleted,
-            // Nothing was ever attached to a certificate that AWS has not named.
-            Some(Step::Deactivate) => self.arn.is_none() && !deleted,
-            _ => false,
-        }
-    }
-
-    /// What has to be done next to retire it, in AWS's order.
-    #[must_use]
-    pub fn next_step(&self) -> Option<Step> {
-        match self.retired {
-            _ if self.is_retired() => None,
-            None => Some(Step::Deactivate),
-            Some(Step::Deactivate) if self.arn.is_none() => Some(Step::Delete),
-            Some(Step::Deactivate) if self.policy.is_some() => Some(Step::DetachPolicy),
-            Some(Step::DetachThing) => Some(Step::Delete),
-            Some(_) => Some(Step::DetachThing),
-        }
-    }
 }
 
 /// What the cloud holds for a device, as far as it is recorded.

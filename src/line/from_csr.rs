@@ -123,8 +123,11 @@ impl Line {
     }
 
     /// AWS has issued, in this answer or an earlier one.
-    pub(super) fn issued_by_aws(&mut self, serial: &SerialNumber, certificate: Certificate) {
+    pub(super) fn issued_by_aws(&mut self, serial: &SerialNumber, certificate: Certificate, adopted: bool) {
         let Some(work) = self.works.get_mut(serial) else { return };
+        if adopted {
+            tracing::info!(serial = %serial, "a certificate whose answer was lost is found");
+        }
         work.running.remove(&Step::Certificate);
         if let Some(key) = certificate.public_key {
             self.surveys.remember(certificate.fingerprint, key);

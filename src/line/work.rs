@@ -308,7 +308,9 @@ impl Line {
             (Verdict::Done { output, adopted }, _) => {
                 self.step_done(serial, step, output, adopted, request_id);
             }
-            (Verdict::Issued { certificate, .. }, _) => self.issued_by_aws(serial, *certificate),
+            (Verdict::Issued { certificate, adopted }, _) => {
+                self.issued_by_aws(serial, *certificate, adopted);
+            }
             (Verdict::InDoubt, Err(error)) => self.answer_lost(serial, error),
             (Verdict::InDoubt, Ok(_)) => self.answer_lost(serial, &not_an_answer(call.operation())),
             (Verdict::Ask(call), _) => self.ask(serial, step, call),
