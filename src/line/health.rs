@@ -49,6 +49,10 @@ impl Line {
             let wait = WAKE_WITHIN.mul_f64(self.random.f64());
             self.later(wait, Timer::Retry(serial, step, generation));
         }
+        for number in self.stopped_surveys() {
+            let wait = WAKE_WITHIN.mul_f64(self.random.f64());
+            self.later(wait, Timer::Survey(number));
+        }
     }
 }
 
@@ -81,6 +85,12 @@ pub(super) fn not_visible(operation: Operation) -> CloudError {
         resource_id: None,
         resource_arn: None,
     }
+}
+
+/// A success that does not answer what was asked.
+pub(super) fn not_an_answer(operation: Operation) -> CloudError {
+    let message = "the success is no answer to what was asked".to_owned();
+    CloudError { kind: FailureKind::Unknown, message, ..not_visible(operation) }
 }
 
 /// The CA could not issue: nothing that AWS said, but it waits the same way.
