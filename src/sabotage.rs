@@ -46,8 +46,6 @@ mod chosen {
         ResumeUnsynced,
         /// A commit of which a crash has left the beginning is taken in.
         TornCommitTaken,
-        /// What a crash has left of a commit stays in the log.
-        TornEndKept,
         /// `ack` goes out before the device is on disk.
         AckBeforeDurable,
         /// `pass` goes out before `passed` is on disk.

@@ -128,7 +128,7 @@ impl Disk for SimDisk {
         let mut it = self.files();
         it.newest = path.to_owned();
         let file = it.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
-        file.bytes.truncate(usize::try_from(length).unwrap());
+        file.bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         file.synced = file.synced.min(file.bytes.len());
         Ok(())
     }
@@ -159,8 +159,12 @@ impl Disk for SimDisk {
         let fails_after = it.fails_after.take();
         let newest = it.newest.clone();
         let file = it.files.get_mut(&newest).ok_or(io::ErrorKind::NotFound)?;
-        assert_eq!(u64::try_from(file.bytes.len()).unwrap(), at, "a gap, or an overwriting");
-        file.bytes.extend_from_slice(&bytes[..fails_after.unwrap_or(bytes.len()).min(bytes.len())]);
+        let at = usize::try_from(at).unwrap();
+        let bytes = &bytes[..fails_after.unwrap_or(bytes.len()).min(bytes.len())];
+        assert!(at <= file.bytes.len(), "a gap");
+        file.bytes.resize(file.bytes.len().max(at + bytes.len()), 0);
+        file.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        file.synced = file.synced.min(at);
         fails_after.map_or(Ok(()), |_| Err(io::ErrorKind::StorageFull.into()))
     }
 
