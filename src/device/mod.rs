@@ -545,27 +545,6 @@ impl Device {
         }
     }
 
-    /// Puts the present certificate among the old ones. `policy` is what is attached to it.
-    fn supersede(&mut self, lost: bool, policy: Option<&String>) {
-        if let Some(old) = self.certificate.take() {
-            let key = if lost && old.key == KeyState::Sealed { KeyState::Destroyed } else { old.key };
-            self.superseded.push(Superseded {
-                fingerprint: old.fingerprint,
-                arn: old.arn,
-                key,
-                policy: policy.cloned(),
-                retired: None,
-                expired: false,
-                public_key: old.public_key,
-                spare: false,
-            });
-        }
-        self.issued_at = None;
-        self.done.active = false;
-        self.done.attach_policy = false;
-        self.done.attach_thing = false;
-    }
-
     fn pass(&mut self, at: Timestamp, presentation: &PresentationKey) {
         self.close(presentation, Outcome::Passed { again: false });
         if self.presentation.outcome.is_none() {
@@ -613,27 +592,6 @@ impl Device {
         }
         if self.state == State::Admitted {
             self.state = State::Provisioning;
-        }
-    }
-
-    /// Puts certificates of an earlier life among the old ones.
-    fn inherit(&mut self, arns: &[String], policy: Option<&String>) {
-        for arn in arns {
-            let Some(fingerprint) = arn.rsplit_once(":cert/").and_then(|(_, id)| id.parse().ok()) else {
-                continue;
-            };
-            if self.superseded.iter().all(|it| it.fingerprint != fingerprint) {
-                self.superseded.push(Superseded {
-                    fingerprint,
-                    arn: Some(arn.clone()),
-                    key: KeyState::Destroyed,
-                    policy: policy.cloned(),
-                    retired: None,
-                    expired: false,
-                    public_key: None,
-                    spare: false,
-                });
-            }
         }
     }
 

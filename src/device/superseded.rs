@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KeyState;
 use super::steps::Step;
+use super::{Device, KeyState};
 use crate::pki::Fingerprint;
 
 /// A certificate that was replaced, given up, or made beside the device's own.
@@ -76,6 +76,50 @@ impl Superseded {
             Some(Step::Deactivate) if self.policy.is_some() => Some(Step::DetachPolicy),
             Some(Step::DetachThing) => Some(Step::Delete),
             Some(_) => Some(Step::DetachThing),
+        }
+    }
+}
+
+impl Device {
+    /// Puts the present certificate among the old ones. `policy` is what is attached to it.
+    pub(super) fn supersede(&mut self, lost: bool, policy: Option<&String>) {
+        if let Some(old) = self.certificate.take() {
+            let key = if lost && old.key == KeyState::Sealed { KeyState::Destroyed } else { old.key };
+            self.superseded.push(Superseded {
+                fingerprint: old.fingerprint,
+                arn: old.arn,
+                key,
+                policy: policy.cloned(),
+                retired: None,
+                expired: false,
+                public_key: old.public_key,
+                spare: false,
+            });
+        }
+        self.issued_at = None;
+        self.done.active = false;
+        self.done.attach_policy = false;
+        self.done.attach_thing = false;
+    }
+
+    /// Puts certificates of an earlier life among the old ones.
+    pub(super) fn inherit(&mut self, arns: &[String], policy: Option<&String>) {
+        for arn in arns {
+            let Some(fingerprint) = arn.rsplit_once(":cert/").and_then(|(_, id)| id.parse().ok()) else {
+                continue;
+            };
+            if self.superseded.iter().all(|it| it.fingerprint != fingerprint) {
+                self.superseded.push(Superseded {
+                    fingerprint,
+                    arn: Some(arn.clone()),
+                    key: KeyState::Destroyed,
+                    policy: policy.cloned(),
+                    retired: None,
+                    expired: false,
+                    public_key: None,
+                    spare: false,
+                });
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ mod conversation;
 mod delivery;
 mod expiry;
 mod from_csr;
+mod given_up;
 mod harness;
 mod issuing;
 mod lockers;
