@@ -365,20 +365,11 @@ impl Device {
                 self.failure = None;
             }
             Event::Renewed(it) => self.renew(seq, at, it),
-            Event::CsrMade { request } => {
-                self.request = Some(request.clone());
-                self.state = State::Provisioning;
-            }
+            Event::CsrMade { request } => self.csr_made(request),
             Event::CertificateAsked { .. } => self.certificate_asked(at),
             Event::CertificateInDoubt => self.certificate_in_doubt(at),
             Event::SpareFound { fingerprint, public_key } => self.spare_found(*fingerprint, *public_key),
-            Event::Issued { certificate } => {
-                self.certificates_issued += 1;
-                self.issued_at = Some(at);
-                self.request = None;
-                self.certificate = Some(certificate.clone());
-                self.state = State::Provisioning;
-            }
+            Event::Issued { certificate } => self.issued(at, certificate),
             Event::StepDone { step: Step::Sweep, .. } => self.swept(at),
             Event::StepDone { step, output, adopted, .. } => {
                 self.done.met |= *adopted && matches!(step, Step::Policy | Step::Thing);

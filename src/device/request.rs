@@ -129,6 +129,19 @@ impl Device {
             || self.superseded.iter().any(|it| it.fingerprint == *fingerprint)
     }
 
+    pub(super) fn csr_made(&mut self, request: &CertificateRequest) {
+        self.request = Some(request.clone());
+        self.state = State::Provisioning;
+    }
+
+    pub(super) fn issued(&mut self, at: Timestamp, certificate: &Certificate) {
+        self.certificates_issued += 1;
+        self.issued_at = Some(at);
+        self.request = None;
+        self.certificate = Some(certificate.clone());
+        self.state = State::Provisioning;
+    }
+
     pub(super) fn certificate_asked(&mut self, at: Timestamp) {
         if let Some(request) = &mut self.request {
             request.asked += 1;

@@ -529,14 +529,8 @@ impl Harness {
             }
             Action::DestroyKey { serial, fingerprint, .. } => {
                 let device = &self.shelf.devices[&serial];
-                let present = device.certificate.as_ref().map(Certificate::key_id);
-                let asked = device.request.as_ref().map(|it| it.public_key);
-                let old = device.superseded.iter().any(|it| it.key_id() == fingerprint)
-                    || device.scrap.is_some()
-                    // Issued for a device that was put aside meanwhile: no record names it.
-                    || present != Some(fingerprint) && asked != Some(fingerprint);
                 assert!(
-                    old || self.passed.contains(serial.as_str()),
+                    is_old(device, fingerprint) || self.passed.contains(serial.as_str()),
                     "the key of {serial} is destroyed too early"
                 );
                 self.to_destroy.push((serial, fingerprint));
@@ -708,6 +702,16 @@ impl Harness {
 
 fn operator(reason: &str) -> Operator {
     Operator { uid: 1001, name: "ada".to_owned(), reason: reason.to_owned() }
+}
+
+/// Whether the device does not need the key of that name any more.
+fn is_old(device: &Device, key: Fingerprint) -> bool {
+    let present = device.certificate.as_ref().map(Certificate::key_id);
+    let asked = device.request.as_ref().map(|it| it.public_key);
+    device.superseded.iter().any(|it| it.key_id() == key)
+        || device.scrap.is_some()
+        // Issued for a device that was put aside meanwhile: no record names it.
+        || present != Some(key) && asked != Some(key)
 }
 
 fn certificates(device: &Device) -> Vec<Fingerprint> {
