@@ -370,6 +370,7 @@ impl Factory {
             nest: Some("1".to_owned()),
             mac: None,
             device_key: None,
+            request: None,
             attributes: BTreeMap::new(),
             replaces_policy: None,
         })))
@@ -398,6 +399,7 @@ fn rest_of_life(number: u64, presentation: PresentationKey) -> Vec<Event> {
         not_after: Timestamp::UNIX_EPOCH,
         key: KeyState::Sealed,
         arn: None,
+        public_key: None,
     };
     let done = |step, output| Event::StepDone {
         step,
@@ -406,7 +408,8 @@ fn rest_of_life(number: u64, presentation: PresentationKey) -> Vec<Event> {
         request_id: Some("8f2c1b1e-0000-4000-8000-001122334455".to_owned()),
     };
     let arn = |what: &str| format!("arn:aws:iot:eu-west-1:123456789012:{what}/{fingerprint}");
-    let locker = Output::Locker { id: format!("locker-{number}"), arn: Some(arn("locker")) };
+    let locker =
+        Output::Locker { id: format!("locker-{number}"), arn: Some(arn("locker")), others: Vec::new() };
     vec![
         Event::Issued { certificate },
         done(Step::Locker, locker),

@@ -36,7 +36,8 @@
 //! * Every request to AWS follows from configuration, serial and generation alone, so that a
 //!   repetition is the same request ([`device::steps`]); what exists already is read and compared.
 //! * A certificate is issued once and journaled before AWS hears of it: signing again would make
-//!   another one.
+//!   another one. Where AWS signs, the intent is journaled first, and what an unanswered call may have
+//!   made is looked for before it is repeated ([`device::request`]).
 //! * A restart reads the unfinished devices and asks [`device::plan`] the same question again.
 //!
 //! # Where this differs from the house rules' sketch

@@ -11,6 +11,7 @@
 
 mod answers;
 mod classify;
+mod lookups;
 mod requests;
 mod transport;
 
@@ -263,7 +264,8 @@ fn log(call: &Call, outcome: &Result<Answer, CloudError>, ms: u64) {
     }
 }
 
-/// The name of what the call is about; a certificate to be registered has none yet.
+/// The name of what the call is about; a certificate to be registered has none yet, and a list is about
+/// everything.
 fn resource(call: &Call) -> &str {
     match call {
         Call::CreateCredentialLocker { name, .. }
@@ -273,10 +275,15 @@ fn resource(call: &Call) -> &str {
         | Call::CreateThing { name, .. }
         | Call::DescribeThing { name }
         | Call::DeleteThing { name } => name,
-        Call::RegisterCertificateWithoutCa { .. } | Call::RegisterCertificate { .. } => "",
+        Call::RegisterCertificateWithoutCa { .. }
+        | Call::RegisterCertificate { .. }
+        | Call::CreateCertificateFromCsr { .. }
+        | Call::ListCertificates { .. }
+        | Call::ListCredentialLockers { .. } => "",
         Call::DescribeCertificate { id }
         | Call::UpdateCertificate { id, .. }
         | Call::DeleteCertificate { id }
+        | Call::GetCredentialLocker { id }
         | Call::DeleteCredentialLocker { id } => id,
         Call::AttachPolicy { target, .. }
         | Call::DetachPolicy { target, .. }

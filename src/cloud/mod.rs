@@ -15,31 +15,100 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use crate::pki::Fingerprint;
+
 pub use operation::{DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation};
 
 /// One request to AWS. Member names are those of the API reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the members are AWS's, named as in its API reference")]
 pub enum Call {
-    CreateCredentialLocker { name: String, client_token: String, tags: BTreeMap<String, String> },
-    CreatePolicy { name: String, document: String, tags: BTreeMap<String, String> },
-    GetPolicy { name: String },
-    RegisterCertificateWithoutCa { certificate_pem: String },
-    RegisterCertificate { certificate_pem: String, ca_certificate_pem: String },
-    DescribeCertificate { id: String },
-    UpdateCertificate { id: String, status: CertificateStatus },
-    CreateThing { name: String, attributes: BTreeMap<String, String> },
-    DescribeThing { name: String },
-    AttachPolicy { policy: String, target: String },
-    DetachPolicy { policy: String, target: String },
-    ListAttachedPolicies { target: String, marker: Option<String> },
-    AttachThingPrincipal { thing: String, principal: String },
-    DetachThingPrincipal { thing: String, principal: String },
-    ListThingPrincipals { thing: String, next_token: Option<String> },
-    DeleteCertificate { id: String },
-    DeleteThing { name: String },
-    DeletePolicy { name: String },
-    DeleteCredentialLocker { id: String },
+    CreateCredentialLocker {
+        name: String,
+        client_token: String,
+        tags: BTreeMap<String, String>,
+    },
+    GetCredentialLocker {
+        id: String,
+    },
+    ListCredentialLockers {
+        next_token: Option<String>,
+    },
+    CreatePolicy {
+        name: String,
+        document: String,
+        tags: BTreeMap<String, String>,
+    },
+    GetPolicy {
+        name: String,
+    },
+    RegisterCertificateWithoutCa {
+        certificate_pem: String,
+    },
+    RegisterCertificate {
+        certificate_pem: String,
+        ca_certificate_pem: String,
+    },
+    /// Always with `setAsActive` false: a certificate that nobody has recorded lets nobody in.
+    CreateCertificateFromCsr {
+        csr_pem: String,
+    },
+    /// Newest first.
+    ListCertificates {
+        marker: Option<String>,
+    },
+    DescribeCertificate {
+        id: String,
+    },
+    DeleteCertificate {
+        id: String,
+    },
+    UpdateCertificate {
+        id: String,
+        status: CertificateStatus,
+    },
+    CreateThing {
+        name: String,
+        attributes: BTreeMap<String, String>,
+    },
+    DescribeThing {
+        name: String,
+    },
+    AttachPolicy {
+        policy: String,
+        target: String,
+    },
+    DetachPolicy {
+        policy: String,
+        target: String,
+    },
+    ListAttachedPolicies {
+        target: String,
+        marker: Option<String>,
+    },
+    AttachThingPrincipal {
+        thing: String,
+        principal: String,
+    },
+    DetachThingPrincipal {
+        thing: String,
+        principal: String,
+    },
+    ListThingPrincipals {
+        thing: String,
+        next_token: Option<String>,
+    },
+    DeleteThing {
+        name: String,
+    },
+    DeletePolicy {
+        name: String,
+    },
+    DeleteCredentialLocker {
+        id: String,
+    },
 }
 
 impl Call {
@@ -48,11 +117,16 @@ impl Call {
     pub const fn operation(&self) -> Operation {
         match self {
             Self::CreateCredentialLocker { .. } => Operation::CreateCredentialLocker,
+            Self::GetCredentialLocker { .. } => Operation::GetCredentialLocker,
+            Self::ListCredentialLockers { .. } => Operation::ListCredentialLockers,
             Self::CreatePolicy { .. } => Operation::CreatePolicy,
             Self::GetPolicy { .. } => Operation::GetPolicy,
             Self::RegisterCertificateWithoutCa { .. } => Operation::RegisterCertificateWithoutCa,
             Self::RegisterCertificate { .. } => Operation::RegisterCertificate,
+            Self::CreateCertificateFromCsr { .. } => Operation::CreateCertificateFromCsr,
+            Self::ListCertificates { .. } => Operation::ListCertificates,
             Self::DescribeCertificate { .. } => Operation::DescribeCertificate,
+            Self::DeleteCertificate { .. } => Operation::DeleteCertificate,
             Self::UpdateCertificate { .. } => Operation::UpdateCertificate,
             Self::CreateThing { .. } => Operation::CreateThing,
             Self::DescribeThing { .. } => Operation::DescribeThing,
@@ -62,7 +136,6 @@ impl Call {
             Self::AttachThingPrincipal { .. } => Operation::AttachThingPrincipal,
             Self::DetachThingPrincipal { .. } => Operation::DetachThingPrincipal,
             Self::ListThingPrincipals { .. } => Operation::ListThingPrincipals,
-            Self::DeleteCertificate { .. } => Operation::DeleteCertificate,
             Self::DeleteThing { .. } => Operation::DeleteThing,
             Self::DeletePolicy { .. } => Operation::DeletePolicy,
             Self::DeleteCredentialLocker { .. } => Operation::DeleteCredentialLocker,
@@ -112,12 +185,20 @@ pub struct Answer {
 pub enum Reply {
     /// `CreateCredentialLocker`.
     Locker { id: String, arn: String },
+    /// `GetCredentialLocker`.
+    LockerDescription { id: String, arn: String, tags: BTreeMap<String, String> },
+    /// `ListCredentialLockers`: one page.
+    Lockers { items: Vec<ListedLocker>, next: Option<String> },
     /// `CreatePolicy`, `GetPolicy`: the document is the one now in force.
     Policy { name: String, arn: String, document: String },
     /// `RegisterCertificate`, `RegisterCertificateWithoutCA`: 64 lower-case hex digits.
     Certificate { id: String, arn: String },
-    /// `DescribeCertificate`.
-    CertificateDescription { id: String, arn: String, status: CertificateStatus },
+    /// `CreateCertificateFromCsr`: the PEM is that of the certificate whose id it is.
+    IssuedCertificate { id: String, arn: String, pem: String },
+    /// `DescribeCertificate`. The PEM, where it came, is that of the certificate whose id it is.
+    CertificateDescription { id: String, arn: String, status: CertificateStatus, pem: Option<String> },
+    /// `ListCertificates`: one page.
+    Certificates { items: Vec<ListedCertificate>, next: Option<String> },
     /// `CreateThing`.
     Thing { name: String, arn: String },
     /// `DescribeThing`.
@@ -129,6 +210,30 @@ pub enum Reply {
     /// A 2xx of an operation that answers nothing (`Attach…`, `Detach…`, `Delete…`,
     /// `UpdateCertificate`).
     Empty,
+}
+
+/// A certificate in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedCertificate {
+    /// Its id.
+    pub id: Fingerprint,
+    /// Its status.
+    pub status: CertificateStatus,
+    /// When it was made, by AWS's clock.
+    pub created: Timestamp,
+}
+
+/// A locker in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedLocker {
+    /// Its id.
+    pub id: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Its name, if it has one. Several lockers may have the same.
+    pub name: Option<String>,
+    /// When it was made, by AWS's clock.
+    pub created: Timestamp,
 }
 
 /// Why a call brought no answer that counts.

@@ -36,12 +36,16 @@ impl Grants<'_> {
 
     fn locker(&mut self, rule: &LockerRule) {
         let LockerRule::Device { tags, .. } = rule else { return };
-        self.allow("*".to_owned(), &["iotmanagedintegrations:CreateCredentialLocker"]);
+        // The list is for a locker whose answer was lost over an hour ago.
+        let anywhere =
+            ["iotmanagedintegrations:CreateCredentialLocker", "iotmanagedintegrations:ListCredentialLockers"];
+        self.allow("*".to_owned(), &anywhere);
         let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
         // Deleting, here and below, is for devices that a person scraps.
         self.allow(lockers.clone(), &["iotmanagedintegrations:DeleteCredentialLocker"]);
         if !tags.is_empty() {
-            self.allow(lockers, &["iotmanagedintegrations:TagResource"]);
+            let tagged = ["iotmanagedintegrations:TagResource", "iotmanagedintegrations:GetCredentialLocker"];
+            self.allow(lockers, &tagged);
         }
     }
 
@@ -72,6 +76,7 @@ impl Grants<'_> {
         let register = match rules.certificate.register {
             Register::WithoutCa => "iot:RegisterCertificateWithoutCA",
             Register::WithCa => "iot:RegisterCertificate",
+            Register::Aws => "iot:CreateCertificateFromCsr",
             Register::Jitp => {
                 // AWS has made it at the device's first connection; a replaced one is deactivated.
                 let actions = ["iot:DescribeCertificate", "iot:UpdateCertificate", "iot:DeleteCertificate"];
@@ -81,6 +86,10 @@ impl Grants<'_> {
         };
         self.allow("*".to_owned(), &[register]);
         let certificates = self.arn("iot", "cert/*");
+        if rules.certificate.register == Register::Aws {
+            // A certificate whose answer was lost is looked for; one too many is deleted, as below.
+            self.allow("*".to_owned(), &["iot:ListCertificates"]);
+        }
         // Detaching is for certificates that are replaced: at a renewal, and when the key of an
         // undelivered one was lost or kept too long.
         let always = [
@@ -180,10 +189,21 @@ mod tests {
     #[test]
     fn the_plain_configuration_may_make_and_read_its_own_names_only() {
         let expected = pairs(&[
-            ("*", &["iotmanagedintegrations:CreateCredentialLocker", "iot:RegisterCertificateWithoutCA"]),
+            (
+                "*",
+                &[
+                    "iotmanagedintegrations:CreateCredentialLocker",
+                    "iotmanagedintegrations:ListCredentialLockers",
+                    "iot:RegisterCertificateWithoutCA",
+                ],
+            ),
             (
                 "arn:aws:iotmanagedintegrations:eu-west-1:*:credential-locker/*",
-                &["iotmanagedintegrations:DeleteCredentialLocker", "iotmanagedintegrations:TagResource"],
+                &[
+                    "iotmanagedintegrations:DeleteCredentialLocker",
+                    "iotmanagedintegrations:TagResource",
+                    "iotmanagedintegrations:GetCredentialLocker",
+                ],
             ),
             ("arn:aws:iot:eu-west-1:*:policy/*", &["iot:CreatePolicy", "iot:GetPolicy", "iot:DeletePolicy"]),
             (
@@ -235,6 +255,11 @@ mod tests {
         );
         assert!(jitp.contains("iot:UpdateCertificate"), "a replaced certificate is deactivated");
         assert!(jitp.contains("iot:CreateThing") && jitp.contains("iot:CreatePolicy"));
+        let aws = actions(&MINIMAL.replace("certificate = {}", "certificate = { issuer = \"aws\" }"));
+        let more: Vec<_> = aws.difference(&plain).map(String::as_str).collect();
+        assert_eq!(more, ["iot:CreateCertificateFromCsr", "iot:ListCertificates"]);
+        let less: Vec<_> = plain.difference(&aws).map(String::as_str).collect();
+        assert_eq!(less, ["iot:RegisterCertificateWithoutCA"]);
         let gov = MINIMAL.replace("eu-west-1", "us-gov-west-1");
         assert!(grants(&gov).iter().all(|it| it.1 == "*" || it.1.starts_with("arn:aws-us-gov:")));
     }

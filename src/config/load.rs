@@ -6,8 +6,9 @@ use toml::de::DeTable;
 
 use super::errors::{Place, Problems};
 use super::table::{Context, Table};
-use super::{Config, ConfigError, ConfigErrors, Files, SystemFiles};
+use super::{Config, ConfigError, ConfigErrors, Files, Pki, Product, SystemFiles};
 use super::{aws, fixtures, product, shifts, station};
+use crate::device::rules::Register;
 use crate::pki::Fingerprint;
 
 /// Largest configuration file, bytes.
@@ -72,13 +73,12 @@ fn read(root: Table<'_>, path: &Path, text: &str) -> Option<Config> {
         table => station::api(table),
     };
     let aws = root.need_table("aws", "[aws] with region").and_then(aws::aws);
-    // Every certificate is issued by the station in this version.
-    let pki_example =
-        "[pki] with ca_certificate and ca_key; `linemint ca init --dir DIR` makes both for trials";
-    let pki = root.need_table("pki", pki_example).and_then(station::pki);
     // A wrong station id is told once; the names with it in them are checked with another.
     let id = station.as_ref().map_or("x", |it| it.id.as_str());
     let (products, named) = product::products(&root, id);
+    // Where no product is right nobody knows who issues: most often it is the station.
+    let by_aws = |it: &Product| it.rules.certificate.register == Register::Aws;
+    let pki = pki(&root, products.is_empty() || !products.values().all(by_aws));
     let fixtures = fixtures::fixtures(&root, &named);
     let shifts = shifts::shifts(&root);
     root.finish();
@@ -90,12 +90,23 @@ fn read(root: Table<'_>, path: &Path, text: &str) -> Option<Config> {
         journal: journal?,
         api: api?,
         aws: aws?,
-        pki: Some(pki?),
+        pki: pki?,
         fixtures,
         products,
         shifts,
         hash,
     })
+}
+
+/// The CA, which has to be there where the station issues; none if it is not and need not be.
+fn pki(root: &Table<'_>, needed: bool) -> Option<Option<Pki>> {
+    let example = "[pki] with ca_certificate and ca_key; `linemint ca init --dir DIR` makes both for trials";
+    let table = if needed { root.need_table("pki", example) } else { root.table("pki") };
+    match table {
+        Some(table) => station::pki(table).map(Some),
+        None if needed || root.has("pki") => None,
+        None => Some(None),
+    }
 }
 
 /// The hash of what the file says, whatever its layout, and of the products' rules: they hold the

@@ -304,7 +304,7 @@ fn default_tags() -> BTreeMap<String, Template> {
 }
 
 fn certificate(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<CertificateRule> {
-    table.choice("issuer", (), &[("station", Some(())), ("aws", None)]);
+    let by_aws = table.choice("issuer", false, &[("station", Some(false)), ("aws", Some(true))]);
     let keys = [("station", Some(KeyOrigin::Station)), ("device", Some(KeyOrigin::Device))];
     let key = table.choice("key", KeyOrigin::Station, &keys);
     let days = table.whole("days", 3_650, 1..=36_500);
@@ -314,7 +314,15 @@ fn certificate(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<Certif
         ("with-ca", Some(Register::WithCa)),
         ("jitp", Some(Register::Jitp)),
     ];
-    let register = table.choice("register", Register::WithoutCa, &registers);
+    let register = if by_aws {
+        if let Some(place) = table.known("register") {
+            let message = "means nothing with issuer = \"aws\": AWS knows what it has issued";
+            table.problem(&place, message, "remove it, or let the station issue");
+        }
+        Register::Aws
+    } else {
+        table.choice("register", Register::WithoutCa, &registers)
+    };
     table.finish();
     Some(CertificateRule { key, days, common_name: common_name?.value, register })
 }

@@ -145,7 +145,7 @@ fn what_is_not_built_yet_says_so() {
         );
         tried += 1;
     }
-    assert_eq!(tried, 7);
+    assert_eq!(tried, 6);
 }
 
 /// Whether both lines stand in the same table.
@@ -295,6 +295,13 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("policies/thermostat.json", "long.json", "product.thermostat.policy.document", "AWS takes 2048"),
     ("days = 3650", "days = 0", "product.thermostat.certificate.days", "must be from 1 to 36500"),
     ("days = 3650", "days = 36501", "product.thermostat.certificate.days", "must be from 1 to 36500"),
+    (
+        "issuer = \"station\"",
+        "issuer = \"aws\"",
+        "product.thermostat.certificate.register",
+        "means nothing with issuer",
+    ),
+    ("issuer = \"station\"", "issuer = \"amazon\"", "product.thermostat.certificate.issuer", "not known"),
     ("max_certificates = 3", "max_certificates = 0", "product.thermostat.max_certificates", "must be from 1"),
     ("require_batch = false", "require_batch = \"no\"", "product.thermostat.require_batch", "true or false"),
     ("repeat = \"return\"", "repeat = \"renewal\"", "product.thermostat.repeat", "not known"),
@@ -310,6 +317,24 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("name = \"late\"\nstart = \"14:00\"", "name = \"late\"\nstart = \"13:30\"", "shift.late", "overlaps"),
     ("start = \"22:00\"", "start = \"22\"", "shift.night.start", "time of day"),
 ];
+
+#[test]
+fn where_aws_issues_there_is_no_register_and_pki_is_optional() {
+    let by_aws = MINIMAL.replace("certificate = {}", "certificate = { issuer = \"aws\", key = \"device\" }");
+    let config = parse(&by_aws).unwrap();
+    let rule = &config.products["thermostat"].rules.certificate;
+    assert_eq!((rule.register, rule.key), (Register::Aws, KeyOrigin::Device));
+    assert!(config.pki.is_some(), "what stands there is checked all the same");
+    let without: String = {
+        let (before, after) = by_aws.split_once("[pki]").unwrap();
+        let rest = after.split_once("\n[").unwrap().1;
+        format!("{before}[{rest}")
+    };
+    assert!(parse(&without).unwrap().pki.is_none());
+    let station = without.replace("issuer = \"aws\", ", "");
+    assert!(parse(&station).unwrap_err().to_string().contains("pki: is missing"));
+    assert_ne!(rule, &parse(MINIMAL).unwrap().products["thermostat"].rules.certificate);
+}
 
 #[test]
 fn every_mistake_is_told_with_file_line_key_and_hint() {

@@ -237,6 +237,7 @@ fn admitted(batch: Option<&str>) -> What {
         nest: Some("A".to_owned()),
         mac: None,
         device_key: None,
+        request: None,
         attributes: BTreeMap::new(),
         replaces_policy: None,
     })))
@@ -254,5 +255,6 @@ fn certificate() -> Certificate {
         not_after: Timestamp::from_second(2_000_000_000).unwrap(),
         key: KeyState::Sealed,
         arn: None,
+        public_key: None,
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Certificate;
 use super::operator::Operator;
+use super::request::CertificateRequest;
 use super::rules::RulesId;
 use super::serial::Mac;
 use super::steps::Step;
@@ -87,6 +88,27 @@ pub enum Event {
     },
     /// It had passed and gets a new identity.
     Renewed(Box<Admission>),
+    /// A certificate signing request was made for AWS; its private key is sealed on disk.
+    CsrMade {
+        /// The request.
+        request: CertificateRequest,
+    },
+    /// AWS is asked for a certificate: on disk before the call, since AWS makes one at each call.
+    CertificateAsked {
+        /// Which time it is for this request, from 1.
+        attempt: u32,
+    },
+    /// Nobody knows whether the certificate asked for was made. It is looked for before it is asked for
+    /// again.
+    CertificateInDoubt,
+    /// A certificate that was made for this device beside its own: AWS carried out a call whose answer
+    /// was lost. It is deleted.
+    SpareFound {
+        /// Which one.
+        fingerprint: Fingerprint,
+        /// SHA-256 of its public key, by which it is known as this device's.
+        public_key: Fingerprint,
+    },
     /// A certificate was issued; its private key, if the station made it, is sealed on disk.
     Issued {
         /// The certificate.
@@ -169,7 +191,7 @@ pub enum Event {
     },
     /// A private key was destroyed on this station.
     KeyDestroyed {
-        /// Its certificate.
+        /// Its certificate; its public key, where AWS has issued the certificate.
         fingerprint: Fingerprint,
     },
     /// The private key of the present certificate is not on this station any more (a restore
@@ -240,6 +262,9 @@ pub struct Admission {
     /// Its own public key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_key: Option<DevicePublicKey>,
+    /// Its certificate signing request, where AWS gets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<CertificateRequest>,
     /// What else the fixture knows.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -261,6 +286,9 @@ pub enum Output {
         /// Its ARN.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         arn: Option<String>,
+        /// Further lockers of the same name that were made since: not linemint's to touch.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<String>,
     },
     /// What else is attached to the thing: certificates of an earlier life that this journal knows
     /// nothing of. They are retired when the new one is confirmed.
@@ -301,6 +329,10 @@ impl Event {
             Self::Presented { .. } => "presented",
             Self::Repeated { .. } => "repeated",
             Self::Renewed(_) => "renewed",
+            Self::CsrMade { .. } => "csr-made",
+            Self::CertificateAsked { .. } => "certificate-asked",
+            Self::CertificateInDoubt => "certificate-in-doubt",
+            Self::SpareFound { .. } => "spare-found",
             Self::Issued { .. } => "issued",
             Self::StepDone { .. } => "step-done",
             Self::StepUndone { .. } => "step-undone",

@@ -17,11 +17,13 @@
 pub mod event;
 pub mod operator;
 pub mod plan;
+pub mod request;
 pub mod retry;
 pub mod rules;
 pub mod scrap;
 pub mod serial;
 pub mod steps;
+mod superseded;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::event::{Event, Outcome, Output, PresentationKey};
+use self::request::{CertificateRequest, Doubt};
 use self::rules::RulesId;
 use self::scrap::Scrap;
 use self::serial::{Mac, SerialNumber};
@@ -36,6 +39,8 @@ use self::steps::Step;
 use crate::fixture::FailCode;
 use crate::pki::{DevicePublicKey, Fingerprint};
 use crate::sabotage::sabotaged;
+
+pub use self::superseded::Superseded;
 
 /// Where a device stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -117,6 +122,9 @@ pub struct Device {
     pub generation: u32,
     /// When it was first presented.
     pub admitted_at: Timestamp,
+    /// When its present generation began, if it is not the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Timestamp>,
     /// When its newest event was decided.
     pub updated_at: Timestamp,
     /// When it passed last.
@@ -126,6 +134,12 @@ pub struct Device {
     pub presentation: Presentation,
     /// How often it has been presented.
     pub presentations: u32,
+    /// What AWS is to issue a certificate for; none once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<CertificateRequest>,
+    /// Certificates that may have been made, or may still be made, without anybody knowing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<Doubt>,
     /// Its present certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
@@ -187,9 +201,19 @@ pub struct Certificate {
     /// Its ARN, once AWS has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
+    /// SHA-256 of its public key, if AWS has issued it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<Fingerprint>,
 }
 
 impl Certificate {
+    /// The name under which its private key is sealed. AWS issues after the key is sealed: then it is
+    /// the public key.
+    #[must_use]
+    pub fn key_id(&self) -> Fingerprint {
+        self.public_key.unwrap_or(self.fingerprint)
+    }
+
     /// Whether its device has passed with it: that is when the DER is let go of.
     fn is_confirmed(&self) -> bool {
         self.der.is_empty()
@@ -208,55 +232,9 @@ pub enum KeyState {
     Device,
 }
 
-/// A certificate that was replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Superseded {
-    /// Which one.
-    pub fingerprint: Fingerprint,
-    /// Its ARN, if AWS may know it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arn: Option<String>,
-    /// Where its private key is.
-    pub key: KeyState,
-    /// The policy that was attached to it, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<String>,
-    /// The last retiring step that is done: deactivate, detach the policy, detach the thing, and
-    /// delete it where the device is scrapped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retired: Option<Step>,
-    /// It is retired at once, not only when another one is confirmed: its key was kept too long.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub expired: bool,
-}
-
 /// For serde: what is zero is left out.
 fn is_zero(number: &u32) -> bool {
     *number == 0
-}
-
-impl Superseded {
-    /// Whether AWS still has to be told.
-    #[must_use]
-    pub fn is_retired(&self) -> bool {
-        match self.retired {
-            Some(Step::DetachThing | Step::DeleteCertificate) => true,
-            // Nothing was ever attached to a certificate that AWS has not named.
-            Some(Step::Deactivate) => self.arn.is_none(),
-            _ => false,
-        }
-    }
-
-    /// What has to be done next to retire it, in AWS's order.
-    #[must_use]
-    pub fn next_step(&self) -> Option<Step> {
-        match self.retired {
-            _ if self.is_retired() => None,
-            None => Some(Step::Deactivate),
-            Some(Step::Deactivate) if self.policy.is_some() => Some(Step::DetachPolicy),
-            Some(_) => Some(Step::DetachThing),
-        }
-    }
 }
 
 /// What the cloud holds for a device, as far as it is recorded.
@@ -273,6 +251,9 @@ pub struct Done {
     pub policy: bool,
     /// The thing is there.
     pub thing: bool,
+    /// The present certificate, which AWS has issued inactive, is active.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub active: bool,
     /// The policy is attached to the present certificate.
     pub attach_policy: bool,
     /// The thing is attached to the present certificate.
@@ -332,6 +313,7 @@ impl Device {
             state: State::Admitted,
             generation: 1,
             admitted_at: at,
+            renewed_at: None,
             updated_at: at,
             passed_at: None,
             presentation: Presentation {
@@ -342,6 +324,8 @@ impl Device {
                 outcome: None,
             },
             presentations: 1,
+            request: it.request.clone(),
+            doubts: Vec::new(),
             certificate: None,
             superseded: Vec::new(),
             certificates_issued: 0,
@@ -381,12 +365,12 @@ impl Device {
                 self.failure = None;
             }
             Event::Renewed(it) => self.renew(seq, at, it),
-            Event::Issued { certificate } => {
-                self.certificates_issued += 1;
-                self.issued_at = Some(at);
-                self.certificate = Some(certificate.clone());
-                self.state = State::Provisioning;
-            }
+            Event::CsrMade { request } => self.csr_made(request),
+            Event::CertificateAsked { .. } => self.certificate_asked(at),
+            Event::CertificateInDoubt => self.certificate_in_doubt(at),
+            Event::SpareFound { fingerprint, public_key } => self.spare_found(*fingerprint, *public_key),
+            Event::Issued { certificate } => self.issued(at, certificate),
+            Event::StepDone { step: Step::Sweep, .. } => self.swept(at),
             Event::StepDone { step, output, adopted, .. } => {
                 self.done.met |= *adopted && matches!(step, Step::Policy | Step::Thing);
                 self.step_done(*step, output);
@@ -417,7 +401,7 @@ impl Device {
             Event::Retried { .. } => self.retry(),
             Event::Released { .. } => self.release(),
             Event::Scrapping { presentation, policy, message, .. } => {
-                self.begin_scrap(presentation.as_ref(), policy.as_ref(), message);
+                self.begin_scrap(at, presentation.as_ref(), policy.as_ref(), message);
             }
             Event::Scrapped => self.state = State::Scrapped,
         }
@@ -445,16 +429,24 @@ impl Device {
         self.done.met && self.done.attach_thing && !self.done.principals && !sabotaged!(EarlierLifeIgnored)
     }
 
-    /// The private keys on this station that are no longer needed: the present one's once the device
-    /// has passed with it, whatever became of the device since.
+    /// When its present generation began.
+    #[must_use]
+    pub fn began_at(&self) -> Timestamp {
+        self.renewed_at.unwrap_or(self.admitted_at)
+    }
+
+    /// The private keys on this station that are no longer needed, by the names under which they are
+    /// sealed: the present one's once the device has passed with it, whatever became of the device since; a
+    /// request's once the device is given up.
     pub fn keys_to_destroy(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         let present = self
             .certificate
             .iter()
             .filter(|it| it.key == KeyState::Sealed && (it.is_confirmed() || self.gives_up_key()))
-            .map(|it| it.fingerprint);
-        let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(|it| it.fingerprint);
-        present.chain(old)
+            .map(Certificate::key_id);
+        let asked = self.request.iter().filter(|it| it.key == KeyState::Sealed && self.scrap.is_some());
+        let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(Superseded::key_id);
+        present.chain(asked.map(|it| it.public_key)).chain(old)
     }
 
     /// Whether the private key of the present certificate is needed no more.
@@ -469,8 +461,21 @@ impl Device {
             Event::Presented { .. } => self.state.is_unfinished() || self.state == S::Failed,
             Event::Repeated { .. } | Event::Renewed(_) => self.state == S::Passed || self.has_passed_before(),
             Event::Issued { .. } => self.state.is_unfinished() && self.certificate.is_none(),
+            Event::CsrMade { .. } => {
+                self.state.is_unfinished() && self.certificate.is_none() && self.request.is_none()
+            }
+            Event::CertificateAsked { .. } => self.state.is_unfinished() && self.request.is_some(),
+            // The answer to a call that was out when the device was given up may be lost yet.
+            Event::CertificateInDoubt => {
+                (self.state.is_unfinished() || self.is_scrapping()) && self.request.is_some()
+            }
+            Event::SpareFound { fingerprint, .. } => {
+                self.state != S::Scrapped && !self.knows_certificate(fingerprint)
+            }
             Event::StepDone { step, .. } => match step {
-                Step::Deactivate | Step::DetachPolicy | Step::DetachThing => self.to_retire().is_some(),
+                Step::Deactivate | Step::DetachPolicy | Step::DetachThing | Step::Delete => {
+                    self.to_retire().is_some()
+                }
                 step if step.clears() => self.is_scrapping(),
                 _ => self.state != S::Scrapped,
             },
@@ -515,8 +520,10 @@ impl Device {
     fn renew(&mut self, seq: u64, at: Timestamp, it: &event::Admission) {
         self.present(seq, at, &it.presentation, it.nest.as_ref());
         self.generation += 1;
+        self.renewed_at = Some(at);
         self.state = State::Provisioning;
         self.failure = None;
+        self.request.clone_from(&it.request);
         self.mac.clone_from(&it.mac);
         self.device_key.clone_from(&it.device_key);
         self.attributes.clone_from(&it.attributes);
@@ -527,24 +534,6 @@ impl Device {
             self.done.policy = false;
             self.done.thing = false;
         }
-    }
-
-    /// Puts the present certificate among the old ones. `policy` is what is attached to it.
-    fn supersede(&mut self, lost: bool, policy: Option<&String>) {
-        if let Some(old) = self.certificate.take() {
-            let key = if lost && old.key == KeyState::Sealed { KeyState::Destroyed } else { old.key };
-            self.superseded.push(Superseded {
-                fingerprint: old.fingerprint,
-                arn: old.arn,
-                key,
-                policy: policy.cloned(),
-                retired: None,
-                expired: false,
-            });
-        }
-        self.issued_at = None;
-        self.done.attach_policy = false;
-        self.done.attach_thing = false;
     }
 
     fn pass(&mut self, at: Timestamp, presentation: &PresentationKey) {
@@ -562,7 +551,7 @@ impl Device {
 
     fn step_done(&mut self, step: Step, output: &Output) {
         match (step, output) {
-            (Step::Locker, Output::Locker { id, arn }) => {
+            (Step::Locker, Output::Locker { id, arn, .. }) => {
                 self.done.locker = Some(id.clone());
                 self.done.locker_arn.clone_from(arn);
             }
@@ -572,9 +561,17 @@ impl Device {
             },
             (Step::Policy, _) => self.done.policy = true,
             (Step::Thing, _) => self.done.thing = true,
+            (Step::Activate, _) => self.done.active = true,
             (Step::AttachPolicy, _) => self.done.attach_policy = true,
             (Step::AttachThing, _) => self.done.attach_thing = true,
-            (Step::Deactivate | Step::DetachPolicy | Step::DetachThing | Step::DeleteCertificate, _) => {
+            (
+                Step::Deactivate
+                | Step::DetachPolicy
+                | Step::DetachThing
+                | Step::Delete
+                | Step::DeleteCertificate,
+                _,
+            ) => {
                 self.retired(step);
             }
             (Step::DeleteThing | Step::DeletePolicy | Step::DeleteLocker, _) => self.cleared(step, output),
@@ -582,29 +579,10 @@ impl Device {
                 self.done.principals = true;
                 self.inherit(others, policy.as_ref());
             }
-            (Step::Issue | Step::Locker | Step::Certificate | Step::Principals, _) => {}
+            (Step::Issue | Step::Locker | Step::Certificate | Step::Principals | Step::Sweep, _) => {}
         }
         if self.state == State::Admitted {
             self.state = State::Provisioning;
-        }
-    }
-
-    /// Puts certificates of an earlier life among the old ones.
-    fn inherit(&mut self, arns: &[String], policy: Option<&String>) {
-        for arn in arns {
-            let Some(fingerprint) = arn.rsplit_once(":cert/").and_then(|(_, id)| id.parse().ok()) else {
-                continue;
-            };
-            if self.superseded.iter().all(|it| it.fingerprint != fingerprint) {
-                self.superseded.push(Superseded {
-                    fingerprint,
-                    arn: Some(arn.clone()),
-                    key: KeyState::Destroyed,
-                    policy: policy.cloned(),
-                    retired: None,
-                    expired: false,
-                });
-            }
         }
     }
 
@@ -616,11 +594,14 @@ impl Device {
         }
     }
 
-    fn key_destroyed(&mut self, fingerprint: Fingerprint) {
-        if let Some(it) = self.certificate.as_mut().filter(|it| it.fingerprint == fingerprint) {
+    fn key_destroyed(&mut self, key: Fingerprint) {
+        if let Some(it) = self.certificate.as_mut().filter(|it| it.key_id() == key) {
             it.key = KeyState::Destroyed;
         }
-        for it in self.superseded.iter_mut().filter(|it| it.fingerprint == fingerprint) {
+        if let Some(it) = self.request.as_mut().filter(|it| it.public_key == key) {
+            it.key = KeyState::Destroyed;
+        }
+        for it in self.superseded.iter_mut().filter(|it| it.key_id() == key) {
             it.key = KeyState::Destroyed;
         }
     }

@@ -7,7 +7,8 @@
 //!   thing ──────────┴─ attach thing ────────┘
 //! ```
 //! Everything in one column is asked for at the same time, so that a device costs two round
-//! trips to AWS in a row.
+//! trips to AWS in a row. Where AWS issues, `issue` makes the request, `certificate` asks for it, and it
+//! is made active in the last column: when it is recorded, and not before.
 
 use super::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use super::steps::Step;
@@ -25,13 +26,13 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
         if device.owes_look() {
             return vec![Step::Principals];
         }
-        return device.next_retiring().into_iter().collect();
+        return tidying(device);
+    }
+    if !device.state.is_unfinished() {
+        return tidying(device);
     }
     // What has to be retired meanwhile is no concern of the rest.
     let mut steps: Vec<Step> = device.next_retiring().into_iter().collect();
-    if !device.state.is_unfinished() {
-        return steps;
-    }
     if needs_locker(device, rules) {
         steps.push(Step::Locker);
     }
@@ -42,7 +43,8 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
         steps.push(Step::Thing);
     }
     let Some(certificate) = &device.certificate else {
-        steps.push(Step::Issue);
+        let asks = rules.certificate.register == Register::Aws && device.request.is_some();
+        steps.push(if asks { Step::Certificate } else { Step::Issue });
         return steps;
     };
     if rules.certificate.register == Register::Jitp {
@@ -51,6 +53,9 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if certificate.arn.is_none() {
         steps.push(Step::Certificate);
         return steps;
+    }
+    if needs_activation(device) {
+        steps.push(Step::Activate);
     }
     if has_policy(rules) && !needs_policy(device, rules) && !device.done.attach_policy {
         steps.push(Step::AttachPolicy);
@@ -61,12 +66,27 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if device.owes_look() {
         steps.push(Step::Principals);
     }
+    if device.needs_sweep() && device.to_retire().is_none() && is_provided(device, rules) {
+        steps.push(Step::Sweep);
+    }
     steps
 }
 
-/// Whether the cloud holds all that the device is to have, so that it can be given its credentials.
+/// What is left to do in AWS for a device that waits for nothing there.
+fn tidying(device: &Device) -> Vec<Step> {
+    // Not before: a certificate that turns up must not come between the steps of another.
+    let sweep = || device.needs_sweep().then_some(Step::Sweep);
+    device.next_retiring().or_else(sweep).into_iter().collect()
+}
+
+/// Whether the cloud holds all that the device is to have and nothing beside it, so that it can be
+/// given its credentials.
 #[must_use]
 pub fn is_complete(device: &Device, rules: &ProductRules) -> bool {
+    is_provided(device, rules) && device.doubts.iter().all(|it| it.swept)
+}
+
+fn is_provided(device: &Device, rules: &ProductRules) -> bool {
     let Some(certificate) = &device.certificate else { return false };
     if needs_locker(device, rules) || needs_policy(device, rules) || !device.done.thing {
         return false;
@@ -74,13 +94,21 @@ pub fn is_complete(device: &Device, rules: &ProductRules) -> bool {
     if rules.certificate.register == Register::Jitp {
         return true;
     }
-    certificate.arn.is_some() && (device.done.attach_policy || !has_policy(rules)) && device.done.attach_thing
+    certificate.arn.is_some()
+        && !needs_activation(device)
+        && (device.done.attach_policy || !has_policy(rules))
+        && device.done.attach_thing
 }
 
 /// Whether a policy is attached to a device's certificate.
 #[must_use]
 pub fn has_policy(rules: &ProductRules) -> bool {
     !matches!(rules.policy, PolicyRule::None)
+}
+
+/// What AWS has issued is inactive at first.
+fn needs_activation(device: &Device) -> bool {
+    device.certificate.as_ref().is_some_and(|it| it.public_key.is_some()) && !device.done.active
 }
 
 fn needs_locker(device: &Device, rules: &ProductRules) -> bool {

@@ -106,7 +106,7 @@ pub enum PolicyRule {
 pub struct CertificateRule {
     /// Who makes the key pair.
     pub key: KeyOrigin,
-    /// Life in days.
+    /// Life in days. AWS issues for a time of its own, whatever this says.
     pub days: u32,
     /// Subject common name.
     pub common_name: Template,
@@ -124,7 +124,7 @@ pub enum KeyOrigin {
     Device,
 }
 
-/// How AWS learns of a certificate that the station's CA has signed.
+/// How AWS learns of a certificate: who issues it decides that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Register {
@@ -134,6 +134,9 @@ pub enum Register {
     WithCa,
     /// At the device's first connection (just in time provisioning): no call here.
     Jitp,
+    /// Not at all: AWS issues it itself, from a certificate signing request
+    /// (`CreateCertificateFromCsr`). The other three are for what the station's CA has signed.
+    Aws,
 }
 
 /// What is done when a serial that has passed is presented again.

@@ -6,10 +6,12 @@
 //! |---|---|---|
 //! | principals | as for a new device, if it is known to AWS from an earlier life | |
 //! | deactivate, detach-policy, detach-thing | as for a certificate that was replaced | |
+//! | delete, where AWS has issued | as for a certificate that was replaced | |
 //! | delete-certificate | `DeleteCertificate`, without force | an attachment: detaching takes seconds |
 //! | delete-thing | `DescribeThing`, then `DeleteThing` | the same |
 //! | delete-policy | `GetPolicy` where it is not recorded as made, then `DeletePolicy` | "up to five minutes" after it was detached (API reference); further versions, which a person has to delete |
 //! | delete-locker | `DeleteCredentialLocker` | |
+//! | sweep, if AWS has issued | as for a device that has passed | until nothing can come any more of a call whose answer was lost |
 //!
 //! A thing that bears another station's attribute, or none of linemint's, is left as it is, and so is
 //! the policy that may belong to it. Policies and lockers that are not the device's own (`product`,
@@ -19,6 +21,7 @@
 //! finds the one that an unanswered call has made. With just in time provisioning AWS may have attached
 //! to the certificate what its template says; then the certificate is deactivated, and stays.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, Output, PresentationKey};
@@ -54,7 +57,8 @@ impl Step {
     /// Whether it takes away something that was there, so that "not found" means that it is done.
     #[must_use]
     pub const fn retires(self) -> bool {
-        self.clears() || matches!(self, Self::Deactivate | Self::DetachPolicy | Self::DetachThing)
+        self.clears()
+            || matches!(self, Self::Deactivate | Self::DetachPolicy | Self::DetachThing | Self::Delete)
     }
 }
 
@@ -72,8 +76,8 @@ impl Device {
         self.state == State::Failed && self.certificate.as_ref().is_some_and(super::Certificate::is_confirmed)
     }
 
-    /// The superseded certificate that has to be retired next: one whose key was kept too long at
-    /// once, the others not before the new one is confirmed or the device is scrapped.
+    /// The superseded certificate that has to be retired next: a spare, and one whose key was kept too
+    /// long, at once, the others not before the new one is confirmed or the device is scrapped.
     ///
     /// Which one it is changes only by an answer about it, so that an answer is never taken for
     /// another certificate's.
@@ -85,11 +89,9 @@ impl Device {
     fn retiring(&self) -> Option<usize> {
         let find = |wanted: &dyn Fn(&Superseded) -> bool| self.superseded.iter().position(wanted);
         let all = self.state == State::Passed || self.is_scrapping() || sabotaged!(OldRetiredEarly);
-        find(&|it| it.expired && !it.is_retired())
+        find(&|it| it.goes_at_once() && !it.is_retired())
             .or_else(|| find(&|it| !it.is_retired()).filter(|_| all))
-            .or_else(|| {
-                find(&|it| it.retired != Some(Step::DeleteCertificate)).filter(|_| self.is_scrapping())
-            })
+            .or_else(|| find(&|it| !it.is_deleted()).filter(|_| self.is_scrapping()))
     }
 
     /// The next step of retiring, if there is one.
@@ -114,7 +116,9 @@ impl Device {
             (scrap.policy, Step::DeletePolicy),
             (scrap.locker, Step::DeleteLocker),
         ];
-        steps.into_iter().find(|(done, _)| !done).map(|(_, step)| step)
+        let next = steps.into_iter().find(|(done, _)| !done).map(|(_, step)| step);
+        // Last, since it waits for a quarter of an hour. What it finds is retired before anything else.
+        next.or_else(|| self.needs_sweep().then_some(Step::Sweep))
     }
 
     /// Whether nothing of it is left in the cloud, nor a private key here.
@@ -148,12 +152,17 @@ impl Device {
 
     pub(super) fn begin_scrap(
         &mut self,
+        at: Timestamp,
         presentation: Option<&PresentationKey>,
         policy: Option<&String>,
         message: &str,
     ) {
         if let Some(presentation) = presentation {
             self.close(presentation, Outcome::failed(FailCode::Quarantined, message));
+        }
+        if self.request.as_ref().is_some_and(|it| it.open_since.is_some()) {
+            // A call may be out: whether it makes a certificate is found out before the device is gone.
+            self.certificate_in_doubt(at);
         }
         self.supersede(false, policy);
         self.state = State::Quarantined;
@@ -189,7 +198,7 @@ impl Device {
     /// Whether the present certificate's key has been waiting here since `since` or longer, and the
     /// device may still fetch it.
     #[must_use]
-    pub fn waits_since(&self) -> Option<jiff::Timestamp> {
+    pub fn waits_since(&self) -> Option<Timestamp> {
         let certificate = self.certificate.as_ref()?;
         let undelivered = certificate.key == KeyState::Sealed
             && !certificate.is_confirmed()

@@ -11,11 +11,17 @@
 //! | attach-thing | `AttachThingPrincipal` | yes | |
 //! | principals | `ListThingPrincipals`, only if the device is known to AWS from an earlier life | yes | others than ours are retired after `passed` |
 //! | deactivate | `UpdateCertificate` to `INACTIVE` | yes | |
+//! | certificate, where AWS issues | `CreateCertificateFromCsr` | **no**: looked for first | the public key finds it |
+//! | activate, where AWS issues | `UpdateCertificate` to `ACTIVE` | yes | |
+//! | sweep | `ListCertificates`, `DescribeCertificate`, only if an answer was lost | yes | what is beside ours is deleted |
+//! | delete, where AWS issues | `DeleteCertificate` | yes | |
 //! | detach-policy, detach-thing | `DetachPolicy`, `DetachThingPrincipal` | yes | |
 //! | delete-certificate, delete-thing, delete-policy, delete-locker | see [`scrap`](super::scrap) | yes | |
 //!
 //! Sources: the AWS API reference of each operation. Names and tokens follow from the rules, the
 //! serial and the generation alone, so that a repetition is always the same request.
+
+mod from_csr;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::Output;
 use super::rules::{Filling, LockerRule, PolicyRule, ProductRules, Register, Template};
-use super::{Device, Superseded};
+use super::{Certificate, Device, Superseded};
 use crate::cloud::{Answer, Call, CertificateStatus, CloudError, FailureKind, Reply};
 use crate::fixture::FailCode;
 use crate::pki::{Fingerprint, to_pem};
@@ -53,6 +59,9 @@ pub enum Step {
     DeleteThing,
     DeletePolicy,
     DeleteLocker,
+    Activate,
+    Sweep,
+    Delete,
 }
 
 impl fmt::Display for Step {
@@ -73,6 +82,9 @@ impl fmt::Display for Step {
             Self::DeleteThing => "delete-thing",
             Self::DeletePolicy => "delete-policy",
             Self::DeleteLocker => "delete-locker",
+            Self::Activate => "activate",
+            Self::Sweep => "sweep",
+            Self::Delete => "delete",
         })
     }
 }
@@ -98,6 +110,15 @@ pub enum Verdict {
         /// It was there already, and is ours.
         adopted: bool,
     },
+    /// AWS has issued the certificate asked for.
+    Issued {
+        /// The certificate.
+        certificate: Box<Certificate>,
+        /// An earlier call had made it.
+        adopted: bool,
+    },
+    /// Nobody knows whether it was done, and it must not be done twice: it has to be looked for.
+    InDoubt,
     /// Something has to be looked up or set right first.
     Ask(Call),
     /// Not this time; what is there does not show it yet. Tried again from the start.
@@ -119,7 +140,8 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn call(&self, step: Step) -> Option<Call> {
         match step {
-            Step::Issue => None,
+            // The CA's, and what a look at the whole account can tell.
+            Step::Issue | Step::Sweep => None,
             Step::Locker => self.create_locker(),
             Step::Policy => self.create_policy(),
             Step::Thing => Some(Call::CreateThing { name: self.thing_name(), attributes: self.attributes() }),
@@ -138,6 +160,13 @@ impl<'a> Subject<'a> {
                 id: self.device.to_retire()?.fingerprint.to_string(),
                 status: CertificateStatus::Inactive,
             }),
+            Step::Activate => Some(Call::UpdateCertificate {
+                id: self.device.fingerprint()?.to_string(),
+                status: CertificateStatus::Active,
+            }),
+            Step::Delete => {
+                Some(Call::DeleteCertificate { id: self.device.to_retire()?.fingerprint.to_string() })
+            }
             Step::DetachPolicy => {
                 let Superseded { policy, arn, .. } = self.device.to_retire()?;
                 Some(Call::DetachPolicy { policy: policy.clone()?, target: arn.clone()? })
@@ -153,6 +182,9 @@ impl<'a> Subject<'a> {
     /// What the result of `call`, made for `step`, means.
     #[must_use]
     pub fn judge(&self, step: Step, call: &Call, result: &Result<Answer, CloudError>) -> Verdict {
+        if step == Step::Certificate && self.rules.certificate.register == Register::Aws {
+            return self.judge_from_csr(call, result);
+        }
         match result {
             result if step.clears() => self.judge_clearing(step, call, result),
             Ok(answer) => self.judge_answer(step, call, answer),
@@ -227,6 +259,9 @@ impl<'a> Subject<'a> {
     }
 
     fn register_certificate(&self) -> Option<Call> {
+        if self.rules.certificate.register == Register::Aws {
+            return self.create_certificate();
+        }
         let certificate_pem = to_pem("CERTIFICATE", &self.device.certificate.as_ref()?.der).to_string();
         match self.rules.certificate.register {
             Register::WithoutCa => Some(Call::RegisterCertificateWithoutCa { certificate_pem }),
@@ -234,18 +269,20 @@ impl<'a> Subject<'a> {
                 certificate_pem,
                 ca_certificate_pem: self.ca_pem.to_owned(),
             }),
-            Register::Jitp => None,
+            Register::Jitp | Register::Aws => None,
         }
     }
 
     fn judge_answer(&self, step: Step, call: &Call, answer: &Answer) -> Verdict {
         match (&answer.reply, call) {
-            (Reply::Locker { id, arn }, _) => done(Output::Locker { id: id.clone(), arn: Some(arn.clone()) }),
+            (Reply::Locker { id, arn }, _) => {
+                done(Output::Locker { id: id.clone(), arn: Some(arn.clone()), others: Vec::new() })
+            }
             (Reply::Policy { document, .. }, Call::GetPolicy { name }) => self.judge_policy(name, document),
             (Reply::Policy { .. } | Reply::Thing { .. }, _) => done(Output::Nothing),
             (Reply::ThingDescription { name, attributes, .. }, _) => self.judge_thing(name, attributes),
             (Reply::Certificate { id, arn }, _) => self.judge_registered(id, arn),
-            (Reply::CertificateDescription { id, arn, status }, _) => {
+            (Reply::CertificateDescription { id, arn, status, .. }, _) => {
                 self.judge_certificate(step, id, arn, *status)
             }
             (Reply::Policies { names, next }, Call::ListAttachedPolicies { target, .. }) => {
@@ -268,7 +305,15 @@ impl<'a> Subject<'a> {
                 })
             }
             (Reply::Empty, _) => self.judge_empty(step, call, answer.request_id.is_some()),
-            (Reply::Policies { .. } | Reply::Principals { .. }, _) => Verdict::Again,
+            (
+                Reply::Policies { .. }
+                | Reply::Principals { .. }
+                | Reply::IssuedCertificate { .. }
+                | Reply::Certificates { .. }
+                | Reply::Lockers { .. }
+                | Reply::LockerDescription { .. },
+                _,
+            ) => Verdict::Again,
         }
     }
 
@@ -356,6 +401,9 @@ impl<'a> Subject<'a> {
         if step == Step::Deactivate {
             return if status == CertificateStatus::Active { Verdict::Later } else { done(Output::Nothing) };
         }
+        if step == Step::Activate && status == CertificateStatus::Inactive {
+            return Verdict::Later;
+        }
         match status {
             CertificateStatus::Active => {
                 Verdict::Done { output: Output::Certificate { arn: arn.to_owned() }, adopted: true }
@@ -376,7 +424,7 @@ impl<'a> Subject<'a> {
                 Verdict::Ask(Call::DescribeCertificate { id: id.clone() })
             }
             (_, _) if from_aws || sabotaged!(UnsignedTaken) => done(Output::Nothing),
-            (Step::Deactivate, Call::UpdateCertificate { id, .. }) => {
+            (Step::Deactivate | Step::Activate, Call::UpdateCertificate { id, .. }) => {
                 Verdict::Ask(Call::DescribeCertificate { id: id.clone() })
             }
             (_, Call::AttachPolicy { target, .. }) => {
@@ -385,7 +433,7 @@ impl<'a> Subject<'a> {
             (_, Call::AttachThingPrincipal { thing, .. }) => {
                 Verdict::Ask(Call::ListThingPrincipals { thing: thing.clone(), next_token: None })
             }
-            // A detaching that may not have happened is repeated until AWS itself answers.
+            // A detaching or deletion that may not have happened is repeated until AWS itself answers.
             _ => Verdict::Later,
         }
     }
@@ -402,7 +450,9 @@ impl<'a> Subject<'a> {
         templates.iter().map(|(key, value)| (key.clone(), self.fill(value))).collect()
     }
 
-    fn fill(&self, template: &Template) -> String {
+    /// A template filled for this device.
+    #[must_use]
+    pub fn fill(&self, template: &Template) -> String {
         template.fill(&Filling {
             serial: &self.device.serial,
             mac: self.device.mac.as_ref(),

@@ -249,10 +249,12 @@ pub fn is_pending(device: &Device) -> bool {
     if device.is_scrapping() {
         return true;
     }
-    let sealed = device.certificate.as_ref().is_some_and(|it| it.key == KeyState::Sealed);
+    let sealed = device.certificate.as_ref().is_some_and(|it| it.key == KeyState::Sealed)
+        || device.request.as_ref().is_some_and(|it| it.key == KeyState::Sealed);
     device.state.is_unfinished()
         || sealed
         || device.to_retire().is_some()
         || device.state == State::Passed && device.owes_look()
+        || device.needs_sweep()
         || device.keys_to_destroy().next().is_some()
 }

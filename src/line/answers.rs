@@ -224,6 +224,7 @@ impl Line {
             nest: None,
             mac: None,
             device_key: None,
+            request: None,
             attributes: std::collections::BTreeMap::new(),
             replaces_policy: None,
         };

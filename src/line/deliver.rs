@@ -185,8 +185,11 @@ impl Line {
         let certificate = work.device.certificate.as_ref()?;
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
         let mut pem = to_pem("CERTIFICATE", &certificate.der).to_string();
-        pem.push_str(&self.settings.chain_pem);
-        let key = (certificate.key == KeyState::Sealed).then_some(certificate.fingerprint);
+        if certificate.public_key.is_none() {
+            // Above what AWS has issued there is nothing of ours.
+            pem.push_str(&self.settings.chain_pem);
+        }
+        let key = (certificate.key == KeyState::Sealed).then(|| certificate.key_id());
         let credentials = Credentials {
             id,
             serial: serial.as_str().to_owned(),

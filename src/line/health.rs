@@ -1,5 +1,7 @@
 //! How AWS is doing, operation by operation, and when the line is stopped.
 
+use std::time::Duration;
+
 use super::{Line, Timer};
 use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation};
 use crate::device::serial::SerialNumber;
@@ -30,6 +32,9 @@ impl Line {
         if change.resumed {
             tracing::info!("the line goes on");
             self.station_event(StationEvent::LineResumed);
+            for number in self.stopped_surveys() {
+                self.later(Duration::ZERO, Timer::Survey(number));
+            }
         }
         if change.released {
             self.unpark();
@@ -109,6 +114,12 @@ pub(super) fn not_visible(operation: Operation) -> CloudError {
         resource_id: None,
         resource_arn: None,
     }
+}
+
+/// A success that does not answer what was asked.
+pub(super) fn not_an_answer(operation: Operation) -> CloudError {
+    let message = "the success is no answer to what was asked".to_owned();
+    CloudError { kind: FailureKind::Unknown, message, ..not_visible(operation) }
 }
 
 /// The CA could not issue: nothing that AWS said, but it waits the same way.

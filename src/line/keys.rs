@@ -3,16 +3,21 @@
 use super::{Action, Line, Timer};
 use crate::device::event::Event;
 use crate::device::serial::SerialNumber;
-use crate::device::steps::Subject;
+use crate::device::steps::{Step, Subject};
+use crate::device::{Certificate, Device, Superseded};
 use crate::journal::{JournalError, Shelf};
 use crate::pki::Fingerprint;
 
 impl Line {
-    pub(super) fn key_lost(&mut self, serial: &SerialNumber, fingerprint: Fingerprint) {
-        let Some(work) = self.works.get(serial) else { return };
-        if work.device.fingerprint() != Some(fingerprint) || !work.device.state.is_unfinished() {
+    pub(super) fn key_lost(&mut self, serial: &SerialNumber, key: Fingerprint) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let certificate = work.device.certificate.as_ref().filter(|it| it.key_id() == key);
+        let Some(fingerprint) = certificate.map(|it| it.fingerprint) else { return };
+        if !work.device.state.is_unfinished() {
             return;
         }
+        // It may wait for a later day; the next certificate has its own.
+        work.running.remove(&Step::Sweep);
         tracing::warn!(serial = %serial, %fingerprint, "the private key to be delivered is not here any more; a new certificate is issued");
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
         if let Some((fixture, id)) = self.place_of(serial)
@@ -50,8 +55,10 @@ impl Line {
 
     fn knows_key(&self, serial: &SerialNumber, fingerprint: Fingerprint) -> bool {
         let Some(work) = self.works.get(serial) else { return false };
-        let mut old = work.device.superseded.iter().map(|it| it.fingerprint);
-        work.device.fingerprint() == Some(fingerprint) || old.any(|it| it == fingerprint)
+        let Device { certificate, request, superseded, .. } = &work.device;
+        let present = certificate.iter().map(Certificate::key_id);
+        let asked = request.iter().map(|it| it.public_key);
+        present.chain(asked).chain(superseded.iter().map(Superseded::key_id)).any(|it| it == fingerprint)
     }
 
     pub(super) fn destroy_keys(&mut self, serial: &SerialNumber) {

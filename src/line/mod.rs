@@ -7,20 +7,24 @@
 //! Every [`Action`] that says or risks something carries `after`, the sequence number that must be
 //! on disk before it is carried out. That is how "durable before it is promised" is kept without
 //! this module ever waiting: `ack` carries the number of `admitted`, `pass` that of `passed`, the
-//! call that registers a certificate that of `issued`.
+//! call that registers a certificate that of `issued`, the one that has AWS issue a certificate
+//! that of `certificate-asked`.
 
 mod answers;
 mod breaker;
 mod clock;
 mod deliver;
 mod expiry;
+mod from_csr;
 mod health;
 mod held;
 mod keys;
 mod link;
+mod lockers;
 mod operator;
 mod policy;
 mod status;
+mod survey;
 mod unit;
 mod work;
 
@@ -35,6 +39,7 @@ use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service};
 use crate::device::event::Event;
 use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::request::CertificateRequest;
 use crate::device::retry::RetryBudget;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber, SerialPattern};
@@ -123,6 +128,22 @@ pub enum Input {
         /// The certificate, or what went wrong in one sentence.
         result: Result<Certificate, String>,
     },
+    /// A key pair was made and sealed on disk, with the request for its certificate; or could not be.
+    CsrMade {
+        /// For whom.
+        serial: SerialNumber,
+        /// For which generation.
+        generation: u32,
+        /// The request, or what went wrong in one sentence.
+        result: Result<CertificateRequest, String>,
+    },
+    /// AWS has answered to a look at the whole account.
+    Surveyed {
+        /// Which look.
+        number: u64,
+        /// The answer.
+        result: Result<Answer, CloudError>,
+    },
     /// AWS has answered.
     Called {
         /// For whom.
@@ -134,7 +155,7 @@ pub enum Input {
         /// The answer.
         result: Result<Answer, CloudError>,
     },
-    /// A private key is destroyed.
+    /// A private key is destroyed; the name that it was sealed under.
     KeyDestroyed(SerialNumber, Fingerprint),
     /// A private key that was to be delivered is not there or cannot be opened.
     KeyLost(SerialNumber, Fingerprint),
@@ -204,7 +225,7 @@ pub enum Action {
         fixture: usize,
         /// All but the private key.
         credentials: Box<Credentials>,
-        /// The certificate whose key is to be put in.
+        /// The name under which the key that is to be put in is sealed.
         key: Option<Fingerprint>,
         /// The device, as it is known here.
         serial: SerialNumber,
@@ -219,6 +240,27 @@ pub enum Action {
         generation: u32,
         /// What.
         request: LeafRequest,
+        /// What must be on disk first.
+        after: u64,
+    },
+    /// Make a key pair and a request for its certificate, seal the key under its public key's name,
+    /// answer [`Input::CsrMade`].
+    MakeCsr {
+        /// For whom.
+        serial: SerialNumber,
+        /// For which generation.
+        generation: u32,
+        /// The request's subject.
+        common_name: String,
+        /// What must be on disk first.
+        after: u64,
+    },
+    /// Look at what the account holds, answer [`Input::Surveyed`].
+    Survey {
+        /// Which look.
+        number: u64,
+        /// The request: a read.
+        call: Call,
         /// What must be on disk first.
         after: u64,
     },
@@ -241,7 +283,7 @@ pub enum Action {
     DestroyKey {
         /// Whose.
         serial: SerialNumber,
-        /// Of which certificate.
+        /// The name under which it is sealed.
         fingerprint: Fingerprint,
         /// What must be on disk first.
         after: u64,
@@ -266,6 +308,8 @@ impl Action {
             Self::Send { after, .. }
             | Self::Offer { after, .. }
             | Self::Issue { after, .. }
+            | Self::MakeCsr { after, .. }
+            | Self::Survey { after, .. }
             | Self::Call { after, .. }
             | Self::DestroyKey { after, .. }
             | Self::Answer { after, .. } => *after,
@@ -288,6 +332,8 @@ enum Timer {
     Patience(usize, u64, u64),
     /// A step is tried again.
     Retry(SerialNumber, Step, u32),
+    /// A look at the whole account goes on.
+    Survey(u64),
     /// The fixture has been away for too long.
     Away(usize, u64),
     /// A call that is held back may try whether calls go through again.
@@ -303,6 +349,8 @@ pub struct Line {
     works: HashMap<SerialNumber, Work>,
     /// Shared policies that are there, and those being made with the devices that wait for them.
     policies: HashMap<String, policy::SharedPolicy>,
+    /// Looks at the whole account.
+    surveys: survey::Surveys,
     /// Finished devices that may be forgotten once their last event is on disk.
     leaving: VecDeque<(u64, SerialNumber)>,
     counts: BTreeMap<State, u64>,
@@ -345,6 +393,7 @@ impl Line {
             rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
             works: HashMap::new(),
             policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
+            surveys: survey::Surveys::default(),
             leaving: VecDeque::new(),
             counts: recovered.counts,
             breakers: breaker::Breakers::default(),
@@ -389,6 +438,8 @@ impl Line {
             Input::BadFrame(fixture, id) => self.bad_frame(fixture, id),
             Input::Sent(fixture, tag, leaves_in) => self.sent(fixture, tag, leaves_in),
             Input::Issued { serial, generation, result } => self.issued(&serial, generation, result),
+            Input::CsrMade { serial, generation, result } => self.csr_made(&serial, generation, result),
+            Input::Surveyed { number, result } => self.surveyed(number, &result),
             Input::Called { serial, step, generation, result } => {
                 self.called(&serial, step, generation, &result)
             }
@@ -477,6 +528,7 @@ impl Line {
                 Timer::AnswerWithin(fixture, id, epoch) => self.answer_overdue(fixture, id, epoch),
                 Timer::Patience(fixture, id, epoch) => self.patience_over(fixture, id, epoch),
                 Timer::Retry(serial, step, generation) => self.retry_due(&serial, step, generation),
+                Timer::Survey(number) => self.survey_due(number),
                 Timer::Away(fixture, epoch) => self.away_too_long(fixture, epoch),
                 Timer::Probe => self.probe(),
             }
@@ -580,7 +632,7 @@ impl Line {
             });
         };
         let seq = device.last_seq;
-        self.works.insert(serial.clone(), Work::new(device, rules, 0));
+        self.works.insert(serial.clone(), Work::new(device, rules, 0).recovered());
         self.leaving.push_back((seq, serial.clone()));
         Ok(true)
     }

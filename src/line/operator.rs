@@ -49,7 +49,7 @@ impl Line {
         let shared = self.maker_of_policy(serial).is_some();
         let waiting = work.running.iter().filter(|(step, it)| {
             let waits_for_maker = shared && **step == Step::Policy;
-            !it.is_out() && !waits_for_maker
+            !it.is_out() && !it.seeking && !waits_for_maker
         });
         let mut waiting: Vec<Step> = waiting.map(|(step, _)| *step).collect();
         waiting.sort_unstable();

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::from_csr::of_device;
 use super::link::{LinkState, Open};
 use super::{Line, Product, Timer};
 use crate::device::State;
 use crate::device::event::{Admission, CloseReason, Event, Outcome};
-use crate::device::rules::{CertificateRule, KeyOrigin, Place, ProductRules, Repeat, Template};
+use crate::device::request::CertificateRequest;
+use crate::device::rules::{CertificateRule, KeyOrigin, Place, ProductRules, Register, Repeat, Template};
 use crate::device::serial::{Mac, SerialNumber};
 use crate::device::steps::Subject;
 use crate::fixture::{FailCode, NakCode, StationMessage, Unit};
@@ -25,6 +27,8 @@ struct Presented {
     nest: Option<String>,
     mac: Option<Mac>,
     key: Option<DevicePublicKey>,
+    /// Its certificate signing request, where AWS gets it.
+    request: Option<CertificateRequest>,
     /// The certificate that it says it holds: `Some(None)` if it says that it holds none.
     holds: Option<Option<Fingerprint>>,
     attributes: BTreeMap<String, String>,
@@ -138,7 +142,7 @@ impl Line {
         if unit.attributes.len() > MAX_ATTRIBUTES {
             return Err(bad(format!("more than {MAX_ATTRIBUTES} attributes")));
         }
-        let key = read_csr(&product.rules.certificate, unit.csr.as_deref()).map_err(bad)?;
+        let (key, request) = read_csr(&product.rules.certificate, unit.csr.as_deref()).map_err(bad)?;
         let holds = match unit.holds.as_deref() {
             None => None,
             Some("") => Some(None),
@@ -147,7 +151,8 @@ impl Line {
         if product.rules.require_batch {
             return Err((NakCode::NoBatch, String::new()));
         }
-        Ok(Presented { id: unit.id, serial, nest: unit.nest, mac, key, holds, attributes: unit.attributes })
+        let Unit { id, nest, attributes, .. } = unit;
+        Ok(Presented { id, serial, nest, mac, key, request, holds, attributes })
     }
 
     fn present(&mut self, fixture: usize, it: Presented, shelf: &dyn Shelf) -> Result<(), JournalError> {
@@ -345,6 +350,7 @@ impl Line {
             nest: it.nest.clone(),
             mac: it.mac.clone(),
             device_key: it.key.clone(),
+            request: it.request.clone(),
             attributes: it.attributes.clone(),
             replaces_policy,
         }
@@ -362,14 +368,21 @@ fn differs(device: &crate::device::Device, it: &Presented) -> Option<&'static st
     }
 }
 
-fn read_csr(rule: &CertificateRule, csr: Option<&str>) -> Result<Option<DevicePublicKey>, String> {
+/// The device's own key, and its request where AWS is to get it.
+type Keys = (Option<DevicePublicKey>, Option<CertificateRequest>);
+
+fn read_csr(rule: &CertificateRule, csr: Option<&str>) -> Result<Keys, String> {
     match (rule.key, csr) {
-        (KeyOrigin::Station, None) => Ok(None),
+        (KeyOrigin::Station, None) => Ok((None, None)),
         (KeyOrigin::Station, Some(_)) => {
             Err("this product's keys are made by the station: no CSR is wanted".to_owned())
         }
         (KeyOrigin::Device, None) => Err("this product makes its own key: a CSR is missing".to_owned()),
-        (KeyOrigin::Device, Some(pem)) => csr::check_csr(pem).map(Some).map_err(|error| error.to_string()),
+        (KeyOrigin::Device, Some(pem)) => {
+            let (key, der) = csr::read_csr(pem).map_err(|error| error.to_string())?;
+            let request = (rule.register == Register::Aws).then(|| of_device(&key.spki_der, der));
+            Ok((Some(key), request))
+        }
     }
 }
 

@@ -1,15 +1,16 @@
 //! The work on a device: its steps are started when they are ready, and tried again when they
 //! did not go through.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::health::{not_issued, not_visible};
+use super::health::{not_an_answer, not_issued, not_visible};
 use super::{Action, Line, Product, Timer};
-use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, StopCause};
+use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker, StopCause};
 use crate::device::event::{CloseReason, Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
-use crate::device::rules::{KeyOrigin, ProductRules};
+use crate::device::rules::{KeyOrigin, ProductRules, Register};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
 use crate::device::{Certificate, Device, KeyState, State, plan};
@@ -33,6 +34,10 @@ pub(super) struct Work {
     pub(super) running: BTreeMap<Step, Running>,
     /// What must be on disk before AWS is called.
     barrier: u64,
+    /// An earlier process has worked on its present generation.
+    pub(super) recovered: bool,
+    /// Since when it has been open whether its locker was made, monotonic.
+    pub(super) locker_unsure: Option<Duration>,
     /// Keys whose destruction is under way.
     pub(super) destroying: HashSet<Fingerprint>,
     undone: u32,
@@ -48,13 +53,21 @@ pub(super) struct Running {
     /// The call that is held back because none of its kind goes through now.
     parked: Option<Call>,
     /// Tries so far.
-    attempt: u32,
+    pub(super) attempt: u32,
     /// Look-ups since the last try.
     asks: u32,
     /// Tries in a row that found nothing.
     not_found: u32,
     /// The newest failure.
     pub(super) last: Option<(FailureKind, String)>,
+    /// It waits for a look at the whole account.
+    pub(super) seeking: bool,
+    /// Looks in a row that found nothing.
+    pub(super) looks: usize,
+    /// Whatever was called so far has certainly done nothing.
+    pub(super) in_vain: bool,
+    /// Lockers that may be the device's.
+    pub(super) candidates: VecDeque<ListedLocker>,
 }
 
 impl Running {
@@ -81,7 +94,27 @@ impl Running {
 
 impl Work {
     pub(super) fn new(device: Device, rules: Arc<ProductRules>, barrier: u64) -> Self {
-        Self { device, rules, running: BTreeMap::new(), barrier, destroying: HashSet::new(), undone: 0 }
+        Self {
+            device,
+            rules,
+            running: BTreeMap::new(),
+            barrier,
+            recovered: false,
+            locker_unsure: None,
+            destroying: HashSet::new(),
+            undone: 0,
+        }
+    }
+
+    /// The same, for a device that comes out of the journal.
+    pub(super) fn recovered(mut self) -> Self {
+        self.recovered = true;
+        self
+    }
+
+    /// What must be on disk before AWS is called.
+    pub(super) fn barrier(&self) -> u64 {
+        self.barrier
     }
 
     /// Whether nothing is left to do for it, here or in the cloud.
@@ -129,12 +162,29 @@ impl Work {
     }
 
     /// Whether a step that was begun earlier still belongs to what is to be done.
-    fn still_wants(&self, step: Step) -> bool {
+    pub(super) fn still_wants(&self, step: Step) -> bool {
         match self.device.state {
             _ if step.retires() => plan::ready(&self.device, &self.rules).contains(&step),
-            State::Quarantined => step == Step::Principals && self.device.is_scrapping(),
+            State::Quarantined => {
+                matches!(step, Step::Principals | Step::Sweep) && self.device.is_scrapping()
+            }
+            // Found again when the device is presented again: nothing is recorded but that it was asked for.
+            _ if step == Step::Certificate && self.rules.certificate.register == Register::Aws => {
+                self.device.state.is_unfinished()
+            }
             _ => true,
         }
+    }
+
+    /// How many certificates it may use up.
+    pub(super) fn max_certificates(&self) -> u32 {
+        self.rules.max_certificates.saturating_add(self.device.allowance)
+    }
+
+    /// Whether what was asked of the CA, for that generation, is answered now.
+    pub(super) fn takes_issued(&mut self, generation: u32) -> bool {
+        let running = self.running.get_mut(&Step::Issue).filter(|_| self.device.generation == generation);
+        running.is_some_and(|it| std::mem::take(&mut it.issuing)) && self.device.state.is_unfinished()
     }
 
     /// Starts over with new rules.
@@ -143,6 +193,8 @@ impl Work {
         self.running.clear();
         self.wait_for(seq);
         self.undone = 0;
+        self.recovered = false;
+        self.locker_unsure = None;
     }
 }
 
@@ -167,7 +219,7 @@ impl Line {
                 continue;
             };
             let barrier = device.last_seq;
-            self.works.insert(device.serial.clone(), Work::new(device, rules, barrier));
+            self.works.insert(device.serial.clone(), Work::new(device, rules, barrier).recovered());
         }
         for serial in serials {
             self.reopen(&serial);
@@ -229,7 +281,7 @@ impl Line {
     /// Asks the CA for a certificate, unless the clock cannot be gone by.
     pub(super) fn issue(&mut self, serial: &SerialNumber) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let limit = work.rules.max_certificates.saturating_add(work.device.allowance);
+        let limit = work.max_certificates();
         if work.device.certificates_issued >= limit {
             let detail = format!("{serial} has used up its {limit} certificates");
             self.quarantine(serial, FailCode::Quarantined, &detail);
@@ -240,6 +292,14 @@ impl Line {
             running.last = Some((FailureKind::Stop(StopCause::Clock), reason.to_owned()));
             return;
         }
+        let running = work.running.entry(Step::Issue).or_default();
+        running.issuing = true;
+        // It does not wait for the clock any more.
+        running.last.take_if(|(kind, _)| *kind == FailureKind::Stop(StopCause::Clock));
+        if work.rules.certificate.register == Register::Aws {
+            self.make_csr(serial);
+            return;
+        }
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
         let key = match (work.rules.certificate.key, &work.device.device_key) {
             (KeyOrigin::Device, Some(key)) => LeafKey::Device(key.clone()),
@@ -248,10 +308,6 @@ impl Line {
         let request =
             LeafRequest { common_name: subject.common_name(), days: work.rules.certificate.days, key };
         let (generation, after) = (work.device.generation, work.barrier);
-        let running = work.running.entry(Step::Issue).or_default();
-        running.issuing = true;
-        // It does not wait for the clock any more.
-        running.last.take_if(|(kind, _)| *kind == FailureKind::Stop(StopCause::Clock));
         self.out.push(Action::Issue { serial: serial.clone(), generation, request, after });
     }
 
@@ -261,24 +317,17 @@ impl Line {
         generation: u32,
         result: Result<Certificate, String>,
     ) {
-        let expected = self.works.get_mut(serial).is_some_and(|work| {
-            let running = work.running.get_mut(&Step::Issue).filter(|_| work.device.generation == generation);
-            running.is_some_and(|it| std::mem::take(&mut it.issuing))
-        });
-        let Some(work) = self.works.get_mut(serial).filter(|it| expected && it.device.state.is_unfinished())
-        else {
-            self.issued_in_vain(serial, result);
+        if !self.works.get_mut(serial).is_some_and(|it| it.takes_issued(generation)) {
+            let sealed = result.ok().filter(|it| it.key == KeyState::Sealed);
+            self.issued_in_vain(serial, sealed.map(|it| it.key_id()));
             return;
-        };
+        }
         match result {
             Ok(certificate) => {
-                work.running.remove(&Step::Issue);
+                self.forget_step(serial, Step::Issue);
                 if self.record(serial, Event::Issued { certificate }) {
-                    let seq = self.seq;
-                    if let Some(work) =
-                        self.works.get_mut(serial).filter(|_| !sabotaged!(CertificateUnjournaled))
-                    {
-                        work.wait_for(seq);
+                    if !sabotaged!(CertificateUnjournaled) {
+                        self.calls_wait(serial);
                     }
                     self.progress(serial);
                 }
@@ -290,12 +339,17 @@ impl Line {
         }
     }
 
-    /// A certificate that nobody wants any more: nothing has named it, and its key is destroyed.
-    fn issued_in_vain(&mut self, serial: &SerialNumber, result: Result<Certificate, String>) {
-        if let Ok(certificate) = result
-            && certificate.key == KeyState::Sealed
-        {
-            let (fingerprint, after) = (certificate.fingerprint, self.seq);
+    pub(super) fn forget_step(&mut self, serial: &SerialNumber, step: Step) {
+        if let Some(work) = self.works.get_mut(serial) {
+            work.running.remove(&step);
+        }
+    }
+
+    /// A certificate or request that nobody wants any more: nothing has named it, and its key is
+    /// destroyed.
+    pub(super) fn issued_in_vain(&mut self, serial: &SerialNumber, sealed: Option<Fingerprint>) {
+        if let Some(fingerprint) = sealed {
+            let after = self.seq;
             self.out.push(Action::DestroyKey { serial: serial.clone(), fingerprint, after });
         }
         if let Some(work) = self.works.get_mut(serial).filter(|it| !it.device.state.is_unfinished()) {
@@ -308,6 +362,15 @@ impl Line {
     /// Sends a step's first request.
     pub(super) fn call_first(&mut self, serial: &SerialNumber, step: Step) {
         let Some(work) = self.works.get_mut(serial) else { return };
+        match step {
+            Step::Sweep => return self.sweep(serial),
+            Step::Certificate if work.rules.certificate.register == Register::Aws => {
+                return self.ask_for_certificate(serial);
+            }
+            Step::Locker if self.seeks_locker(serial) => return,
+            _ => {}
+        }
+        let Some(work) = self.works.get_mut(serial) else { return };
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
         let Some(call) = subject.call(step) else { return };
         let running = work.running.entry(step).or_default();
@@ -317,7 +380,7 @@ impl Line {
     }
 
     /// Sends a request, or holds it back while none of its kind goes through.
-    fn call(&mut self, serial: &SerialNumber, step: Step, call: Call) {
+    pub(super) fn call(&mut self, serial: &SerialNumber, step: Step, call: Call) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let (generation, after) = (work.device.generation, work.barrier);
         if !self.breakers.admit(call.operation(), self.now.mono) {
@@ -359,6 +422,12 @@ impl Line {
         let verdict = subject.judge(step, &call, result);
         let wanted = work.still_wants(step);
         self.note_health(call.operation(), result);
+        if step == Step::Locker {
+            self.note_locker(serial, result);
+            if wanted && self.locker_described(serial, &call, result) {
+                return;
+            }
+        }
         let request_id = match result {
             Ok(answer) => answer.request_id.clone(),
             Err(error) => error.request_id.clone(),
@@ -368,8 +437,16 @@ impl Line {
             (Verdict::Done { output, adopted }, _) => {
                 self.step_done(serial, step, output, adopted, request_id);
             }
+            (Verdict::Issued { certificate, adopted }, _) => {
+                self.issued_by_aws(serial, *certificate, adopted);
+            }
+            (Verdict::InDoubt, Err(error)) => self.answer_lost(serial, error),
+            (Verdict::InDoubt, Ok(_)) => self.answer_lost(serial, &not_an_answer(call.operation())),
             (Verdict::Ask(call), _) => self.ask(serial, step, call),
-            (Verdict::Again, Err(error)) => self.again_after(serial, step, error),
+            (Verdict::Again, Err(error)) => {
+                self.asked_in_vain(serial, &call);
+                self.again_after(serial, step, error);
+            }
             (Verdict::Later | Verdict::Again, _) => {
                 self.again_after(serial, step, &not_visible(call.operation()));
             }
@@ -377,7 +454,7 @@ impl Line {
         }
     }
 
-    fn step_done(
+    pub(super) fn step_done(
         &mut self,
         serial: &SerialNumber,
         step: Step,
@@ -385,9 +462,7 @@ impl Line {
         adopted: bool,
         request_id: Option<String>,
     ) {
-        if let Some(work) = self.works.get_mut(serial) {
-            work.running.remove(&step);
-        }
+        self.forget_step(serial, step);
         if !self.record(serial, Event::StepDone { step, output, adopted, request_id }) {
             return;
         }
@@ -401,11 +476,17 @@ impl Line {
     /// The answer to a call that was out when its device was put aside. What it has made is noted, so
     /// that it is known when the device is released or scrapped.
     fn unwanted(&mut self, serial: &SerialNumber, step: Step, verdict: Verdict, request_id: Option<String>) {
-        if let Some(work) = self.works.get_mut(serial) {
-            work.running.remove(&step);
-        }
-        if let (Verdict::Done { output, adopted }, false) = (verdict, step.retires()) {
-            self.record(serial, Event::StepDone { step, output, adopted, request_id });
+        self.forget_step(serial, step);
+        let scrapping = self.works.get(serial).is_some_and(|it| it.device.is_scrapping());
+        match verdict {
+            Verdict::Done { output, adopted } if !step.retires() => {
+                self.record(serial, Event::StepDone { step, output, adopted, request_id });
+            }
+            Verdict::Issued { certificate, .. } if scrapping => self.issued_too_late(serial, &certificate),
+            Verdict::InDoubt if scrapping => {
+                self.record(serial, Event::CertificateInDoubt);
+            }
+            _ => {}
         }
         self.progress(serial);
         self.may_leave(serial);
@@ -440,8 +521,14 @@ impl Line {
             Step::AttachThing => Some(Step::Thing),
             _ => None,
         };
-        if let (Some(made), true) = (attaching, running.not_found >= NOT_VISIBLE_TRIES) {
+        let vanished = running.not_found >= NOT_VISIBLE_TRIES;
+        if let (Some(made), true) = (attaching, vanished) {
             self.make_again(serial, step, made, error);
+            return;
+        }
+        if vanished && step == Step::Activate {
+            let detail = format!("AWS does not show the certificate that it has issued: {error}");
+            self.quarantine(serial, FailCode::Rejected, &detail);
             return;
         }
         self.try_later(serial, step, error);
@@ -463,22 +550,13 @@ impl Line {
         self.progress(serial);
     }
 
-    fn try_later(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
+    pub(super) fn try_later(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
         let random = self.random.f64();
-        let Some(work) = self.works.get_mut(serial) else { return };
+        self.note_trouble(serial, step, error);
+        let Some(work) = self.works.get(serial) else { return };
         let generation = work.device.generation;
-        let Some(running) = work.running.get_mut(&step) else { return };
-        // What the CA says is no operation's of AWS.
-        let text = if step == Step::Issue { error.message.clone() } else { error.to_string() };
-        running.last = Some((error.kind, text.clone()));
-        let attempt = running.attempt.max(1);
-        let wait = retry::delay(error, attempt, random);
-        // Being throttled is ordinary; of the rest the first few and then ever fewer are kept.
-        if error.kind != FailureKind::Throttled && (attempt <= 3 || attempt.is_power_of_two()) {
-            let message: String = text.chars().take(300).collect();
-            let request_id = error.request_id.clone();
-            self.record(serial, Event::Trouble { step, message, attempt, request_id });
-        }
+        let Some(running) = work.running.get(&step) else { return };
+        let wait = retry::delay(error, running.attempt.max(1), random);
         match error.kind {
             // Held back until one of its kind goes through: trying each for itself would be a storm.
             FailureKind::Stop(_) if step != Step::Issue => self.call_first(serial, step),
@@ -491,9 +569,26 @@ impl Line {
         }
     }
 
+    /// Keeps what a step has met.
+    pub(super) fn note_trouble(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let Some(running) = work.running.get_mut(&step) else { return };
+        // What the CA says is no operation's of AWS.
+        let text = if step == Step::Issue { error.message.clone() } else { error.to_string() };
+        running.last = Some((error.kind, text.clone()));
+        let attempt = running.attempt.max(1);
+        // Being throttled is ordinary; of the rest the first few and then ever fewer are kept.
+        if error.kind != FailureKind::Throttled && (attempt <= 3 || attempt.is_power_of_two()) {
+            let message: String = text.chars().take(300).collect();
+            let request_id = error.request_id.clone();
+            self.record(serial, Event::Trouble { step, message, attempt, request_id });
+        }
+    }
+
     pub(super) fn retry_due(&mut self, serial: &SerialNumber, step: Step, generation: u32) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let waits = work.running.get(&step).is_some_and(|it| !it.is_out() && it.parked.is_none());
+        let waits =
+            work.running.get(&step).is_some_and(|it| !it.is_out() && it.parked.is_none() && !it.seeking);
         if work.device.generation != generation || !waits {
             return;
         }

@@ -44,6 +44,14 @@ pub enum CsrError {
 /// It is too long, no CSR, of a key that AWS IoT or this station does not accept, or not
 /// signed with that key.
 pub fn check_csr(pem: &str) -> Result<DevicePublicKey, CsrError> {
+    read_csr(pem).map(|(key, _)| key)
+}
+
+/// As [`check_csr`], with the request itself (DER): what AWS gets where AWS issues.
+///
+/// # Errors
+/// As for [`check_csr`].
+pub fn read_csr(pem: &str) -> Result<(DevicePublicKey, Vec<u8>), CsrError> {
     if pem.chars().count() > MAX_CSR_CHARS {
         return Err(CsrError::TooLong);
     }
@@ -73,7 +81,7 @@ pub fn check_csr(pem: &str) -> Result<DevicePublicKey, CsrError> {
         _ if *algorithm == OID_PKCS1_RSASSAPSS => CsrError::Algorithm,
         _ => CsrError::Signature,
     })?;
-    Ok(DevicePublicKey { spki_der: spki.raw.to_vec() })
+    Ok((DevicePublicKey { spki_der: spki.raw.to_vec() }, block.der.to_vec()))
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ pub mod authority;
 mod chain;
 pub mod csr;
 pub mod issuer;
+pub mod leaf;
 mod pem;
 mod public_key;
+pub mod request;
 
 use std::fmt;
 use std::str::FromStr;

@@ -88,7 +88,7 @@ impl Stage {
         config.aws.account = None;
         config.aws.ca_bundle = None;
         config.aws.quotas = options.quotas.clone();
-        config.pki = Some(Pki {
+        config.pki = config.pki.map(|_| Pki {
             ca_certificate: self.dir.join("ca.pem"),
             ca_key: SecretRef::Path(self.dir.join("ca.key")),
         });
@@ -155,7 +155,7 @@ fn scope(rules: &ProductRules) -> AuditScope {
         },
         certificate: match rules.certificate.register {
             Register::Jitp => CertificateScope::Jitp,
-            Register::WithoutCa | Register::WithCa => CertificateScope::Cloud,
+            Register::WithoutCa | Register::WithCa | Register::Aws => CertificateScope::Cloud,
         },
     }
 }

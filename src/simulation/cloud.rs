@@ -179,7 +179,12 @@ impl Account {
         match call {
             Call::DescribeCertificate { id } => {
                 let status = self.certificates.get(id)?.status;
-                return Some(Reply::CertificateDescription { id: id.clone(), arn: arn(id), status });
+                return Some(Reply::CertificateDescription {
+                    id: id.clone(),
+                    arn: arn(id),
+                    status,
+                    pem: None,
+                });
             }
             Call::UpdateCertificate { id, status } => self.certificates.get_mut(id)?.status = *status,
             Call::AttachPolicy { policy, target } => {

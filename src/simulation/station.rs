@@ -22,7 +22,7 @@ use crate::journal::log::write::LogWriter;
 use crate::journal::log::{ChainHash, Position};
 use crate::line::{Action, Held, Input, Line};
 use crate::station::intake::{self, Outgoing, PortCounters};
-use crate::station::vault::{Issue, destroy_group, issue_group};
+use crate::station::vault::{Issue, What, destroy_group, issue_group};
 
 /// Records in one commit at most: the scribe's limit is far more than a simulation ever has.
 const GROUP: usize = 512;
@@ -249,7 +249,8 @@ impl World {
             }
             Action::Issue { serial, generation, request, .. } => {
                 let takes = self.millis(40);
-                self.after(takes, Event::Issue(number, vec![Issue { serial, generation, request }]));
+                let what = What::Certificate(request);
+                self.after(takes, Event::Issue(number, vec![Issue { serial, generation, what }]));
             }
             Action::Call { serial, step, generation, call, .. } => {
                 let device = self.life.as_ref().and_then(|it| it.index.devices.get(&serial));
@@ -260,6 +261,10 @@ impl World {
                 self.out.insert(id, Out { life: number, serial, step, generation, call });
                 let takes = self.millis(150);
                 self.after(takes, Event::Arrives(id));
+            }
+            // AWS issues for no product here, and no life is long enough for a locker's token to be old.
+            Action::MakeCsr { .. } | Action::Survey { .. } => {
+                return Err(format!("nothing here asks for this: {action:?}"));
             }
             // Nobody gives orders here.
             Action::Answer { .. } => {}
@@ -377,7 +382,7 @@ impl World {
             }
             return;
         }
-        for input in issue_group(&self.issuer, &self.keys, &Stopped(self.now()), group) {
+        for input in issue_group(Some(&self.issuer), &self.keys, &Stopped(self.now()), group) {
             let takes = self.millis(5);
             self.after(takes, Event::Input(number, input));
         }

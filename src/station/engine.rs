@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::intake::{Outbox, Outgoing};
-use super::vault::{Issue, Vault};
+use super::vault::{Issue, Vault, What};
 use super::worker::Worker;
 use super::{Command, StationError};
 use crate::clock::{ClockSync, TimeSource};
@@ -199,8 +199,14 @@ impl<C: Cloud + 'static> Engine<C> {
                 self.post(fixture, Outgoing::Offer { credentials, key, serial });
             }
             Action::Issue { serial, generation, request, .. } => {
-                pass_on(&self.vault.issue, Issue { serial, generation, request }, "issuer")?;
+                let what = What::Certificate(request);
+                pass_on(&self.vault.issue, Issue { serial, generation, what }, "issuer")?;
             }
+            Action::MakeCsr { serial, generation, common_name, .. } => {
+                let what = What::Request { common_name };
+                pass_on(&self.vault.issue, Issue { serial, generation, what }, "issuer")?;
+            }
+            Action::Survey { number, call, .. } => self.worker.survey(number, call),
             Action::Call { serial, step, generation, class, call, .. } => {
                 self.worker.call(serial, step, generation, (class, call));
             }

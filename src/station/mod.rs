@@ -39,6 +39,7 @@ use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
+use crate::device::{Certificate, Superseded};
 use crate::fixture::port::PortOptions;
 use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::journal::store::Opened;
@@ -64,8 +65,8 @@ pub struct Parts<C> {
     pub journal: Opened,
     /// Where private keys are sealed.
     pub keys: KeyStore,
-    /// Makes certificates.
-    pub issuer: Arc<dyn Issuer>,
+    /// Makes certificates; none where AWS issues them all.
+    pub issuer: Option<Arc<dyn Issuer>>,
     /// AWS, paced.
     pub cloud: Arc<C>,
     /// Tells the time.
@@ -218,8 +219,9 @@ fn flatten(ended: Result<Result<(), StationError>, tokio::task::JoinError>) -> R
 pub(crate) fn sweep_keys(keys: &impl vault::Keys, recovered: &Recovered) -> Result<(), StationError> {
     let mut keep = HashSet::new();
     for device in &recovered.pending {
-        keep.extend(device.fingerprint());
-        keep.extend(device.superseded.iter().map(|it| it.fingerprint));
+        keep.extend(device.certificate.iter().map(Certificate::key_id));
+        keep.extend(device.superseded.iter().map(Superseded::key_id));
+        keep.extend(device.request.iter().map(|it| it.public_key));
     }
     let swept = keys.sweep(&keep)?;
     if !swept.is_empty() {

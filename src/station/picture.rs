@@ -24,8 +24,7 @@ pub(super) struct Painter {
     pub(super) cloud: Arc<StationCloud>,
     pub(super) store: Store,
     pub(super) journal_id: String,
-    pub(super) ca_subject: String,
-    pub(super) ca_not_after: Timestamp,
+    pub(super) ca: Option<(String, Timestamp)>,
     pub(super) ports: Vec<Arc<PortCounters>>,
 }
 
@@ -70,7 +69,7 @@ impl Painter {
                 buffered: line.buffered as u64,
                 oldest_s: line.oldest_s.and_then(|it| u64::try_from(it).ok()),
             },
-            ca: Some(CaStatus { subject: self.ca_subject.clone(), not_after: self.ca_not_after }),
+            ca: self.ca.clone().map(|(subject, not_after)| CaStatus { subject, not_after }),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{Parts, StationError, timekeeper};
 use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
-use crate::config::{Config, Dtr, NoCredential, SecretRef};
+use crate::config::{Config, Dtr, NoCredential, Pki, SecretRef};
 use crate::durable_fs::{FileError, read_secret};
 use crate::error::ExitStatus;
 use crate::fixture::port::{Dtr as PortDtr, PortOptions};
@@ -19,7 +19,7 @@ use crate::journal::JournalError;
 use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
 use crate::journal::store::{self, JournalLock, Store};
 use crate::line::{FixtureSettings, Product, Settings};
-use crate::pki::Issuer as _;
+use crate::pki::Issuer;
 use crate::pki::issuer::{CaError, StationIssuer};
 use zeroize::Zeroizing;
 
@@ -39,10 +39,8 @@ pub struct Assembled {
     pub store: Store,
     /// The journal's id.
     pub journal_id: String,
-    /// The CA's subject.
-    pub ca_subject: String,
-    /// The end of the CA's life.
-    pub ca_not_after: Timestamp,
+    /// The CA's subject and the end of its life, if the station has one.
+    pub ca: Option<(String, Timestamp)>,
 }
 
 /// Why a station cannot be set up.
@@ -51,8 +49,6 @@ pub struct Assembled {
 pub enum SetupError {
     #[error("the station cannot start")]
     Journal(#[source] JournalError),
-    #[error("the configuration has no [pki], so that no certificate can be issued")]
-    NoPki,
     #[error("failed to read the CA certificate {}", path.display())]
     CaCertificate { path: PathBuf, source: std::io::Error },
     #[error("failed to read the CA's private key")]
@@ -78,8 +74,7 @@ impl SetupError {
         match self {
             Self::Journal(JournalError::Held { .. }) => ExitStatus::Busy,
             Self::Journal(_) | Self::Keys(_) | Self::Directory { .. } => ExitStatus::Io,
-            Self::NoPki
-            | Self::CaCertificate { .. }
+            Self::CaCertificate { .. }
             | Self::CaKeyFile(_)
             | Self::Ca(_)
             | Self::Credential(_)
@@ -112,7 +107,10 @@ pub async fn assemble(
     credentials: Option<Credentials>,
     clock: Arc<dyn TimeSource>,
 ) -> Result<Assembled, SetupError> {
-    let issuer = load_ca(config, clock.now().wall)?;
+    let issuer = match &config.pki {
+        Some(pki) => Some(load_ca(pki, clock.now().wall)?),
+        None => None,
+    };
     store::refuse_if_gone(&config.journal.dir, &keys_dir(config)).map_err(SetupError::Journal)?;
     let journal = store::open(lock).map_err(SetupError::Journal)?;
     let keys = open_keys(config, &journal.id)?;
@@ -135,14 +133,13 @@ pub async fn assemble(
         cloud: cloud.clone(),
         store: journal.store.clone(),
         journal_id: journal.id.clone(),
-        ca_subject: issuer.subject().to_owned(),
-        ca_not_after: issuer.not_after(),
+        ca: issuer.as_ref().map(|it| (it.subject().to_owned(), it.not_after())),
         parts: Parts {
-            settings: settings(config, &issuer),
+            settings: settings(config, issuer.as_ref()),
             ports: config.fixtures.iter().map(port_options).collect(),
             journal,
             keys,
-            issuer: Arc::new(issuer),
+            issuer: issuer.map(|it| Arc::new(it) as Arc<dyn Issuer>),
             cloud,
             clock,
             journal_dir: config.journal.dir.clone(),
@@ -152,8 +149,7 @@ pub async fn assemble(
     })
 }
 
-fn load_ca(config: &Config, now: Timestamp) -> Result<StationIssuer, SetupError> {
-    let pki = config.pki.as_ref().ok_or(SetupError::NoPki)?;
+fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationIssuer, SetupError> {
     let path = &pki.ca_certificate;
     let pem = std::fs::read_to_string(path)
         .map_err(|source| SetupError::CaCertificate { path: path.clone(), source })?;
@@ -200,7 +196,7 @@ fn resolve(secret: &SecretRef) -> Result<PathBuf, SetupError> {
     secret.resolve(credentials.as_deref()).map_err(SetupError::Credential)
 }
 
-fn settings(config: &Config, issuer: &StationIssuer) -> Settings {
+fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
     let fixtures = config.fixtures.iter().map(|it| FixtureSettings {
         name: it.name.clone(),
         product: it.product.clone(),
@@ -216,8 +212,8 @@ fn settings(config: &Config, issuer: &StationIssuer) -> Settings {
         station: config.station.id.clone(),
         fixtures: fixtures.collect(),
         products: products.collect(),
-        ca_pem: issuer.ca_pem().to_owned(),
-        chain_pem: issuer.chain_pem().to_owned(),
+        ca_pem: issuer.map_or("", |it| it.ca_pem()).to_owned(),
+        chain_pem: issuer.map_or("", |it| it.chain_pem()).to_owned(),
         config_hash: config.hash.to_string(),
         keep_undelivered: config.journal.keep_undelivered,
         built_at: crate::clock::made_at(),

@@ -83,7 +83,7 @@ impl Daemon {
         listener: UnixListener,
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
-        let Assembled { parts, cloud, store, journal_id, ca_subject, ca_not_after } = assembled;
+        let Assembled { parts, cloud, store, journal_id, ca } = assembled;
         let station = Station::start(parts)?;
         let painter = Painter {
             station: config.station.id.clone(),
@@ -92,8 +92,7 @@ impl Daemon {
             cloud,
             store: store.clone(),
             journal_id,
-            ca_subject,
-            ca_not_after,
+            ca,
             ports: station.ports.clone(),
         };
         let first = painter.paint(&station.status.borrow().clone());

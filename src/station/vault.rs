@@ -10,11 +10,13 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::clock::TimeSource;
+use crate::device::request::CertificateRequest;
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, KeyState};
 use crate::error::Chain;
 use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::line::Input;
+use crate::pki::request::make_request;
 use crate::pki::{Fingerprint, IssuedLeaf, Issuer, LeafKey, LeafRequest};
 use crate::sabotage::sabotaged;
 
@@ -29,7 +31,19 @@ const QUEUE: usize = 4096;
 pub(crate) struct Issue {
     pub(crate) serial: SerialNumber,
     pub(crate) generation: u32,
-    pub(crate) request: LeafRequest,
+    pub(crate) what: What,
+}
+
+/// What is to be made.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// A certificate, by the station's CA.
+    Certificate(LeafRequest),
+    /// A key pair and a request for a certificate that AWS will issue.
+    Request {
+        /// Its subject.
+        common_name: String,
+    },
 }
 
 /// Where requests go.
@@ -41,7 +55,7 @@ pub(super) struct Vault {
 
 /// Starts both threads; they end when the requests' channels are closed.
 pub(super) fn start(
-    issuer: Arc<dyn Issuer>,
+    issuer: Option<Arc<dyn Issuer>>,
     keys: Arc<KeyStore>,
     clock: Arc<dyn TimeSource>,
     inputs: mpsc::Sender<Input>,
@@ -51,7 +65,7 @@ pub(super) fn start(
     let (issuing_keys, issued) = (keys.clone(), inputs.clone());
     std::thread::Builder::new().name("issuer".to_owned()).spawn(move || {
         while let Some(group) = gather(&mut to_issue) {
-            for answer in issue_group(issuer.as_ref(), &*issuing_keys, clock.as_ref(), group) {
+            for answer in issue_group(issuer.as_deref(), &*issuing_keys, clock.as_ref(), group) {
                 if issued.blocking_send(answer).is_err() {
                     return;
                 }
@@ -84,10 +98,10 @@ fn gather<T>(queue: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
 /// Where private keys are kept until their devices have them. A failure comes in words: it is told, and
 /// nothing else hangs on it.
 pub(crate) trait Keys {
-    /// Stores private keys, each under its certificate's fingerprint; durable on return, or none is there.
-    fn store(&self, keys: Vec<(Fingerprint, Zeroizing<Vec<u8>>)>) -> Result<(), String>;
+    /// Stores private keys, each under the name that is asked for; durable on return, or none is there.
+    fn store(&self, keys: ToSeal) -> Result<(), String>;
 
-    /// The private key of a certificate, if it is there.
+    /// The private key of that name, if it is there.
     fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, String>;
 
     /// Destroys private keys; durable on return.
@@ -98,7 +112,7 @@ pub(crate) trait Keys {
 }
 
 impl Keys for KeyStore {
-    fn store(&self, keys: Vec<(Fingerprint, Zeroizing<Vec<u8>>)>) -> Result<(), String> {
+    fn store(&self, keys: ToSeal) -> Result<(), String> {
         self.store_many(keys).map_err(|error| Chain(&error).to_string())
     }
 
@@ -115,39 +129,76 @@ impl Keys for KeyStore {
     }
 }
 
-/// Issues, then seals all keys, and only then says so: a certificate in the journal always has
-/// its key on disk.
+/// What was made for one device, but for its key, which is among those to be sealed.
+enum Made {
+    Certificate(Result<Certificate, String>),
+    Request(Result<CertificateRequest, String>),
+}
+
+type ToSeal = Vec<(Fingerprint, Zeroizing<Vec<u8>>)>;
+
+/// Issues, then seals all keys, and only then says so: a certificate or request in the journal always
+/// has its key on disk.
 pub(crate) fn issue_group(
-    issuer: &dyn Issuer,
+    issuer: Option<&dyn Issuer>,
     keys: &impl Keys,
     clock: &dyn TimeSource,
     group: Vec<Issue>,
 ) -> Vec<Input> {
-    let mut to_seal: Vec<(Fingerprint, Zeroizing<Vec<u8>>)> = Vec::new();
+    let mut to_seal = ToSeal::new();
     let mut results = Vec::with_capacity(group.len());
-    for Issue { serial, generation, request } in group {
-        let station_key = request.key == LeafKey::Station;
-        let result = match issuer.issue(&request, clock.now().wall) {
-            Ok(mut leaf) => {
-                to_seal.extend(leaf.private_key.take().map(|key| (leaf.fingerprint, key)));
-                Ok(certificate(leaf, station_key))
-            }
-            Err(error) => Err(Chain(&error).to_string()),
+    for Issue { serial, generation, what } in group {
+        let made = match what {
+            What::Certificate(request) => Made::Certificate(issue(issuer, &request, clock, &mut to_seal)),
+            What::Request { common_name } => Made::Request(make(&common_name, &mut to_seal)),
         };
-        results.push((serial, generation, result));
+        results.push((serial, generation, made));
     }
     let nothing = to_seal.is_empty() || sabotaged!(KeyUnstored);
     let failure = if nothing { None } else { keys.store(to_seal).err() };
     results
         .into_iter()
-        .map(|(serial, generation, result)| {
-            let result = match &failure {
-                Some(failure) => result.and(Err(failure.clone())),
-                None => result,
-            };
-            Input::Issued { serial, generation, result }
+        .map(|(serial, generation, made)| match made {
+            Made::Certificate(result) => {
+                Input::Issued { serial, generation, result: unless(failure.as_ref(), result) }
+            }
+            Made::Request(result) => {
+                Input::CsrMade { serial, generation, result: unless(failure.as_ref(), result) }
+            }
         })
         .collect()
+}
+
+fn unless<T>(failure: Option<&String>, result: Result<T, String>) -> Result<T, String> {
+    match failure {
+        Some(failure) => result.and(Err(failure.clone())),
+        None => result,
+    }
+}
+
+fn issue(
+    issuer: Option<&dyn Issuer>,
+    request: &LeafRequest,
+    clock: &dyn TimeSource,
+    to_seal: &mut ToSeal,
+) -> Result<Certificate, String> {
+    let none = "the configuration has no [pki], so that no certificate can be issued here";
+    let issuer = issuer.ok_or_else(|| none.to_owned())?;
+    let mut leaf = issuer.issue(request, clock.now().wall).map_err(|error| Chain(&error).to_string())?;
+    to_seal.extend(leaf.private_key.take().map(|key| (leaf.fingerprint, key)));
+    Ok(certificate(leaf, request.key == LeafKey::Station))
+}
+
+fn make(common_name: &str, to_seal: &mut ToSeal) -> Result<CertificateRequest, String> {
+    let made = make_request(common_name).map_err(|error| Chain(&error).to_string())?;
+    to_seal.push((made.public_key, made.private_key));
+    Ok(CertificateRequest {
+        public_key: made.public_key,
+        csr: made.csr,
+        key: KeyState::Sealed,
+        asked: 0,
+        open_since: None,
+    })
 }
 
 fn certificate(leaf: IssuedLeaf, station_key: bool) -> Certificate {
@@ -161,6 +212,7 @@ fn certificate(leaf: IssuedLeaf, station_key: bool) -> Certificate {
         not_after: leaf.not_after,
         key: if station_key { KeyState::Sealed } else { KeyState::Device },
         arn: None,
+        public_key: None,
     }
 }
 

@@ -37,4 +37,14 @@ impl<C: Cloud + 'static> Worker<C> {
             let _ = inputs.send(Input::Called { serial, step, generation, result }).await;
         });
     }
+
+    /// Makes a call of a look at the whole account and tells the line the answer.
+    pub(super) fn survey(&self, number: u64, call: Call) {
+        let (cloud, inputs) = (self.cloud.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            let result = cloud.call(&call).await;
+            // The line may have ended meanwhile: the next start looks again.
+            let _ = inputs.send(Input::Surveyed { number, result }).await;
+        });
+    }
 }

@@ -9,6 +9,8 @@ mod api;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod aws_issued;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;

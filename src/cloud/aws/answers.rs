@@ -6,8 +6,15 @@
 
 use std::collections::HashMap;
 
-use super::super::{Answer, CertificateStatus, CloudError, FailureKind, Operation, Reply, StopCause};
+use aws_smithy_types::DateTime;
+use jiff::Timestamp;
+
+use super::super::{
+    Answer, CertificateStatus, CloudError, FailureKind, ListedCertificate, ListedLocker, Operation, Reply,
+    StopCause,
+};
 use super::classify::{bare, one_line};
+use crate::pki::leaf::read_leaf;
 
 /// One answer under examination.
 pub(super) struct Exam<'a> {
@@ -81,8 +88,7 @@ impl Exam<'_> {
 
     /// `CreateCredentialLocker`.
     pub(super) fn locker(&self, id: Option<String>, arn: Option<String>) -> Result<Reply, CloudError> {
-        let id = self.member("Id", id)?;
-        let arn = self.arn("Arn", arn, &format!("credential-locker/{id}"))?;
+        let (id, arn) = self.locker_names(id, arn)?;
         Ok(Reply::Locker { id, arn })
     }
 
@@ -115,18 +121,94 @@ impl Exam<'_> {
         asked: &str,
         (id, arn): (Option<String>, Option<String>),
         status: Option<&str>,
+        pem: Option<String>,
     ) -> Result<Reply, CloudError> {
         let (id, arn) = self.certificate(id, arn)?;
         if !id.eq_ignore_ascii_case(asked) {
             return Err(self.foreign("certificateId is another than the one asked"));
         }
-        let status = match self.member("status", status.map(str::to_owned))?.as_str() {
+        let status = self.status(status)?;
+        if let Some(pem) = &pem {
+            self.pem_of(&id, pem)?;
+        }
+        Ok(Reply::CertificateDescription { id, arn, status, pem })
+    }
+
+    fn status(&self, status: Option<&str>) -> Result<CertificateStatus, CloudError> {
+        Ok(match self.member("status", status.map(str::to_owned))?.as_str() {
             "ACTIVE" => CertificateStatus::Active,
             "INACTIVE" => CertificateStatus::Inactive,
             "REVOKED" => CertificateStatus::Revoked,
             _ => CertificateStatus::Other,
-        };
-        Ok(Reply::CertificateDescription { id, arn, status })
+        })
+    }
+
+    /// Fails unless `pem` is the certificate whose id is `id`: AWS's id is the hash of the DER.
+    fn pem_of(&self, id: &str, pem: &str) -> Result<(), CloudError> {
+        match read_leaf(pem) {
+            Some(leaf) if leaf.fingerprint.to_string() == id => Ok(()),
+            _ => Err(self.foreign("certificatePem is not the certificate of that id")),
+        }
+    }
+
+    /// `CreateCertificateFromCsr`.
+    pub(super) fn issued(
+        &self,
+        (id, arn): (Option<String>, Option<String>),
+        pem: Option<String>,
+    ) -> Result<Reply, CloudError> {
+        let (id, arn) = self.certificate(id, arn)?;
+        let pem = self.member("certificatePem", pem)?;
+        self.pem_of(&id, &pem)?;
+        Ok(Reply::IssuedCertificate { id, arn, pem })
+    }
+
+    /// One of `ListCertificates`.
+    pub(super) fn listed_certificate(
+        &self,
+        (id, arn): (Option<String>, Option<String>),
+        status: Option<&str>,
+        created: Option<DateTime>,
+    ) -> Result<ListedCertificate, CloudError> {
+        let (id, _) = self.certificate(id, arn)?;
+        let id = id.parse().map_err(|_| self.foreign("certificateId is not 64 hex digits"))?;
+        let created = self.time("creationDate", created)?;
+        Ok(ListedCertificate { id, status: self.status(status)?, created })
+    }
+
+    /// One of `ListCredentialLockers`.
+    pub(super) fn listed_locker(
+        &self,
+        (id, arn): (Option<String>, Option<String>),
+        name: Option<String>,
+        created: Option<DateTime>,
+    ) -> Result<ListedLocker, CloudError> {
+        let (id, arn) = self.locker_names(id, arn)?;
+        Ok(ListedLocker { id, arn, name, created: self.time("CreatedAt", created)? })
+    }
+
+    /// `GetCredentialLocker`, asked for the locker `asked`.
+    pub(super) fn locker_description(
+        &self,
+        asked: &str,
+        (id, arn): (Option<String>, Option<String>),
+        tags: Option<HashMap<String, String>>,
+    ) -> Result<Reply, CloudError> {
+        let id = self.same("Id", id, asked)?;
+        let (id, arn) = self.locker_names(Some(id), arn)?;
+        Ok(Reply::LockerDescription { id, arn, tags: tags.unwrap_or_default().into_iter().collect() })
+    }
+
+    fn locker_names(&self, id: Option<String>, arn: Option<String>) -> Result<(String, String), CloudError> {
+        let id = self.member("Id", id)?;
+        let arn = self.arn("Arn", arn, &format!("credential-locker/{id}"))?;
+        Ok((id, arn))
+    }
+
+    fn time(&self, name: &str, value: Option<DateTime>) -> Result<Timestamp, CloudError> {
+        let time =
+            value.and_then(|it| it.to_millis().ok()).and_then(|it| Timestamp::from_millisecond(it).ok());
+        time.ok_or_else(|| self.foreign(&format!("it has no {name}")))
     }
 
     /// The name and ARN of the thing `asked`.

@@ -13,16 +13,16 @@ use super::AwsCloud;
 use super::answers::Exam;
 use super::classify::{bare, failure, one_line};
 
-type Outcome = Result<Answer, CloudError>;
+pub(super) type Outcome = Result<Answer, CloudError>;
 
-/// A page of a list has at most this many entries, AWS's own maximum for both lists.
-const PAGE: i32 = 250;
+/// A page of a list has at most this many entries, AWS's own maximum for the lists of `iot`.
+pub(super) const PAGE: i32 = 250;
 
 fn map(from: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
     (!from.is_empty()).then(|| from.clone().into_iter().collect())
 }
 
-fn continued(token: Option<String>) -> Option<String> {
+pub(super) fn continued(token: Option<String>) -> Option<String> {
     token.filter(|it| !it.is_empty())
 }
 
@@ -34,6 +34,10 @@ impl AwsCloud {
             Call::CreateCredentialLocker { name, client_token, tags } => {
                 self.create_credential_locker(name, client_token, tags).await
             }
+            Call::GetCredentialLocker { id } => self.get_credential_locker(id).await,
+            Call::ListCredentialLockers { next_token } => {
+                self.list_credential_lockers(next_token.clone()).await
+            }
             Call::CreatePolicy { name, document, tags } => self.create_policy(name, document, tags).await,
             Call::GetPolicy { name } => self.get_policy(name).await,
             Call::RegisterCertificateWithoutCa { certificate_pem } => {
@@ -42,6 +46,8 @@ impl AwsCloud {
             Call::RegisterCertificate { certificate_pem, ca_certificate_pem } => {
                 self.register_with_ca(certificate_pem, ca_certificate_pem).await
             }
+            Call::CreateCertificateFromCsr { csr_pem } => self.create_from_csr(csr_pem).await,
+            Call::ListCertificates { marker } => self.list_certificates(marker.clone()).await,
             Call::DescribeCertificate { id } => self.describe_certificate(id).await,
             Call::UpdateCertificate { id, status } => self.update_certificate(id, *status).await,
             Call::CreateThing { name, attributes } => self.create_thing(name, attributes).await,
@@ -97,7 +103,7 @@ impl AwsCloud {
     }
 
     /// The SDK's result as an output and the examination that it must pass.
-    fn examine<O, E>(
+    pub(super) fn examine<O, E>(
         &self,
         operation: Operation,
         result: Result<O, SdkError<E, HttpResponse>>,
@@ -173,11 +179,11 @@ impl AwsCloud {
     async fn describe_certificate(&self, id: &str) -> Outcome {
         let request = self.iot.describe_certificate().certificate_id(id);
         let (output, exam) = self.examine(Operation::DescribeCertificate, request.send().await)?;
-        let (found, status) = match output.certificate_description {
-            Some(it) => ((it.certificate_id, it.certificate_arn), it.status),
-            None => ((None, None), None),
+        let (found, status, pem) = match output.certificate_description {
+            Some(it) => ((it.certificate_id, it.certificate_arn), it.status, it.certificate_pem),
+            None => ((None, None), None, None),
         };
-        let reply = exam.described(id, found, status.as_ref().map(IotStatus::as_str))?;
+        let reply = exam.described(id, found, status.as_ref().map(IotStatus::as_str), pem)?;
         Ok(exam.passed(reply))
     }
 

@@ -2,6 +2,7 @@
 
 mod broken;
 mod errors;
+mod lookups;
 mod server;
 mod setup;
 mod wire;

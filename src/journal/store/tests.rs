@@ -31,6 +31,7 @@ pub(super) fn admission(id: u64) -> Event {
         nest: None,
         mac: None,
         device_key: None,
+        request: None,
         attributes: BTreeMap::new(),
         replaces_policy: None,
     }))

@@ -1,8 +1,12 @@
 //! AWS in memory, as its API reference describes it, and as it can fail.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use base64::Engine as _;
+use jiff::Timestamp;
+
+use super::issuing::{IssuedHere, LockerHere};
 
 use crate::cloud::{Answer, Call, CertificateStatus, CloudError, FailureKind, Operation, Reply};
 use crate::pki::Fingerprint;
@@ -14,6 +18,8 @@ pub(super) enum Fault {
     Fail(FailureKind),
     /// It was done, but the answer is lost.
     Lost,
+    /// The answer is lost, and it is done later, when the account is told to.
+    Late,
     /// Somebody else answers with an empty 2xx; nothing was done.
     Proxy,
     /// It was done, and answered without a request id.
@@ -46,6 +52,16 @@ pub(super) struct Account {
     pub(super) page: usize,
     /// Every call that arrived.
     pub(super) log: Vec<Call>,
+    /// The time.
+    pub(super) now: Timestamp,
+    /// Certificates that AWS has issued, by id.
+    pub(super) issued: BTreeMap<String, IssuedHere>,
+    /// Lockers by id.
+    pub(super) lockers_made: BTreeMap<String, LockerHere>,
+    /// How long what was made does not show in the lists.
+    pub(super) lists_are_behind: Duration,
+    /// Calls that were given up and have not arrived yet.
+    pub(super) under_way: Vec<Call>,
 }
 
 pub(super) fn arn(id: &str) -> String {
@@ -97,17 +113,25 @@ impl Account {
                 let _ = self.act(call);
                 Err(failure(operation, FailureKind::Unknown))
             }
+            Some(Fault::Late) => {
+                self.under_way.push(call.clone());
+                Err(failure(operation, FailureKind::Unknown))
+            }
             Some(Fault::Proxy) => Ok(Answer { reply: Reply::Empty, request_id: None }),
             Some(Fault::Unsigned) => self.act(call).map(|reply| Answer { reply, request_id: None }),
             Some(Fault::Says(reply)) => signed(reply),
         }
     }
 
-    fn act(&mut self, call: &Call) -> Result<Reply, CloudError> {
+    pub(super) fn act(&mut self, call: &Call) -> Result<Reply, CloudError> {
         let not_found = || failure(call.operation(), FailureKind::NotFound);
         match call {
-            Call::CreateCredentialLocker { name, client_token, .. } => {
+            Call::CreateCredentialLocker { name, client_token, tags } => {
                 let id = format!("locker{}", self.lockers.len() + 1);
+                if !self.lockers.contains_key(client_token) {
+                    let it = LockerHere { name: name.clone(), created: self.now, tags: tags.clone() };
+                    self.make_locker(&id, it);
+                }
                 let (_, id) = self.lockers.entry(client_token.clone()).or_insert((name.clone(), id));
                 Ok(Reply::Locker { id: id.clone(), arn: format!("arn:aws:locker/{id}") })
             }
@@ -139,7 +163,8 @@ impl Account {
             }
             Call::DescribeCertificate { id } => {
                 let status = *self.certificates.get(id).ok_or_else(not_found)?;
-                Ok(Reply::CertificateDescription { id: id.clone(), arn: arn(id), status })
+                let pem = self.issued.get(id).map(|it| it.pem.clone());
+                Ok(Reply::CertificateDescription { id: id.clone(), arn: arn(id), status, pem })
             }
             Call::UpdateCertificate { id, status } => {
                 *self.certificates.get_mut(id).ok_or_else(not_found)? = *status;
@@ -201,6 +226,7 @@ impl Account {
                     return fail(FailureKind::Conflict);
                 }
                 self.certificates.remove(id);
+                self.issued.remove(id);
             }
             Call::DeleteThing { name } => {
                 if self.principals.get(name).is_some_and(|it| !it.is_empty()) {
@@ -221,8 +247,9 @@ impl Account {
                 if !known || !self.deleted_lockers.insert(id.clone()) {
                     return fail(FailureKind::NotFound);
                 }
+                self.lockers_made.remove(id);
             }
-            other => panic!("no such call is expected: {other:?}"),
+            other => return self.look(other),
         }
         Ok(Reply::Empty)
     }

@@ -12,12 +12,15 @@ use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, CertificateStatus, CloudError};
 use crate::device::event::Event;
 use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::request::CertificateRequest;
+use crate::device::rules::Register;
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::device::{Certificate, Device, KeyState, State, Superseded};
 use crate::fixture::{Credentials, FailCode, FixtureMessage, StationMessage, Unit};
 use crate::journal::{Entry, What};
 use crate::line::{Action, Input, Line, Tag};
+use crate::pki::request::make_request;
 use crate::pki::{Fingerprint, LeafKey, LeafRequest};
 
 /// A call that AWS has not answered yet.
@@ -49,10 +52,16 @@ pub(super) struct Harness {
     pub(super) leaves_in: Option<Duration>,
     /// What AWS has yet to answer, if it does not by itself.
     pub(super) calls: Vec<Pending>,
+    /// What looks at the whole account have asked and not been answered.
+    pub(super) surveys: Vec<(u64, Call)>,
+    /// Whose request for AWS has yet to be made.
+    pub(super) to_request: Vec<(SerialNumber, u32, String)>,
     /// What the CA has yet to issue.
     pub(super) to_issue: Vec<(SerialNumber, u32, LeafRequest)>,
     /// Private keys that are sealed on disk.
     pub(super) keys: HashSet<Fingerprint>,
+    /// Somebody has removed key files.
+    pub(super) keys_were_lost: bool,
     /// Keys whose destruction was asked for, but not done.
     pub(super) to_destroy: Vec<(SerialNumber, Fingerprint)>,
     /// The certificates issued, in order.
@@ -90,15 +99,18 @@ impl Harness {
             line,
             now,
             shelf,
-            account: Account::default(),
+            account: Account { now: now.wall, ..Account::default() },
             syncs: true,
             answers: true,
             issues: true,
             destroys: true,
             leaves_in: Some(Duration::ZERO),
             calls: Vec::new(),
+            surveys: Vec::new(),
+            to_request: Vec::new(),
             to_issue: Vec::new(),
             keys: HashSet::new(),
+            keys_were_lost: false,
             to_destroy: Vec::new(),
             issued: Vec::new(),
             unwritten: VecDeque::new(),
@@ -318,9 +330,23 @@ impl Harness {
     pub(super) fn answer_all(&mut self) {
         while !self.calls.is_empty() {
             let Pending { serial, step, generation, call } = self.calls.remove(0);
-            let result = self.account.answer(&call);
+            let result = self.reply(&call);
             self.input(Input::Called { serial, step, generation, result });
         }
+        while !self.surveys.is_empty() {
+            let (number, call) = self.surveys.remove(0);
+            let result = self.reply(&call);
+            self.input(Input::Surveyed { number, result });
+            if !self.calls.is_empty() {
+                self.answer_all();
+            }
+        }
+    }
+
+    /// What AWS says now.
+    pub(super) fn reply(&mut self, call: &Call) -> Result<Answer, CloudError> {
+        self.account.now = self.now.wall;
+        self.account.answer(call)
     }
 
     /// The process dies: `kept` of the records that are not on disk have got there, the rest is gone.
@@ -330,6 +356,8 @@ impl Harness {
         self.unwritten.clear();
         self.held.clear();
         self.calls.clear();
+        self.surveys.clear();
+        self.to_request.clear();
         self.to_issue.clear();
         self.to_destroy.clear();
         self.on_the_way.clear();
@@ -417,8 +445,11 @@ impl Harness {
                     | Event::Scrapping { .. } => {
                         self.offered.remove(serial.as_str());
                     }
-                    Event::Issued { .. } => {
+                    Event::Issued { certificate } => {
                         self.confirmed.remove(serial.as_str());
+                        if certificate.public_key.is_some() {
+                            self.issued.push((serial.to_string(), certificate.fingerprint));
+                        }
                     }
                     _ => {}
                 }
@@ -472,7 +503,7 @@ impl Harness {
             Action::Call { serial, step, generation, call, .. } => {
                 self.check_call(&serial, &call);
                 if self.answers {
-                    let result = self.account.answer(&call);
+                    let result = self.reply(&call);
                     self.inputs.push_back(Input::Called { serial, step, generation, result });
                 } else {
                     self.calls.push(Pending { serial, step, generation, call });
@@ -481,13 +512,25 @@ impl Harness {
             Action::Answer { ticket, result, .. } => {
                 self.answers_to_orders.insert(ticket, result);
             }
+            Action::MakeCsr { serial, generation, common_name, .. } => {
+                assert!(self.shelf.devices.contains_key(&serial), "{serial} gets a key, but is not on disk");
+                self.to_request.push((serial, generation, common_name));
+                if self.issues {
+                    self.issue();
+                }
+            }
+            Action::Survey { number, call, .. } => {
+                if self.answers {
+                    let result = self.reply(&call);
+                    self.inputs.push_back(Input::Surveyed { number, result });
+                } else {
+                    self.surveys.push((number, call));
+                }
+            }
             Action::DestroyKey { serial, fingerprint, .. } => {
                 let device = &self.shelf.devices[&serial];
-                let old = device.superseded.iter().any(|it| it.fingerprint == fingerprint)
-                    // Issued for a device that was put aside meanwhile: no record names it.
-                    || device.fingerprint() != Some(fingerprint);
                 assert!(
-                    old || self.passed.contains(serial.as_str()),
+                    is_old(device, fingerprint) || self.passed.contains(serial.as_str()),
                     "the key of {serial} is destroyed too early"
                 );
                 self.to_destroy.push((serial, fingerprint));
@@ -508,6 +551,18 @@ impl Harness {
 
     /// Issues what waits for the CA.
     pub(super) fn issue(&mut self) {
+        for (serial, generation, common_name) in std::mem::take(&mut self.to_request) {
+            let made = make_request(&common_name).unwrap();
+            self.keys.insert(made.public_key);
+            let request = CertificateRequest {
+                public_key: made.public_key,
+                csr: made.csr,
+                key: KeyState::Sealed,
+                asked: 0,
+                open_since: None,
+            };
+            self.inputs.push_back(Input::CsrMade { serial, generation, result: Ok(request) });
+        }
         for (serial, generation, request) in std::mem::take(&mut self.to_issue) {
             let number = self.issued.len();
             let der = format!("certificate {number} of {serial} as {}", request.common_name).into_bytes();
@@ -524,6 +579,7 @@ impl Harness {
                 not_after: Timestamp::from_second(2_100_000_000).unwrap(),
                 key,
                 arn: None,
+                public_key: None,
             };
             self.inputs.push_back(Input::Issued { serial, generation, result: Ok(certificate) });
         }
@@ -583,6 +639,11 @@ impl Harness {
         self.heard[fixture].push(message);
     }
 
+    /// Whether AWS issues.
+    pub(super) fn by_aws(&self) -> bool {
+        self.setup.rules.certificate.register == Register::Aws
+    }
+
     /// Whatever AWS is asked for has to be on disk first.
     fn check_call(&self, serial: &SerialNumber, call: &Call) {
         let device = self.shelf.devices.get(serial).expect("AWS is called for a device that is not on disk");
@@ -592,6 +653,32 @@ impl Harness {
                 let id = Fingerprint::of(&der_of(certificate_pem));
                 assert_eq!(device.fingerprint(), Some(id), "a certificate is registered that is not on disk");
             }
+            Call::CreateCertificateFromCsr { csr_pem } => {
+                let request = device.request.as_ref().expect("AWS gets a request that is not on disk");
+                assert_eq!(request.csr, der_of(csr_pem), "AWS gets another request than is on disk");
+                assert!(request.open_since.is_some(), "AWS is asked, but the intent is not on disk");
+                if request.key == KeyState::Sealed {
+                    assert!(
+                        self.keys.contains(&request.public_key) || self.keys_were_lost,
+                        "without its key"
+                    );
+                }
+            }
+            Call::UpdateCertificate { id, status: CertificateStatus::Active } if self.by_aws() => {
+                let recorded = device.fingerprint().is_some_and(|it| it.to_string() == *id);
+                assert!(recorded, "a certificate is made active that is not on disk");
+            }
+            Call::DeleteCertificate { id } => {
+                let old = device.superseded.iter().find(|it| it.fingerprint.to_string() == *id);
+                let old = old.expect("a certificate is deleted that is not put aside on disk");
+                let confirmed = old.goes_at_once() || self.confirmed.contains(serial.as_str());
+                assert!(
+                    device.is_scrapping() || confirmed && old.public_key.is_some(),
+                    "{call:?} for {serial}, which is not given up on disk"
+                );
+            }
+            Call::UpdateCertificate { id, status: CertificateStatus::Inactive }
+                if device.superseded.iter().any(|it| it.spare && it.fingerprint.to_string() == *id) => {}
             Call::UpdateCertificate { id, status: CertificateStatus::Inactive } => {
                 let old = device.superseded.iter().find(|it| it.fingerprint.to_string() == *id);
                 let old = old.expect("a certificate is deactivated that was not replaced");
@@ -605,10 +692,7 @@ impl Harness {
                     device.superseded.iter().any(|it| it.expired && it.arn.as_ref() == Some(target));
                 assert!(expired || device.is_scrapping() || self.confirmed.contains(serial.as_str()));
             }
-            Call::DeleteCertificate { .. }
-            | Call::DeleteThing { .. }
-            | Call::DeletePolicy { .. }
-            | Call::DeleteCredentialLocker { .. } => {
+            Call::DeleteThing { .. } | Call::DeletePolicy { .. } | Call::DeleteCredentialLocker { .. } => {
                 assert!(device.is_scrapping(), "{call:?} for {serial}, which is not given up on disk");
             }
             _ => {}
@@ -620,8 +704,20 @@ fn operator(reason: &str) -> Operator {
     Operator { uid: 1001, name: "ada".to_owned(), reason: reason.to_owned() }
 }
 
+/// Whether the device does not need the key of that name any more.
+fn is_old(device: &Device, key: Fingerprint) -> bool {
+    let present = device.certificate.as_ref().map(Certificate::key_id);
+    let asked = device.request.as_ref().map(|it| it.public_key);
+    device.superseded.iter().any(|it| it.key_id() == key)
+        || device.scrap.is_some()
+        // Issued for a device that was put aside meanwhile: no record names it.
+        || present != Some(key) && asked != Some(key)
+}
+
 fn certificates(device: &Device) -> Vec<Fingerprint> {
-    device.fingerprint().into_iter().chain(device.superseded.iter().map(|it| it.fingerprint)).collect()
+    let present = device.certificate.iter().map(Certificate::key_id);
+    let requested = device.request.iter().map(|it| it.public_key);
+    present.chain(requested).chain(device.superseded.iter().map(Superseded::key_id)).collect()
 }
 
 fn tag(action: &Action) -> Option<(usize, Tag)> {

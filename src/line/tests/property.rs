@@ -14,9 +14,10 @@ use super::account::{Fault, failure};
 use super::harness::{Harness, Pending};
 use super::setup::{Setup, shared_policy, unit_in};
 use crate::clock::ClockSync;
-use crate::cloud::{FailureKind, StopCause};
+use crate::cloud::{Call, FailureKind, StopCause};
 use crate::device::operator::Order;
 use crate::device::rules::{LockerRule, PolicyRule, Register, Repeat};
+use crate::device::steps::Step;
 use crate::device::{KeyState, State};
 use crate::fixture::{FixtureMessage, Unit};
 use crate::line::Input;
@@ -91,6 +92,10 @@ enum Op {
     },
     /// Disk, CA and AWS do for a while what they should.
     Work,
+    /// AWS answers to a look at the whole account.
+    Survey(How),
+    /// What was given up arrives after all.
+    Land,
     Wait {
         milliseconds: u64,
     },
@@ -126,6 +131,7 @@ enum Holds {
 enum How {
     Well,
     Lost,
+    Late,
     Proxy,
     Unsigned,
     Fails(FailureKind),
@@ -154,6 +160,7 @@ fn op() -> impl Strategy<Value = Op> {
     let how = prop_oneof![
         12 => Just(How::Well),
         2 => Just(How::Lost),
+        1 => Just(How::Late),
         1 => Just(How::Proxy),
         2 => Just(How::Unsigned),
         3 => failure_kind().prop_map(How::Fails),
@@ -164,6 +171,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(ClockSync::Synchronised),
         1 => Just(ClockSync::Unsynchronised("chronyd".to_owned())),
     ];
+    let survey = prop_oneof![6 => Just(How::Well), 2 => failure_kind().prop_map(How::Fails)];
     let mac = prop_oneof![20 => Just(None), 10 => Just(Some(0)), 1 => Just(Some(1))];
     prop_oneof![
         12 => (place.clone(), 0..SERIALS.len(), mac, holds).prop_map(|((fixture, nest), serial, mac, holds)| {
@@ -186,6 +194,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => Just(Op::Destroy),
         12 => (0..12usize).prop_map(|count| Op::Sync { count }),
         14 => Just(Op::Work),
+        8 => survey.prop_map(Op::Survey),
+        3 => Just(Op::Land),
         8 => prop_oneof![4 => 1..3_000u64, 1 => 3_000..70_000u64].prop_map(|milliseconds| Op::Wait { milliseconds }),
         2 => (0..6usize, any::<bool>()).prop_map(|(kept, done)| Op::Crash { kept, done }),
         1 => Just(Op::LoseKeys),
@@ -200,7 +210,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn setup() -> impl Strategy<Value = Setup> {
     let repeat = prop_oneof![Just(Repeat::Return), Just(Repeat::Renew), Just(Repeat::Reject)];
-    (repeat, 0..4u8, any::<bool>(), 0..6u8, any::<u64>(), any::<bool>()).prop_map(
+    (repeat, 0..4u8, any::<bool>(), 0..9u8, any::<u64>(), any::<bool>()).prop_map(
         |(repeat, policy, locker, register, seed, hasty)| {
             let mut setup = Setup::with(|it| {
                 it.repeat = repeat;
@@ -216,6 +226,7 @@ fn setup() -> impl Strategy<Value = Setup> {
                 match register {
                     0 => it.certificate.register = Register::Jitp,
                     1 => it.certificate.register = Register::WithCa,
+                    2..=4 => it.certificate.register = Register::Aws,
                     _ => {}
                 }
             });
@@ -339,16 +350,21 @@ impl World {
                 h.answer_all();
                 h.sync(usize::MAX);
             }
+            Op::Survey(how) => survey(h, how),
+            Op::Land => h.account.land(),
             Op::Wait { milliseconds } => h.wait(Duration::from_millis(milliseconds)),
             Op::Crash { kept, done } => {
                 if done {
                     for out in std::mem::take(&mut h.calls) {
-                        let _ = h.account.answer(&out.call);
+                        let _ = h.reply(&out.call);
                     }
                 }
                 h.crash(kept);
             }
-            Op::LoseKeys => h.keys.clear(),
+            Op::LoseKeys => {
+                h.keys.clear();
+                h.keys_were_lost = true;
+            }
             _ => unreachable!("a fixture's"),
         }
     }
@@ -381,6 +397,9 @@ impl World {
     /// All is well from now on: whatever was taken in comes to its end.
     fn end(&mut self) {
         let h = &mut self.h;
+        // Whatever was under way has arrived, or AWS will not take it any more.
+        h.account.now = h.now.wall;
+        h.account.land();
         (h.syncs, h.answers, h.issues, h.destroys) = (true, true, true, true);
         h.input(Input::Resume);
         h.input(Input::Gate(None));
@@ -467,6 +486,11 @@ impl World {
         {
             h.account.assert_holds(serial, certificate.fingerprint);
         }
+        if rules.certificate.register == Register::Aws {
+            let held = h.account.issued_for(serial);
+            assert_eq!(held, [certificate.fingerprint.to_string()], "what AWS has issued for {serial}");
+            assert!(device.doubts.is_empty() && device.request.is_none(), "{device:#?}");
+        }
         let others = h.issued.iter().filter(|(it, id)| it == serial && *id != certificate.fingerprint);
         for (_, id) in others {
             let status = h.account.certificates.get(&id.to_string());
@@ -489,26 +513,43 @@ fn answer(h: &mut Harness, which: usize, how: How) {
     let retires = step.retires();
     let result = match how {
         // What is not found is retired: AWS would not say so of what is there.
-        How::Fails(FailureKind::NotFound) if retires => h.account.answer(&call),
+        How::Fails(FailureKind::NotFound) if retires => h.reply(&call),
+        // Nor of a certificate that it has issued.
+        How::Fails(FailureKind::NotFound) if step == Step::Activate => h.reply(&call),
         How::Fails(kind) => Err(failure(operation, kind)),
-        How::Well => h.account.answer(&call),
+        How::Well => h.reply(&call),
         other => {
             let fault = match other {
                 How::Lost => Fault::Lost,
+                // Late are those whose repetition AWS does not recognize; of the others it makes no difference.
+                How::Late if matches!(call, Call::CreateCertificateFromCsr { .. }) => Fault::Late,
+                How::Late => Fault::Lost,
                 How::Proxy if !answers_nothing(&call) => Fault::Fail(FailureKind::Unknown),
                 How::Proxy => Fault::Proxy,
                 _ => Fault::Unsigned,
             };
             h.account.fault(operation, fault);
-            h.account.answer(&call)
+            h.reply(&call)
         }
     };
     h.input(Input::Called { serial, step, generation, result });
 }
 
+fn survey(h: &mut Harness, how: How) {
+    if h.surveys.is_empty() {
+        return;
+    }
+    let (number, call) = h.surveys.remove(0);
+    let result = match how {
+        // AWS would not say so of a list, nor of a certificate that it has listed.
+        How::Fails(kind) if kind != FailureKind::NotFound => Err(failure(call.operation(), kind)),
+        _ => h.reply(&call),
+    };
+    h.input(Input::Surveyed { number, result });
+}
+
 /// Whether an empty success is what AWS itself would answer.
-fn answers_nothing(call: &crate::cloud::Call) -> bool {
-    use crate::cloud::Call;
+fn answers_nothing(call: &Call) -> bool {
     matches!(
         call,
         Call::AttachPolicy { .. }

@@ -57,6 +57,18 @@ pub(crate) struct Registered {
     pub(crate) things: BTreeSet<String>,
     /// Bound to its one thing (`EXCLUSIVE_THING`).
     pub(crate) exclusive: bool,
+    /// From this monotonic time on `ListCertificates` shows it.
+    pub(crate) listed_from: Duration,
+}
+
+/// The subject of every certificate that AWS IoT issues.
+pub(crate) const ISSUED_HERE: &str = "AWS IoT Certificate";
+
+impl Registered {
+    /// Whether AWS has issued it.
+    pub(crate) fn is_issued_here(&self) -> bool {
+        self.ca.is_none() && self.certificate.common_name.as_deref() == Some(ISSUED_HERE)
+    }
 }
 
 /// A registered CA.
@@ -157,6 +169,11 @@ impl Account {
             things: BTreeMap::new(),
             counter: 0,
         }
+    }
+
+    /// Forgets every client token, as AWS does after a time that it does not tell.
+    pub(crate) fn forget_tokens(&mut self) {
+        self.tokens.clear();
     }
 
     /// The next number of a kind of resource: positive, never repeated.

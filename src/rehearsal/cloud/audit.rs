@@ -105,6 +105,8 @@ pub struct Orphans {
     /// Certificates, whoever they were made for, that a device could connect with although they
     /// are attached to no thing.
     pub active_unattached: u64,
+    /// Certificates that AWS has issued and that are attached to no thing, active or not.
+    pub issued_unattached: u64,
 }
 
 /// Something that is not as it should be.
@@ -289,6 +291,12 @@ impl Look<'_> {
                 orphan(
                     &mut orphans.active_unattached,
                     format!("the certificate {id} is active and at no thing"),
+                );
+            }
+            if certificate.is_issued_here() && certificate.things.is_empty() {
+                orphan(
+                    &mut orphans.issued_unattached,
+                    format!("the certificate {id} was issued by AWS and is at no thing"),
                 );
             }
             if !belongs(certificate, wanted) {

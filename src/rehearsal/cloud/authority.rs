@@ -8,6 +8,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
 
+use super::account::ISSUED_HERE;
 use super::refusal::Refusal;
 use super::x509::Certificate;
 use crate::cloud::Service;
@@ -84,7 +85,7 @@ impl Authority {
         let refuse = |_| Refusal::invalid(Service::Iot, "the key of the CSR is not supported");
         let internal = |_| Refusal::internal(Service::Iot);
         let mut params = CertificateParams::new(Vec::new()).map_err(internal)?;
-        params.distinguished_name = name("AWS IoT Certificate");
+        params.distinguished_name = name(ISSUED_HERE);
         params.serial_number = Some(SerialNumber::from_slice(&serial(number)));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -155,6 +155,7 @@ impl Account {
             policies: BTreeMap::new(),
             things: BTreeSet::new(),
             exclusive: false,
+            listed_from: at.now.mono + at.delay,
         };
         self.certificates.insert(id, registered);
     }
@@ -184,7 +185,7 @@ impl Account {
     fn mode(&self, it: &Registered) -> &'static str {
         match it.ca.and_then(|ca| self.cas.get(&ca)) {
             Some(ca) => ca.mode,
-            None if it.certificate.common_name.as_deref() == Some("AWS IoT Certificate") => "DEFAULT",
+            None if it.is_issued_here() => "DEFAULT",
             None => "SNI_ONLY",
         }
     }
@@ -248,13 +249,16 @@ impl Account {
             .iter()
             .filter_map(|(_, id)| {
                 let it = self.certificates.get(id)?;
-                Some(json!({
-                    "certificateArn": self.arn(at.region, &format!("cert/{id}")),
-                    "certificateId": id.to_string(),
-                    "status": it.status,
-                    "certificateMode": self.mode(it),
-                    "creationDate": seconds(it.created),
-                }))
+                let shown = at.must_see || it.listed_from <= at.now.mono;
+                shown.then(|| {
+                    json!({
+                        "certificateArn": self.arn(at.region, &format!("cert/{id}")),
+                        "certificateId": id.to_string(),
+                        "status": it.status,
+                        "certificateMode": self.mode(it),
+                        "creationDate": seconds(it.created),
+                    })
+                })
             })
             .collect();
         let mut body = json!({ "certificates": items });

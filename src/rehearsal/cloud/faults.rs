@@ -61,9 +61,9 @@ impl Fault {
 pub struct FaultPlan {
     /// Probability of each fault. [`Fault::NotVisibleYet`] has its own member.
     pub odds: Vec<(Fault, f64)>,
-    /// Probability that an attachment shows late in the list calls.
+    /// Probability that an attachment, or a certificate that AWS has issued, shows late in the list calls.
     pub late_attachments: f64,
-    /// Longest time that an attachment stays hidden.
+    /// Longest time that it stays hidden.
     pub hidden_for: Duration,
     /// Probability that a new thing or policy is not there for `Attach…` at first.
     pub late_resources: f64,
@@ -232,7 +232,7 @@ impl Faults {
         self.delay(operation, name, self.plan.late_resources, self.plan.absent_for)
     }
 
-    /// How long a new attachment does not show in the lists.
+    /// How long a new attachment or issued certificate does not show in the lists.
     pub(crate) fn hidden_for(&self, operation: Operation, name: &str) -> Duration {
         self.delay(operation, name, self.plan.late_attachments, self.plan.hidden_for)
     }

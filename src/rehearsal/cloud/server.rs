@@ -121,6 +121,11 @@ impl SimulatedCloud {
         self.simulation.world().limits.set_account(rate.map(|it| it.max(0.0)), now);
     }
 
+    /// Forgets every client token: a locker asked for with one of them is made anew.
+    pub fn forget_tokens(&self) {
+        self.simulation.world().account.forget_tokens();
+    }
+
     /// Stops listening, lets answers under way finish for at most two seconds, and closes the
     /// ledger.
     ///

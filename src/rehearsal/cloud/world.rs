@@ -206,9 +206,9 @@ impl World {
         }
         let delay = match operation {
             Operation::CreatePolicy | Operation::CreateThing => self.faults.absent_for(operation, label),
-            Operation::AttachPolicy | Operation::AttachThingPrincipal => {
-                self.faults.hidden_for(operation, label)
-            }
+            Operation::AttachPolicy
+            | Operation::AttachThingPrincipal
+            | Operation::CreateCertificateFromCsr => self.faults.hidden_for(operation, label),
             _ => std::time::Duration::ZERO,
         };
         let moment = Moment { now, region, delay, must_see: lot.must_go_well };

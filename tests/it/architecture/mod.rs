@@ -26,6 +26,7 @@ const TIERS: &[(&str, u8)] = &[
     ("pki", 1),
     ("pki::authority", 2),
     ("pki::issuer", 2),
+    ("pki::request", 2),
     ("journal", 1),
     ("journal::copy", 2),
     ("journal::keys", 2),
@@ -73,7 +74,7 @@ const ADAPTERS: &[&[&str]] = &[
         "control::server",
         "control::socket",
     ],
-    &["pki::issuer", "pki::authority"],
+    &["pki::issuer", "pki::authority", "pki::request"],
 ];
 
 /// Arrows that the drawing does not have, each with its reason.

@@ -114,7 +114,7 @@ async fn describe_certificate_tells_the_status() {
         assert_eq!(seen.line(), format!("GET /certificates/{}", certificate_id()));
         assert_eq!(
             reply,
-            Reply::CertificateDescription { id: certificate_id(), arn: certificate_arn(), status }
+            Reply::CertificateDescription { id: certificate_id(), arn: certificate_arn(), status, pem: None }
         );
     }
 }

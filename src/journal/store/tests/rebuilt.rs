@@ -20,6 +20,7 @@ fn certificate(seq: u64) -> Certificate {
         not_after: "2036-11-21T12:00:00Z".parse().unwrap(),
         key: KeyState::Sealed,
         arn: None,
+        public_key: None,
     }
 }
 
@@ -39,7 +40,7 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         2 => Event::Repeated { presentation: key(seq), nest: None },
         3 => Event::Renewed(admission),
         4 => Event::Issued { certificate: certificate(seq) },
-        5 => done(Step::Locker, Output::Locker { id: "l".to_owned(), arn: None }),
+        5 => done(Step::Locker, Output::Locker { id: "l".to_owned(), arn: None, others: Vec::new() }),
         6 => done(Step::Certificate, Output::Certificate { arn: "a".to_owned() }),
         7 => done(Step::Thing, Output::Nothing),
         8 => done(Step::Deactivate, Output::Nothing),

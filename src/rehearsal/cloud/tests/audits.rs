@@ -135,3 +135,29 @@ impl Rig {
         arn
     }
 }
+
+#[tokio::test]
+async fn a_certificate_that_aws_has_issued_and_that_is_at_no_thing_is_an_orphan_though_inactive() {
+    let rig = Rig::easy().await;
+    rig.make_device("SN1").await;
+    let csr = json!({ "certificateSigningRequest": super::super::authority::tests::csr("SN1") });
+    let made = rig.call("POST", "/certificates", &csr).await.ok();
+    let found = audit(&rig, "SN1");
+    assert_eq!(found.orphans.issued_unattached, 1);
+    assert!(problem(&found).contains("was issued by AWS and is at no thing"), "{found:?}");
+    let id = made.body["certificateId"].as_str().unwrap();
+    rig.call("DELETE", &format!("/certificates/{id}"), &Value::Null).await.ok();
+    assert!(audit(&rig, "SN1").ok);
+}
+
+#[tokio::test]
+async fn a_token_that_is_forgotten_makes_a_second_locker() {
+    let rig = Rig::easy().await;
+    rig.make_device("SN1").await;
+    let locker = json!({ "Name": "SN1", "ClientToken": "SN1" });
+    rig.call("POST", "/credential-lockers", &locker).await.ok();
+    assert!(audit(&rig, "SN1").ok);
+    rig.cloud.forget_tokens();
+    rig.call("POST", "/credential-lockers", &locker).await.ok();
+    assert_eq!(problem(&audit(&rig, "SN1")), "there are 2 lockers of that name, not 1");
+}

@@ -68,3 +68,24 @@ async fn a_page_size_or_a_token_out_of_bounds_is_refused() {
     let reply = rig.call("GET", "/credential-lockers?MaxResults=1001", &Value::Null).await;
     assert_eq!(reply.error(), (400, "ValidationException"));
 }
+
+#[tokio::test]
+async fn a_new_certificate_may_show_in_the_list_a_little_later() {
+    let faults = FaultPlan {
+        late_attachments: 1.0,
+        hidden_for: std::time::Duration::from_secs(9),
+        ..FaultPlan::none()
+    };
+    let rig = Rig::start(CloudOptions { faults, ..easy() }).await;
+    let csr = json!({ "certificateSigningRequest": super::super::authority::tests::csr("SN1") });
+    let made = rig.call("POST", "/certificates", &csr).await.ok();
+    let list = async || {
+        let list = rig.call("GET", "/certificates", &Value::Null).await.ok();
+        list.body["certificates"].as_array().unwrap().len()
+    };
+    assert_eq!(list().await, 0);
+    let id = made.body["certificateId"].as_str().unwrap();
+    rig.call("GET", &format!("/certificates/{id}"), &Value::Null).await.ok();
+    rig.clock.advance(std::time::Duration::from_secs(9));
+    assert_eq!(list().await, 1);
+}
