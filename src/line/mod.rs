@@ -23,6 +23,7 @@ mod link;
 mod lockers;
 mod operator;
 mod policy;
+mod restart;
 mod status;
 mod survey;
 mod unit;
