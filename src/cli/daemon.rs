@@ -5,12 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::{Config, ConfigErrors, DEFAULT_PATH};
+use crate::config::{self, DEFAULT_PATH, SocketError};
 use crate::control::client::{Client, ClientError};
 use crate::error::{Chain, ExitStatus};
-
-/// Where the daemon's socket is unless somebody says otherwise.
-const DEFAULT_SOCKET: &str = "/run/linemint/linemint.sock";
 
 /// Where the daemon's socket is.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -35,12 +32,12 @@ fn socket_path(socket: Option<&Path>, config: Option<&Path>) -> Result<PathBuf, 
     if let Some(socket) = socket {
         return Ok(socket.to_owned());
     }
-    let usual = Path::new(DEFAULT_PATH);
-    match Config::load(config.unwrap_or(usual)) {
-        Ok(config) => Ok(config.api.socket),
-        Err(errors) if config.is_some() => Err(CommandError::Configuration(errors)),
+    let path = config.unwrap_or(Path::new(DEFAULT_PATH));
+    match config::socket_in(path) {
+        Ok(socket) => Ok(socket),
         // Whoever only asks need not be able to read the station's configuration.
-        Err(_) => Ok(PathBuf::from(DEFAULT_SOCKET)),
+        Err(SocketError::Read(_)) if config.is_none() => Ok(PathBuf::from(config::DEFAULT_SOCKET)),
+        Err(source) => Err(CommandError::Socket { path: path.to_owned(), source }),
     }
 }
 
@@ -49,8 +46,8 @@ fn socket_path(socket: Option<&Path>, config: Option<&Path>) -> Result<PathBuf, 
 pub(super) enum CommandError {
     #[error(transparent)]
     Daemon(#[from] ClientError),
-    #[error("the configuration is wrong:\n{0}")]
-    Configuration(ConfigErrors),
+    #[error("failed to find the daemon's socket in {}; name it with --socket", path.display())]
+    Socket { path: PathBuf, source: SocketError },
     #[error("failed to write the answer")]
     Output(#[from] io::Error),
 }
@@ -69,7 +66,7 @@ pub(super) fn ended(result: Result<ExitStatus, CommandError>, err: &mut impl Wri
     let _ = tell(&error, err);
     match error {
         CommandError::Daemon(error) => error.exit_status(),
-        CommandError::Configuration(_) => ExitStatus::Configuration,
+        CommandError::Socket { .. } => ExitStatus::Configuration,
         CommandError::Output(_) => ExitStatus::Io,
     }
 }

@@ -100,7 +100,12 @@ pub fn main() -> ExitStatus {
 
 fn on_runtime(command: impl Future<Output = ExitStatus>) -> ExitStatus {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(command),
+        Ok(runtime) => {
+            let status = runtime.block_on(command);
+            // What may still block (a name server that is away, a disk that hangs) keeps nobody waiting.
+            runtime.shutdown_background();
+            status
+        }
         Err(error) => {
             tracing::error!(error = %Chain(&error), "the runtime cannot start");
             ExitStatus::Io

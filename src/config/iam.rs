@@ -51,10 +51,9 @@ impl Grants<'_> {
 
     fn thing(&mut self, rules: &ProductRules) {
         let thing = self.arn("iot", &format!("thing/{}", wildcard(&rules.thing, rules)));
-        self.allow(thing.clone(), &["iot:CreateThing", "iot:DescribeThing", "iot:DeleteThing"]);
-        if rules.certificate.register != Register::Jitp {
-            self.allow(thing, &["iot:ListThingPrincipals"]);
-        }
+        // The principals are looked at when something of that name was there already, and at scrap.
+        let actions = ["iot:CreateThing", "iot:DescribeThing", "iot:DeleteThing", "iot:ListThingPrincipals"];
+        self.allow(thing, &actions);
     }
 
     fn policy(&mut self, rules: &ProductRules) {
@@ -78,10 +77,20 @@ impl Grants<'_> {
             Register::WithCa => "iot:RegisterCertificate",
             Register::Aws => "iot:CreateCertificateFromCsr",
             Register::Jitp => {
-                // AWS has made it at the device's first connection; a replaced one is deactivated.
-                let actions = ["iot:DescribeCertificate", "iot:UpdateCertificate", "iot:DeleteCertificate"];
+                // AWS has made and attached it at the device's first connection; a replaced one is
+                // deactivated, one of an earlier life detached and deleted.
+                let actions = [
+                    "iot:DescribeCertificate",
+                    "iot:UpdateCertificate",
+                    "iot:DeleteCertificate",
+                    "iot:DetachThingPrincipal",
+                ];
                 let certificates = self.arn("iot", "cert/*");
-                return self.allow(certificates, &actions);
+                self.allow(certificates.clone(), &actions);
+                if rules.policy != PolicyRule::None {
+                    self.allow(certificates, &["iot:DetachPolicy"]);
+                }
+                return;
             }
         };
         self.allow("*".to_owned(), &[register]);
@@ -248,13 +257,14 @@ mod tests {
         assert!(plain.contains("iot:DetachPolicy") && plain.contains("iot:DetachThingPrincipal"));
         assert!(plain.contains("iot:ListThingPrincipals") && plain.contains("iot:UpdateCertificate"));
         let jitp = actions(&MINIMAL.replace("certificate = {}", "certificate = { register = \"jitp\" }"));
-        assert!(
-            !jitp
-                .iter()
-                .any(|it| it.contains("Register") || it.contains("Attach") || it.contains("Principal"))
-        );
+        assert!(!jitp.iter().any(|it| it.contains("Register") || it.contains("iot:Attach")));
         assert!(jitp.contains("iot:UpdateCertificate"), "a replaced certificate is deactivated");
         assert!(jitp.contains("iot:CreateThing") && jitp.contains("iot:CreatePolicy"));
+        let cleared = ["iot:ListThingPrincipals", "iot:DetachThingPrincipal", "iot:DetachPolicy"];
+        assert!(
+            cleared.iter().all(|it| jitp.contains(*it)),
+            "a device that is scrapped is cleared: {jitp:?}"
+        );
         let aws = actions(&MINIMAL.replace("certificate = {}", "certificate = { issuer = \"aws\" }"));
         let more: Vec<_> = aws.difference(&plain).map(String::as_str).collect();
         assert_eq!(more, ["iot:CreateCertificateFromCsr", "iot:ListCertificates"]);

@@ -20,6 +20,7 @@ mod product;
 mod quota;
 mod secret;
 mod shifts;
+mod socket;
 mod station;
 mod table;
 mod units;
@@ -39,6 +40,7 @@ pub use errors::{ConfigError, ConfigErrors};
 pub use files::{Files, SystemFiles};
 pub use iam::iam_policy;
 pub use secret::{NoCredential, SecretRef};
+pub use socket::{DEFAULT_SOCKET, SocketError, socket_in};
 
 /// Where the configuration is looked for when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/linemint/linemint.toml";
@@ -115,7 +117,7 @@ pub struct Aws {
     pub call_timeout: Duration,
     /// The only account to work in, 12 digits.
     pub account: Option<String>,
-    /// Roots that AWS's servers are trusted by, PEM, instead of the system's.
+    /// Roots that AWS's servers are trusted by beside the system's, PEM.
     pub ca_bundle: Option<PathBuf>,
     /// Calls a second; the station's share is taken off.
     pub quotas: crate::cloud::Quotas,

@@ -92,7 +92,7 @@ fn secret(table: &Table<'_>, at: &At<&str>) -> Option<SecretRef> {
 
 /// `[api]`; what it is when the table is not there is what it is when the table is empty.
 pub(super) fn api(table: Option<Table<'_>>) -> Option<Api> {
-    let default = PathBuf::from("/run/linemint/linemint.sock");
+    let default = PathBuf::from(super::DEFAULT_SOCKET);
     let Some(table) = table else { return Some(Api { socket: default, board: None }) };
     let socket = table.path("socket");
     let board = board(&table);

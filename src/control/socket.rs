@@ -69,6 +69,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, ApiError> {
     // In a directory that only we can enter the mode can be set before anyone can connect.
     let private = tempfile::Builder::new()
         .prefix(".linemint-")
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in(parent)
         .map_err(ApiError::io("make a temporary directory in", parent))?;
     let socket = listen_in(private.path()).map_err(ApiError::io("listen at", path))?;

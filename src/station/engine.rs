@@ -94,12 +94,7 @@ impl<C: Cloud + 'static> Engine<C> {
             let wait = self.wait();
             tokio::select! {
                 biased;
-                ended = &mut self.scribe => {
-                    return Err(match ended {
-                        Ok(Err(error)) => StationError::Journal(error),
-                        _ => StationError::Ended("journal"),
-                    });
-                }
+                error = self.scribe_ended() => return Err(error),
                 Ok(()) = durable.changed() => burst.push(Input::Durable(*durable.borrow_and_update())),
                 command = from_outside.recv() => match command {
                     Some(Command::Stop) | None => return self.stop().await,
@@ -173,11 +168,21 @@ impl<C: Cloud + 'static> Engine<C> {
         self.status.send_replace(Arc::new(self.line.status()));
     }
 
+    /// Waits for the journal's writer to end, and says why it did.
+    async fn scribe_ended(&mut self) -> StationError {
+        match (&mut self.scribe).await {
+            Ok(Err(error)) => StationError::Journal(error),
+            _ => StationError::Ended("journal"),
+        }
+    }
+
     async fn carry_out(&mut self, actions: Vec<Action>, durable: u64) -> Result<(), StationError> {
         for action in self.held.take(actions, durable) {
             match action {
                 Action::Record(entry) => {
-                    self.records.send(entry).await.map_err(|_| StationError::Ended("journal"))?;
+                    if self.records.send(entry).await.is_err() {
+                        return Err(self.scribe_ended().await);
+                    }
                 }
                 action => self.act(action)?,
             }

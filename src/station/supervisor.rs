@@ -141,6 +141,8 @@ impl Daemon {
 
     /// Intake, then work, then the store, then the API.
     async fn end(self, ended: Result<(), StationError>, signals: &mut Signals) -> Result<(), RunError> {
+        // Orders that still come are answered at once: the station is going down.
+        drop(self.commands);
         let result = match ended {
             Err(error) => Err(error.into()),
             Ok(()) => {

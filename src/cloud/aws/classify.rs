@@ -108,7 +108,12 @@ where
         (Some(_), None) => String::new(),
         (None, _) => format!("the answer is not AWS's{}", words::content_type(header(raw, "content-type"))),
     };
-    let kind = kind(code, status.unwrap_or(0), ours);
+    let kind = match kind(code, status.unwrap_or(0), ours) {
+        FailureKind::Stop(StopCause::Clock) if is_wrong_secret(&message) => {
+            FailureKind::Stop(StopCause::Credentials)
+        }
+        it => it,
+    };
     let (resource_id, resource_arn) = if kind == FailureKind::Exists { existing(raw) } else { (None, None) };
     CloudError {
         operation,
@@ -121,6 +126,11 @@ where
         resource_id,
         resource_arn,
     }
+}
+
+/// AWS has one code for a signature of the wrong time, key or Region; only its sentence tells them apart.
+fn is_wrong_secret(message: &str) -> bool {
+    ["does not match", "scoped to"].iter().any(|it| message.contains(it))
 }
 
 fn header<'a>(raw: Option<&'a HttpResponse>, name: &str) -> Option<&'a str> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{Subject, Verdict, never};
-use crate::cloud::{Answer, Call, CloudError, FailureKind, Reply};
+use crate::cloud::{Answer, Call, CloudError, FailureKind, Reply, StopCause};
 use crate::device::request;
 use crate::device::rules::LockerRule;
 use crate::fixture::FailCode;
@@ -36,7 +36,8 @@ impl Subject<'_> {
             // No answer to that question: something else than AWS has spoken.
             Ok(_) => if_asked(asked),
             Err(error) => match error.kind {
-                FailureKind::Unknown => if_asked(asked),
+                // In the wrong account it was made all the same: asked again, there would be one more.
+                FailureKind::Unknown | FailureKind::Stop(StopCause::Account) => if_asked(asked),
                 FailureKind::Throttled
                 | FailureKind::Unreachable
                 | FailureKind::NotFound

@@ -117,6 +117,22 @@ async fn a_code_is_read_from_the_body_and_cut_at_the_colon() {
     assert_eq!(error.code.as_deref(), Some("InvalidSignatureException"));
 }
 
+/// AWS's own sentences: one code for a wrong clock, a wrong key and a wrong Region.
+#[tokio::test]
+async fn a_wrong_secret_is_not_told_as_a_wrong_clock() {
+    let kind_of = async |message: &str| {
+        let body = serde_json::json!({ "message": message }).to_string();
+        let step = Step::aws(403, &[("x-amzn-ErrorType", "InvalidSignatureException")], &body);
+        error(create_policy(), step).await.kind
+    };
+    let secret = "The request signature we calculated does not match the signature you provided.";
+    assert_eq!(kind_of(secret).await, FailureKind::Stop(StopCause::Credentials));
+    let region = "Credential should be scoped to a valid region.";
+    assert_eq!(kind_of(region).await, FailureKind::Stop(StopCause::Credentials));
+    let clock = "Signature expired: 20261122T050000Z is now earlier than 20261122T051000Z";
+    assert_eq!(kind_of(clock).await, FailureKind::Stop(StopCause::Clock));
+}
+
 #[tokio::test]
 async fn what_exists_already_is_named() {
     let arn = iot_arn("cert/abc");
