@@ -126,6 +126,7 @@ impl World {
         .await
         .map_err(RehearsalError::Cloud)?;
         let config = stage.config(options, &cloud.url())?;
+        stage::furnish(&cloud, &config)?;
         let serials = stage::deal(&config, options)?;
         let fixtures = start_fixtures(&config, options, &serials).map_err(RehearsalError::Fixture)?;
         Ok(Self { stage, cloud, fixtures, serials, config })
@@ -150,7 +151,7 @@ impl World {
         for fixture in self.fixtures {
             reports.push(fixture.stop().await);
         }
-        let audits = stage::audit(&self.cloud, &self.config, &self.serials);
+        let audits = stage::audit(&self.cloud, &self.config, &self.serials, &reports);
         let report = Report::new(options, seconds, reports, audits, &self.cloud.stats());
         self.cloud.shutdown().await.map_err(RehearsalError::Cloud)?;
         self.stage.keep(&report)?;

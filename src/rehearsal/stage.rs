@@ -1,17 +1,21 @@
 //! The stage of a rehearsal: a directory with a CA, a policy and a configuration, and who
 //! presents which serial numbers.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::cloud::{Audit, AuditScope, CertificateScope, LockerScope, PolicyScope, SimulatedCloud};
+use super::cloud::{Audit, AuditScope, CertificateScope, LockerScope, Names, PolicyScope, SimulatedCloud};
+use super::fixture::FixtureReport;
 use super::report::Report;
 use super::{Faults, Options, empty_dir, serials};
 use crate::cloud::Quotas;
 use crate::config::{Config, ConfigErrors, Files, Pki, SecretRef, SystemFiles};
-use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
+use crate::device::rules::{Filling, LockerRule, PolicyRule, ProductRules, Register};
+use crate::device::serial::{Mac, SerialNumber};
 use crate::durable_fs::{FileError, create_new};
 use crate::pki::IssueError;
 use crate::pki::authority::make_root;
@@ -92,6 +96,10 @@ impl Stage {
             ca_certificate: self.dir.join("ca.pem"),
             ca_key: SecretRef::Path(self.dir.join("ca.key")),
         });
+        for product in config.products.values_mut() {
+            // There are no work orders in a rehearsal.
+            Arc::make_mut(&mut product.rules).require_batch = false;
+        }
         for (number, fixture) in config.fixtures.iter_mut().enumerate() {
             fixture.port = self.dir.join(format!("fixture-{number}"));
         }
@@ -128,18 +136,77 @@ pub(super) fn deal(config: &Config, options: &Options) -> Result<Vec<Vec<String>
     Ok(dealt)
 }
 
+/// Puts into the account what has to be there before a station starts: its CA where certificates are
+/// registered with it, and policies that products only name.
+pub(super) fn furnish(cloud: &SimulatedCloud, config: &Config) -> Result<(), StageError> {
+    let unfit = |what: &str, why: String| StageError::Unfit(format!("{what} cannot be rehearsed: {why}"));
+    let rules = || config.products.values().map(|it| &it.rules);
+    if let Some(pki) = &config.pki
+        && rules().any(|it| it.certificate.register == Register::WithCa)
+    {
+        let path = &pki.ca_certificate;
+        let pem = std::fs::read_to_string(path)
+            .map_err(|source| StageError::Directory { path: path.clone(), source })?;
+        cloud.place_ca(&pem).map_err(|why| unfit("the CA", why))?;
+    }
+    let given: BTreeSet<_> = rules()
+        .filter_map(|it| match &it.policy {
+            PolicyRule::Given { name } => Some(name),
+            _ => None,
+        })
+        .collect();
+    for name in given {
+        cloud.place_policy(name, POLICY).map_err(|why| unfit(&format!("the policy {name}"), why))?;
+    }
+    Ok(())
+}
+
 /// Has the account audited, product by product. Where several products share the account only
 /// the first audit can tell orphans, so there is one for all products of the same scope.
-pub(super) fn audit(cloud: &SimulatedCloud, config: &Config, serials: &[Vec<String>]) -> Vec<Audit> {
-    let mut scopes: Vec<(AuditScope, Vec<&String>)> = Vec::new();
-    for (fixture, serials) in config.fixtures.iter().zip(serials) {
-        let scope = scope(&config.products[&fixture.product].rules);
+pub(super) fn audit(
+    cloud: &SimulatedCloud,
+    config: &Config,
+    serials: &[Vec<String>],
+    reports: &[FixtureReport],
+) -> Vec<Audit> {
+    let mut scopes: Vec<(AuditScope, Vec<Names>)> = Vec::new();
+    for ((fixture, serials), report) in config.fixtures.iter().zip(serials).zip(reports) {
+        let rules = &config.products[&fixture.product].rules;
+        let named = serials.iter().map(|it| names(config, rules, it, report.macs.get(it)));
+        let scope = scope(rules);
         match scopes.iter_mut().find(|(it, _)| *it == scope) {
-            Some((_, all)) => all.extend(serials),
-            None => scopes.push((scope, serials.iter().collect())),
+            Some((_, all)) => all.extend(named),
+            None => scopes.push((scope, named.collect())),
         }
     }
-    scopes.into_iter().map(|(scope, serials)| cloud.audit(&serials, scope)).collect()
+    scopes.into_iter().map(|(scope, devices)| cloud.audit_named(&devices, scope)).collect()
+}
+
+/// What the station calls a device's things.
+fn names(config: &Config, rules: &ProductRules, serial: &str, mac: Option<&String>) -> Names {
+    let plain = Names::from(serial);
+    let Ok(parsed) = SerialNumber::parse(serial) else { return plain };
+    let mac = mac.and_then(|it| Mac::parse(it).ok());
+    let with = Filling {
+        serial: &parsed,
+        mac: mac.as_ref(),
+        batch: None,
+        station: &config.station.id,
+        product: &rules.product,
+    };
+    Names {
+        thing: rules.thing.fill(&with),
+        policy: match &rules.policy {
+            PolicyRule::Device { name, .. } => name.fill(&with),
+            _ => plain.policy,
+        },
+        locker: match &rules.locker {
+            LockerRule::Device { name, .. } => name.fill(&with),
+            _ => plain.locker,
+        },
+        subject: rules.certificate.common_name.fill(&with),
+        serial: plain.serial,
+    }
 }
 
 fn scope(rules: &ProductRules) -> AuditScope {

@@ -1,6 +1,7 @@
 //! `linemint rehearse`: a newcomer's first command.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -56,4 +57,36 @@ fn a_rehearsal_of_what_is_no_configuration_ends_with_78() {
     crate::harness::put(&config, b"[station]\nid = 5\n");
     let (status, _, log) = Process::run(&mut linemint(&["rehearse", "--config", config.to_str().unwrap()]));
     assert_eq!(status, 78, "{log}");
+}
+
+/// Names other than the serial number, a CA that AWS knows, a policy that is there, no certificate in the
+/// cloud, work orders: what is shipped, and what a station may turn it into.
+#[test]
+fn any_right_configuration_can_be_rehearsed() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
+    let minimal = fs::read_to_string(shipped.join("minimal.toml")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("policies")).unwrap();
+    fs::copy(shipped.join("policies/thermostat.json"), dir.path().join("policies/thermostat.json")).unwrap();
+    let with = |name: &str, from: &str, to: &str| {
+        assert!(minimal.contains(from), "{from}");
+        let path = dir.path().join(name);
+        crate::harness::put(&path, minimal.replacen(from, to, 1).as_bytes());
+        path
+    };
+    let policy = minimal.lines().find(|it| it.starts_with("policy")).unwrap();
+    let configurations = [
+        shipped.join("linemint.toml"),
+        shipped.join("minimal.toml"),
+        shipped.join("shared-policy.toml"),
+        with("given.toml", policy, "policy = { scope = \"given\", name = \"plant\" }"),
+        with("jitp.toml", "certificate = {}", "certificate = { register = \"jitp\" }"),
+        with("mac.toml", "certificate = {}", "certificate = {}\nthing = \"{mac}-{serial}\""),
+    ];
+    for path in &configurations {
+        let args =
+            ["--devices", "6", "--quota", "unlimited", "--rtt", "0", "--config", path.to_str().unwrap()];
+        let (status, out, log) = Process::run(linemint(&["rehearse"]).args(args));
+        assert_eq!(status, 0, "{}: {out}\n{log}", path.display());
+    }
 }

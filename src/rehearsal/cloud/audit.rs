@@ -52,6 +52,26 @@ pub struct AuditScope {
     pub certificate: CertificateScope,
 }
 
+/// What the things of one device are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each member is its name")]
+pub struct Names {
+    pub serial: String,
+    pub thing: String,
+    pub policy: String,
+    pub locker: String,
+    /// The common name of its certificate.
+    pub subject: String,
+}
+
+impl From<&str> for Names {
+    /// All named by the serial number.
+    fn from(serial: &str) -> Self {
+        let name = || serial.to_owned();
+        Self { serial: name(), thing: name(), policy: name(), locker: name(), subject: name() }
+    }
+}
+
 /// The text names no scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not among {1}")]
@@ -143,23 +163,23 @@ pub struct Audit {
 /// Looks through `account`.
 pub(crate) fn audit(
     account: &Account,
-    serials: &[impl AsRef<str>],
+    devices: &[Names],
     scope: AuditScope,
     calls: BTreeMap<&'static str, Calls>,
 ) -> Audit {
     let mut look = Look { account, scope, lockers: lockers_by_name(account), findings: Findings::default() };
-    let mut wanted = HashSet::with_capacity(serials.len());
-    for serial in serials.iter().map(AsRef::as_ref) {
-        if wanted.insert(serial) {
-            look.serial(serial);
+    let mut serials = HashSet::with_capacity(devices.len());
+    for device in devices {
+        if serials.insert(device.serial.as_str()) {
+            look.device(device);
         }
     }
-    let orphans = look.orphans(&wanted);
+    let orphans = look.orphans(&Wanted::of(devices));
     let active = account.certificates.values().filter(|it| is_active(it)).count();
     let Findings { problems, count } = look.findings;
     Audit {
         ok: count == 0,
-        serials: wanted.len() as u64,
+        serials: serials.len() as u64,
         things: account.things.len() as u64,
         lockers: account.lockers.len() as u64,
         policies: account.policies.len() as u64,
@@ -187,6 +207,31 @@ impl Findings {
     }
 }
 
+/// The names that belong to some device.
+struct Wanted<'a> {
+    things: HashSet<&'a str>,
+    policies: HashSet<&'a str>,
+    lockers: HashSet<&'a str>,
+    subjects: HashSet<&'a str>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(devices: &'a [Names]) -> Self {
+        Self {
+            things: devices.iter().map(|it| it.thing.as_str()).collect(),
+            policies: devices.iter().map(|it| it.policy.as_str()).collect(),
+            lockers: devices.iter().map(|it| it.locker.as_str()).collect(),
+            subjects: devices.iter().map(|it| it.subject.as_str()).collect(),
+        }
+    }
+
+    /// A certificate belongs to the thing that it is attached to, or else to the name in its subject.
+    fn has(&self, certificate: &Registered) -> bool {
+        certificate.things.iter().any(|it| self.things.contains(it.as_str()))
+            || certificate.owner.as_deref().is_some_and(|it| self.subjects.contains(it))
+    }
+}
+
 struct Look<'a> {
     account: &'a Account,
     scope: AuditScope,
@@ -195,10 +240,11 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn serial(&mut self, serial: &str) {
-        self.locker(serial);
-        self.policy(serial);
-        let Some(thing) = self.account.things.get(serial) else {
+    fn device(&mut self, device: &Names) {
+        let serial = device.serial.as_str();
+        self.locker(device);
+        self.policy(device);
+        let Some(thing) = self.account.things.get(&device.thing) else {
             return self.findings.add(Some(serial), || "there is no thing".to_owned());
         };
         if !thing.attributes.contains_key("linemint") {
@@ -207,7 +253,7 @@ impl Look<'_> {
         let attached: Vec<&Registered> =
             thing.principals.keys().filter_map(|id| self.account.certificates.get(id)).collect();
         match self.scope.certificate {
-            CertificateScope::Cloud => self.certificates(serial, &attached),
+            CertificateScope::Cloud => self.certificates(device, &attached),
             CertificateScope::Jitp if attached.is_empty() => {}
             CertificateScope::Jitp => {
                 let what = || format!("{} certificates are attached, not 0", attached.len());
@@ -216,25 +262,28 @@ impl Look<'_> {
         }
     }
 
-    fn locker(&mut self, serial: &str) {
+    fn locker(&mut self, device: &Names) {
         let wanted = u64::from(self.scope.locker == LockerScope::Device);
-        let held = self.lockers.get(serial).copied().unwrap_or_default();
+        let held = self.lockers.get(device.locker.as_str()).copied().unwrap_or_default();
+        let serial = device.serial.as_str();
         if held != wanted {
             self.findings
                 .add(Some(serial), || format!("there are {held} lockers of that name, not {wanted}"));
         }
     }
 
-    fn policy(&mut self, serial: &str) {
+    fn policy(&mut self, device: &Names) {
         let wanted = self.scope.policy == PolicyScope::Device;
-        match (wanted, self.account.policies.contains_key(serial)) {
+        let serial = device.serial.as_str();
+        match (wanted, self.account.policies.contains_key(&device.policy)) {
             (true, false) => self.findings.add(Some(serial), || "there is no policy".to_owned()),
             (false, true) => self.findings.add(Some(serial), || "there is a policy of its own".to_owned()),
             _ => {}
         }
     }
 
-    fn certificates(&mut self, serial: &str, attached: &[&Registered]) {
+    fn certificates(&mut self, device: &Names, attached: &[&Registered]) {
+        let serial = device.serial.as_str();
         let active: Vec<_> = attached.iter().filter(|it| is_active(it)).collect();
         let [certificate] = active.as_slice() else {
             let what = || format!("{} active certificates are attached, not 1", active.len());
@@ -246,8 +295,8 @@ impl Look<'_> {
         }
         let names: Vec<&str> = certificate.policies.keys().map(String::as_str).collect();
         let as_it_should_be = match self.scope.policy {
-            PolicyScope::Device => names == [serial],
-            PolicyScope::Shared => names.len() == 1 && names != [serial],
+            PolicyScope::Device => names == [device.policy.as_str()],
+            PolicyScope::Shared => names.len() == 1 && names != [device.policy.as_str()],
             PolicyScope::None => true,
         };
         if !as_it_should_be {
@@ -256,7 +305,7 @@ impl Look<'_> {
         }
     }
 
-    fn orphans(&mut self, wanted: &HashSet<&str>) -> Orphans {
+    fn orphans(&mut self, wanted: &Wanted<'_>) -> Orphans {
         let account = self.account;
         let mut orphans = Orphans::default();
         let mut orphan = |count: &mut u64, what: String| {
@@ -265,14 +314,14 @@ impl Look<'_> {
         };
         if self.scope.locker == LockerScope::Device {
             for (id, locker) in &account.lockers {
-                if !locker.name.as_deref().is_some_and(|it| wanted.contains(it)) {
+                if !locker.name.as_deref().is_some_and(|it| wanted.lockers.contains(it)) {
                     orphan(&mut orphans.lockers, format!("the locker {id} belongs to no serial number"));
                 }
             }
         }
         for (name, policy) in &account.policies {
             let is_orphan = match self.scope.policy {
-                PolicyScope::Device => !wanted.contains(name.as_str()),
+                PolicyScope::Device => !wanted.policies.contains(name.as_str()),
                 // With certificates of the first connection nothing is attached yet.
                 PolicyScope::Shared => {
                     policy.targets.is_empty() && self.scope.certificate == CertificateScope::Cloud
@@ -283,7 +332,7 @@ impl Look<'_> {
                 orphan(&mut orphans.policies, format!("the policy {name} belongs to no serial number"));
             }
         }
-        for name in account.things.keys().filter(|it| !wanted.contains(it.as_str())) {
+        for name in account.things.keys().filter(|it| !wanted.things.contains(it.as_str())) {
             orphan(&mut orphans.things, format!("the thing {name} belongs to no serial number"));
         }
         for (id, certificate) in &account.certificates {
@@ -299,7 +348,7 @@ impl Look<'_> {
                     format!("the certificate {id} was issued by AWS and is at no thing"),
                 );
             }
-            if !belongs(certificate, wanted) {
+            if !wanted.has(certificate) {
                 orphan(
                     &mut orphans.certificates,
                     format!("the certificate {id} belongs to no serial number"),
@@ -320,14 +369,4 @@ fn lockers_by_name(account: &Account) -> HashMap<&str, u64> {
 
 fn is_active(certificate: &Registered) -> bool {
     certificate.status == "ACTIVE"
-}
-
-/// A certificate belongs to the thing that it is attached to, or else to the name in its subject.
-fn belongs(certificate: &Registered, wanted: &HashSet<&str>) -> bool {
-    certificate
-        .things
-        .iter()
-        .map(String::as_str)
-        .chain(certificate.owner.as_deref())
-        .any(|it| wanted.contains(it))
 }

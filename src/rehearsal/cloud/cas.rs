@@ -33,6 +33,18 @@ struct Members {
 }
 
 impl RegisterCa {
+    /// Registers `certificate` for clients that name their server, which takes no proof of possession.
+    pub(crate) fn without_challenge(certificate: Certificate) -> Self {
+        Self {
+            certificate: Box::new(certificate),
+            verification: None,
+            active: true,
+            auto_registration: false,
+            mode: "SNI_ONLY",
+            registration_config: None,
+        }
+    }
+
     /// Reads and checks the members.
     pub(crate) fn parse(request: &Request) -> Result<Self, Refusal> {
         let members: Members = request.members()?;

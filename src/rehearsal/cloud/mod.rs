@@ -47,7 +47,7 @@ use std::time::Duration;
 use crate::cloud::Quotas;
 
 pub use audit::{
-    Audit, AuditScope, CertificateScope, LockerScope, Orphans, PolicyScope, Problem, UnknownScope,
+    Audit, AuditScope, CertificateScope, LockerScope, Names, Orphans, PolicyScope, Problem, UnknownScope,
 };
 pub(super) use limits::Limits;
 

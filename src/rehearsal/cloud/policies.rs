@@ -21,7 +21,7 @@ const MAX_DOCUMENT_ON_WIRE: usize = 404_600;
 #[derive(Debug)]
 pub(crate) struct CreatePolicy {
     pub(crate) name: String,
-    document: String,
+    pub(crate) document: String,
 }
 
 #[derive(Deserialize)]

@@ -16,13 +16,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::account::Account;
-use super::audit::{Audit, AuditScope, audit};
+use super::audit::{Audit, AuditScope, Names, audit};
 use super::authority::Authority;
+use super::cas::RegisterCa;
 use super::faults::Faults;
 use super::ledger::{Ledger, LedgerRow, Stats};
 use super::limits::Limits;
+use super::policies::CreatePolicy;
 use super::service::{Dropped, Service};
 use super::world::{Simulation, World};
+use super::x509::Certificate;
 use super::{CloudOptions, CloudSimError};
 use crate::clock::{SystemClock, TimeSource};
 
@@ -95,11 +98,36 @@ impl SimulatedCloud {
         format!("http://{}", self.addr)
     }
 
-    /// Holds the account against what it should hold for `serials`.
+    /// Holds the account against what it should hold for `serials`, by which everything is named.
     #[must_use]
     pub fn audit(&self, serials: &[impl AsRef<str>], scope: AuditScope) -> Audit {
+        let devices: Vec<_> = serials.iter().map(|it| Names::from(it.as_ref())).collect();
+        self.audit_named(&devices, scope)
+    }
+
+    /// As [`audit`](Self::audit), for devices whose things are called otherwise.
+    #[must_use]
+    pub fn audit_named(&self, devices: &[Names], scope: AuditScope) -> Audit {
         let world = self.simulation.world();
-        audit(&world.account, serials, scope, world.ledger.stats().calls.clone())
+        audit(&world.account, devices, scope, world.ledger.stats().calls.clone())
+    }
+
+    /// Puts an active CA into the account (`SNI_ONLY`), as it is where a station's was registered before.
+    ///
+    /// # Errors
+    /// What AWS would say, in words.
+    pub fn place_ca(&self, pem: &str) -> Result<(), String> {
+        let command = Certificate::from_pem(pem).map(RegisterCa::without_challenge);
+        self.simulation.place(|account, at| account.register_ca(command?, at))
+    }
+
+    /// Puts a policy into the account, as somebody else has made it before.
+    ///
+    /// # Errors
+    /// What AWS would say, in words.
+    pub fn place_policy(&self, name: &str, document: &str) -> Result<(), String> {
+        let (name, document) = (name.to_owned(), document.to_owned());
+        self.simulation.place(|account, at| account.create_policy(CreatePolicy { name, document }, at))
     }
 
     /// The counters so far.

@@ -9,7 +9,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 
-use super::audit::{AuditScope, audit};
+use super::audit::{AuditScope, Names, audit};
 use super::refusal::Refusal;
 use super::reply::{self, Delivery, ReplyBody};
 use super::request::{Request, Route, parse_query};
@@ -124,7 +124,8 @@ impl Service {
                 };
                 let serials: Vec<&str> = text.lines().map(str::trim).filter(|it| !it.is_empty()).collect();
                 let world = self.simulation.world();
-                let audit = audit(&world.account, &serials, scope, world.ledger.stats().calls.clone());
+                let devices: Vec<_> = serials.into_iter().map(Names::from).collect();
+                let audit = audit(&world.account, &devices, scope, world.ledger.stats().calls.clone());
                 Ok(reply::json(StatusCode::OK, &audit))
             }
             _ => refuse(StatusCode::NOT_FOUND, "there are POST /__audit and GET /__stats"),

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hyper::HeaderMap;
 use serde_json::Value;
@@ -67,6 +68,15 @@ impl Simulation {
             issued: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
         }
+    }
+
+    /// Carries out `effect` on the account, past limits, faults and ledger.
+    pub(crate) fn place(
+        &self,
+        effect: impl FnOnce(&mut Account, Moment<'_>) -> Outcome,
+    ) -> Result<(), String> {
+        let at = Moment { now: self.now(), region: &self.region, delay: Duration::ZERO, must_see: true };
+        effect(&mut self.world().account, at).map(|_| ()).map_err(|it| it.message)
     }
 
     /// Everything, for reading and for the knobs.
