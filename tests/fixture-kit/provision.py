@@ -119,7 +119,7 @@ class Run:
             self.put("policy.json", source.read())
         self.put("serials", "".join(it + "\n" for it in self.serials).encode())
         cloud = [linemint, "cloud", "simulate", "--listen", "127.0.0.1:0", "--quota", "unlimited",
-                 "--faults", self.options.faults, "--seed", str(self.options.seed)]
+                 "--faults", self.options.faults, "--rtt", str(self.options.rtt), "--seed", str(self.options.seed)]
         _, line = self.start("cloud", cloud, "listening on ")
         self.url = line[len("listening on "):]
         self.put("linemint.toml", STATION.format(url=self.url).encode())
@@ -133,6 +133,11 @@ class Run:
 
     def start_station(self):
         return self.start("station", [self.options.linemint, "run", "--config", "linemint.toml"])
+
+    def is_ready(self):
+        """Whether the newest station has said that it is."""
+        with open(self.path("station.log"), "rb") as file:
+            return file.read().count(b"the station is ready") > self.kills["station"]
 
     def start_fixture(self):
         words = {"port": "fixture.tty", "serials": "serials", "directory": "units"}
@@ -151,6 +156,9 @@ class Run:
                 self.kill(station)
                 self.kills["station"] += 1
                 station = self.start_station()
+                due["station"] = float("inf")
+            if due.get("station") == float("inf") and self.is_ready():
+                # Counted from when it is ready: on a busy machine that takes its time, and it has to get somewhere.
                 due["station"] = now + self.options.kill_station
             if now >= due.get("fixture", now + 1):
                 self.kill(fixture)
@@ -222,6 +230,7 @@ def arguments():
     parser.add_argument("--linemint", required=True)
     parser.add_argument("--devices", type=int, default=50)
     parser.add_argument("--faults", default="mild")
+    parser.add_argument("--rtt", type=int, default=0, help="milliseconds that AWS takes at least")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--damage", type=float, default=0.0)
     parser.add_argument("--kill-station", type=float, help="SIGKILL every so many seconds")
