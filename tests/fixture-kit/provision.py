@@ -124,7 +124,8 @@ class Run:
         self.url = line[len("listening on "):]
         self.put("linemint.toml", STATION.format(url=self.url).encode())
         relay = [sys.executable, os.path.join(HERE, "relay.py"), "station.tty", "fixture.tty",
-                 "--damage", str(self.options.damage), "--seed", str(self.options.seed), "--stats", "cable.json"]
+                 "--damage", str(self.options.damage), "--seed", str(self.options.seed), "--stats", "cable.json",
+                 "--until-eof"]
         self.relay, _ = self.start("relay", relay, "ready")
 
     def put(self, name, content):

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A cable: two ptys, and what is written into one comes out of the other, damaged if wanted.
 
-    relay.py LINK-A LINK-B [--damage 0.05] [--seed 1] [--stats FILE]
+    relay.py LINK-A LINK-B [--damage 0.05] [--seed 1] [--stats FILE] [--until-eof]
 
-Makes a link to each pty, says `ready`, and runs until it is told to end or its standard input is closed.
+Makes a link to each pty, says `ready`, and runs until SIGINT or SIGTERM, or the end of its standard input.
 A damaged line has a bit flipped, lost a piece, come twice, noise before it, or its end (LF included) torn off.
 """
 
@@ -77,7 +77,8 @@ def main():
     parser.add_argument("links", nargs=2)
     parser.add_argument("--damage", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--stats")
+    parser.add_argument("--stats", help="where to write how many lines there were, at the end")
+    parser.add_argument("--until-eof", action="store_true", help="end when standard input does")
     options = parser.parse_args()
     (a, _), (b, _) = pty(options.links[0]), pty(options.links[1])
     ways = [Way(a, b, options.damage, random.Random(options.seed)),
@@ -87,7 +88,8 @@ def main():
     signal.signal(signal.SIGINT, lambda *_: os.write(end_write, b"!"))
     selector = selectors.DefaultSelector()
     selector.register(end_read, selectors.EVENT_READ)
-    selector.register(sys.stdin, selectors.EVENT_READ)
+    if options.until_eof:
+        selector.register(sys.stdin, selectors.EVENT_READ)
     for way in ways:
         selector.register(way.source, selectors.EVENT_READ)
     print("ready", flush=True)
