@@ -245,6 +245,8 @@ def arguments():
 
 def main():
     options = arguments()
+    # As SIGINT does: what was started is ended, whoever ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="linemint-kit-") as scratch:
         if options.keep:
             os.mkdir(options.keep)

@@ -6,9 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use linemint::fixture::frame::{
-    Decoded, FixtureDecoder, StationDecoder, encode, encode_fixture, encode_station,
-};
+use linemint::fixture::frame::{Decoded, FixtureDecoder, StationDecoder, encode_fixture, encode_station};
 use linemint::fixture::text::{fail_action, nak_action};
 use linemint::fixture::{FailCode, NakCode, StationMessage};
 
@@ -80,14 +78,7 @@ fn the_pages_frames_are_what_this_code_sends() {
     let mut types = BTreeSet::new();
     for frame in block("sfp") {
         let (bytes, kind, said) = reread(frame);
-        let json = serde_json::from_str(&frame[..frame.len() - 9]).unwrap();
-        let right: serde_json::Value = json;
-        assert_eq!(
-            String::from_utf8_lossy(&bytes).trim_end(),
-            frame,
-            "its checksum should be that of {}",
-            String::from_utf8_lossy(&encode(&right).unwrap())
-        );
+        assert_eq!(String::from_utf8_lossy(&bytes), format!("{frame}\n"));
         match said {
             Some(StationMessage::Nak { code, message, .. }) => assert_eq!(message, nak_action(code)),
             Some(StationMessage::Fail { code, message, retry, .. }) => {
