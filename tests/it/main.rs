@@ -18,6 +18,8 @@ mod dependencies;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod fixture_kit;
+#[cfg(test)]
 mod hardening;
 #[cfg(test)]
 mod harness;

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Proves the kit for fixture makers: its own tests, then whole runs of both fixtures against the station and a
+# simulated AWS with faults. LINEMINT is the binary (target/release/linemint); DEVICES, SEED: of each run.
+# Needs a C compiler, make and Python 3. docs/fixture/README.md tells more.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+export LINEMINT=${LINEMINT:-$root/target/release/linemint} PYTHONDONTWRITEBYTECODE=1
+devices=${DEVICES:-50} seed=${SEED:-1}
+[[ -x $LINEMINT ]] || { echo "there is no $LINEMINT: build it, or set LINEMINT" >&2; exit 2; }
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+echo "the C kit's tests, with the sanitizers"
+make -s -C "$root/docs/fixture/c" BUILD="$scratch/c" check example
+echo "the Python kit's tests"
+python3 -W error -m unittest discover -s "$root/docs/fixture/python"
+
+python_fixture=(python3 "$root/docs/fixture/python/linemint_fixture.py" '{port}' --serials '{serials}'
+  --directory '{directory}' --nests 4 --resend 0.3 --again-after 0.3)
+c_fixture=("$scratch/c/example" '{port}' nest-1 4 '{serials}' '{directory}' 300)
+bad=0
+
+# provision NAME FIXTURE OPTION…
+provision() {
+  local name=$1 fixture=$2
+  shift 2
+  local -n command=${fixture}_fixture
+  python3 "$here/provision.py" --linemint "$LINEMINT" --devices "$devices" --seed "$seed" "$@" \
+    "$fixture $name" -- "${command[@]}" || bad=1
+}
+
+printf '\n%-24s %7s %7s %7s %8s %6s %7s  %s\n' run devices seconds frames damaged kills resets verdict
+for fixture in python c; do
+  provision "plain" "$fixture"
+  provision "bad cable" "$fixture" --damage 0.05
+  provision "station killed" "$fixture" --rtt 150 --kill-station 1
+  provision "fixture killed" "$fixture" --rtt 150 --kill-fixture 1.5
+  provision "all of it" "$fixture" --rtt 100 --damage 0.05 --kill-station 1 --kill-fixture 2.3
+done
+exit "$bad"
