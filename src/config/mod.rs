@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use crate::device::rules::ProductRules;
 use crate::device::serial::SerialPattern;
+use crate::fixture::place::{PortPlace, Raised};
 use crate::pki::Fingerprint;
 use crate::shift::Shift;
 
@@ -136,7 +137,7 @@ pub struct Fixture {
     /// Its name, `[A-Za-z0-9_-]{1,64}`.
     pub name: String,
     /// Its serial port.
-    pub port: PathBuf,
+    pub port: PortPlace,
     /// What it speaks.
     pub driver: Driver,
     /// Baud rate.
@@ -149,8 +150,10 @@ pub struct Fixture {
     pub answer_within: Duration,
     /// How long a unit waits in its nest for the cloud.
     pub patience: Duration,
-    /// What is done with DTR when the port is opened.
-    pub dtr: Dtr,
+    /// What DTR says while the port is open.
+    pub dtr: Raised,
+    /// What RTS says while the port is open.
+    pub rts: Raised,
 }
 
 /// What a fixture speaks.
@@ -158,15 +161,6 @@ pub struct Fixture {
 pub enum Driver {
     /// SFP/1.
     Sfp,
-}
-
-/// What is done with the DTR line when a port is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtr {
-    /// It is raised.
-    Always,
-    /// It is lowered: for fixtures that reset when it rises.
-    Never,
 }
 
 /// One `[product.NAME]`.

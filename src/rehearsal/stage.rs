@@ -93,7 +93,7 @@ impl Stage {
             ca_key: SecretRef::Path(self.dir.join("ca.key")),
         });
         for (number, fixture) in config.fixtures.iter_mut().enumerate() {
-            fixture.port = self.dir.join(format!("fixture-{number}"));
+            fixture.port = self.dir.join(format!("fixture-{number}")).into();
         }
         Ok(config)
     }

@@ -11,10 +11,10 @@ use super::{Parts, StationError, timekeeper};
 use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
-use crate::config::{Config, Dtr, NoCredential, Pki, SecretRef};
+use crate::config::{Config, NoCredential, Pki, SecretRef};
 use crate::durable_fs::{FileError, read_secret};
 use crate::error::ExitStatus;
-use crate::fixture::port::{Dtr as PortDtr, PortOptions};
+use crate::fixture::port::PortOptions;
 use crate::journal::JournalError;
 use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
 use crate::journal::store::{self, JournalLock, Store};
@@ -222,12 +222,5 @@ fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
 }
 
 fn port_options(fixture: &crate::config::Fixture) -> PortOptions {
-    PortOptions {
-        path: fixture.port.clone(),
-        baud: fixture.baud,
-        dtr: match fixture.dtr {
-            Dtr::Always => PortDtr::Always,
-            Dtr::Never => PortDtr::Never,
-        },
-    }
+    PortOptions { place: fixture.port.clone(), baud: fixture.baud, dtr: fixture.dtr, rts: fixture.rts }
 }
