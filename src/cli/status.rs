@@ -199,8 +199,10 @@ fn fixtures(status: &Status, text: &mut String) {
     if status.fixtures.is_empty() {
         return;
     }
-    let head =
-        ["FIXTURE", "STATE", "IN", "OUT", "BAD", "ECHOES", "NAKS", "REOPENS", "AWAY", "FIRMWARE", "LAST", "PORT"];
+    let head = [
+        "FIXTURE", "STATE", "IN", "OUT", "BAD", "ECHOES", "NAKS", "REOPENS", "AWAY", "FIRMWARE", "LAST",
+        "PORT",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(status.fixtures.iter().map(|it| {
         [

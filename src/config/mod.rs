@@ -39,6 +39,7 @@ use crate::shift::Shift;
 pub use errors::{ConfigError, ConfigErrors};
 pub use files::{Files, SystemFiles};
 pub use iam::iam_policy;
+pub use quota::documented as documented_quotas;
 pub use secret::{NoCredential, SecretRef};
 
 /// Where the configuration is looked for when nobody says otherwise.

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use super::*;
 use crate::cloud::Operation;
-use crate::fixture::place::UsbId;
 use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, Register, Repeat};
+use crate::fixture::place::UsbId;
 
 const FULL: &str = include_str!("../../config/linemint.toml");
 pub(super) const MINIMAL: &str = include_str!("../../config/minimal.toml");

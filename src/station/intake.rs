@@ -1,7 +1,7 @@
 //! The fixtures' ports: each is opened, read, written, lost and opened again by a task of its own.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -91,7 +91,8 @@ pub(super) fn start(
         .enumerate()
         .map(|(fixture, options)| {
             let (outbox, outgoing) = mpsc::channel(OUTBOX);
-            let counters = Arc::new(PortCounters { place: options.place.to_string(), ..PortCounters::default() });
+            let counters =
+                Arc::new(PortCounters { place: options.place.to_string(), ..PortCounters::default() });
             let tender = Tender {
                 fixture,
                 options,

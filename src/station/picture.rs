@@ -54,7 +54,12 @@ impl Painter {
             state,
             reasons,
             uptime_s: self.clock.now().mono.saturating_sub(self.started).as_secs(),
-            fixtures: line.links.iter().zip(&self.ports).map(|(link, port)| fixture(link, port, self.clock.now())).collect(),
+            fixtures: line
+                .links
+                .iter()
+                .zip(&self.ports)
+                .map(|(link, port)| fixture(link, port, self.clock.now()))
+                .collect(),
             batch: None,
             counts: (&line.counts).into(),
             operations: self.operations(),

@@ -16,6 +16,8 @@ mod commands;
 mod crash;
 mod dependencies;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 mod hardening;
