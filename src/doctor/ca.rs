@@ -132,7 +132,7 @@ mod tests {
         let finding = life(end(4_000), 3_650, now());
         assert_eq!(
             (finding.status, finding.detail.as_str()),
-            (Verdict::Ok, "it ends on 2037-11-05, in 4000 days")
+            (Verdict::Ok, "it ends on 2037-11-04, in 4000 days")
         );
     }
 }

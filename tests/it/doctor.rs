@@ -17,7 +17,8 @@ struct Asked {
 impl Asked {
     fn of(world: &World) -> Self {
         let (status, out, log) = world.command(&["doctor", "--json"]);
-        let document: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{log}"));
+        let document: Value =
+            serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{log}"));
         Self { status, checks: document["checks"].as_array().unwrap().clone() }
     }
 
@@ -50,13 +51,18 @@ fn a_station_that_is_well_is_told_so_whether_it_runs_or_not() {
     let asked = Asked::of(&world);
     assert_eq!(asked.failed(), [""; 0], "{:#?}", asked.checks);
     assert!(asked.one("daemon").1.starts_with("it does not run"));
-    assert!(asked.one("aws-account").1.contains("123456789012, as configured"), "{:?}", asked.one("aws-account"));
+    assert!(
+        asked.one("aws-account").1.contains("123456789012, as configured"),
+        "{:?}",
+        asked.one("aws-account")
+    );
     assert_eq!(asked.all("aws-endpoint").iter().filter(|it| it.0 == "ok").count(), 2);
     let allowed = asked.all("aws-permission").iter().filter(|it| it.0 == "ok").count();
     assert_eq!(allowed, 7, "{:?}", asked.all("aws-permission"));
     assert!(!world.path("state/journal").exists(), "nothing was made");
     world.start();
     fixture.hello("nest-1", 1);
+    world.becomes("/v1/status", "/state", &Value::from("ready"));
     let asked = Asked::of(&world);
     assert_eq!(asked.failed(), [""; 0], "{:#?}", asked.checks);
     assert!(asked.one("daemon").1.ends_with("runs and is ready"), "{:?}", asked.one("daemon"));
@@ -91,8 +97,12 @@ fn without_credentials_nothing_is_asked_of_aws() {
     let _fixture = world.fixture("nest-1");
     let config = world.path("linemint.toml");
     let mut command = linemint(&["doctor", "--config", config.to_str().unwrap()]);
-    let (status, out, _) =
-        Process::run(command.env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY").env("HOME", "/nonexistent"));
+    let (status, out, _) = Process::run(
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env_remove("AWS_SECRET_ACCESS_KEY")
+            .env("HOME", "/nonexistent"),
+    );
     assert_eq!(status, 1);
     assert!(out.contains("[FAIL] AWS credentials: ") && out.contains("\n       -> put them where"), "{out}");
     assert!(out.contains("[skip] AWS can be reached: there are no AWS credentials"), "{out}");
@@ -100,13 +110,17 @@ fn without_credentials_nothing_is_asked_of_aws() {
 
 #[test]
 fn what_is_wrong_here_is_told_with_a_remedy() {
-    let world = World::new("[aws]\naccount = \"999999999999\"\nregion = \"eu-central-1\"\n[journal]\nmin_free = \"900TiB\"\n");
+    let world = World::new(
+        "[aws]\naccount = \"999999999999\"\nregion = \"eu-central-1\"\n[journal]\nmin_free = \"900TiB\"\n",
+    );
     fs::remove_file(world.path("ca/ca.key")).unwrap();
     let (status, out, log) = world.command(&["doctor"]);
     // The configuration names a key that is not there: that is its fault, and all else waits.
     assert_eq!(status, 1, "{log}");
     assert!(out.contains("[FAIL] configuration: ") && out.contains("pki.ca_key"), "{out}");
-    let world = World::new("[aws]\naccount = \"999999999999\"\nregion = \"eu-central-1\"\n[journal]\nmin_free = \"900TiB\"\n");
+    let world = World::new(
+        "[aws]\naccount = \"999999999999\"\nregion = \"eu-central-1\"\n[journal]\nmin_free = \"900TiB\"\n",
+    );
     let asked = Asked::of(&world);
     assert_eq!(asked.status, 1);
     assert_eq!(asked.failed(), ["disk-free", "port", "region", "aws-account"], "{:#?}", asked.checks);
@@ -122,7 +136,10 @@ fn ports_are_listed_and_none_is_opened() {
     assert_eq!(status, 0, "{log}");
     let list: Value = serde_json::from_str(&out).unwrap();
     assert!(list["ports"].is_array());
-    assert_eq!((&list["elsewhere"][0]["fixture"], &list["elsewhere"][0]["present"]), (&"nest-1".into(), &false.into()));
+    assert_eq!(
+        (&list["elsewhere"][0]["fixture"], &list["elsewhere"][0]["present"]),
+        (&"nest-1".into(), &false.into())
+    );
     let _fixture = world.fixture("nest-1");
     let (_, out, _) = world.command(&["fixture", "list"]);
     assert!(out.contains("nest-1") && out.contains("no hardware known"), "{out}");
