@@ -213,7 +213,7 @@ fn permissions(tried: &[(Probe, Vec<Outcome>)]) -> Vec<Finding> {
     if !without.is_empty() {
         let names: Vec<_> = without.iter().map(|(probe, _)| probe.action.as_str()).collect();
         let detail = format!(
-            "cannot be tried without making or changing something: {}; compare them with `linemint check-config --iam`",
+            "not tried, since no harmless call would show them: {}; compare them with `linemint check-config --iam`",
             names.join(", ")
         );
         findings.push(PERMISSION.skipped(detail));
@@ -240,7 +240,12 @@ fn permission(action: &str, outcomes: &[Outcome]) -> Finding {
         return PERMISSION.ok("allowed");
     }
     let other = error(|it| it != FailureKind::NotFound);
-    let why = other.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
+    let why = match other {
+        None => "no answer in time".to_owned(),
+        // The words are with the check whose fault it is.
+        Some(error) if error.kind != FailureKind::Refused => error.kind.to_string(),
+        Some(error) => error.to_string(),
+    };
     PERMISSION.skipped(format!("not known: {why}"))
 }
 

@@ -160,7 +160,7 @@ checks! {
     ENDPOINT, "aws-endpoint", "AWS can be reached",
         "One for each service that the configuration uses: whether its endpoint answers, and answers as AWS does.";
     PERMISSION, "aws-permission", "AWS permission",
-        "One for each action of `linemint check-config --iam` that can be tried by reading something that does not exist, and one that names those that cannot be tried without making something.";
+        "One for each action of `linemint check-config --iam` that can be tried by reading something that does not exist, and one that names those that no harmless call would show.";
     QUOTAS, "quotas", "quotas",
         "What this station may call in a second, beside AWS's default. Warns if that is more than AWS gives to an account that has not asked for more.";
 }

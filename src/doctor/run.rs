@@ -108,17 +108,17 @@ async fn clock(around: &Surroundings) -> Finding {
     let now = around.clock.now().wall;
     let remedy = "set it, and have it kept: systemctl enable --now systemd-timesyncd, or chronyd";
     if now < made_at() {
-        let detail = format!("it says {now}, before this version of linemint was made ({})", made_at());
+        let detail = format!("it says {now:.0}, before this version of linemint was made ({})", made_at());
         return CLOCK.failed(detail, remedy);
     }
     match around.keepers.ask().await {
-        ClockSync::Synchronised => CLOCK.ok(format!("it says {now} and is synchronised")),
+        ClockSync::Synchronised => CLOCK.ok(format!("it says {now:.0} and is synchronised")),
         ClockSync::Unsynchronised(who) => {
             CLOCK.failed(format!("{who} says that it is not synchronised"), remedy)
         }
         ClockSync::Unsaid => {
             let detail =
-                format!("it says {now}; neither systemd-timesyncd nor chronyd says whether that is right");
+                format!("it says {now:.0}; neither systemd-timesyncd nor chronyd says whether that is right");
             CLOCK.warning(detail, remedy)
         }
     }
