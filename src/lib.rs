@@ -7,6 +7,7 @@
 //!        │
 //!   T3  station ─────────── engine, intake, scribe, vault, worker, supervisor
 //!       rehearsal ───────── a simulated AWS, simulated fixtures, an audit
+//!       doctor ──────────── looks at a station from outside, changes nothing
 //!        │
 //!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::{log, store, copy, keys}
 //!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening
@@ -53,6 +54,7 @@ pub mod cloud;
 pub mod config;
 pub mod control;
 pub mod device;
+pub mod doctor;
 pub mod durable_fs;
 pub mod error;
 pub mod fixture;

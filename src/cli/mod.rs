@@ -5,6 +5,7 @@ pub mod check_config;
 pub mod cloud;
 pub mod daemon;
 pub mod device;
+pub mod doctor;
 pub mod drain;
 pub mod fixture;
 pub mod journal;
@@ -32,6 +33,7 @@ enum Command {
     Run(run::RunArgs),
     Rehearse(rehearse::RehearseArgs),
     CheckConfig(check_config::CheckConfig),
+    Doctor(doctor::Doctor),
     /// What the daemon is doing
     Status(status::StatusArgs),
     /// Devices and their history
@@ -72,6 +74,10 @@ pub fn main() -> ExitStatus {
     };
     match cli.command {
         Command::CheckConfig(args) => check_config::run(&args),
+        Command::Doctor(args) => {
+            hardening::harden();
+            on_runtime(doctor::run(args))
+        }
         Command::Ca(command) => {
             hardening::harden();
             ca::run(command, SystemClock::default().now().wall)

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::daemon::{CommandError, DaemonArgs, ended, write_json};
 use super::text::{Table, bytes, plain, span};
 use crate::control::client::{Client, ClientError};
-use crate::control::{Backlog, OperationStatus, StationState, Status};
+use crate::control::{Backlog, FixtureStatus, OperationStatus, StationState, Status};
 use crate::device::State;
 use crate::error::ExitStatus;
 
@@ -199,8 +199,10 @@ fn fixtures(status: &Status, text: &mut String) {
     if status.fixtures.is_empty() {
         return;
     }
-    let head =
-        ["FIXTURE", "STATE", "IN", "OUT", "BAD", "ECHOES", "NAKS", "REOPENS", "FIRMWARE", "LAST", "PORT"];
+    let head = [
+        "FIXTURE", "STATE", "IN", "OUT", "BAD", "ECHOES", "NAKS", "REOPENS", "AWAY", "FIRMWARE", "LAST",
+        "PORT",
+    ];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(status.fixtures.iter().map(|it| {
         [
@@ -212,12 +214,24 @@ fn fixtures(status: &Status, text: &mut String) {
             it.echoes.to_string(),
             it.naks.to_string(),
             it.reopens.to_string(),
+            away(it),
             or_dash(it.firmware.as_deref()),
             or_dash(it.last_verdict.as_deref()),
             it.port.clone(),
         ]
     }));
     text.push_str(&Table::new("  ").lines(&rows));
+}
+
+/// How often the port was away and how long together; `now` if it still is.
+fn away(it: &FixtureStatus) -> String {
+    match it.outages {
+        0 => "-".to_owned(),
+        count => {
+            let now = if it.down_since.is_some() { ", now" } else { "" };
+            format!("{count} in {}{now}", span(it.outage_s))
+        }
+    }
 }
 
 fn nests(status: &Status, text: &mut String) {
@@ -291,7 +305,7 @@ mod tests {
 
     use super::*;
     use crate::control::tests::Station;
-    use crate::control::{Counts, FixtureStatus, JournalStatus, NestStatus};
+    use crate::control::{Counts, JournalStatus, NestStatus};
 
     fn status() -> Status {
         let nest = NestStatus {
@@ -309,6 +323,9 @@ mod tests {
             frames_in: 12,
             frames_out: 11,
             bad_frames: 1,
+            outages: 2,
+            outage_s: 75,
+            down_since: Some("2026-11-22T06:00:00Z".parse().unwrap()),
             last_verdict: Some("SN-0000 pass".to_owned()),
             ..FixtureStatus::default()
         };
@@ -348,8 +365,8 @@ L3-S07  degraded  up 3 h 12 min  linemint 0.1.0
   AWS answers slowly
 Devices: admitted 0, provisioning 0, delivering 1, passed 40, failed 0, quarantined 0, scrapped 0
 Backlog: buffered 212, oldest 14 min
-  FIXTURE  STATE  IN  OUT  BAD  ECHOES  NAKS  REOPENS  FIRMWARE  LAST          PORT
-  nest-1   ready  12  11   1    0       0     0        1.2?[2J   SN-0000 pass  /dev/ttyUSB0
+  FIXTURE  STATE  IN  OUT  BAD  ECHOES  NAKS  REOPENS  AWAY                  FIRMWARE  LAST          PORT
+  nest-1   ready  12  11   1    0       0     0        2 in 1 min 15 s, now  1.2?[2J   SN-0000 pass  /dev/ttyUSB0
   FIXTURE  NEST  SERIAL   STATE       FOR
   nest-1   A     SN-0001  delivering  3 s
   OPERATION      LIMIT/S  RATE/S  CALLS  OK  THROTTLED  ERRORS  WAITING  P50 MS  P99 MS

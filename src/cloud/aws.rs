@@ -10,6 +10,7 @@
 //! An answer counts only if it is AWS's: see `answers` for a success, `classify` for a failure.
 
 mod answers;
+mod caller;
 mod classify;
 mod lookups;
 mod requests;
@@ -34,6 +35,8 @@ use aws_smithy_types::timeout::TimeoutConfig;
 
 use super::{Answer, Call, Cloud, CloudError};
 use crate::clock::{SystemClock, TimeSource};
+
+pub use self::caller::Caller;
 
 /// A connection is refused or made within this, whatever the call may take as a whole.
 const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(3);
@@ -107,11 +110,7 @@ impl AwsCloud {
     /// each call then fails with `Stop(Credentials)` until they appear.
     pub async fn connect(options: AwsOptions) -> Result<Self, AwsSetupError> {
         let http = transport::client(options.ca_bundle.as_deref(), ProxyConfig::from_env())?;
-        let found = aws_config::defaults(behavior())
-            .region(Region::new(options.region.clone()))
-            .http_client(http.clone())
-            .load()
-            .await;
+        let found = found(&options, &http).await;
         let provider = found.credentials_provider().ok_or(AwsSetupError::NoCredentialsChain)?;
         Self::assemble(options, http, provider, Some(&found))
     }
@@ -143,6 +142,12 @@ impl AwsCloud {
             clock: SystemClock::default(),
         })
     }
+}
+
+/// What the environment and the profiles say, of which only little is taken.
+async fn found(options: &AwsOptions, http: &SharedHttpClient) -> SdkConfig {
+    let chain = aws_config::defaults(behavior()).region(Region::new(options.region.clone()));
+    chain.http_client(http.clone()).load().await
 }
 
 /// Pinned: a newer one may bring other defaults, which is a change to be tested, not to be had by surprise.

@@ -1,16 +1,19 @@
 //! `[[fixture]]`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::nearest;
 use super::station::name;
 use super::table::Table;
-use super::{Driver, Dtr, Fixture};
+use super::{Driver, Fixture};
+use crate::fixture::place::{PortPlace, Raised, UsbId};
 
 const RESEND: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
+
+const RAISED: [(&str, Option<Raised>); 2] =
+    [("always", Some(Raised::Always)), ("never", Some(Raised::Never))];
 
 /// Keys that belong to the scanner driver, which is not built yet.
 const SCANNER_KEYS: [&str; 7] =
@@ -31,7 +34,7 @@ pub(super) fn fixtures(root: &Table<'_>, products: &[String]) -> Vec<Fixture> {
 #[derive(Default)]
 struct Seen {
     names: Vec<String>,
-    ports: Vec<PathBuf>,
+    ports: Vec<PortPlace>,
 }
 
 fn fixture(table: Table<'_>, products: &[String], seen: &mut Seen) -> Option<Fixture> {
@@ -43,7 +46,7 @@ fn fixture(table: Table<'_>, products: &[String], seen: &mut Seen) -> Option<Fix
     let resend = table.duration("resend", RESEND, Duration::from_millis(10)..=MINUTE);
     let answer_within = table.duration("answer_within", MINUTE, Duration::from_millis(10)..=HOUR);
     let patience = table.duration("patience", MINUTE, Duration::from_millis(10)..=HOUR);
-    let dtr = table.choice("dtr", Dtr::Always, &[("always", Some(Dtr::Always)), ("never", Some(Dtr::Never))]);
+    let [dtr, rts] = ["dtr", "rts"].map(|key| table.choice(key, Raised::Always, &RAISED));
     if answer_within < resend {
         let place = table.place_of(if table.has("answer_within") { "answer_within" } else { "resend" });
         let message = "answer_within is shorter than resend: nothing would ever be sent again";
@@ -69,6 +72,7 @@ fn fixture(table: Table<'_>, products: &[String], seen: &mut Seen) -> Option<Fix
         answer_within,
         patience,
         dtr,
+        rts,
     })
 }
 
@@ -87,21 +91,58 @@ fn fixture_name(table: &Table<'_>, seen: &mut Seen) -> Option<String> {
     Some(name)
 }
 
-fn port(table: &Table<'_>, seen: &mut Seen) -> Option<PathBuf> {
-    let at = table.need_path("port", "/dev/serial/by-id/…")?;
-    // Rebuilt from its components: `/dev/./ttyS0` is `/dev/ttyS0`.
-    let port: PathBuf = at.value.components().collect();
-    if seen.ports.contains(&port) {
-        let message = format!("{} is the port of another fixture", port.display());
-        table.problem(
-            &at.place,
-            message,
-            "give each fixture its own port; nests of one fixture share its port",
-        );
+/// `port` or `usb`.
+fn port(table: &Table<'_>, seen: &mut Seen) -> Option<PortPlace> {
+    let place = match (table.has("port"), table.known("usb")) {
+        (true, Some(at)) => {
+            // What is wrong with it is told as well.
+            let _ = table.need_path("port", "");
+            table.problem(&at, "stands beside port, and both say where the fixture is", "remove one of them");
+            return None;
+        }
+        (false, Some(_)) => PortPlace::Usb(usb(table.table("usb")?)?),
+        (_, None) => {
+            let at = table.need_path("port", "/dev/serial/by-id/…")?;
+            // Rebuilt from its components: `/dev/./ttyS0` is `/dev/ttyS0`.
+            PortPlace::Path(at.value.components().collect())
+        }
+    };
+    let same = |it: &&PortPlace| match (it, &place) {
+        (PortPlace::Usb(one), PortPlace::Usb(other)) => one.overlaps(other),
+        (one, other) => *one == other,
+    };
+    if let Some(taken) = seen.ports.iter().find(same) {
+        let key = if matches!(place, PortPlace::Usb(_)) { "usb" } else { "port" };
+        let message = format!("{taken} is the port of another fixture");
+        let hint = "give each fixture its own port; nests of one fixture share its port";
+        table.problem(&table.place_of(key), message, hint);
         return None;
     }
-    seen.ports.push(port.clone());
-    Some(port)
+    seen.ports.push(place.clone());
+    Some(place)
+}
+
+/// `usb = { vid = "0403", pid = "6001", serial = "A1", interface = 0 }`.
+fn usb(table: Table<'_>) -> Option<UsbId> {
+    let number = |key: &'static str, example: &str| {
+        let at = table.need_text(key, example)?;
+        if at.value.len() == 4 && at.value.bytes().all(|it| it.is_ascii_hexdigit()) {
+            return u16::from_str_radix(at.value, 16).ok();
+        }
+        let message = format!("{:?} is not four hexadecimal digits", at.value);
+        table.problem(&at.place, message, "`linemint fixture list` shows the adapters that are plugged in");
+        None
+    };
+    let (vid, pid) = (number("vid", "0403"), number("pid", "6001"));
+    let serial = table.text("serial").map(|at| at.value.to_owned());
+    if serial.as_ref().is_some_and(String::is_empty) {
+        let hint = "remove the key: then any adapter of the kind is meant";
+        table.problem(&table.place_of("serial"), "is empty", hint);
+    }
+    let interface = table.has("interface").then(|| table.whole("interface", 0, 0..=255));
+    let interface = interface.and_then(|it| u8::try_from(it).ok());
+    table.finish();
+    Some(UsbId { vid: vid?, pid: pid?, serial, interface })
 }
 
 fn product(table: &Table<'_>, products: &[String]) -> Option<String> {

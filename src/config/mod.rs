@@ -33,12 +33,14 @@ use std::time::Duration;
 
 use crate::device::rules::ProductRules;
 use crate::device::serial::SerialPattern;
+use crate::fixture::place::{PortPlace, Raised};
 use crate::pki::Fingerprint;
 use crate::shift::Shift;
 
 pub use errors::{ConfigError, ConfigErrors};
 pub use files::{Files, SystemFiles};
 pub use iam::iam_policy;
+pub use quota::documented as documented_quotas;
 pub use secret::{NoCredential, SecretRef};
 pub use socket::{DEFAULT_SOCKET, SocketError, socket_in};
 
@@ -138,7 +140,7 @@ pub struct Fixture {
     /// Its name, `[A-Za-z0-9_-]{1,64}`.
     pub name: String,
     /// Its serial port.
-    pub port: PathBuf,
+    pub port: PortPlace,
     /// What it speaks.
     pub driver: Driver,
     /// Baud rate.
@@ -151,8 +153,10 @@ pub struct Fixture {
     pub answer_within: Duration,
     /// How long a unit waits in its nest for the cloud.
     pub patience: Duration,
-    /// What is done with DTR when the port is opened.
-    pub dtr: Dtr,
+    /// What DTR says while the port is open.
+    pub dtr: Raised,
+    /// What RTS says while the port is open.
+    pub rts: Raised,
 }
 
 /// What a fixture speaks.
@@ -160,15 +164,6 @@ pub struct Fixture {
 pub enum Driver {
     /// SFP/1.
     Sfp,
-}
-
-/// What is done with the DTR line when a port is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dtr {
-    /// It is raised.
-    Always,
-    /// It is lowered: for fixtures that reset when it rises.
-    Never,
 }
 
 /// One `[product.NAME]`.

@@ -61,7 +61,9 @@ pub(super) fn quotas(table: Option<Table<'_>>, region: &str) -> Quotas {
     quotas.shared(share)
 }
 
-fn documented(region: &str) -> Quotas {
+/// What AWS documents for `region`, whole.
+#[must_use]
+pub fn documented(region: &str) -> Quotas {
     let mut quotas = Quotas::aws_default();
     if SMALLER_REGIONS.contains(&region) {
         quotas.rates.extend(SMALLER.map(|it| (it, SMALLER_QUOTA)));

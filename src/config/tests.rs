@@ -4,6 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::cloud::Operation;
 use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, Register, Repeat};
+use crate::fixture::place::UsbId;
 
 const FULL: &str = include_str!("../../config/linemint.toml");
 pub(super) const MINIMAL: &str = include_str!("../../config/minimal.toml");
@@ -64,7 +65,7 @@ fn every_shipped_file_is_valid() {
     }
     let shared = parse(SHARED).unwrap();
     assert_eq!((shared.fixtures.len(), shared.shifts.len()), (2, 2));
-    assert_eq!(shared.fixtures[1].dtr, Dtr::Never);
+    assert_eq!(shared.fixtures[1].dtr, Raised::Never);
     let rules = &shared.products["thermostat"].rules;
     assert_eq!((rules.certificate.key, rules.certificate.register), (KeyOrigin::Device, Register::WithCa));
     assert!(
@@ -105,7 +106,7 @@ fn the_shipped_file_explains_every_key() {
         aws.managed_integrations_endpoint aws.call_timeout aws.account aws.ca_bundle aws.quota.share \
         aws.quota.preset aws.quota.device-certificates pki.ca_certificate pki.ca_key fixture.name \
         fixture.port fixture.driver fixture.baud fixture.product fixture.resend fixture.answer_within \
-        fixture.patience fixture.dtr product.thermostat.serial product.thermostat.thing \
+        fixture.patience fixture.dtr fixture.rts fixture.usb product.thermostat.serial product.thermostat.thing \
         product.thermostat.locker.scope product.thermostat.locker.name product.thermostat.locker.tags \
         product.thermostat.locker.id product.thermostat.policy.scope product.thermostat.policy.name \
         product.thermostat.policy.document product.thermostat.policy.tags \
@@ -167,7 +168,7 @@ fn what_is_left_out_has_the_default_that_the_contract_names() {
     assert_eq!(config.aws.quotas, crate::cloud::Quotas::aws_default());
     assert_eq!(config.shifts, [Shift::whole_day()]);
     let fixture = &config.fixtures[0];
-    assert_eq!((fixture.baud, fixture.driver, fixture.dtr), (115_200, Driver::Sfp, Dtr::Always));
+    assert_eq!((fixture.baud, fixture.driver, fixture.dtr), (115_200, Driver::Sfp, Raised::Always));
     let waits = (fixture.resend.as_secs(), fixture.answer_within.as_secs(), fixture.patience.as_secs());
     assert_eq!(waits, (2, 60, 60));
     let rules = &config.products["thermostat"].rules;
@@ -392,6 +393,37 @@ fn broken_toml_is_told_by_its_line_and_nothing_else_is() {
     assert!(errors.iter().all(|it| it.message.starts_with("is not valid TOML")));
     assert!(errors.iter().all(|it| it.hint.is_some()));
     assert!(super::tests::errors("[station]\nid = \"a\"\nid = \"b\"\n").iter().any(|it| it.line == Some(3)));
+}
+
+/// The full file with the fixture's port given by what `usb` says.
+fn with_usb(usb: &str) -> String {
+    with("port = \"/dev/serial/by-id/usb-FTDI_FT232R_A1-if00-port0\"", usb)
+}
+
+#[test]
+fn a_port_is_given_by_its_path_or_its_adapter_and_not_by_both() {
+    let config =
+        parse(&with_usb("usb = { vid = \"0403\", pid = \"6aB1\", serial = \"A1\", interface = 1 }")).unwrap();
+    let id = UsbId { vid: 0x0403, pid: 0x6ab1, serial: Some("A1".to_owned()), interface: Some(1) };
+    assert_eq!(config.fixtures[0].port, PortPlace::Usb(id));
+    for (text, key, message) in [
+        ("port = \"a\"\nusb = { vid = \"0403\", pid = \"6001\" }", "usb", "stands beside port"),
+        ("", "port", "is missing"),
+        ("usb = { vid = \"403\", pid = \"6001\" }", "usb.vid", "four hexadecimal digits"),
+        ("usb = { vid = \"0403\" }", "usb.pid", "is missing"),
+        ("usb = { vid = \"0403\", pid = \"6001\", serial = \"\" }", "usb.serial", "is empty"),
+        ("usb = { vid = \"0403\", pid = \"6001\", seral = \"A1\" }", "usb.seral", "not a key"),
+        ("usb = \"0403:6001\"", "usb", "must be a table"),
+    ] {
+        let errors = errors(&with_usb(text));
+        assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+        assert_eq!(errors[0].key, format!("fixture.nest-1.{key}"), "{text}");
+        assert!(errors[0].message.contains(message), "{text}: {}", errors[0].message);
+    }
+    let again = "\n[[fixture]]\nname = \"nest-2\"\nusb = { vid = \"0403\", pid = \"6001\" }\nproduct = \"thermostat\"\n";
+    let errors = errors(&(with_usb("usb = { vid = \"0403\", pid = \"6001\", serial = \"A1\" }") + again));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].message.contains("is the port of another fixture"), "{}", errors[0].message);
 }
 
 #[test]

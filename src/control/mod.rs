@@ -109,7 +109,7 @@ pub struct FixtureStatus {
     pub name: String,
     /// `closed`, `waiting for hello`, `ready`, or the code with which it is refused.
     pub state: String,
-    /// Path of its serial port.
+    /// Its serial port: a path, or the USB adapter that it is on.
     pub port: String,
     /// Its firmware, where it has told one.
     pub firmware: Option<String>,
@@ -127,6 +127,15 @@ pub struct FixtureStatus {
     pub naks: u64,
     /// How often the port was opened again.
     pub reopens: u64,
+    /// How often the port was away or could not be opened, the present time among them.
+    #[serde(default)]
+    pub outages: u64,
+    /// How long that took together, seconds, up to now.
+    #[serde(default)]
+    pub outage_s: u64,
+    /// Since when the port is away; `null` if it is there.
+    #[serde(default)]
+    pub down_since: Option<Timestamp>,
     /// The newest verdict: serial, and `pass` or the code.
     pub last_verdict: Option<String>,
 }

@@ -28,6 +28,7 @@ use crate::clock::{SystemClock, TimeSource};
 use crate::cloud::Quotas;
 use crate::config::Config;
 use crate::device::rules::KeyOrigin;
+use crate::fixture::place::PortPlace;
 use crate::journal::store::JournalLock;
 use crate::station::setup::{SetupError, assemble};
 use crate::station::{Station, StationError};
@@ -207,7 +208,11 @@ fn start_fixtures(
                 resend: fixture.resend,
                 seed: options.seed.wrapping_add(number),
                 faults: fixture_faults(options.faults),
-                link: Some(fixture.port.clone()),
+                link: match &fixture.port {
+                    PortPlace::Path(path) => Some(path.clone()),
+                    // The stage has put a path in its place.
+                    PortPlace::Usb(_) => None,
+                },
                 ..FixtureOptions::new(serials.clone())
             })
         })

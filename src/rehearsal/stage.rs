@@ -101,7 +101,7 @@ impl Stage {
             Arc::make_mut(&mut product.rules).require_batch = false;
         }
         for (number, fixture) in config.fixtures.iter_mut().enumerate() {
-            fixture.port = self.dir.join(format!("fixture-{number}"));
+            fixture.port = self.dir.join(format!("fixture-{number}")).into();
         }
         Ok(config)
     }

@@ -1,16 +1,17 @@
 //! The fixtures' ports: each is opened, read, written, lost and opened again by a task of its own.
 
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::vault::Keys;
+use crate::clock::TimeSource;
 use crate::device::serial::SerialNumber;
 use crate::error::Chain;
 use crate::fixture::frame::{Decoded, StationDecoder, encode_station};
+use crate::fixture::outages::Outages;
 use crate::fixture::port::{Port, PortError, PortOptions, PortReader, PortWriter, wait_for};
 use crate::fixture::{Credentials, FixtureMessage, StationMessage};
 use crate::journal::keys::KeyStore;
@@ -51,8 +52,8 @@ impl Outgoing {
 /// What a port has seen since the start.
 #[derive(Debug, Default)]
 pub struct PortCounters {
-    /// Where it is.
-    pub path: PathBuf,
+    /// Where it is, in words.
+    pub place: String,
     /// Frames read.
     pub frames_in: AtomicU64,
     /// Frames written.
@@ -63,6 +64,19 @@ pub struct PortCounters {
     pub echoes: AtomicU64,
     /// Times the port was opened, less the first.
     pub reopens: AtomicU64,
+    outages: Mutex<Outages>,
+}
+
+impl PortCounters {
+    /// When the port was away.
+    pub fn outages(&self) -> Outages {
+        *self.lock()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Outages> {
+        // Three numbers: nothing can be half changed.
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Starts a task for each port.
@@ -70,13 +84,15 @@ pub(super) fn start(
     ports: Vec<PortOptions>,
     keys: &Arc<KeyStore>,
     inputs: &mpsc::Sender<Input>,
+    clock: &Arc<dyn TimeSource>,
 ) -> (Vec<Outbox>, Vec<Arc<PortCounters>>) {
     ports
         .into_iter()
         .enumerate()
         .map(|(fixture, options)| {
             let (outbox, outgoing) = mpsc::channel(OUTBOX);
-            let counters = Arc::new(PortCounters { path: options.path.clone(), ..PortCounters::default() });
+            let counters =
+                Arc::new(PortCounters { place: options.place.to_string(), ..PortCounters::default() });
             let tender = Tender {
                 fixture,
                 options,
@@ -84,6 +100,7 @@ pub(super) fn start(
                 inputs: inputs.clone(),
                 keys: keys.clone(),
                 counters: counters.clone(),
+                clock: clock.clone(),
             };
             tokio::spawn(tender.run());
             (outbox, counters)
@@ -99,6 +116,7 @@ struct Tender {
     inputs: mpsc::Sender<Input>,
     keys: Arc<KeyStore>,
     counters: Arc<PortCounters>,
+    clock: Arc<dyn TimeSource>,
 }
 
 /// The station has ended: nobody takes inputs any more.
@@ -111,18 +129,33 @@ impl Tender {
             if std::mem::replace(&mut opened_before, true) {
                 self.counters.reopens.fetch_add(1, Ordering::Relaxed);
             }
-            tracing::info!(port = %self.options.path.display(), "the fixture's port is open");
+            self.tell_open(&port);
             // What was meant for an earlier opening is stale.
             while self.outgoing.try_recv().is_ok() {}
             if self.tell(Input::PortOpened(self.fixture)).await.is_err() {
                 return;
             }
             match self.converse(port).await {
-                Ok(error) => tracing::warn!(error = %Chain(&error), "the fixture's port is lost"),
+                Ok(error) => {
+                    self.counters.lock().begin(self.clock.now());
+                    tracing::warn!(error = %Chain(&error), "the fixture's port is lost");
+                }
                 Err(Over) => return,
             }
             if self.tell(Input::PortLost(self.fixture)).await.is_err() {
                 return;
+            }
+        }
+    }
+
+    fn tell_open(&self, port: &Port) {
+        let away = self.counters.lock().end(self.clock.now());
+        let path = port.path().display();
+        match away {
+            None => tracing::info!(port = %path, "the fixture's port is open"),
+            Some(span) => {
+                let away_s = span.as_secs_f64();
+                tracing::info!(port = %path, away_s, "the fixture's port is open, after it was away");
             }
         }
     }
@@ -135,6 +168,7 @@ impl Tender {
             match Port::open(&self.options) {
                 Ok(port) => return Some(port),
                 Err(error) => {
+                    self.counters.lock().begin(self.clock.now());
                     let text = Chain(&error).to_string();
                     if text != told {
                         tracing::warn!(
@@ -147,7 +181,7 @@ impl Tender {
             }
             let waits = async {
                 tokio::time::sleep(pause).await;
-                wait_for(&self.options.path).await;
+                wait_for(&self.options.place).await;
             };
             tokio::select! {
                 () = waits => {}

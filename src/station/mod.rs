@@ -155,7 +155,7 @@ impl Station {
         let scribe = scribe::start(writer, from_line, durable_sender).map_err(StationError::Thread)?;
         let vault = vault::start(parts.issuer, keys.clone(), parts.clock.clone(), inputs.clone())
             .map_err(StationError::Thread)?;
-        let (outboxes, ports) = intake::start(parts.ports, &keys, &inputs);
+        let (outboxes, ports) = intake::start(parts.ports, &keys, &inputs, &parts.clock);
         let (line, first) = Line::start(parts.settings, recovered, parts.clock.now());
         let (commands, from_outside) = mpsc::channel(16);
         let (status_sender, status) = watch::channel(Arc::new(line.status()));

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::PortCounters;
 use super::setup::StationCloud;
-use crate::clock::TimeSource;
+use crate::clock::{Now, TimeSource};
 use crate::control::{
     Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OperationStatus, StationState, Status,
 };
@@ -54,7 +54,12 @@ impl Painter {
             state,
             reasons,
             uptime_s: self.clock.now().mono.saturating_sub(self.started).as_secs(),
-            fixtures: line.links.iter().zip(&self.ports).map(|(link, port)| fixture(link, port)).collect(),
+            fixtures: line
+                .links
+                .iter()
+                .zip(&self.ports)
+                .map(|(link, port)| fixture(link, port, self.clock.now()))
+                .collect(),
             batch: None,
             counts: (&line.counts).into(),
             operations: self.operations(),
@@ -105,11 +110,12 @@ fn judge(line: &LineStatus) -> (StationState, Vec<String>) {
     }
 }
 
-fn fixture(link: &LinkStatus, port: &PortCounters) -> FixtureStatus {
+fn fixture(link: &LinkStatus, port: &PortCounters, now: Now) -> FixtureStatus {
+    let outages = port.outages();
     FixtureStatus {
         name: link.name.clone(),
         state: link.state.to_owned(),
-        port: port.path.display().to_string(),
+        port: port.place.clone(),
         firmware: link.firmware.clone(),
         nests: link
             .nests
@@ -127,6 +133,9 @@ fn fixture(link: &LinkStatus, port: &PortCounters) -> FixtureStatus {
         echoes: port.echoes.load(Ordering::Relaxed),
         naks: link.naks,
         reopens: port.reopens.load(Ordering::Relaxed),
+        outages: outages.count,
+        outage_s: outages.total(now).as_secs(),
+        down_since: outages.since.map(|it| it.wall),
         last_verdict: link.last_verdict.clone(),
     }
 }

@@ -11,10 +11,10 @@ use super::{Parts, StationError, timekeeper};
 use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
-use crate::config::{Config, Dtr, NoCredential, Pki, SecretRef};
+use crate::config::{Config, NoCredential, Pki, SecretRef};
 use crate::durable_fs::{FileError, read_secret};
 use crate::error::ExitStatus;
-use crate::fixture::port::{Dtr as PortDtr, PortOptions};
+use crate::fixture::port::PortOptions;
 use crate::journal::JournalError;
 use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
 use crate::journal::store::{self, JournalLock, Store};
@@ -114,14 +114,7 @@ pub async fn assemble(
     store::refuse_if_gone(&config.journal.dir, &keys_dir(config)).map_err(SetupError::Journal)?;
     let journal = store::open(lock).map_err(SetupError::Journal)?;
     let keys = open_keys(config, &journal.id)?;
-    let options = AwsOptions {
-        region: config.aws.region.clone(),
-        iot_endpoint: config.aws.iot_endpoint.clone(),
-        managed_integrations_endpoint: config.aws.managed_integrations_endpoint.clone(),
-        call_timeout: config.aws.call_timeout,
-        account: config.aws.account.clone(),
-        ca_bundle: config.aws.ca_bundle.clone(),
-    };
+    let options = aws_options(&config.aws);
     let simulated = credentials.is_some();
     let aws = match credentials {
         Some(credentials) => AwsCloud::with_credentials(options, credentials),
@@ -149,7 +142,20 @@ pub async fn assemble(
     })
 }
 
-fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationIssuer, SetupError> {
+/// Where AWS is.
+pub(crate) fn aws_options(aws: &crate::config::Aws) -> AwsOptions {
+    AwsOptions {
+        region: aws.region.clone(),
+        iot_endpoint: aws.iot_endpoint.clone(),
+        managed_integrations_endpoint: aws.managed_integrations_endpoint.clone(),
+        call_timeout: aws.call_timeout,
+        account: aws.account.clone(),
+        ca_bundle: aws.ca_bundle.clone(),
+    }
+}
+
+/// Reads the CA and tries it out.
+pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationIssuer, SetupError> {
     let path = &pki.ca_certificate;
     let pem = std::fs::read_to_string(path)
         .map_err(|source| SetupError::CaCertificate { path: path.clone(), source })?;
@@ -222,12 +228,5 @@ fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
 }
 
 fn port_options(fixture: &crate::config::Fixture) -> PortOptions {
-    PortOptions {
-        path: fixture.port.clone(),
-        baud: fixture.baud,
-        dtr: match fixture.dtr {
-            Dtr::Always => PortDtr::Always,
-            Dtr::Never => PortDtr::Never,
-        },
-    }
+    PortOptions { place: fixture.port.clone(), baud: fixture.baud, dtr: fixture.dtr, rts: fixture.rts }
 }

@@ -16,6 +16,8 @@ mod commands;
 mod crash;
 mod dependencies;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 mod fixture_kit;
@@ -25,6 +27,8 @@ mod hardening;
 mod harness;
 #[cfg(test)]
 mod orders;
+#[cfg(test)]
+mod ports;
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]

@@ -16,7 +16,7 @@ use aws_types::request_id::RequestId;
 use hyper_util::client::legacy;
 
 use super::super::{CloudError, FailureKind, Operation, StopCause};
-pub(super) use words::one_line;
+pub(super) use words::{chain, credentials as credentials_cause, one_line};
 
 /// No server may hold a lane longer than this with one answer.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5 * 60);

@@ -61,6 +61,20 @@ pub(crate) fn json(status: StatusCode, document: &impl Serialize) -> Response<Re
     response
 }
 
+/// What STS answers to GetCallerIdentity.
+pub(crate) fn caller_identity(account: &str) -> Response<ReplyBody> {
+    let body = format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Arn>arn:aws:iam::{account}:user/simulated</Arn><UserId>AIDASIMULATED</UserId><Account>{account}</Account>\
+         </GetCallerIdentityResult><ResponseMetadata><RequestId>simulated</RequestId></ResponseMetadata>\
+         </GetCallerIdentityResponse>"
+    );
+    let mut response = Response::new(ReplyBody::whole(body.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+    response.headers_mut().insert(REQUEST_ID, HeaderValue::from_static("simulated"));
+    response
+}
+
 fn aws(answer: Answer, cut: bool) -> Response<ReplyBody> {
     // An empty answer has nothing to cut; it then claims to be an empty object.
     let body = match answer.body {

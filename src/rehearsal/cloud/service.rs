@@ -64,6 +64,9 @@ impl Service {
         if parts.uri.path().starts_with("/__") {
             return self.answer_own(&parts, body).await;
         }
+        if parts.method == Method::POST && parts.uri.path() == "/" {
+            return self.answer_sts(body).await;
+        }
         let Some(route) = Route::find(&parts.method, parts.uri.path()) else {
             return respond(self.simulation.refuse_unknown());
         };
@@ -102,6 +105,16 @@ impl Service {
         let answer = under_way.await.map_err(|_| Dropped::Close)?;
         tokio::time::sleep(back).await;
         Ok(answer)
+    }
+
+    /// STS, as far as it says whose the credentials are: anybody's are the account's.
+    async fn answer_sts(self, body: Incoming) -> Result<Response<ReplyBody>, Dropped> {
+        let body = collect(body, MAX_BODY).await?.unwrap_or_default();
+        let form = parse_query(std::str::from_utf8(&body).unwrap_or_default()).unwrap_or_default();
+        if !form.iter().any(|(key, value)| key == "Action" && value == "GetCallerIdentity") {
+            return respond(self.simulation.refuse_unknown());
+        }
+        Ok(reply::caller_identity(&self.simulation.world().account.id))
     }
 
     async fn answer_own(self, parts: &Parts, body: Incoming) -> Result<Response<ReplyBody>, Dropped> {

@@ -53,6 +53,7 @@ const TIERS: &[(&str, u8)] = &[
     ("timesync", 2),
     ("station", 3),
     ("rehearsal", 3),
+    ("doctor", 3),
     ("simulation", 3),
     ("cli", 4),
 ];

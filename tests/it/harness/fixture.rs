@@ -51,6 +51,13 @@ impl TestFixture {
         point(&self.link, &path);
     }
 
+    /// Plugs each into the other's place.
+    pub(crate) fn swap(one: &mut Self, other: &mut Self) {
+        std::mem::swap(&mut one.link, &mut other.link);
+        one.replug();
+        other.replug();
+    }
+
     pub(crate) fn send(&self, message: &Value) {
         self.send_raw(&frame(message));
     }

@@ -58,7 +58,7 @@ fn is_secret(run: &str) -> bool {
 }
 
 /// An error and its causes, each said once.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+pub(in super::super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut told = String::new();
     for cause in std::iter::successors(Some(error), |&it| it.source()).take(CAUSES_MAX) {
         let cause = cause.to_string();
@@ -74,7 +74,7 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
 }
 
 /// Why there are no credentials. The chain tells what was tried; a helper's output may be in it.
-pub(super) fn credentials(error: &CredentialsError) -> String {
+pub(in super::super) fn credentials(error: &CredentialsError) -> String {
     match error {
         CredentialsError::CredentialsNotLoaded(_) => {
             "no credentials in the environment, the profile, or from this host".to_owned()
