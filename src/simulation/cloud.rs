@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 
 use super::plan::STATION;
+use crate::cloud::testing::failure;
 use crate::cloud::{Call, CertificateStatus, CloudError, FailureKind, Operation, Reply};
 use crate::device::steps::STATION_ATTRIBUTE;
 use crate::pki::Fingerprint;
@@ -77,20 +78,6 @@ pub(super) struct Moment {
 
 pub(super) fn arn(id: &str) -> String {
     format!("arn:aws:iot:eu-west-1:123456789012:cert/{id}")
-}
-
-pub(super) fn failure(operation: Operation, kind: FailureKind) -> CloudError {
-    CloudError {
-        operation,
-        kind,
-        code: Some("SomeException".to_owned()),
-        status: None,
-        message: "as AWS says it".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
-    }
 }
 
 /// The DER in a PEM; only the first block counts.

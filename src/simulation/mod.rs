@@ -12,6 +12,7 @@
 
 mod audit;
 mod cable;
+mod calls;
 mod cloud;
 mod disk;
 mod index;

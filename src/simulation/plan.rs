@@ -8,15 +8,13 @@ use jiff::Timestamp;
 
 use super::cloud::Fault;
 use super::disk::Ending;
-use crate::device::rules::{
-    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
-};
+use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat};
 use crate::device::serial::SerialPattern;
+use crate::device::testing;
+pub(super) use crate::device::testing::{STATION, shared_policy};
 use crate::line::{FixtureSettings, Product, Settings};
 
-pub(super) const STATION: &str = "L3-S07";
 pub(super) const PRODUCT: &str = "lamp";
-pub(super) const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 /// The same, as AWS may give it back.
 pub(super) const DOCUMENT_AGAIN: &str = r#"{ "Statement": [], "Version": "2012-10-17" }"#;
 pub(super) const SHARED_POLICY: &str = "lamps";
@@ -187,38 +185,9 @@ impl Plan {
     }
 }
 
-/// A product as most stations have it.
+/// A product as most stations have it, but that nobody has used up its certificates.
 pub(super) fn plain_rules() -> ProductRules {
-    ProductRules {
-        product: PRODUCT.to_owned(),
-        station: STATION.to_owned(),
-        thing: text("{serial}"),
-        locker: LockerRule::Device {
-            name: text("{serial}"),
-            tags: BTreeMap::from([("product".to_owned(), text("{product}"))]),
-        },
-        policy: PolicyRule::Device {
-            name: text("{serial}"),
-            document: DOCUMENT.to_owned(),
-            tags: BTreeMap::new(),
-        },
-        certificate: CertificateRule {
-            key: KeyOrigin::Station,
-            days: 3650,
-            common_name: text("{serial}"),
-            register: Register::WithoutCa,
-        },
-        repeat: Repeat::Return,
-        require_batch: false,
-        max_certificates: 12,
-        endpoint: None,
-        roots: None,
-    }
-}
-
-/// One policy for all devices.
-pub(super) fn shared_policy() -> PolicyRule {
-    PolicyRule::Product { name: text(SHARED_POLICY), document: DOCUMENT.to_owned(), tags: BTreeMap::new() }
+    ProductRules { max_certificates: 12, ..testing::plain_rules(PRODUCT) }
 }
 
 fn rules_of(rng: &mut fastrand::Rng) -> ProductRules {
@@ -256,8 +225,4 @@ fn changed(before: &ProductRules, rng: &mut fastrand::Rng) -> ProductRules {
         _ => rules.certificate.register = Register::WithCa,
     }
     rules
-}
-
-fn text(it: &str) -> Template {
-    Template::parse(it).unwrap()
 }

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 
 use super::audit::Truth;
 use super::cable::Cable;
+use super::calls::Out;
 use super::cloud::Account;
 use super::disk::{Ending, SimDisk, SimKeys};
 use super::issuer::SimIssuer;
 use super::jig::{Jig, Piece};
 use super::plan::{Plan, Trap};
-use super::station::{Life, Out};
+use super::station::Life;
 use crate::clock::Now;
 use crate::device::serial::SerialNumber;
 use crate::fixture::StationMessage;
