@@ -403,8 +403,11 @@ impl Device {
             Event::KeyExpired { policy, message, .. } => self.expire(policy.as_ref(), message),
             Event::Retried { .. } => self.retry(),
             Event::Released { .. } => self.release(),
-            Event::Scrapping { presentation, policy, message, .. } => {
-                self.begin_scrap(at, presentation.as_ref(), policy.as_ref(), message);
+            Event::Scrapping { presentation, policy, message, asked, .. } => {
+                if !asked {
+                    self.doubt_what_was_asked(at);
+                }
+                self.begin_scrap(presentation.as_ref(), policy.as_ref(), message);
             }
             Event::Scrapped => self.state = State::Scrapped,
         }
@@ -541,6 +544,7 @@ impl Device {
         match step {
             Step::Policy => self.done.policy = false,
             Step::Thing => self.done.thing = false,
+            Step::Certificate => self.nothing_came_of_it(),
             _ => {}
         }
     }

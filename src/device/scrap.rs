@@ -152,17 +152,12 @@ impl Device {
 
     pub(super) fn begin_scrap(
         &mut self,
-        at: Timestamp,
         presentation: Option<&PresentationKey>,
         policy: Option<&String>,
         message: &str,
     ) {
         if let Some(presentation) = presentation {
             self.close(presentation, Outcome::failed(FailCode::Quarantined, message));
-        }
-        if self.request.as_ref().is_some_and(|it| it.open_since.is_some()) {
-            // A call may be out: whether it makes a certificate is found out before the device is gone.
-            self.certificate_in_doubt(at);
         }
         self.supersede(false, policy);
         self.state = State::Quarantined;

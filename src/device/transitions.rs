@@ -31,6 +31,9 @@ impl Device {
                 step if step.clears() => self.is_scrapping(),
                 _ => self.state != S::Scrapped,
             },
+            Event::StepUndone { step: Step::Certificate } => {
+                (self.state.is_unfinished() || self.is_scrapping()) && self.awaits_answer()
+            }
             Event::StepUndone { .. } => self.state.is_unfinished(),
             Event::Offered { .. } => {
                 matches!(self.state, S::Provisioning | S::Delivering) && self.certificate.is_some()

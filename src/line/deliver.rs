@@ -3,7 +3,7 @@
 use super::link::{LinkState, Offer};
 use super::{Action, Line, Timer};
 use crate::cloud::{FailureKind, StopCause};
-use crate::device::event::{Event, Outcome};
+use crate::device::event::{CloseReason, Event, Outcome};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject};
 use crate::device::{KeyState, State, plan};
@@ -111,7 +111,11 @@ impl Line {
         };
         let serial = open.serial.clone();
         if self.works.get(&serial).is_some_and(|it| plan::is_complete(&it.device, &it.rules)) {
-            // It waits for its fixture, whose absence has a limit of its own.
+            // It waits for its fixture, whose absence has a limit of its own. A fixture that is there and has
+            // not said this unit again since a restart does not have it any more.
+            if link.state == LinkState::Ready && link.open.get(&id).is_some_and(|it| !it.acked) {
+                self.close_open(fixture, id, CloseReason::FixtureAway);
+            }
             return;
         }
         let presentation = link.key(id);

@@ -53,16 +53,16 @@ impl Line {
         }
         self.pull_answered(fixture);
         if let Some(known) = self.known(fixture, id, shelf)? {
-            if known.serial.as_str() == unit.serial {
-                if known.outcome != Some(Outcome::Closed) {
+            match self.contradicts(fixture, &unit, &known, shelf)? {
+                // A fixture that tells no boot number and counts from 1 again was reset.
+                Some(_) if self.links[fixture].boot == Some(0) => self.was_reset(fixture, 0),
+                Some(what) if self.doubted(fixture, &unit, what) => {
+                    return Ok(());
+                }
+                _ if known.outcome != Some(Outcome::Closed) => {
                     return self.again(fixture, id, &known, shelf);
                 }
-            } else if self.links[fixture].boot == Some(0) {
-                // A fixture that tells no boot number and counts from 1 again was reset.
-                self.was_reset(fixture, 0);
-            } else {
-                self.nak(fixture, Some(id), NakCode::BadUnit, "this id stands for another serial already");
-                return Ok(());
+                _ => {}
             }
         }
         self.vacate(fixture, unit.nest.as_deref(), id);

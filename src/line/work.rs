@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::{not_an_answer, not_visible};
+use super::principals::Pages;
 use super::{Action, Line, Product, Timer};
 use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker};
 use crate::device::event::{Event, Output};
@@ -67,6 +68,8 @@ pub(super) struct Running {
     pub(super) in_vain: bool,
     /// Lockers that may be the device's.
     pub(super) candidates: VecDeque<ListedLocker>,
+    /// Pages that a list has shown so far.
+    pub(super) pages: Pages,
 }
 
 impl Running {
@@ -83,6 +86,11 @@ impl Running {
     /// Holds a call back.
     pub(super) fn park(&mut self, call: Call) {
         self.parked = Some(call);
+    }
+
+    /// The call that is out.
+    pub(super) fn call(&self) -> Option<&Call> {
+        self.call.as_ref()
     }
 
     /// The call that is held back.
@@ -270,7 +278,7 @@ impl Line {
             Step::Certificate if work.rules.certificate.register == Register::Aws => {
                 return self.ask_for_certificate(serial);
             }
-            Step::Locker if self.seeks_locker(serial) => return,
+            Step::Locker | Step::DeleteLocker if self.seeks_locker(serial, step) => return,
             _ => {}
         }
         let Some(work) = self.works.get_mut(serial) else { return };
@@ -321,13 +329,31 @@ impl Line {
             return;
         }
         let Some(call) = work.running.get_mut(&step).and_then(|it| it.call.take()) else { return };
+        if step == Step::Principals {
+            if let Some(whole) = self.gathered(serial, &call, result) {
+                self.answered(serial, step, &call, &whole);
+            }
+        } else {
+            self.answered(serial, step, &call, result);
+        }
+    }
+
+    /// What an answer to `call` means for its step.
+    fn answered(
+        &mut self,
+        serial: &SerialNumber,
+        step: Step,
+        call: &Call,
+        result: &Result<Answer, CloudError>,
+    ) {
+        let Some(work) = self.works.get(serial) else { return };
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
-        let verdict = subject.judge(step, &call, result);
+        let verdict = subject.judge(step, call, result);
         let wanted = work.still_wants(step);
         self.note_health(call.operation(), result);
-        if step == Step::Locker {
-            self.note_locker(serial, result);
-            if wanted && self.locker_described(serial, &call, result) {
+        if matches!(step, Step::Locker | Step::DeleteLocker) {
+            self.note_locker(serial, step, call, result);
+            if wanted && self.locker_described(serial, step, call, result) {
                 return;
             }
         }
@@ -347,7 +373,7 @@ impl Line {
             (Verdict::InDoubt, Ok(_)) => self.answer_lost(serial, &not_an_answer(call.operation())),
             (Verdict::Ask(call), _) => self.ask(serial, step, call),
             (Verdict::Again, Err(error)) => {
-                self.asked_in_vain(serial, &call);
+                self.asked_in_vain(serial, call);
                 self.again_after(serial, step, error);
             }
             (Verdict::Later | Verdict::Again, _) => {
@@ -372,6 +398,10 @@ impl Line {
         if step == Step::Policy && self.is_shared(serial) {
             self.shared_ready(serial);
         }
+        if step == Step::Principals {
+            // Nothing is taken away of which no record says why.
+            self.calls_wait(serial);
+        }
         self.progress(serial);
         self.may_leave(serial);
     }
@@ -389,6 +419,7 @@ impl Line {
             Verdict::InDoubt if scrapping => {
                 self.record(serial, Event::CertificateInDoubt);
             }
+            _ if scrapping && step == Step::Certificate => self.nothing_was_issued(serial),
             _ => {}
         }
         self.progress(serial);

@@ -15,17 +15,45 @@ use crate::line::Input;
 /// How long AWS is waited for.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+const FROM_CSR: Operation = Operation::CreateCertificateFromCsr;
+
 /// A call on its way.
 #[derive(Debug, Clone)]
 pub(super) struct Out {
     pub(super) life: u64,
-    pub(super) serial: SerialNumber,
-    pub(super) step: Step,
-    pub(super) generation: u32,
+    pub(super) asker: Asker,
     pub(super) call: Call,
 }
 
+/// Who is told the answer.
+#[derive(Debug, Clone)]
+pub(super) enum Asker {
+    /// A device's step.
+    Step { serial: SerialNumber, step: Step, generation: u32 },
+    /// A look at the whole account.
+    Look(u64),
+}
+
+impl Asker {
+    /// The device, or nobody.
+    fn serial(&self) -> &str {
+        match self {
+            Self::Step { serial, .. } => serial.as_str(),
+            Self::Look(_) => "",
+        }
+    }
+}
+
 impl World {
+    /// A call leaves for AWS.
+    pub(super) fn leaves(&mut self, out: Out) {
+        let id = self.stats.calls as u64;
+        self.stats.calls += 1;
+        self.out.insert(id, out);
+        let takes = self.millis(150);
+        self.after(takes, Event::Arrives(id));
+    }
+
     /// A call has arrived at AWS.
     pub(super) fn arrives(&mut self, id: u64) -> Result<(), String> {
         let Some(out) = self.out.get(&id).cloned() else { return Ok(()) };
@@ -53,7 +81,8 @@ impl World {
             trap.or_else(|| self.happens(rate).then(|| Fault::ALL[self.rng.usize(..Fault::ALL.len())]));
         let operation = out.call.operation();
         // AWS does not say so of what has been there for long.
-        let is_absurd = fault == Some(Fault::Before(FailureKind::NotFound)) && retires(operation);
+        let is_absurd = fault == Some(Fault::Before(FailureKind::NotFound))
+            && (retires(operation) || matches!(out.asker, Asker::Look(_)));
         let fault = fault.filter(|_| !is_absurd);
         let unknown = || Err(failure(operation, FailureKind::Unknown));
         let signed = |it: Result<Reply, CloudError>, request_id: Option<&str>| {
@@ -68,7 +97,9 @@ impl World {
             }
             Some(Fault::Late) => {
                 self.truth.late = true;
-                let late = CALL_TIMEOUT + self.millis(1_500);
+                // AWS takes a request for five minutes.
+                let most = if operation == FROM_CSR && self.rng.bool() { 280_000 } else { 1_500 };
+                let late = CALL_TIMEOUT + self.millis(most);
                 self.after(late, Event::ArrivesLate(id));
                 self.answered(&out, CALL_TIMEOUT, unknown());
                 return Ok(());
@@ -79,7 +110,7 @@ impl World {
         };
         self.tell(|| {
             let told: String = format!("{result:?}").chars().take(160).collect();
-            format!("AWS, {fault:?}: {} {operation} {told}", out.serial)
+            format!("AWS, {fault:?}: {} {operation} {told}", out.asker.serial())
         });
         self.out.remove(&id);
         let takes = self.millis(100);
@@ -88,8 +119,11 @@ impl World {
     }
 
     fn answered(&mut self, out: &Out, takes: Duration, result: Result<Answer, CloudError>) {
-        let Out { life, serial, step, generation, .. } = out.clone();
-        self.after(takes, Event::Input(life, Input::Called { serial, step, generation, result }));
+        let input = match out.asker.clone() {
+            Asker::Step { serial, step, generation } => Input::Called { serial, step, generation, result },
+            Asker::Look(number) => Input::Surveyed { number, result },
+        };
+        self.after(takes, Event::Input(out.life, input));
     }
 
     /// AWS does what a call asks for.
@@ -97,18 +131,27 @@ impl World {
         let Some(out) = self.out.get(&id) else {
             return Err(failure(Operation::CreateThing, FailureKind::Unknown));
         };
-        let call = out.call.clone();
+        let (call, asker) = (out.call.clone(), out.asker.clone());
         let late = self.plan.rates.cloud > 0 && self.rng.u8(..3) == 0;
-        let lag = if late { self.millis(4_000) } else { Duration::ZERO };
-        self.account.act(&call, Moment { now: self.now, lag })
+        let most = if call.operation() == FROM_CSR && self.rng.u8(..4) == 0 { 60_000 } else { 4_000 };
+        let lag = if late { self.millis(most) } else { Duration::ZERO };
+        self.account.act(&call, Moment { serial: asker.serial(), now: self.now, lag })
     }
 }
 
-/// Whether it takes something away from what is there.
+/// Whether it takes something away from what is there, or looks whether it is there.
 const fn retires(operation: Operation) -> bool {
     matches!(
         operation,
-        Operation::DetachPolicy | Operation::DetachThingPrincipal | Operation::UpdateCertificate
+        Operation::DetachPolicy
+            | Operation::DetachThingPrincipal
+            | Operation::UpdateCertificate
+            | Operation::DeleteCertificate
+            | Operation::DeleteThing
+            | Operation::DescribeThing
+            | Operation::DeletePolicy
+            | Operation::GetPolicy
+            | Operation::DeleteCredentialLocker
     )
 }
 
@@ -121,5 +164,9 @@ const fn answers_nothing(operation: Operation) -> bool {
             | Operation::DetachPolicy
             | Operation::DetachThingPrincipal
             | Operation::UpdateCertificate
+            | Operation::DeleteCertificate
+            | Operation::DeleteThing
+            | Operation::DeletePolicy
+            | Operation::DeleteCredentialLocker
     )
 }

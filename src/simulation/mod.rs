@@ -16,6 +16,7 @@ mod calls;
 mod cloud;
 mod disk;
 mod index;
+mod issued;
 mod issuer;
 mod jig;
 mod people;
@@ -23,6 +24,7 @@ mod plan;
 mod station;
 mod tests;
 mod world;
+mod x509;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
-use super::calls::Out;
+use super::calls::{Asker, Out};
 use super::disk::Ending;
 use super::index::Index;
 use super::issuer::Stopped;
@@ -20,7 +20,7 @@ use crate::journal::log::write::LogWriter;
 use crate::journal::log::{ChainHash, Position};
 use crate::line::{Action, Held, Input, Line};
 use crate::station::intake::{self, Outgoing, PortCounters};
-use crate::station::vault::{Issue, What, destroy_group, issue_group};
+use crate::station::vault::{Issue, Makers, What, destroy_group, issue_group};
 
 /// Records in one commit at most: the scribe's limit is far more than a simulation ever has.
 const GROUP: usize = 512;
@@ -241,15 +241,16 @@ impl World {
                 let device = self.life.as_ref().and_then(|it| it.index.devices.get(&serial));
                 self.truth.calls(device, &call)?;
                 self.tell(|| format!("call for {serial}: {step} {}", call.operation()));
-                let id = self.stats.calls as u64;
-                self.stats.calls += 1;
-                self.out.insert(id, Out { life: number, serial, step, generation, call });
-                let takes = self.millis(150);
-                self.after(takes, Event::Arrives(id));
+                self.leaves(Out { life: number, asker: Asker::Step { serial, step, generation }, call });
             }
-            // AWS issues for no product here, and no life is long enough for a locker's token to be old.
-            Action::MakeCsr { .. } | Action::Survey { .. } => {
-                return Err(format!("nothing here asks for this: {action:?}"));
+            Action::Survey { number: look, call, .. } => {
+                self.tell(|| format!("look {look}: {}", call.operation()));
+                self.leaves(Out { life: number, asker: Asker::Look(look), call });
+            }
+            Action::MakeCsr { serial, generation, common_name, .. } => {
+                let takes = self.millis(40);
+                let what = What::Request { common_name };
+                self.after(takes, Event::Issue(number, vec![Issue { serial, generation, what }]));
             }
             // Nobody gives orders here.
             Action::Answer { .. } => {}
@@ -361,13 +362,19 @@ impl World {
         let number = self.lives;
         let rate = self.plan.rates.issue;
         if self.happens(rate) {
-            for Issue { serial, generation, .. } in group {
-                let input = Input::Issued { serial, generation, result: Err("the CA is busy".to_owned()) };
+            for Issue { serial, generation, what } in group {
+                let busy = "the CA is busy".to_owned();
+                let input = match what {
+                    What::Certificate(_) => Input::Issued { serial, generation, result: Err(busy) },
+                    What::Request { .. } => Input::CsrMade { serial, generation, result: Err(busy) },
+                };
                 self.after(Duration::ZERO, Event::Input(number, input));
             }
             return;
         }
-        for input in issue_group(Some(&self.issuer), &self.keys, &Stopped(self.now()), group) {
+        let (issuer, clock) = (&self.issuer, Stopped(self.now()));
+        let makers = Makers { issuer: Some(issuer), request: &|_| issuer.request(), clock: &clock };
+        for input in issue_group(&makers, &self.keys, group) {
             let takes = self.millis(5);
             self.after(takes, Event::Input(number, input));
         }
