@@ -98,8 +98,6 @@ mod chosen {
         IntentUnrecorded,
         /// A certificate that AWS has issued is made active before it is on disk.
         ActivatedUnrecorded,
-        /// What was asked for in vain, for all that is known, is asked for again without a look.
-        LookSkipped,
         /// A certificate that is found is taken for the device's, whatever its key.
         KeyUncompared,
         /// Of the account's certificates only the first page is read.

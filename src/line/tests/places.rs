@@ -238,6 +238,8 @@ fn a_unit_that_its_fixture_does_not_say_again_after_a_restart_does_not_hold_its_
     // It was reset, its hello was lost, and its ids went on.
     assert_eq!(h.unit(0, unit_in(2, "SN1", "b")), ["nak elsewhere 2"]);
     h.seconds(61);
+    assert!(h.hear(0).is_empty(), "nothing is said before its ack");
     assert_eq!(h.unit(0, unit_in(3, "SN1", "b")), ["ack 3", "credentials 3 SN1"]);
+    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "fail timeout 1 SN1"], "if it has it after all");
     assert_eq!(h.written(0, 3, "SN1"), ["pass 3 SN1"]);
 }

@@ -65,10 +65,11 @@ fn a_page_that_fails_is_tried_again_from_the_first_and_nothing_is_counted_twice(
             left -= i32::from(fails);
             let result = if fails { Err(crate::cloud::testing::failure(LIST, kind)) } else { h.reply(&call) };
             h.answer(&serial, step, result);
-            h.seconds(20);
+            h.seconds(10);
         }
         h.answers = true;
-        h.written(0, 1, "SN1");
+        h.unit(0, unit(2, "SN1"));
+        h.written(0, 2, "SN1");
         h.seconds(60);
         assert_retired(&h, &earlier);
         assert_eq!(h.device("SN1").superseded.len(), 7, "{kind}");
