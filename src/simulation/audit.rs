@@ -51,6 +51,9 @@ pub(super) struct Truth {
     pub(super) unheard: u64,
     /// Whether the key files were lost.
     pub(super) keys_lost: bool,
+    /// Whether a call was on its way when the station ended: it may overtake what the next life does. What was
+    /// given up may then hang on what is to be deleted.
+    pub(super) overtaken: bool,
     /// Whether a call has taken effect long after it was given up: it may undo a detaching made meanwhile,
     /// which nobody can prevent. The certificate is inactive all the same.
     pub(super) late: bool,
@@ -265,7 +268,7 @@ impl World<'_> {
             State::Passed => {}
             State::Scrapped if self.truth.given_up.contains(serial) => return self.is_gone(device),
             // What was given up and took effect later may hang on what is to be deleted: nobody can prevent it.
-            State::Quarantined if self.truth.given_up.contains(serial) && self.truth.late => return Ok(()),
+            State::Quarantined if self.truth.given_up.contains(serial) && self.may_linger() => return Ok(()),
             State::Quarantined if foreign || self.truth.excused.contains(serial) => return Ok(()),
             State::Quarantined | State::Scrapped => return Err("it has no reason to be put aside".to_owned()),
             _ if self.truth.excused.contains(serial) => return Ok(()),
@@ -288,15 +291,20 @@ impl World<'_> {
         self.certificates(serial, certificate.fingerprint, rules)
     }
 
+    /// Whether something may have been attached or made again after it was detached or deleted.
+    fn may_linger(&self) -> bool {
+        self.truth.late || self.truth.overtaken
+    }
+
     /// Nothing is left of what was given up.
     fn is_gone(&self, device: &Device) -> Result<(), String> {
         let (serial, account) = (device.serial.as_str(), self.account);
         let issued = account.certificates.values().filter(|it| it.owner == serial);
-        if issued.filter(|it| it.made.pem.is_some() || !self.truth.late).count() > 0 {
+        if issued.filter(|it| it.made.pem.is_some() || !self.may_linger()).count() > 0 {
             return Err("it is given up, and a certificate of it is left".to_owned());
         }
         // A call that takes effect late makes again what was deleted.
-        let late = self.truth.late;
+        let late = self.may_linger();
         if !late && (account.things.contains_key(serial) || account.policies.contains_key(serial)) {
             return Err("it is given up, and its thing or policy is left".to_owned());
         }

@@ -142,6 +142,7 @@ impl World {
                 self.out.remove(&call);
             }
         }
+        self.truth.overtaken |= !self.out.is_empty();
         let quick = self.plan.rates.cloud == 0;
         let mut pause = if quick { Duration::from_secs(1) } else { self.millis(3_000) };
         if self.plan.loses_keys && !self.truth.keys_lost && self.stats.crashes > 1 {
