@@ -90,6 +90,24 @@ mod chosen {
         TwoPlaces,
         /// A message with a wrong checksum is taken.
         ChecksumIgnored,
+        /// A unit that contradicts what is known of its id is refused, and its fixture not asked.
+        ContradictionFinal,
+        /// Of what is attached to a thing only the first page is read.
+        FirstPrincipalsOnly,
+        /// AWS is asked for a certificate, and the intent is not recorded.
+        IntentUnrecorded,
+        /// A certificate that AWS has issued is made active before it is on disk.
+        ActivatedUnrecorded,
+        /// A certificate that is found is taken for the device's, whatever its key.
+        KeyUncompared,
+        /// Of the account's certificates only the first page is read.
+        FirstPageOnly,
+        /// Certificates that were made beside the device's own are left where they are.
+        SpareKept,
+        /// Nobody looks again when nothing can come any more of a call whose answer was lost.
+        LastLookSkipped,
+        /// A certificate that AWS has issued is retired like any other, and stays.
+        ReplacedUndeleted,
     }
 
     thread_local! {

@@ -9,6 +9,8 @@ mod operation;
 
 pub mod aws;
 pub mod pace;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -127,7 +127,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<String>,
     },
-    /// What a step had made is not to be found any more: it is made again.
+    /// What a step had made is not to be found any more: it is made again. Of `certificate`: what was
+    /// intended was certainly not done.
     StepUndone {
         /// Which.
         step: Step,
@@ -236,6 +237,9 @@ pub enum Event {
         policy: Option<String>,
         /// What the fixture was told.
         message: String,
+        /// The call for its certificate is out: what comes of it is recorded yet.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asked: bool,
     },
     /// Nothing of it is left, here or in the cloud.
     Scrapped,

@@ -24,6 +24,9 @@ pub mod scrap;
 pub mod serial;
 pub mod steps;
 mod superseded;
+#[cfg(test)]
+pub(crate) mod testing;
+mod transitions;
 
 use std::collections::BTreeMap;
 
@@ -400,8 +403,11 @@ impl Device {
             Event::KeyExpired { policy, message, .. } => self.expire(policy.as_ref(), message),
             Event::Retried { .. } => self.retry(),
             Event::Released { .. } => self.release(),
-            Event::Scrapping { presentation, policy, message, .. } => {
-                self.begin_scrap(at, presentation.as_ref(), policy.as_ref(), message);
+            Event::Scrapping { presentation, policy, message, asked, .. } => {
+                if !asked {
+                    self.doubt_what_was_asked(at);
+                }
+                self.begin_scrap(presentation.as_ref(), policy.as_ref(), message);
             }
             Event::Scrapped => self.state = State::Scrapped,
         }
@@ -452,58 +458,6 @@ impl Device {
     /// Whether the private key of the present certificate is needed no more.
     fn gives_up_key(&self) -> bool {
         self.state == State::Passed || sabotaged!(KeyDestroyedEarly) && self.state == State::Delivering
-    }
-
-    fn may_follow(&self, event: &Event) -> bool {
-        use State as S;
-        match event {
-            Event::Admitted(_) => false,
-            Event::Presented { .. } => self.state.is_unfinished() || self.state == S::Failed,
-            Event::Repeated { .. } | Event::Renewed(_) => self.state == S::Passed || self.has_passed_before(),
-            Event::Issued { .. } => self.state.is_unfinished() && self.certificate.is_none(),
-            Event::CsrMade { .. } => {
-                self.state.is_unfinished() && self.certificate.is_none() && self.request.is_none()
-            }
-            Event::CertificateAsked { .. } => self.state.is_unfinished() && self.request.is_some(),
-            // The answer to a call that was out when the device was given up may be lost yet.
-            Event::CertificateInDoubt => {
-                (self.state.is_unfinished() || self.is_scrapping()) && self.request.is_some()
-            }
-            Event::SpareFound { fingerprint, .. } => {
-                self.state != S::Scrapped && !self.knows_certificate(fingerprint)
-            }
-            Event::StepDone { step, .. } => match step {
-                Step::Deactivate | Step::DetachPolicy | Step::DetachThing | Step::Delete => {
-                    self.to_retire().is_some()
-                }
-                step if step.clears() => self.is_scrapping(),
-                _ => self.state != S::Scrapped,
-            },
-            Event::StepUndone { .. } => self.state.is_unfinished(),
-            Event::Offered { .. } => {
-                matches!(self.state, S::Provisioning | S::Delivering) && self.certificate.is_some()
-            }
-            Event::Passed { .. } => {
-                matches!(self.state, S::Delivering | S::Provisioning | S::Failed)
-                    && self.certificate.is_some()
-            }
-            Event::Failed { .. } => matches!(self.state, S::Delivering | S::Provisioning | S::Failed),
-            Event::Deferred { .. } | Event::Closed { .. } => self.state != S::Scrapped,
-            Event::Quarantined { .. } => self.state != S::Scrapped && self.scrap.is_none(),
-            Event::KeyLost { .. } => self.certificate.is_some() && self.state.is_unfinished(),
-            Event::KeyExpired { fingerprint, .. } => {
-                self.fingerprint() == Some(*fingerprint) && !matches!(self.state, S::Passed | S::Scrapped)
-            }
-            Event::Retried { .. } => self.state != S::Scrapped,
-            Event::Released { .. } => self.state == S::Quarantined && self.scrap.is_none(),
-            Event::Scrapping { .. } => self.state != S::Scrapped && self.scrap.is_none(),
-            Event::Scrapped => self.is_scrapping() && self.is_cleared(),
-            Event::Trouble { .. } | Event::KeyDestroyed { .. } => true,
-        }
-    }
-
-    fn illegal(&self, event: &Event) -> IllegalTransition {
-        IllegalTransition { event: event.name(), serial: self.serial.clone(), state: self.state.as_str() }
     }
 
     fn present(&mut self, seq: u64, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {
@@ -590,6 +544,7 @@ impl Device {
         match step {
             Step::Policy => self.done.policy = false,
             Step::Thing => self.done.thing = false,
+            Step::Certificate => self.nothing_came_of_it(),
             _ => {}
         }
     }

@@ -18,6 +18,7 @@ use super::{Certificate, Device, KeyState, State, Superseded};
 use crate::cloud::CertificateStatus;
 use crate::pki::Fingerprint;
 use crate::pki::leaf::Leaf;
+use crate::sabotage::sabotaged;
 
 /// After this nothing can come any more of a call whose answer was lost. AWS takes a signed request
 /// for five minutes (IAM User Guide, "Signing AWS API requests"); the rest is for clocks that differ.
@@ -102,14 +103,20 @@ impl Device {
         self.doubts.iter().any(|it| Some(it.public_key) == key)
     }
 
+    /// Whether a certificate was asked for and it is not recorded what came of it.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        self.request.as_ref().is_some_and(|it| it.open_since.is_some())
+    }
+
     /// Whether certificates that were made beside the device's own are to be looked for, now or later.
     #[must_use]
     pub fn needs_sweep(&self) -> bool {
         match self.state {
-            _ if self.is_scrapping() => !self.doubts.is_empty(),
+            _ if self.is_scrapping() => !self.doubts.is_empty() || self.awaits_answer(),
             _ if self.certificate.is_none() => false,
             state if state.is_unfinished() => self.doubts.iter().any(|it| !it.swept),
-            State::Passed | State::Failed => !self.doubts.is_empty(),
+            State::Passed | State::Failed => !self.doubts.is_empty() && !sabotaged!(LastLookSkipped),
             _ => false,
         }
     }
@@ -162,8 +169,27 @@ impl Device {
         }
     }
 
-    /// A certificate of a doubted key that is not the device's: it is deleted.
+    /// The device is given up: whether a call that nobody waits for any more has made a certificate is found
+    /// out before it is gone.
+    pub(super) fn doubt_what_was_asked(&mut self, at: Timestamp) {
+        if self.awaits_answer() {
+            self.certificate_in_doubt(at);
+        }
+    }
+
+    /// What was asked for has certainly not been made, or its answer has come.
+    pub(super) fn nothing_came_of_it(&mut self) {
+        if let Some(request) = &mut self.request {
+            request.open_since = None;
+        }
+    }
+
+    /// A certificate of a doubted key that is not the device's: it is deleted. If the device is given up and
+    /// its call was out, it is the answer to that.
     pub(super) fn spare_found(&mut self, fingerprint: Fingerprint, public_key: Fingerprint) {
+        if self.is_scrapping() && self.request.as_ref().is_some_and(|it| it.public_key == public_key) {
+            self.nothing_came_of_it();
+        }
         self.certificates_issued += 1;
         self.superseded.push(Superseded {
             fingerprint,

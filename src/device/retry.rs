@@ -82,6 +82,7 @@ impl RetryBudget {
 mod tests {
     use super::*;
     use crate::cloud::Operation;
+    use crate::cloud::testing::failure;
 
     #[test]
     fn a_storm_of_retries_is_spread_and_a_few_are_not() {
@@ -109,17 +110,7 @@ mod tests {
     }
 
     fn error(kind: FailureKind, retry_after: Option<Duration>) -> CloudError {
-        CloudError {
-            operation: Operation::CreateThing,
-            kind,
-            code: None,
-            status: None,
-            message: String::new(),
-            request_id: None,
-            retry_after,
-            resource_id: None,
-            resource_arn: None,
-        }
+        CloudError { retry_after, ..failure(Operation::CreateThing, kind) }
     }
 
     #[test]

@@ -18,7 +18,8 @@
 //! `given`) are never deleted. What AWS does not find is gone.
 //!
 //! Where no answer has told the locker's id, the call that makes it is repeated first: by its token it
-//! finds the one that an unanswered call has made. With just in time provisioning AWS may have attached
+//! finds the one that an unanswered call has made. If that call is over an hour old, the locker is looked
+//! for before (`line::lockers`); what is found is recorded, and deleted by its id. With just in time provisioning AWS may have attached
 //! to the certificate what its template says; then the certificate is deactivated, and stays.
 
 use jiff::Timestamp;
@@ -152,17 +153,12 @@ impl Device {
 
     pub(super) fn begin_scrap(
         &mut self,
-        at: Timestamp,
         presentation: Option<&PresentationKey>,
         policy: Option<&String>,
         message: &str,
     ) {
         if let Some(presentation) = presentation {
             self.close(presentation, Outcome::failed(FailCode::Quarantined, message));
-        }
-        if self.request.as_ref().is_some_and(|it| it.open_since.is_some()) {
-            // A call may be out: whether it makes a certificate is found out before the device is gone.
-            self.certificate_in_doubt(at);
         }
         self.supersede(false, policy);
         self.state = State::Quarantined;

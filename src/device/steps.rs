@@ -9,7 +9,7 @@
 //! | certificate | `RegisterCertificate(WithoutCA)` | yes, the same bytes | id compared, `DescribeCertificate` |
 //! | attach-policy | `AttachPolicy` | yes | |
 //! | attach-thing | `AttachThingPrincipal` | yes | |
-//! | principals | `ListThingPrincipals`, only if the device is known to AWS from an earlier life | yes | others than ours are retired after `passed` |
+//! | principals | `ListThingPrincipals`, all pages, only if the device is known to AWS from an earlier life | yes | others than ours are retired after `passed` |
 //! | deactivate | `UpdateCertificate` to `INACTIVE` | yes | |
 //! | certificate, where AWS issues | `CreateCertificateFromCsr` | **no**: looked for first | the public key finds it |
 //! | activate, where AWS issues | `UpdateCertificate` to `ACTIVE` | yes | |

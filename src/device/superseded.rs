@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::steps::Step;
 use super::{Device, KeyState};
 use crate::pki::Fingerprint;
+use crate::sabotage::sabotaged;
 
 /// A certificate that was replaced, given up, or made beside the device's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ impl Superseded {
     /// Whether AWS still has to be told.
     #[must_use]
     pub fn is_retired(&self) -> bool {
-        let deleted = self.public_key.is_some();
+        let deleted = self.public_key.is_some() && !sabotaged!(ReplacedUndeleted);
         match self.retired {
             Some(Step::Delete | Step::DeleteCertificate) => true,
             Some(Step::DetachThing) => !deleted,

@@ -11,6 +11,9 @@ use crate::fixture::{Credentials, FailCode, StationMessage};
 use crate::journal::KnownPresentation;
 use crate::pki::{Fingerprint, to_pem};
 
+/// A fixture says a unit again every five periods (the protocol's figure); after so many it has not got it.
+const UNSAID_PERIODS: u32 = 11;
+
 impl Line {
     /// Where the device is open: fixture and id.
     pub(super) fn place_of(&self, serial: &SerialNumber) -> Option<(usize, u64)> {
@@ -111,13 +114,33 @@ impl Line {
         };
         let serial = open.serial.clone();
         if self.works.get(&serial).is_some_and(|it| plan::is_complete(&it.device, &it.rules)) {
-            // It waits for its fixture, whose absence has a limit of its own.
+            self.unsaid_since_restart(fixture, id, epoch);
             return;
         }
         let presentation = link.key(id);
         let (code, detail) = self.why_waiting(&serial);
         self.record(&serial, Event::Deferred { presentation, code, message: detail.clone() });
         self.end(fixture, id, &serial, &Outcome::failed(code, &detail));
+        self.may_leave(&serial);
+    }
+
+    /// A complete device waits for its fixture, whose absence has a limit of its own. One that is there, and
+    /// has not said a unit again that it had before a restart, does not have it any more: it would have
+    /// by now. If it says it after all, it hears that its time is over.
+    fn unsaid_since_restart(&mut self, fixture: usize, id: u64, epoch: u64) {
+        let link = &self.links[fixture];
+        let Some(open) = link.open.get(&id).filter(|it| !it.acked) else { return };
+        let limit = link.settings.patience.max(link.settings.resend * UNSAID_PERIODS);
+        let left = (open.since + limit).saturating_sub(self.now.mono);
+        if link.state != LinkState::Ready || !left.is_zero() {
+            let wait = left.max(link.settings.patience);
+            self.later(wait, Timer::Patience(fixture, id, epoch));
+            return;
+        }
+        let (serial, presentation) = (open.serial.clone(), link.key(id));
+        let code = FailCode::Timeout;
+        self.record(&serial, Event::Deferred { presentation, code, message: String::new() });
+        self.forget_open(fixture, id, &serial, &Outcome::failed(code, ""));
         self.may_leave(&serial);
     }
 

@@ -13,6 +13,7 @@ use crate::device::{Certificate, KeyState};
 use crate::fixture::FailCode;
 use crate::line::health::not_issued;
 use crate::pki::Fingerprint;
+use crate::sabotage::sabotaged;
 
 /// How long is waited before each look for a certificate whose call was not answered: AWS's lists are
 /// behind by up to some seconds. If the last one finds nothing, the certificate is asked for again.
@@ -86,7 +87,7 @@ impl Line {
             self.quarantine(serial, FailCode::Quarantined, &detail);
             return;
         }
-        if self.record(serial, Event::CertificateAsked { attempt }) {
+        if sabotaged!(IntentUnrecorded) || self.record(serial, Event::CertificateAsked { attempt }) {
             self.calls_wait(serial);
             self.send_request(serial);
         }
@@ -133,7 +134,9 @@ impl Line {
             self.surveys.remember(certificate.fingerprint, key);
         }
         if self.record(serial, Event::Issued { certificate }) {
-            self.calls_wait(serial);
+            if !sabotaged!(ActivatedUnrecorded) {
+                self.calls_wait(serial);
+            }
             self.progress(serial);
         }
     }
@@ -145,6 +148,11 @@ impl Line {
             work.running.remove(&Step::Sweep);
             return;
         }
+        if work.device.awaits_answer() {
+            // A scrapped device whose call was out: the last process was cut off before its answer.
+            self.record(serial, Event::CertificateInDoubt);
+        }
+        let Some(work) = self.works.get_mut(serial) else { return };
         work.running.entry(Step::Sweep).or_default();
         let left = self.now.wall.duration_until(work.device.sweep_due_at()).min(SETTLED_AFTER);
         match Duration::try_from(left) {
@@ -203,7 +211,7 @@ impl Line {
             return;
         }
         match seeker.step {
-            Step::Locker => return self.looked_for_locker(seeker, sight),
+            Step::Locker | Step::DeleteLocker => return self.looked_for_locker(seeker, sight),
             Step::Certificate | Step::Sweep => {}
             _ => return,
         }
@@ -213,6 +221,10 @@ impl Line {
             let ids = sight.certificates.get(&doubt.public_key).into_iter().flatten();
             let new = ids.filter(|it| !device.knows_certificate(it));
             found.extend(new.map(|id| (*id, doubt.public_key)));
+            if sabotaged!(KeyUncompared) {
+                let all = sight.certificates.values().flatten().filter(|it| !device.knows_certificate(it));
+                found.extend(all.map(|id| (*id, doubt.public_key)));
+            }
         }
         if seeker.step == Step::Sweep {
             self.found_beside(serial, &found, sight.extent);
@@ -292,17 +304,39 @@ impl Line {
         }
     }
 
+    /// Whether the call for a certificate is out, so that its answer will be told: then it is known what came
+    /// of it, and nothing has to be waited for.
+    pub(super) fn certificate_is_asked_for(&self, serial: &SerialNumber) -> bool {
+        let running = self.works.get(serial).and_then(|it| it.running.get(&Step::Certificate));
+        running.is_some_and(|it| matches!(it.call(), Some(Call::CreateCertificateFromCsr { .. })))
+    }
+
+    /// A call for a certificate was intended and has certainly made none.
+    pub(super) fn nothing_was_issued(&mut self, serial: &SerialNumber) {
+        if self.works.get(serial).is_some_and(|it| it.device.awaits_answer()) {
+            self.record(serial, Event::StepUndone { step: Step::Certificate });
+        }
+    }
+
+    /// Whether the call that was intended has not been carried out: it was refused, or never left.
+    pub(super) fn has_asked_in_vain(&self, serial: &SerialNumber) -> bool {
+        let running = self.works.get(serial).and_then(|it| it.running.get(&Step::Certificate));
+        running.is_some_and(|it| it.call().is_none() && (it.in_vain || it.parked().is_some()))
+    }
+
     /// Certificates of the device's keys that it will not have: they are deleted.
     fn put_aside<'a>(
         &mut self,
         serial: &SerialNumber,
         spares: impl Iterator<Item = &'a (Fingerprint, Fingerprint)>,
     ) {
-        for (fingerprint, public_key) in spares {
+        for (fingerprint, public_key) in spares.filter(|_| !sabotaged!(SpareKept)) {
             let (fingerprint, public_key) = (*fingerprint, *public_key);
             tracing::warn!(serial = %serial, %fingerprint, "a second certificate was made; it is deleted");
             self.record(serial, Event::SpareFound { fingerprint, public_key });
         }
+        // Nothing is taken away of which no record says why.
+        self.calls_wait(serial);
     }
 }
 

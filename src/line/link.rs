@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use super::doubt::Doubts;
 use super::{Action, FixtureSettings, Line, Tag, Timer};
 use crate::device::event::{CloseReason, Event, Outcome, PresentationKey};
 use crate::device::serial::SerialNumber;
@@ -41,6 +42,8 @@ pub(super) struct Link {
     answered_bad_frames: VecDeque<Duration>,
     /// `nak` answers so far.
     pub(super) naks: u64,
+    /// Units that contradict what is known of their ids.
+    pub(super) doubts: Doubts,
     /// The newest verdict, for whoever looks: serial, `pass` or the code, nest.
     pub(super) last_verdict: Option<(String, String)>,
 }
@@ -127,6 +130,7 @@ impl Link {
             pull: Pull::None,
             answered_bad_frames: VecDeque::new(),
             naks: 0,
+            doubts: Doubts::default(),
             last_verdict: None,
         }
     }
@@ -161,6 +165,7 @@ impl Line {
         link.state = LinkState::AwaitHello;
         link.epoch = epoch;
         link.pull = Pull::None;
+        link.doubts = Doubts::default();
         for open in link.open.values_mut() {
             open.offer = None;
         }
@@ -222,6 +227,7 @@ impl Line {
         if link.boot != Some(boot) && !(sabotaged!(ResetIgnored) && link.boot.is_some()) {
             self.was_reset(fixture, boot);
         }
+        self.links[fixture].doubts.same_boot();
         self.links[fixture].state = LinkState::Ready;
         self.links[fixture].away = None;
         self.pull_answered(fixture);
@@ -233,6 +239,7 @@ impl Line {
         self.close_all(fixture, CloseReason::NewBoot);
         let link = &mut self.links[fixture];
         link.boot = Some(boot);
+        link.doubts = Doubts::default();
         link.recent.clear();
         link.recent_order.clear();
         let name = link.settings.name.clone();
@@ -332,7 +339,7 @@ impl Line {
                 }
             }
             Tag::Credentials(id) => self.offer_sent(fixture, id, leaves_in),
-            Tag::Hello => {}
+            Tag::Hello => link.doubts.asked(left),
         }
     }
 
@@ -383,7 +390,7 @@ impl Line {
         }
     }
 
-    fn say_hello(&mut self, fixture: usize) {
+    pub(super) fn say_hello(&mut self, fixture: usize) {
         let message = StationMessage::Hello { protocol: PROTOCOL, station: self.settings.station.clone() };
         // It promises nothing, so it waits for nothing.
         self.out.push(Action::Send { fixture, message, tag: Some(Tag::Hello), after: 0 });

@@ -21,9 +21,13 @@ const TOKEN_IS_FRESH: Duration = Duration::from_secs(3600);
 
 impl Line {
     /// Begins to look for the locker if its token can not be relied on. Whether it does.
-    pub(super) fn seeks_locker(&mut self, serial: &SerialNumber) -> bool {
+    pub(super) fn seeks_locker(&mut self, serial: &SerialNumber, step: Step) -> bool {
         let (mono, wall) = (self.now.mono, self.now.wall);
         let Some(work) = self.works.get_mut(serial) else { return false };
+        if work.device.done.locker.is_some() {
+            // It is known which one is to be deleted.
+            return false;
+        }
         let fresh = match work.locker_unsure {
             Some(since) => mono.saturating_sub(since) <= TOKEN_IS_FRESH,
             None => true,
@@ -33,7 +37,7 @@ impl Line {
         let recent =
             SignedDuration::try_from(TOKEN_IS_FRESH).is_ok_and(|it| began.duration_until(wall) <= it);
         let looks = !fresh || work.recovered && !recent;
-        let running = work.running.entry(Step::Locker).or_default();
+        let running = work.running.entry(step).or_default();
         if !looks || running.in_vain {
             return false;
         }
@@ -41,7 +45,7 @@ impl Line {
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
         let seeker = Seeker {
             serial: serial.clone(),
-            step: Step::Locker,
+            step,
             generation: work.device.generation,
             since: began.checked_sub(CLOCKS_DIFFER).unwrap_or(began),
             name: Some(subject.fill(name)),
@@ -53,30 +57,35 @@ impl Line {
 
     pub(super) fn looked_for_locker(&mut self, seeker: &Seeker, sight: &Sight) {
         let Some(work) = self.works.get_mut(&seeker.serial) else { return };
-        let Some(running) = work.running.get_mut(&Step::Locker) else { return };
+        let (step, scrapping) = (seeker.step, work.device.is_scrapping());
+        let Some(running) = work.running.get_mut(&step) else { return };
         let ours = sight.lockers.iter().filter(|it| it.name == seeker.name && it.created >= seeker.since);
         running.candidates = ours.cloned().collect();
         if running.candidates.is_empty() && sight.extent == Extent::Cut {
             let detail = "whether AWS made a locker can no longer be told: the account has too many";
+            if scrapping {
+                tracing::error!(serial = %seeker.serial, "{detail}; if there is one, it is left");
+                return self.step_done(&seeker.serial, step, Output::Left, false, None);
+            }
             self.quarantine(&seeker.serial, FailCode::Conflict, detail);
             return;
         }
-        self.next_candidate(&seeker.serial);
+        self.next_candidate(&seeker.serial, step);
     }
 
     /// Takes the oldest locker that may be the device's, or asks for one again if there is none.
-    fn next_candidate(&mut self, serial: &SerialNumber) {
+    fn next_candidate(&mut self, serial: &SerialNumber, step: Step) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let Some(running) = work.running.get_mut(&Step::Locker) else { return };
+        let Some(running) = work.running.get_mut(&step) else { return };
         let tagged = matches!(&work.rules.locker, LockerRule::Device { tags, .. } if !tags.is_empty());
         match running.candidates.front().map(|it| it.id.clone()) {
             None => {
                 // Until the next unanswered call the token is as good as new: it made nothing.
                 running.in_vain = true;
-                self.call_first(serial, Step::Locker);
+                self.call_first(serial, step);
             }
-            Some(id) if tagged => self.call(serial, Step::Locker, Call::GetCredentialLocker { id }),
-            Some(_) => self.adopt_locker(serial, None),
+            Some(id) if tagged => self.call(serial, step, Call::GetCredentialLocker { id }),
+            Some(_) => self.adopt_locker(serial, step, None),
         }
     }
 
@@ -84,6 +93,7 @@ impl Line {
     pub(super) fn locker_described(
         &mut self,
         serial: &SerialNumber,
+        step: Step,
         call: &Call,
         result: &Result<Answer, CloudError>,
     ) -> bool {
@@ -99,34 +109,43 @@ impl Line {
         };
         if ours {
             let request_id = result.as_ref().ok().and_then(|it| it.request_id.clone());
-            self.adopt_locker(serial, request_id);
+            self.adopt_locker(serial, step, request_id);
             return true;
         }
-        if let Some(running) = work.running.get_mut(&Step::Locker) {
+        if let Some(running) = work.running.get_mut(&step) {
             running.candidates.pop_front();
         }
-        self.next_candidate(serial);
+        self.next_candidate(serial, step);
         true
     }
 
-    fn adopt_locker(&mut self, serial: &SerialNumber, request_id: Option<String>) {
-        let running = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&Step::Locker));
+    /// Records which one it is; what is to become of it follows from that.
+    fn adopt_locker(&mut self, serial: &SerialNumber, step: Step, request_id: Option<String>) {
+        let running = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&step));
         let Some(mut candidates) = running.map(|it| std::mem::take(&mut it.candidates)) else { return };
         let Some(ListedLocker { id, arn, .. }) = candidates.pop_front() else { return };
         let others: Vec<String> = candidates.into_iter().map(|it| it.id).collect();
         if !others.is_empty() {
             tracing::warn!(serial = %serial, locker = id, ?others, "several lockers have this device's name; the oldest is taken");
         }
+        self.forget_step(serial, step);
         self.step_done(serial, Step::Locker, Output::Locker { id, arn: Some(arn), others }, true, request_id);
     }
 
     /// Notes whether AWS may have seen the locker's token in a call that was not answered.
-    pub(super) fn note_locker(&mut self, serial: &SerialNumber, result: &Result<Answer, CloudError>) {
+    pub(super) fn note_locker(
+        &mut self,
+        serial: &SerialNumber,
+        step: Step,
+        call: &Call,
+        result: &Result<Answer, CloudError>,
+    ) {
         let mono = self.now.mono;
-        let unknown = matches!(result, Err(error) if error.kind == FailureKind::Unknown);
+        let unknown = matches!(call, Call::CreateCredentialLocker { .. })
+            && matches!(result, Err(error) if error.kind == FailureKind::Unknown);
         if let Some(work) = self.works.get_mut(serial).filter(|_| unknown) {
             work.locker_unsure.get_or_insert(mono);
-            if let Some(running) = work.running.get_mut(&Step::Locker) {
+            if let Some(running) = work.running.get_mut(&step) {
                 running.in_vain = false;
             }
         }

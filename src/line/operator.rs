@@ -100,17 +100,22 @@ impl Line {
 
     /// Gives a device up. Once more is not an error, and changes nothing.
     fn scrap(&mut self, serial: &SerialNumber, by: Operator) {
-        let Some(work) = self.works.get_mut(serial) else { return };
+        let Some(work) = self.works.get(serial) else { return };
         if work.device.scrap.is_some() {
             return;
         }
+        if self.has_asked_in_vain(serial) {
+            self.nothing_was_issued(serial);
+        }
+        let asked = self.certificate_is_asked_for(serial);
+        let Some(work) = self.works.get_mut(serial) else { return };
         work.keep_calls_only();
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
         self.leave_policy(serial);
         let place = self.place_of(serial);
         let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
         let message = format!("scrapped by {}: {}", by.name, by.reason);
-        let event = Event::Scrapping { presentation, by, policy, message: message.clone() };
+        let event = Event::Scrapping { presentation, by, policy, message: message.clone(), asked };
         if !self.record(serial, event) {
             return;
         }

@@ -17,6 +17,7 @@ use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::pki::Fingerprint;
 use crate::pki::leaf::read_leaf;
+use crate::sabotage::sabotaged;
 
 /// Pages of certificates at most, 250 each and the newest first.
 const MAX_CERTIFICATE_PAGES: u32 = 400;
@@ -263,7 +264,7 @@ impl Line {
                         .filter(|it| may_be_unrecorded(it.status) && (first || it.created >= since))
                         .cloned(),
                 );
-                next.clone().filter(|_| !reached)
+                next.clone().filter(|_| !reached && !sabotaged!(FirstPageOnly))
             }
             Reply::Lockers { items, next } => {
                 let named =

@@ -32,6 +32,8 @@ struct Presented {
     /// The certificate that it says it holds: `Some(None)` if it says that it holds none.
     holds: Option<Option<Fingerprint>>,
     attributes: BTreeMap<String, String>,
+    /// It was taken before under the same id, and closed without an answer: its fixture has had its `ack`.
+    was_closed: bool,
 }
 
 /// Why a unit is not taken.
@@ -52,17 +54,18 @@ impl Line {
             }
         }
         self.pull_answered(fixture);
+        let mut was_closed = false;
         if let Some(known) = self.known(fixture, id, shelf)? {
-            if known.serial.as_str() == unit.serial {
-                if known.outcome != Some(Outcome::Closed) {
+            match self.contradicts(fixture, &unit, &known, shelf)? {
+                // A fixture that tells no boot number and counts from 1 again was reset.
+                Some(_) if self.links[fixture].boot == Some(0) => self.was_reset(fixture, 0),
+                Some(what) if self.doubted(fixture, &unit, what) => {
+                    return Ok(());
+                }
+                _ if known.outcome != Some(Outcome::Closed) => {
                     return self.again(fixture, id, &known, shelf);
                 }
-            } else if self.links[fixture].boot == Some(0) {
-                // A fixture that tells no boot number and counts from 1 again was reset.
-                self.was_reset(fixture, 0);
-            } else {
-                self.nak(fixture, Some(id), NakCode::BadUnit, "this id stands for another serial already");
-                return Ok(());
+                what => was_closed = what.is_none(),
             }
         }
         self.vacate(fixture, unit.nest.as_deref(), id);
@@ -71,7 +74,7 @@ impl Line {
             return Ok(());
         }
         match self.read_unit(fixture, unit) {
-            Ok(it) => self.present(fixture, it, shelf),
+            Ok(it) => self.present(fixture, Presented { was_closed, ..it }, shelf),
             Err((code, detail)) => {
                 self.nak(fixture, Some(id), code, &detail);
                 Ok(())
@@ -152,7 +155,7 @@ impl Line {
             return Err((NakCode::NoBatch, String::new()));
         }
         let Unit { id, nest, attributes, .. } = unit;
-        Ok(Presented { id, serial, nest, mac, key, request, holds, attributes })
+        Ok(Presented { id, serial, nest, mac, key, request, holds, attributes, was_closed: false })
     }
 
     fn present(&mut self, fixture: usize, it: Presented, shelf: &dyn Shelf) -> Result<(), JournalError> {
@@ -163,7 +166,13 @@ impl Line {
         let device = &self.works[&it.serial].device;
         if matches!(device.state, State::Quarantined | State::Scrapped) {
             let why = device.failure.as_ref().map(|it| it.message.clone()).unwrap_or_default();
-            self.nak(fixture, Some(it.id), NakCode::Quarantined, &why);
+            if it.was_closed {
+                // After its `ack` a fixture waits for a verdict, and heeds no `nak`.
+                self.say(fixture, StationMessage::Ack { id: it.id }, None);
+                self.fail(fixture, it.id, it.serial.as_str(), FailCode::Quarantined, &why);
+            } else {
+                self.nak(fixture, Some(it.id), NakCode::Quarantined, &why);
+            }
             return Ok(());
         }
         if !self.take_place(fixture, &it) {

@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::health::{not_an_answer, not_issued, not_visible};
+use super::health::{not_an_answer, not_visible};
+use super::principals::Pages;
 use super::{Action, Line, Product, Timer};
-use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker, StopCause};
+use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker};
 use crate::device::event::{Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
-use crate::device::rules::{KeyOrigin, ProductRules, Register};
+use crate::device::rules::{ProductRules, Register};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
-use crate::device::{Certificate, Device, KeyState, State, plan};
+use crate::device::{Device, State, plan};
 use crate::fixture::FailCode;
 use crate::journal::is_pending;
-use crate::pki::{Fingerprint, LeafKey, LeafRequest};
-use crate::sabotage::sabotaged;
+use crate::pki::Fingerprint;
 
 /// Look-ups in a row for one step before it is left alone for a while.
 const MAX_ASKS: u32 = 8;
@@ -49,7 +49,7 @@ pub(super) struct Running {
     /// The call that is out; none while it waits.
     call: Option<Call>,
     /// The CA has been asked and has not answered.
-    issuing: bool,
+    pub(super) issuing: bool,
     /// The call that is held back because none of its kind goes through now.
     parked: Option<Call>,
     /// Tries so far.
@@ -68,6 +68,8 @@ pub(super) struct Running {
     pub(super) in_vain: bool,
     /// Lockers that may be the device's.
     pub(super) candidates: VecDeque<ListedLocker>,
+    /// Pages that a list has shown so far.
+    pub(super) pages: Pages,
 }
 
 impl Running {
@@ -84,6 +86,11 @@ impl Running {
     /// Holds a call back.
     pub(super) fn park(&mut self, call: Call) {
         self.parked = Some(call);
+    }
+
+    /// The call that is out.
+    pub(super) fn call(&self) -> Option<&Call> {
+        self.call.as_ref()
     }
 
     /// The call that is held back.
@@ -257,85 +264,10 @@ impl Line {
         Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.is_nothing(step)
     }
 
-    /// Asks the CA for a certificate, unless the clock cannot be gone by.
-    pub(super) fn issue(&mut self, serial: &SerialNumber) {
-        let Some(work) = self.works.get_mut(serial) else { return };
-        let limit = work.max_certificates();
-        if work.device.certificates_issued >= limit {
-            let detail = format!("{serial} has used up its {limit} certificates");
-            self.quarantine(serial, FailCode::Quarantined, &detail);
-            return;
-        }
-        if let Some(reason) = self.clock.closed() {
-            let running = work.running.entry(Step::Issue).or_default();
-            running.last = Some((FailureKind::Stop(StopCause::Clock), reason.to_owned()));
-            return;
-        }
-        let running = work.running.entry(Step::Issue).or_default();
-        running.issuing = true;
-        // It does not wait for the clock any more.
-        running.last.take_if(|(kind, _)| *kind == FailureKind::Stop(StopCause::Clock));
-        if work.rules.certificate.register == Register::Aws {
-            self.make_csr(serial);
-            return;
-        }
-        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
-        let key = match (work.rules.certificate.key, &work.device.device_key) {
-            (KeyOrigin::Device, Some(key)) => LeafKey::Device(key.clone()),
-            _ => LeafKey::Station,
-        };
-        let request =
-            LeafRequest { common_name: subject.common_name(), days: work.rules.certificate.days, key };
-        let (generation, after) = (work.device.generation, work.barrier);
-        self.out.push(Action::Issue { serial: serial.clone(), generation, request, after });
-    }
-
-    pub(super) fn issued(
-        &mut self,
-        serial: &SerialNumber,
-        generation: u32,
-        result: Result<Certificate, String>,
-    ) {
-        if !self.works.get_mut(serial).is_some_and(|it| it.takes_issued(generation)) {
-            let sealed = result.ok().filter(|it| it.key == KeyState::Sealed);
-            self.issued_in_vain(serial, sealed.map(|it| it.key_id()));
-            return;
-        }
-        match result {
-            Ok(certificate) => {
-                self.forget_step(serial, Step::Issue);
-                if self.record(serial, Event::Issued { certificate }) {
-                    if !sabotaged!(CertificateUnjournaled) {
-                        self.calls_wait(serial);
-                    }
-                    self.progress(serial);
-                }
-            }
-            Err(message) => {
-                tracing::error!(serial = %serial, message, "no certificate could be issued");
-                self.try_later(serial, Step::Issue, &not_issued(message));
-            }
-        }
-    }
-
     pub(super) fn forget_step(&mut self, serial: &SerialNumber, step: Step) {
         if let Some(work) = self.works.get_mut(serial) {
             work.running.remove(&step);
         }
-    }
-
-    /// A certificate or request that nobody wants any more: nothing has named it, and its key is
-    /// destroyed.
-    pub(super) fn issued_in_vain(&mut self, serial: &SerialNumber, sealed: Option<Fingerprint>) {
-        if let Some(fingerprint) = sealed {
-            let after = self.seq;
-            self.out.push(Action::DestroyKey { serial: serial.clone(), fingerprint, after });
-        }
-        if let Some(work) = self.works.get_mut(serial).filter(|it| !it.device.state.is_unfinished()) {
-            work.running.remove(&Step::Issue);
-        }
-        self.progress(serial);
-        self.may_leave(serial);
     }
 
     /// Sends a step's first request.
@@ -346,7 +278,7 @@ impl Line {
             Step::Certificate if work.rules.certificate.register == Register::Aws => {
                 return self.ask_for_certificate(serial);
             }
-            Step::Locker if self.seeks_locker(serial) => return,
+            Step::Locker | Step::DeleteLocker if self.seeks_locker(serial, step) => return,
             _ => {}
         }
         let Some(work) = self.works.get_mut(serial) else { return };
@@ -397,13 +329,31 @@ impl Line {
             return;
         }
         let Some(call) = work.running.get_mut(&step).and_then(|it| it.call.take()) else { return };
+        if step == Step::Principals {
+            if let Some(whole) = self.gathered(serial, &call, result) {
+                self.answered(serial, step, &call, &whole);
+            }
+        } else {
+            self.answered(serial, step, &call, result);
+        }
+    }
+
+    /// What an answer to `call` means for its step.
+    fn answered(
+        &mut self,
+        serial: &SerialNumber,
+        step: Step,
+        call: &Call,
+        result: &Result<Answer, CloudError>,
+    ) {
+        let Some(work) = self.works.get(serial) else { return };
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
-        let verdict = subject.judge(step, &call, result);
+        let verdict = subject.judge(step, call, result);
         let wanted = work.still_wants(step);
         self.note_health(call.operation(), result);
-        if step == Step::Locker {
-            self.note_locker(serial, result);
-            if wanted && self.locker_described(serial, &call, result) {
+        if matches!(step, Step::Locker | Step::DeleteLocker) {
+            self.note_locker(serial, step, call, result);
+            if wanted && self.locker_described(serial, step, call, result) {
                 return;
             }
         }
@@ -423,7 +373,7 @@ impl Line {
             (Verdict::InDoubt, Ok(_)) => self.answer_lost(serial, &not_an_answer(call.operation())),
             (Verdict::Ask(call), _) => self.ask(serial, step, call),
             (Verdict::Again, Err(error)) => {
-                self.asked_in_vain(serial, &call);
+                self.asked_in_vain(serial, call);
                 self.again_after(serial, step, error);
             }
             (Verdict::Later | Verdict::Again, _) => {
@@ -448,6 +398,10 @@ impl Line {
         if step == Step::Policy && self.is_shared(serial) {
             self.shared_ready(serial);
         }
+        if step == Step::Principals {
+            // Nothing is taken away of which no record says why.
+            self.calls_wait(serial);
+        }
         self.progress(serial);
         self.may_leave(serial);
     }
@@ -465,6 +419,7 @@ impl Line {
             Verdict::InDoubt if scrapping => {
                 self.record(serial, Event::CertificateInDoubt);
             }
+            _ if scrapping && step == Step::Certificate => self.nothing_was_issued(serial),
             _ => {}
         }
         self.progress(serial);

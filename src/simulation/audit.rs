@@ -43,16 +43,28 @@ pub(super) struct Truth {
     pub(super) passed: BTreeSet<String>,
     /// Serials for which a person has to be asked, whatever the station does.
     pub(super) excused: BTreeSet<String>,
+    /// Serials that a person has given up.
+    given_up: HashSet<String>,
     /// Serials whose names in the cloud are somebody else's.
     pub(super) foreign: BTreeSet<String>,
+    /// How many resets of a fixture the station may not have heard of yet.
+    pub(super) unheard: u64,
     /// Whether the key files were lost.
     pub(super) keys_lost: bool,
+    /// Whether a call was on its way when the station ended: it may overtake what the next life does. What was
+    /// given up may then hang on what is to be deleted.
+    pub(super) overtaken: bool,
     /// Whether a call has taken effect long after it was given up: it may undo a detaching made meanwhile,
     /// which nobody can prevent. The certificate is inactive all the same.
     pub(super) late: bool,
 }
 
 impl Truth {
+    /// Nothing is true yet, and of so many resets of a fixture the station may not hear.
+    pub(super) fn where_unheard(unheard: u64) -> Self {
+        Self { unheard, ..Self::default() }
+    }
+
     /// A record is on disk for good; the device after it.
     pub(super) fn on_disk(&mut self, record: &Record, device: Option<&Device>) -> Result<(), String> {
         if record.seq != self.seq + 1 {
@@ -75,13 +87,19 @@ impl Truth {
         if let Some((key, _)) = event.presentation() {
             self.journaled.insert((key.fixture.clone(), key.boot, key.id));
         }
-        self.superseded.extend(device.superseded.iter().map(|it| it.fingerprint));
+        self.superseded.extend(device.superseded.iter().flat_map(|it| [it.fingerprint, it.key_id()]));
         match event {
             Event::Issued { certificate } => {
                 self.issued.entry(serial.to_owned()).or_default().insert(certificate.fingerprint);
             }
             Event::Passed { .. } => {
-                self.confirmed.entry(serial.to_owned()).or_default().extend(device.fingerprint());
+                self.confirmed
+                    .entry(serial.to_owned())
+                    .or_default()
+                    .extend(device.certificate.iter().flat_map(|it| [it.fingerprint, it.key_id()]));
+            }
+            Event::Scrapping { .. } => {
+                self.given_up.insert(serial.to_owned());
             }
             Event::Renewed(_) => *self.renewals.entry(serial.to_owned()).or_default() += 1,
             Event::KeyLost { .. } if !self.keys_lost => {
@@ -96,7 +114,8 @@ impl Truth {
     /// What is said to a fixture whose boot is `boot`, or has just been one of those before: the station may
     /// not have heard of its resets yet.
     pub(super) fn said(&mut self, fixture: &str, boot: u64, message: &StationMessage) -> Result<(), String> {
-        let places = |id| (0..3).map(move |ago| (fixture.to_owned(), boot.saturating_sub(ago), id));
+        let unheard = self.unheard;
+        let places = |id| (0..=unheard).map(move |ago| (fixture.to_owned(), boot.saturating_sub(ago), id));
         match message {
             StationMessage::Ack { id } => {
                 let known: Vec<Place> = places(*id).filter(|it| self.journaled.contains(it)).collect();
@@ -147,6 +166,31 @@ impl Truth {
                     return Err(format!("a certificate of {serial} is registered that is not on disk"));
                 }
             }
+            Call::CreateCertificateFromCsr { csr_pem } => {
+                let asked = device.request.as_ref().filter(|it| it.csr == der_of(csr_pem));
+                if asked.is_none_or(|it| it.open_since.is_none()) {
+                    return Err(format!("AWS is asked for a certificate of {serial}, which is not on disk"));
+                }
+            }
+            Call::UpdateCertificate { id, status: CertificateStatus::Active } => {
+                if device.fingerprint().is_none_or(|it| it.to_string() != *id) {
+                    return Err(format!("{id} of {serial} is made active, and is not on disk"));
+                }
+            }
+            Call::DeleteCertificate { id } => {
+                if device.superseded.iter().all(|it| it.fingerprint.to_string() != *id) {
+                    return Err(format!("{id} of {serial} is deleted, and is not put aside on disk"));
+                }
+            }
+            Call::UpdateCertificate { status: CertificateStatus::Inactive, .. } if device.scrap.is_some() => {
+            }
+            Call::DeleteThing { .. } | Call::DeletePolicy { .. } | Call::DeleteCredentialLocker { .. }
+                if device.scrap.is_none() =>
+            {
+                return Err(format!("{} for {serial}, which is not given up on disk", call.operation()));
+            }
+            Call::UpdateCertificate { id, status: CertificateStatus::Inactive }
+                if device.superseded.iter().any(|it| it.spare && it.fingerprint.to_string() == *id) => {}
             Call::UpdateCertificate { id, status: CertificateStatus::Inactive } => {
                 let confirmed = self.confirmed.get(serial);
                 let live = device.fingerprint();
@@ -164,7 +208,7 @@ impl Truth {
     /// A private key is destroyed.
     pub(super) fn destroys(&self, serial: &str, fingerprint: &Fingerprint) -> Result<(), String> {
         let confirmed = self.confirmed.get(serial).is_some_and(|it| it.contains(fingerprint));
-        if confirmed || self.superseded.contains(fingerprint) {
+        if confirmed || self.superseded.contains(fingerprint) || self.given_up.contains(serial) {
             return Ok(());
         }
         Err(format!("the private key of {serial} is destroyed before it has passed on disk"))
@@ -207,6 +251,7 @@ impl World<'_> {
             })?;
         }
         self.keys(&known)?;
+        self.issued(&known)?;
         for name in self.account.things.keys().filter(|it| !known.contains_key(it.as_str())) {
             if !self.stored.contains_key(name) {
                 return Err(format!("the thing {name} belongs to nobody"));
@@ -221,6 +266,9 @@ impl World<'_> {
         match device.state {
             State::Passed if foreign => return Err("it has passed with what is not ours".to_owned()),
             State::Passed => {}
+            State::Scrapped if self.truth.given_up.contains(serial) => return self.is_gone(device),
+            // What was given up and took effect later may hang on what is to be deleted: nobody can prevent it.
+            State::Quarantined if self.truth.given_up.contains(serial) && self.may_linger() => return Ok(()),
             State::Quarantined if foreign || self.truth.excused.contains(serial) => return Ok(()),
             State::Quarantined | State::Scrapped => return Err("it has no reason to be put aside".to_owned()),
             _ if self.truth.excused.contains(serial) => return Ok(()),
@@ -241,6 +289,29 @@ impl World<'_> {
         let rules = self.index.rules.get(&device.rules).ok_or("its rules are gone")?;
         self.resources(serial, rules)?;
         self.certificates(serial, certificate.fingerprint, rules)
+    }
+
+    /// Whether something may have been attached or made again after it was detached or deleted.
+    fn may_linger(&self) -> bool {
+        self.truth.late || self.truth.overtaken
+    }
+
+    /// Nothing is left of what was given up.
+    fn is_gone(&self, device: &Device) -> Result<(), String> {
+        let (serial, account) = (device.serial.as_str(), self.account);
+        let issued = account.certificates.values().filter(|it| it.owner == serial);
+        if issued.filter(|it| it.made.pem.is_some() || !self.may_linger()).count() > 0 {
+            return Err("it is given up, and a certificate of it is left".to_owned());
+        }
+        // A call that takes effect late makes again what was deleted.
+        let late = self.may_linger();
+        if !late && (account.things.contains_key(serial) || account.policies.contains_key(serial)) {
+            return Err("it is given up, and its thing or policy is left".to_owned());
+        }
+        if account.lockers.values().any(|it| it == serial) {
+            return Err("it is given up, and its locker is left".to_owned());
+        }
+        Ok(())
     }
 
     fn resources(&self, serial: &str, rules: &ProductRules) -> Result<(), String> {
@@ -273,6 +344,9 @@ impl World<'_> {
         }
         for (other, it) in account.certificates.iter().filter(|(_, it)| it.owner == serial) {
             let is_live = *other == id && !jitp;
+            if it.made.pem.is_some() && !is_live {
+                return Err(format!("AWS has issued {other}, which nobody has"));
+            }
             if (it.status == CertificateStatus::Active) != is_live {
                 return Err(format!("the certificate {other} is {:?}", it.status));
             }
@@ -288,13 +362,26 @@ impl World<'_> {
         Err("its certificate is not registered".to_owned())
     }
 
+    /// Whatever became of a device: what AWS has issued lets nobody in that is not recorded.
+    fn issued(&self, known: &BTreeMap<&str, &Device>) -> Result<(), String> {
+        for (id, it) in self.account.certificates.iter().filter(|(_, it)| it.made.pem.is_some()) {
+            let device = known.get(it.owner.as_str()).ok_or("AWS has issued for an unknown device")?;
+            let recorded = id.parse().is_ok_and(|id| device.knows_certificate(&id));
+            if it.status == CertificateStatus::Active && !recorded {
+                return Err(format!("{id} of {} is active, and nobody knows it", it.owner));
+            }
+        }
+        Ok(())
+    }
+
     /// No key outlives its delivery; none is there that nobody knows.
     fn keys(&self, known: &BTreeMap<&str, &Device>) -> Result<(), String> {
         let wanted = |device: &&Device| {
-            let it = device.certificate.as_ref()?;
-            (it.key == KeyState::Sealed).then_some(it.fingerprint)
+            let made = device.certificate.iter().map(|it| (it.key, it.key_id()));
+            let all = made.chain(device.request.iter().map(|it| (it.key, it.public_key)));
+            all.filter(|it| it.0 == KeyState::Sealed).map(|it| it.1).collect::<Vec<_>>()
         };
-        let kept: HashSet<Fingerprint> = known.values().filter_map(wanted).collect();
+        let kept: HashSet<Fingerprint> = known.values().flat_map(wanted).collect();
         match self.keys.held().into_iter().find(|it| !kept.contains(it)) {
             Some(key) => Err(format!("the private key of {key} is on the station still")),
             None => Ok(()),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 
 use super::plan::STATION;
+use crate::cloud::testing::failure;
 use crate::cloud::{Call, CertificateStatus, CloudError, FailureKind, Operation, Reply};
 use crate::device::steps::STATION_ATTRIBUTE;
 use crate::pki::Fingerprint;
@@ -53,6 +54,25 @@ pub(super) struct Registered {
     /// Whose it is, by its content.
     pub(super) owner: String,
     pub(super) policies: BTreeMap<String, Duration>,
+    pub(super) made: Made,
+}
+
+/// How a certificate came to be in the account.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Made {
+    /// Place in the order of creation.
+    pub(super) number: u64,
+    pub(super) at: Duration,
+    /// Lists show it from then on.
+    pub(super) shows_from: Duration,
+    /// The certificate, if AWS has issued it.
+    pub(super) pem: Option<String>,
+}
+
+impl Registered {
+    pub(super) fn new(status: CertificateStatus, owner: &str, made: Made) -> Self {
+        Self { status, owner: owner.to_owned(), policies: BTreeMap::new(), made }
+    }
 }
 
 /// One account.
@@ -65,32 +85,22 @@ pub(super) struct Account {
     pub(super) certificates: BTreeMap<String, Registered>,
     /// Names by id.
     pub(super) lockers: BTreeMap<String, String>,
+    /// How many certificates were ever in it.
+    pub(super) made: u64,
     tokens: BTreeMap<String, (String, BTreeMap<String, String>, String)>,
 }
 
 /// When a call takes effect, and how long until what it did shows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment {
+pub(super) struct Moment<'a> {
+    /// For whom it is made.
+    pub(super) serial: &'a str,
     pub(super) now: Duration,
     pub(super) lag: Duration,
 }
 
 pub(super) fn arn(id: &str) -> String {
     format!("arn:aws:iot:eu-west-1:123456789012:cert/{id}")
-}
-
-pub(super) fn failure(operation: Operation, kind: FailureKind) -> CloudError {
-    CloudError {
-        operation,
-        kind,
-        code: Some("SomeException".to_owned()),
-        status: None,
-        message: "as AWS says it".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
-    }
 }
 
 /// The DER in a PEM; only the first block counts.
@@ -106,7 +116,7 @@ fn owner_of(der: &[u8]) -> String {
 }
 
 impl Account {
-    pub(super) fn act(&mut self, call: &Call, at: Moment) -> Result<Reply, CloudError> {
+    pub(super) fn act(&mut self, call: &Call, at: Moment<'_>) -> Result<Reply, CloudError> {
         let says = |kind| failure(call.operation(), kind);
         match call {
             Call::CreateCredentialLocker { name, client_token, tags } => {
@@ -142,7 +152,15 @@ impl Account {
             },
             Call::RegisterCertificate { certificate_pem, .. }
             | Call::RegisterCertificateWithoutCa { certificate_pem } => {
-                self.register(call.operation(), certificate_pem)
+                self.register(call.operation(), certificate_pem, at)
+            }
+            Call::CreateCertificateFromCsr { csr_pem } => {
+                self.issue(csr_pem, at).ok_or_else(|| says(FailureKind::Refused))
+            }
+            Call::ListCertificates { marker } => Ok(self.list(marker.as_deref(), at.now)),
+            Call::DeleteCertificate { id } => self.delete(call, id),
+            Call::DeleteThing { .. } | Call::DeletePolicy { .. } | Call::DeleteCredentialLocker { .. } => {
+                self.delete_rest(call).map_err(says)
             }
             _ => self.attach(call, at).ok_or_else(|| says(FailureKind::NotFound)),
         }
@@ -153,13 +171,13 @@ impl Account {
             let same = before == name && their_tags == tags;
             return same.then(|| Reply::Locker { id: id.clone(), arn: format!("arn:aws:locker/{id}") });
         }
-        let id = format!("locker{}", self.lockers.len() + 1);
+        let id = format!("locker{}", self.tokens.len() + 1);
         self.tokens.insert(token.to_owned(), (name.to_owned(), tags.clone(), id.clone()));
         self.lockers.insert(id.clone(), name.to_owned());
         Some(Reply::Locker { arn: format!("arn:aws:locker/{id}"), id })
     }
 
-    fn register(&mut self, operation: Operation, pem: &str) -> Result<Reply, CloudError> {
+    fn register(&mut self, operation: Operation, pem: &str, at: Moment<'_>) -> Result<Reply, CloudError> {
         let der = der_of(pem);
         let id = Fingerprint::of(&der).to_string();
         if self.certificates.contains_key(&id) {
@@ -167,23 +185,24 @@ impl Account {
             error.resource_id = Some(id);
             return Err(error);
         }
-        let owner = owner_of(&der);
-        let status = CertificateStatus::Active;
-        self.certificates.insert(id.clone(), Registered { status, owner, policies: BTreeMap::new() });
+        self.made += 1;
+        let made = Made { number: self.made, at: at.now, shows_from: at.now, pem: None };
+        let certificate = Registered::new(CertificateStatus::Active, &owner_of(&der), made);
+        self.certificates.insert(id.clone(), certificate);
         Ok(Reply::Certificate { arn: arn(&id), id })
     }
 
     /// The operations whose one failure is that something is not there.
-    fn attach(&mut self, call: &Call, at: Moment) -> Option<Reply> {
+    fn attach(&mut self, call: &Call, at: Moment<'_>) -> Option<Reply> {
         let shows_from = at.now + at.lag;
         match call {
             Call::DescribeCertificate { id } => {
-                let status = self.certificates.get(id)?.status;
+                let Registered { status, made, .. } = self.certificates.get(id)?;
                 return Some(Reply::CertificateDescription {
                     id: id.clone(),
                     arn: arn(id),
-                    status,
-                    pem: None,
+                    status: *status,
+                    pem: made.pem.clone(),
                 });
             }
             Call::UpdateCertificate { id, status } => self.certificates.get_mut(id)?.status = *status,
@@ -220,16 +239,44 @@ impl Account {
         Some(Reply::Empty)
     }
 
+    /// Nothing goes while something hangs on it.
+    fn delete_rest(&mut self, call: &Call) -> Result<Reply, FailureKind> {
+        match call {
+            Call::DeleteThing { name } => {
+                if self.things.get(name).is_some_and(|it| !it.principals.is_empty()) {
+                    return Err(FailureKind::Refused);
+                }
+                // To delete what is not there succeeds.
+                self.things.remove(name);
+            }
+            Call::DeletePolicy { name } => {
+                if self.certificates.values().any(|it| it.policies.contains_key(name)) {
+                    return Err(FailureKind::Conflict);
+                }
+                self.policies.remove(name).ok_or(FailureKind::NotFound)?;
+            }
+            Call::DeleteCredentialLocker { id } => {
+                self.lockers.remove(id).ok_or(FailureKind::NotFound)?;
+            }
+            _ => unreachable!("another's"),
+        }
+        Ok(Reply::Empty)
+    }
+
     /// What a station that lost its journal has left behind for a serial.
-    pub(super) fn plant_earlier_life(&mut self, serial: &str, document: &str) {
-        let id = Fingerprint::of(format!("an earlier life of {serial}").as_bytes()).to_string();
-        let policies = BTreeMap::from([(serial.to_owned(), Duration::ZERO)]);
-        let owner = serial.to_owned();
-        let status = CertificateStatus::Active;
-        self.certificates.insert(id.clone(), Registered { status, owner, policies });
+    pub(super) fn plant_earlier_life(&mut self, serial: &str, document: &str, certificates: usize) {
+        let mut principals = BTreeMap::new();
+        for number in 0..certificates {
+            let id = Fingerprint::of(format!("an earlier life of {serial}, {number}").as_bytes()).to_string();
+            self.made += 1;
+            let made = Made { number: self.made, ..Made::default() };
+            let mut certificate = Registered::new(CertificateStatus::Active, serial, made);
+            certificate.policies.insert(serial.to_owned(), Duration::ZERO);
+            principals.insert(arn(&id), Duration::ZERO);
+            self.certificates.insert(id, certificate);
+        }
         self.policies.insert(serial.to_owned(), (document.to_owned(), Duration::ZERO));
         let attributes = BTreeMap::from([(STATION_ATTRIBUTE.to_owned(), STATION.to_owned())]);
-        let principals = BTreeMap::from([(arn(&id), Duration::ZERO)]);
         self.things.insert(serial.to_owned(), Thing { attributes, principals });
     }
 
@@ -246,7 +293,7 @@ impl Account {
 }
 
 /// Names on one page: few, so that paging is met.
-const PAGE: usize = 2;
+pub(super) const PAGE: usize = 2;
 
 fn page(
     all: &BTreeMap<String, Duration>,

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use super::x509;
 use crate::clock::{Now, TimeSource};
+use crate::pki::request::MadeRequest;
 use crate::pki::{Fingerprint, IssueError, IssuedLeaf, Issuer, LeafKey, LeafRequest};
 
 /// What each private key begins with: it has no business in the journal.
@@ -17,6 +19,19 @@ pub(super) const SECRET: &[u8] = b"SECRET-KEY--";
 pub(super) struct SimIssuer {
     /// Certificates so far.
     pub(super) issued: AtomicU64,
+}
+
+impl SimIssuer {
+    /// A key pair and a request of the station's own, for AWS.
+    pub(super) fn request(&self) -> Result<MadeRequest, IssueError> {
+        let number = self.issued.fetch_add(1, Ordering::Relaxed) + 1;
+        let public_key = x509::public_key(number);
+        Ok(MadeRequest {
+            csr: x509::request(&public_key),
+            public_key: Fingerprint::of(&public_key),
+            private_key: Zeroizing::new([SECRET, number.to_string().as_bytes()].concat()),
+        })
+    }
 }
 
 impl Issuer for SimIssuer {

@@ -171,7 +171,8 @@ impl Jig {
     fn on_nak(&mut self, id: u64, code: NakCode, now: Duration) -> Option<Noticed> {
         let resend = self.resend;
         let seat = self.seat(id)?;
-        if seat.stage != Stage::Offered {
+        // After `ack` too: the station may have found out about a reset since.
+        if !matches!(seat.stage, Stage::Offered | Stage::Acked) {
             return None;
         }
         if !code.is_final() {

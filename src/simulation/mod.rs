@@ -12,9 +12,11 @@
 
 mod audit;
 mod cable;
+mod calls;
 mod cloud;
 mod disk;
 mod index;
+mod issued;
 mod issuer;
 mod jig;
 mod people;
@@ -22,6 +24,7 @@ mod plan;
 mod station;
 mod tests;
 mod world;
+mod x509;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

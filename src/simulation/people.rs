@@ -5,10 +5,18 @@ use std::time::Duration;
 use super::jig::{Fate, Noticed};
 use super::plan::DOCUMENT_AGAIN;
 use super::world::{Event, World};
+use crate::device::operator::{Operator, Order};
 use crate::device::rules::{PolicyRule, Register, Repeat};
+use crate::device::serial::SerialNumber;
 use crate::fixture::frame::{Decoded, encode_fixture};
 use crate::fixture::{FailCode, FixtureMessage, NakCode};
 use crate::line::Input;
+
+/// How many of the fixtures' `hello`s are lost where that may be, in thousandths.
+const LOST_HELLOS: u32 = 400;
+
+/// How often a person gives a device up, in thousandths of the occasions.
+const GIVEN_UP: u32 = 150;
 
 impl World {
     /// What the account holds before the station begins.
@@ -21,14 +29,15 @@ impl World {
         }
         let rate = self.plan.rates.others;
         if self.plan.earlier_life {
-            self.account.plant_earlier_life("SN1", DOCUMENT_AGAIN);
+            self.account.plant_earlier_life("SN1", DOCUMENT_AGAIN, 3);
         }
         for serial in self.plan.serials.clone() {
             if !self.happens(rate) {
                 continue;
             }
             if self.rng.bool() {
-                self.account.plant_earlier_life(&serial, DOCUMENT_AGAIN);
+                let certificates = self.rng.usize(1..=5);
+                self.account.plant_earlier_life(&serial, DOCUMENT_AGAIN, certificates);
             } else {
                 self.account.plant_foreign(&serial, self.rng.bool());
                 self.truth.foreign.insert(serial);
@@ -104,14 +113,18 @@ impl World {
             }
             if self.cables[fixture].is_open {
                 let mut frame = encode_fixture(&message).map_err(|it| it.to_string())?.to_vec();
-                // A reset is told once and not repeated: a station that does not hear of it cannot know.
+                // A reset is told once and not repeated.
                 let is_hello = matches!(message, FixtureMessage::Hello { .. });
-                let wire = std::mem::take(&mut self.plan.rates.wire);
-                if is_hello {
+                if is_hello && self.plan.loses_hellos && self.happens(LOST_HELLOS) {
+                    self.tell(|| "nobody hears it".to_owned());
+                    continue;
+                }
+                let wire = self.plan.rates.wire;
+                if is_hello && !self.plan.loses_hellos {
                     // Half a frame may stand before it.
                     frame.insert(0, b'\n');
+                    self.plan.rates.wire = 0;
                 }
-                self.plan.rates.wire = if is_hello { 0 } else { wire };
                 self.send(fixture, true, &frame);
                 self.plan.rates.wire = wire;
             }
@@ -192,6 +205,9 @@ impl World {
         if self.healed {
             return self.bring_what_is_left();
         }
+        if self.plan.gives_up && self.happens(GIVEN_UP) {
+            self.give_up();
+        }
         let fixture = self.rng.usize(..self.jigs.len());
         let rate = self.plan.rates.unit;
         if !self.happens(rate) {
@@ -221,8 +237,22 @@ impl World {
         self.after(by, Event::Jig(fixture));
     }
 
-    /// A fixture is reset. Its `hello` reaches the station if the cable is on: it is said once, and where
-    /// ids begin anew nothing else tells the station.
+    /// A device is given up. One that the account knows from an earlier life is not: what is attached to its
+    /// thing is found out only after its own.
+    fn give_up(&mut self) {
+        let serial = self.rng.choice(&self.plan.serials).cloned().unwrap();
+        if self.plan.rates.others > 0 || self.plan.earlier_life {
+            return;
+        }
+        self.tell(|| format!("{serial} is given up"));
+        let by = Operator { uid: 1001, name: "ada".to_owned(), reason: "it fell down".to_owned() };
+        let serial = SerialNumber::parse(&serial).unwrap();
+        let input = Input::Order { order: Order::Scrap, serial, by, ticket: 0 };
+        self.after(Duration::ZERO, Event::Input(self.lives, input));
+    }
+
+    /// A fixture is reset. Its `hello` is said once: where it is lost and ids begin anew, the station has to
+    /// find out.
     fn reset(&mut self, fixture: usize) {
         let quiet = Duration::from_secs(1) + self.millis(2_000);
         self.tell(|| format!("jig-{} is reset", fixture + 1));

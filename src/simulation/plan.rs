@@ -8,18 +8,19 @@ use jiff::Timestamp;
 
 use super::cloud::Fault;
 use super::disk::Ending;
-use crate::device::rules::{
-    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
-};
+use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat};
 use crate::device::serial::SerialPattern;
+use crate::device::testing;
+pub(super) use crate::device::testing::{STATION, shared_policy};
 use crate::line::{FixtureSettings, Product, Settings};
 
-pub(super) const STATION: &str = "L3-S07";
 pub(super) const PRODUCT: &str = "lamp";
-pub(super) const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 /// The same, as AWS may give it back.
 pub(super) const DOCUMENT_AGAIN: &str = r#"{ "Statement": [], "Version": "2012-10-17" }"#;
 pub(super) const SHARED_POLICY: &str = "lamps";
+
+/// What the clocks show when the world begins.
+pub(super) const BEGIN: Timestamp = Timestamp::constant(1_790_000_000, 0);
 
 /// Longer than any story: expiry has its own tests in `line::tests`.
 const KEEP_UNDELIVERED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -78,6 +79,10 @@ pub(super) struct Plan {
     pub(super) loses_keys: bool,
     /// Ids and boot numbers begin anew after a reset, so that only the boot tells them apart.
     pub(super) ids_begin_anew: bool,
+    /// The `hello` after a reset may be lost.
+    pub(super) loses_hellos: bool,
+    /// A person gives devices up.
+    pub(super) gives_up: bool,
     /// Each unit comes back once, its credentials lost.
     pub(super) comes_back: bool,
     /// The account holds certificates of an earlier life.
@@ -123,6 +128,9 @@ impl Plan {
             max_file_bytes: if rng.bool() { 1 << 26 } else { rng.u64(1_000..20_000) },
             loses_keys: rng.u8(..8) == 0,
             ids_begin_anew: rng.bool(),
+            // A second unit of the same label under the same id is told from the first by nothing but the boot.
+            loses_hellos: !twin && rng.bool(),
+            gives_up: !twin && rng.u8(..3) == 0,
             comes_back: false,
             earlier_life: false,
             traps: Vec::new(),
@@ -146,6 +154,8 @@ impl Plan {
             max_file_bytes: 1 << 26,
             loses_keys: false,
             ids_begin_anew: false,
+            loses_hellos: false,
+            gives_up: false,
             comes_back: false,
             earlier_life: false,
             traps: Vec::new(),
@@ -187,38 +197,9 @@ impl Plan {
     }
 }
 
-/// A product as most stations have it.
+/// A product as most stations have it, but that nobody has used up its certificates.
 pub(super) fn plain_rules() -> ProductRules {
-    ProductRules {
-        product: PRODUCT.to_owned(),
-        station: STATION.to_owned(),
-        thing: text("{serial}"),
-        locker: LockerRule::Device {
-            name: text("{serial}"),
-            tags: BTreeMap::from([("product".to_owned(), text("{product}"))]),
-        },
-        policy: PolicyRule::Device {
-            name: text("{serial}"),
-            document: DOCUMENT.to_owned(),
-            tags: BTreeMap::new(),
-        },
-        certificate: CertificateRule {
-            key: KeyOrigin::Station,
-            days: 3650,
-            common_name: text("{serial}"),
-            register: Register::WithoutCa,
-        },
-        repeat: Repeat::Return,
-        require_batch: false,
-        max_certificates: 12,
-        endpoint: None,
-        roots: None,
-    }
-}
-
-/// One policy for all devices.
-pub(super) fn shared_policy() -> PolicyRule {
-    PolicyRule::Product { name: text(SHARED_POLICY), document: DOCUMENT.to_owned(), tags: BTreeMap::new() }
+    ProductRules { max_certificates: 12, ..testing::plain_rules(PRODUCT) }
 }
 
 fn rules_of(rng: &mut fastrand::Rng) -> ProductRules {
@@ -232,9 +213,10 @@ fn rules_of(rng: &mut fastrand::Rng) -> ProductRules {
     if rng.u8(..4) == 0 {
         rules.locker = LockerRule::None;
     }
-    match rng.u8(..6) {
+    match rng.u8(..9) {
         0 => rules.certificate.register = Register::WithCa,
         1 => rules.certificate.register = Register::Jitp,
+        2..=4 => rules.certificate.register = Register::Aws,
         _ => {}
     }
     if rng.u8(..5) == 0 {
@@ -246,8 +228,9 @@ fn rules_of(rng: &mut fastrand::Rng) -> ProductRules {
 /// The rules as somebody has changed them while the station was down.
 fn changed(before: &ProductRules, rng: &mut fastrand::Rng) -> ProductRules {
     let mut rules = before.clone();
-    match rng.u8(..4) {
+    match rng.u8(..5) {
         0 => rules.repeat = Repeat::Renew,
+        3 => rules.certificate.register = Register::Aws,
         1 => rules.endpoint = Some("abc-ats.iot.eu-west-1.amazonaws.com".to_owned()),
         2 => {
             rules.policy =
@@ -256,8 +239,4 @@ fn changed(before: &ProductRules, rng: &mut fastrand::Rng) -> ProductRules {
         _ => rules.certificate.register = Register::WithCa,
     }
     rules
-}
-
-fn text(it: &str) -> Template {
-    Template::parse(it).unwrap()
 }

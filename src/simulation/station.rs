@@ -5,15 +5,13 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
-use super::cloud::{Fault, Moment, failure};
+use super::calls::{Asker, Out};
 use super::disk::Ending;
 use super::index::Index;
 use super::issuer::Stopped;
 use super::plan::Trap;
 use super::world::{Event, World};
-use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation, Reply};
 use crate::device::serial::SerialNumber;
-use crate::device::steps::Step;
 use crate::fixture::StationMessage;
 use crate::fixture::frame::encode_station;
 use crate::journal::Entry;
@@ -22,13 +20,10 @@ use crate::journal::log::write::LogWriter;
 use crate::journal::log::{ChainHash, Position};
 use crate::line::{Action, Held, Input, Line};
 use crate::station::intake::{self, Outgoing, PortCounters};
-use crate::station::vault::{Issue, What, destroy_group, issue_group};
+use crate::station::vault::{Issue, Makers, What, destroy_group, issue_group};
 
 /// Records in one commit at most: the scribe's limit is far more than a simulation ever has.
 const GROUP: usize = 512;
-
-/// How long AWS is waited for.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 const JOURNAL_ID: &str = "0123456789abcdef";
 
@@ -45,16 +40,6 @@ pub(super) struct Life {
     asked: bool,
     counters: PortCounters,
     tick_at: Option<Duration>,
-}
-
-/// A call on its way.
-#[derive(Debug, Clone)]
-pub(super) struct Out {
-    life: u64,
-    serial: SerialNumber,
-    step: Step,
-    generation: u32,
-    call: Call,
 }
 
 fn log_dir() -> &'static Path {
@@ -157,6 +142,7 @@ impl World {
                 self.out.remove(&call);
             }
         }
+        self.truth.overtaken |= !self.out.is_empty();
         let quick = self.plan.rates.cloud == 0;
         let mut pause = if quick { Duration::from_secs(1) } else { self.millis(3_000) };
         if self.plan.loses_keys && !self.truth.keys_lost && self.stats.crashes > 1 {
@@ -256,15 +242,16 @@ impl World {
                 let device = self.life.as_ref().and_then(|it| it.index.devices.get(&serial));
                 self.truth.calls(device, &call)?;
                 self.tell(|| format!("call for {serial}: {step} {}", call.operation()));
-                let id = self.stats.calls as u64;
-                self.stats.calls += 1;
-                self.out.insert(id, Out { life: number, serial, step, generation, call });
-                let takes = self.millis(150);
-                self.after(takes, Event::Arrives(id));
+                self.leaves(Out { life: number, asker: Asker::Step { serial, step, generation }, call });
             }
-            // AWS issues for no product here, and no life is long enough for a locker's token to be old.
-            Action::MakeCsr { .. } | Action::Survey { .. } => {
-                return Err(format!("nothing here asks for this: {action:?}"));
+            Action::Survey { number: look, call, .. } => {
+                self.tell(|| format!("look {look}: {}", call.operation()));
+                self.leaves(Out { life: number, asker: Asker::Look(look), call });
+            }
+            Action::MakeCsr { serial, generation, common_name, .. } => {
+                let takes = self.millis(40);
+                let what = What::Request { common_name };
+                self.after(takes, Event::Issue(number, vec![Issue { serial, generation, what }]));
             }
             // Nobody gives orders here.
             Action::Answer { .. } => {}
@@ -376,13 +363,19 @@ impl World {
         let number = self.lives;
         let rate = self.plan.rates.issue;
         if self.happens(rate) {
-            for Issue { serial, generation, .. } in group {
-                let input = Input::Issued { serial, generation, result: Err("the CA is busy".to_owned()) };
+            for Issue { serial, generation, what } in group {
+                let busy = "the CA is busy".to_owned();
+                let input = match what {
+                    What::Certificate(_) => Input::Issued { serial, generation, result: Err(busy) },
+                    What::Request { .. } => Input::CsrMade { serial, generation, result: Err(busy) },
+                };
                 self.after(Duration::ZERO, Event::Input(number, input));
             }
             return;
         }
-        for input in issue_group(Some(&self.issuer), &self.keys, &Stopped(self.now()), group) {
+        let (issuer, clock) = (&self.issuer, Stopped(self.now()));
+        let makers = Makers { issuer: Some(issuer), request: &|_| issuer.request(), clock: &clock };
+        for input in issue_group(&makers, &self.keys, group) {
             let takes = self.millis(5);
             self.after(takes, Event::Input(number, input));
         }
@@ -436,83 +429,6 @@ impl World {
         Ok(())
     }
 
-    /// A call has arrived at AWS.
-    pub(super) fn arrives(&mut self, id: u64) -> Result<(), String> {
-        let Some(out) = self.out.get(&id).cloned() else { return Ok(()) };
-        let here = usize::try_from(id).unwrap_or(usize::MAX);
-        let crash = self.trap(|it| match it {
-            Trap::CrashAtCall { number, after_effect } if *number == here => Some(*after_effect),
-            _ => None,
-        });
-        if let Some(after_effect) = crash {
-            if after_effect {
-                let _lost = self.take_effect(id);
-            }
-            self.out.remove(&id);
-            self.crash(Ending::PowerCut);
-            return Ok(());
-        }
-        let trap = self.trap(|it| match it {
-            Trap::Call { number, times, fault } if (*number..*number + *times).contains(&here) => {
-                Some(*fault)
-            }
-            _ => None,
-        });
-        let rate = self.plan.rates.cloud;
-        let fault =
-            trap.or_else(|| self.happens(rate).then(|| Fault::ALL[self.rng.usize(..Fault::ALL.len())]));
-        let operation = out.call.operation();
-        // AWS does not say so of what has been there for long.
-        let is_absurd = fault == Some(Fault::Before(FailureKind::NotFound)) && retires(operation);
-        let fault = fault.filter(|_| !is_absurd);
-        let unknown = || Err(failure(operation, FailureKind::Unknown));
-        let signed = |it: Result<Reply, CloudError>, request_id: Option<&str>| {
-            it.map(|reply| Answer { reply, request_id: request_id.map(str::to_owned) })
-        };
-        let result = match fault {
-            None => signed(self.take_effect(id), Some("req-1")),
-            Some(Fault::Before(kind)) => Err(failure(operation, kind)),
-            Some(Fault::After) => {
-                let _lost = self.take_effect(id);
-                unknown()
-            }
-            Some(Fault::Late) => {
-                self.truth.late = true;
-                let late = CALL_TIMEOUT + self.millis(1_500);
-                self.after(late, Event::ArrivesLate(id));
-                self.answered(&out, CALL_TIMEOUT, unknown());
-                return Ok(());
-            }
-            Some(Fault::Unsigned) => signed(self.take_effect(id), None),
-            Some(Fault::Proxy) if answers_nothing(operation) => signed(Ok(Reply::Empty), None),
-            Some(Fault::Proxy) => unknown(),
-        };
-        self.tell(|| {
-            let told: String = format!("{result:?}").chars().take(160).collect();
-            format!("AWS, {fault:?}: {} {operation} {told}", out.serial)
-        });
-        self.out.remove(&id);
-        let takes = self.millis(100);
-        self.answered(&out, takes, result);
-        Ok(())
-    }
-
-    fn answered(&mut self, out: &Out, takes: Duration, result: Result<Answer, CloudError>) {
-        let Out { life, serial, step, generation, .. } = out.clone();
-        self.after(takes, Event::Input(life, Input::Called { serial, step, generation, result }));
-    }
-
-    /// AWS does what a call asks for.
-    pub(super) fn take_effect(&mut self, id: u64) -> Result<Reply, CloudError> {
-        let Some(out) = self.out.get(&id) else {
-            return Err(failure(Operation::CreateThing, FailureKind::Unknown));
-        };
-        let call = out.call.clone();
-        let late = self.plan.rates.cloud > 0 && self.rng.u8(..3) == 0;
-        let lag = if late { self.millis(4_000) } else { Duration::ZERO };
-        self.account.act(&call, Moment { now: self.now, lag })
-    }
-
     /// The hash of the last record, and how many there are: two runs of a seed have to agree.
     pub(super) fn end_of_log(&self) -> Option<(u64, ChainHash)> {
         self.life.as_ref().map(|it| (it.index.at.seq, it.index.at.hash))
@@ -533,24 +449,4 @@ impl World {
             _ => Err("the log does not make the index that the station has".to_owned()),
         }
     }
-}
-
-/// Whether it takes something away from what is there.
-const fn retires(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::DetachPolicy | Operation::DetachThingPrincipal | Operation::UpdateCertificate
-    )
-}
-
-/// Whether a success of it has no content, so that a proxy's answer could be taken for one.
-const fn answers_nothing(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::AttachPolicy
-            | Operation::AttachThingPrincipal
-            | Operation::DetachPolicy
-            | Operation::DetachThingPrincipal
-            | Operation::UpdateCertificate
-    )
 }

@@ -4,16 +4,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::audit::Truth;
 use super::cable::Cable;
+use super::calls::Out;
 use super::cloud::Account;
 use super::disk::{Ending, SimDisk, SimKeys};
 use super::issuer::SimIssuer;
 use super::jig::{Jig, Piece};
-use super::plan::{Plan, Trap};
-use super::station::{Life, Out};
+use super::plan::{BEGIN, Plan, Trap};
+use super::station::Life;
 use crate::clock::Now;
 use crate::device::serial::SerialNumber;
 use crate::fixture::StationMessage;
@@ -163,7 +162,7 @@ impl World {
             jigs,
             cables: (0..plan.fixtures).map(|_| Cable::default()).collect(),
             pieces,
-            truth: Truth::default(),
+            truth: Truth::where_unheard(if plan.loses_hellos { 12 } else { 2 }),
             stats: Stats::default(),
             healed: false,
             crashes_left: plan.crashes,
@@ -193,8 +192,7 @@ impl World {
     }
 
     pub(super) fn now(&self) -> Now {
-        let start = Timestamp::from_second(1_790_000_000).unwrap();
-        Now { wall: start, mono: Duration::ZERO }.later(self.now)
+        Now { wall: BEGIN, mono: Duration::ZERO }.later(self.now)
     }
 
     /// A part of a second that the seed says, up to `most` milliseconds.

@@ -16,8 +16,8 @@ use crate::device::{Certificate, KeyState};
 use crate::error::Chain;
 use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::line::Input;
-use crate::pki::request::make_request;
-use crate::pki::{Fingerprint, IssuedLeaf, Issuer, LeafKey, LeafRequest};
+use crate::pki::request::{MadeRequest, make_request};
+use crate::pki::{Fingerprint, IssueError, IssuedLeaf, Issuer, LeafKey, LeafRequest};
 use crate::sabotage::sabotaged;
 
 /// Keys that are sealed, or destroyed, in one go at most.
@@ -65,7 +65,8 @@ pub(super) fn start(
     let (issuing_keys, issued) = (keys.clone(), inputs.clone());
     std::thread::Builder::new().name("issuer".to_owned()).spawn(move || {
         while let Some(group) = gather(&mut to_issue) {
-            for answer in issue_group(issuer.as_deref(), &*issuing_keys, clock.as_ref(), group) {
+            let makers = Makers { issuer: issuer.as_deref(), request: &make_request, clock: clock.as_ref() };
+            for answer in issue_group(&makers, &*issuing_keys, group) {
                 if issued.blocking_send(answer).is_err() {
                     return;
                 }
@@ -129,6 +130,16 @@ impl Keys for KeyStore {
     }
 }
 
+/// Who makes certificates and requests.
+pub(crate) struct Makers<'a> {
+    /// The station's CA, if it has one.
+    pub(crate) issuer: Option<&'a dyn Issuer>,
+    /// Makes a key pair and a request with that subject.
+    pub(crate) request: &'a dyn Fn(&str) -> Result<MadeRequest, IssueError>,
+    /// What a certificate's life begins by.
+    pub(crate) clock: &'a dyn TimeSource,
+}
+
 /// What was made for one device, but for its key, which is among those to be sealed.
 enum Made {
     Certificate(Result<Certificate, String>),
@@ -139,18 +150,13 @@ type ToSeal = Vec<(Fingerprint, Zeroizing<Vec<u8>>)>;
 
 /// Issues, then seals all keys, and only then says so: a certificate or request in the journal always
 /// has its key on disk.
-pub(crate) fn issue_group(
-    issuer: Option<&dyn Issuer>,
-    keys: &impl Keys,
-    clock: &dyn TimeSource,
-    group: Vec<Issue>,
-) -> Vec<Input> {
+pub(crate) fn issue_group(makers: &Makers<'_>, keys: &impl Keys, group: Vec<Issue>) -> Vec<Input> {
     let mut to_seal = ToSeal::new();
     let mut results = Vec::with_capacity(group.len());
     for Issue { serial, generation, what } in group {
         let made = match what {
-            What::Certificate(request) => Made::Certificate(issue(issuer, &request, clock, &mut to_seal)),
-            What::Request { common_name } => Made::Request(make(&common_name, &mut to_seal)),
+            What::Certificate(request) => Made::Certificate(issue(makers, &request, &mut to_seal)),
+            What::Request { common_name } => Made::Request(make(makers, &common_name, &mut to_seal)),
         };
         results.push((serial, generation, made));
     }
@@ -176,21 +182,17 @@ fn unless<T>(failure: Option<&String>, result: Result<T, String>) -> Result<T, S
     }
 }
 
-fn issue(
-    issuer: Option<&dyn Issuer>,
-    request: &LeafRequest,
-    clock: &dyn TimeSource,
-    to_seal: &mut ToSeal,
-) -> Result<Certificate, String> {
+fn issue(makers: &Makers<'_>, request: &LeafRequest, to_seal: &mut ToSeal) -> Result<Certificate, String> {
     let none = "the configuration has no [pki], so that no certificate can be issued here";
-    let issuer = issuer.ok_or_else(|| none.to_owned())?;
-    let mut leaf = issuer.issue(request, clock.now().wall).map_err(|error| Chain(&error).to_string())?;
+    let issuer = makers.issuer.ok_or_else(|| none.to_owned())?;
+    let mut leaf =
+        issuer.issue(request, makers.clock.now().wall).map_err(|error| Chain(&error).to_string())?;
     to_seal.extend(leaf.private_key.take().map(|key| (leaf.fingerprint, key)));
     Ok(certificate(leaf, request.key == LeafKey::Station))
 }
 
-fn make(common_name: &str, to_seal: &mut ToSeal) -> Result<CertificateRequest, String> {
-    let made = make_request(common_name).map_err(|error| Chain(&error).to_string())?;
+fn make(makers: &Makers<'_>, common_name: &str, to_seal: &mut ToSeal) -> Result<CertificateRequest, String> {
+    let made = (makers.request)(common_name).map_err(|error| Chain(&error).to_string())?;
     to_seal.push((made.public_key, made.private_key));
     Ok(CertificateRequest {
         public_key: made.public_key,

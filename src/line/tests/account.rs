@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::issuing::{IssuedHere, LockerHere};
 
+use crate::cloud::testing::failure;
 use crate::cloud::{Answer, Call, CertificateStatus, CloudError, FailureKind, Operation, Reply};
 use crate::pki::Fingerprint;
 
@@ -66,20 +67,6 @@ pub(super) struct Account {
 
 pub(super) fn arn(id: &str) -> String {
     format!("arn:aws:iot:eu-west-1:123456789012:cert/{id}")
-}
-
-pub(super) fn failure(operation: Operation, kind: FailureKind) -> CloudError {
-    CloudError {
-        operation,
-        kind,
-        code: Some("SomeException".to_owned()),
-        status: None,
-        message: "as AWS says it".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
-    }
 }
 
 impl Account {

@@ -282,17 +282,7 @@ fn a_crash_at_each_record_with_the_call_done_or_not_leaves_one_certificate() {
             h.answer_all();
             h.connect(0, 1);
             h.hear(0);
-            let mut heard = h.unit(0, unit(1, "SN1"));
-            for _ in 0..30 {
-                if heard.contains(&"credentials 1 SN1".to_owned()) {
-                    break;
-                }
-                h.seconds(1);
-                heard = h.hear(0);
-            }
-            h.written(0, 1, "SN1");
-            h.seconds(1200);
-            assert_exactly_one(&h);
+            brought_to_its_end(&mut h);
             assert!(h.account.count(CREATE) <= 2, "done {done}, kept {kept}");
         }
     }

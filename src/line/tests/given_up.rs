@@ -9,10 +9,12 @@ use super::account::Fault;
 use super::harness::Harness;
 use super::setup::{Setup, unit};
 use crate::clock::ClockSync;
-use crate::cloud::Operation;
+use crate::cloud::testing::failure;
+use crate::cloud::{FailureKind, Operation};
 use crate::device::State;
 use crate::device::operator::Order;
 use crate::device::rules::Register;
+use crate::device::steps::Step;
 use crate::line::Input;
 
 const CREATE: Operation = Operation::CreateCertificateFromCsr;
@@ -62,11 +64,84 @@ fn a_certificate_that_is_issued_after_the_scrapping_is_deleted() {
     assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
     assert!(h.keys.is_empty(), "the key of the request is of no use");
     h.answer_all();
-    assert!(h.account.issued_for("SN1").is_empty(), "what the answer names is deleted at once");
-    h.answers = true;
-    h.seconds(SETTLED);
     assert_gone(&h);
     assert_eq!(h.account.count(CREATE), 1);
+    assert!(!h.history("SN1").contains(&"certificate-in-doubt"), "the answer has come");
+}
+
+#[test]
+fn a_call_that_was_out_at_the_scrapping_and_did_nothing_holds_nothing_up() {
+    for kind in [FailureKind::Throttled, FailureKind::Unreachable, FailureKind::Refused] {
+        let mut h = station();
+        h.answers = false;
+        h.unit(0, unit(1, "SN1"));
+        assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+        h.answer("SN1", Step::Certificate, Err(failure(CREATE, kind)));
+        h.answers = true;
+        h.answer_all();
+        assert_gone(&h);
+        assert_eq!(h.account.count(Operation::ListCertificates), 0, "{kind}");
+    }
+}
+
+#[test]
+fn a_call_that_has_done_nothing_before_the_scrapping_holds_nothing_up() {
+    for kind in [FailureKind::Throttled, FailureKind::Unreachable] {
+        let mut h = station();
+        h.account.always.insert(CREATE, Fault::Fail(kind));
+        h.unit(0, unit(1, "SN1"));
+        h.seconds(5);
+        assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+        h.seconds(60);
+        assert_gone(&h);
+    }
+}
+
+#[test]
+fn a_call_that_was_out_at_the_scrapping_and_was_never_answered_is_waited_out() {
+    for crash in [false, true] {
+        let mut h = station();
+        h.answers = false;
+        h.unit(0, unit(1, "SN1"));
+        assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+        let at = h.calls.iter().position(|it| it.step == Step::Certificate).unwrap();
+        h.account.under_way.push(h.calls[at].call.clone());
+        if crash {
+            h.crash(usize::MAX);
+        } else {
+            h.answer("SN1", Step::Certificate, Err(failure(CREATE, FailureKind::Unknown)));
+        }
+        h.answers = true;
+        h.answer_all();
+        h.seconds(800);
+        h.account.now = h.now.wall;
+        h.account.land();
+        assert_eq!(h.account.issued_for("SN1").len(), 1);
+        assert_ne!(h.state("SN1"), State::Scrapped, "one may still come");
+        h.seconds(SETTLED - 800);
+        assert_gone(&h);
+    }
+}
+
+#[test]
+fn a_second_call_that_is_answered_at_the_scrapping_does_not_settle_the_doubt_about_the_first() {
+    let mut h = station();
+    h.account.fault(CREATE, Fault::Late);
+    h.unit(0, unit(1, "SN1"));
+    h.seconds(4);
+    h.answers = false;
+    h.seconds(2);
+    h.answer_all();
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    h.answers = true;
+    h.answer_all();
+    h.seconds(300);
+    h.account.now = h.now.wall;
+    h.account.land();
+    assert_ne!(h.state("SN1"), State::Scrapped);
+    h.seconds(SETTLED);
+    assert_gone(&h);
+    assert_eq!(h.account.count(CREATE), 2);
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, CertificateSigningRequestParams, DnType, Issuer, KeyPair, SerialNumber};
 
-use super::account::{Account, arn, failure};
+use super::account::{Account, arn};
+use crate::cloud::testing::failure;
 use crate::cloud::{
     Call, CertificateStatus, CloudError, FailureKind, ListedCertificate, ListedLocker, Reply,
 };

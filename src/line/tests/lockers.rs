@@ -9,6 +9,7 @@ use super::setup::{Setup, unit};
 use crate::cloud::{FailureKind, Operation};
 use crate::device::State;
 use crate::device::event::{Event, Output};
+use crate::device::operator::Order;
 use crate::device::rules::LockerRule;
 
 const CREATE: Operation = Operation::CreateCredentialLocker;
@@ -156,4 +157,87 @@ fn looks_that_fail_are_tried_again_and_ten_devices_share_one() {
     assert_eq!(h.account.lockers_made.len(), 10);
     assert!((1..=10).all(|id| h.device(&format!("SN{id:02}")).done.locker.is_some()));
     assert_ne!(h.state("SN01"), State::Quarantined);
+}
+
+/// SN1, whose locker call was not answered `since` seconds ago, is given up; AWS has forgotten its token.
+fn given_up_after(first: Fault, since: u64) -> Harness {
+    let mut h = unanswered(first);
+    h.account.always.insert(LIST, Fault::Fail(FailureKind::Throttled));
+    h.seconds(since);
+    h.account.forget_tokens();
+    h.account.always.clear();
+    h.account.log.clear();
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    h.seconds(600);
+    assert_eq!(h.state("SN1"), State::Scrapped, "{:?}", h.history("SN1"));
+    h
+}
+
+#[test]
+fn the_locker_of_a_scrapped_device_that_may_have_been_made_over_an_hour_ago_is_looked_for_and_deleted() {
+    let h = given_up_after(Fault::Lost, 3700);
+    assert!(h.account.lockers_made.is_empty(), "{:?}", h.account.lockers_made);
+    assert_eq!(h.account.count(CREATE), 0);
+    assert!(locker_step(&h).1, "it is told which one it was");
+}
+
+#[test]
+fn after_a_restart_the_locker_of_a_scrapped_device_is_looked_for_too() {
+    let mut h = unanswered(Fault::Lost);
+    h.now = h.now.later(std::time::Duration::from_secs(7200));
+    h.account.forget_tokens();
+    h.account.always.clear();
+    h.account.down = Some(FailureKind::Unreachable);
+    h.crash(usize::MAX);
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    h.account.log.clear();
+    h.account.down = None;
+    h.seconds(600);
+    assert_eq!(h.state("SN1"), State::Scrapped);
+    assert!(h.account.lockers_made.is_empty(), "{:?}", h.account.lockers_made);
+    assert_eq!(h.account.count(CREATE), 0);
+}
+
+#[test]
+fn a_scrapped_devices_locker_that_is_not_found_is_asked_for_by_its_token_and_deleted() {
+    let mut h = unanswered(Fault::Fail(FailureKind::Unknown));
+    h.seconds(3700);
+    h.account.always.clear();
+    h.account.log.clear();
+    // Its last call is done, and shows in no list yet: the token still finds it.
+    h.answers = false;
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    h.answers = true;
+    h.answer_all();
+    h.seconds(600);
+    assert_eq!(h.state("SN1"), State::Scrapped);
+    assert!(h.account.lockers_made.is_empty());
+    assert!(h.account.count(LIST) > 0);
+}
+
+#[test]
+fn within_the_hour_a_scrapped_devices_token_is_relied_on() {
+    let mut h = unanswered(Fault::Lost);
+    h.seconds(600);
+    h.account.always.clear();
+    h.account.log.clear();
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    h.seconds(600);
+    assert_eq!(h.state("SN1"), State::Scrapped);
+    assert!(h.account.lockers_made.is_empty());
+    assert_eq!(h.account.count(LIST), 0);
+}
+
+#[test]
+fn lockers_of_others_are_not_deleted_with_a_scrapped_device() {
+    let mut h = unanswered(Fault::Fail(FailureKind::Unknown));
+    let tags = BTreeMap::from([("product".to_owned(), "lamp".to_owned())]);
+    let theirs = LockerHere { name: "SN1".to_owned(), created: h.now.wall, tags };
+    h.account.make_locker("theirs", theirs);
+    h.seconds(3700);
+    h.account.always.clear();
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    h.seconds(600);
+    assert_eq!(h.state("SN1"), State::Scrapped);
+    assert_eq!(h.account.lockers_made.keys().collect::<Vec<_>>(), ["theirs"]);
 }

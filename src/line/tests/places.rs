@@ -225,3 +225,35 @@ fn a_fixture_that_is_not_configured_any_more_holds_nothing() {
     h.connect(0, 1);
     assert_eq!(h.unit(0, unit(1, "SN1")), ["hello", "ack 1", "credentials 1 SN1"]);
 }
+
+#[test]
+fn a_unit_that_its_fixture_does_not_say_again_after_a_restart_does_not_hold_its_serial_for_ever() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    h.unit(0, unit(1, "SN1"));
+    h.restart();
+    h.answers = true;
+    h.answer_all();
+    h.hear(0);
+    // It was reset, its hello was lost, and its ids went on.
+    assert_eq!(h.unit(0, unit_in(2, "SN1", "b")), ["nak elsewhere 2"]);
+    h.seconds(61);
+    assert!(h.hear(0).is_empty(), "nothing is said before its ack");
+    assert_eq!(h.unit(0, unit_in(3, "SN1", "b")), ["ack 3", "credentials 3 SN1"]);
+    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "fail timeout 1 SN1"], "if it has it after all");
+    assert_eq!(h.written(0, 3, "SN1"), ["pass 3 SN1"]);
+}
+
+#[test]
+fn a_unit_that_was_acknowledged_and_then_closed_hears_a_verdict_if_its_device_was_given_up() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1"]);
+    h.input(Input::PortLost(0));
+    h.seconds(61);
+    assert_eq!(h.order(crate::device::operator::Order::Scrap, "SN1"), Ok(()));
+    h.connect(0, 1);
+    h.hear(0);
+    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "fail quarantined 1 SN1"]);
+    assert_eq!(h.unit(0, unit(2, "SN1")), ["nak quarantined 2"]);
+}

@@ -268,12 +268,3 @@ fn sixteen_attributes_are_journaled() {
     h.unit(0, Unit { attributes: attributes.clone(), ..unit(1, "SN1") });
     assert_eq!(h.device("SN1").attributes, attributes);
 }
-
-#[test]
-fn an_id_that_stands_for_another_serial_is_not_taken_for_it() {
-    let mut h = Harness::ready();
-    h.answers = false;
-    h.unit(0, unit(1, "SN1"));
-    assert_eq!(h.unit(0, unit_in(1, "SN2", "b")), ["nak bad-unit 1"]);
-    assert_eq!(h.shelf.devices.len(), 1);
-}

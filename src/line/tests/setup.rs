@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::device::rules::{
-    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
-};
+use crate::cloud::Operation;
+use crate::device::rules::ProductRules;
 use crate::device::serial::SerialPattern;
+use crate::device::testing::plain_rules;
+pub(super) use crate::device::testing::{DOCUMENT, STATION, shared_policy, text};
 use crate::fixture::Unit;
 use crate::line::{FixtureSettings, Product, Settings};
 
-pub(super) const STATION: &str = "L3-S07";
 /// How long an undelivered key is kept.
 pub(super) const KEEP: Duration = Duration::from_secs(7 * 86_400);
 pub(super) const RESEND: Duration = Duration::from_secs(2);
-pub(super) const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[]}"#;
 
 /// What a station is configured to be.
 #[derive(Debug, Clone)]
@@ -66,40 +65,20 @@ impl Setup {
     }
 }
 
-pub(super) fn text(it: &str) -> Template {
-    Template::parse(it).unwrap()
-}
-
 fn rules() -> ProductRules {
-    let tags = BTreeMap::from([("product".to_owned(), text("{product}"))]);
-    ProductRules {
-        product: "thermostat".to_owned(),
-        station: STATION.to_owned(),
-        thing: text("{serial}"),
-        locker: LockerRule::Device { name: text("{serial}"), tags },
-        policy: PolicyRule::Device {
-            name: text("{serial}"),
-            document: DOCUMENT.to_owned(),
-            tags: BTreeMap::new(),
-        },
-        certificate: CertificateRule {
-            key: KeyOrigin::Station,
-            days: 3650,
-            common_name: text("{serial}"),
-            register: Register::WithoutCa,
-        },
-        repeat: Repeat::Return,
-        require_batch: false,
-        max_certificates: 3,
-        endpoint: Some("abc-ats.iot.eu-west-1.amazonaws.com".to_owned()),
-        roots: None,
-    }
+    let endpoint = Some("abc-ats.iot.eu-west-1.amazonaws.com".to_owned());
+    ProductRules { endpoint, ..plain_rules("thermostat") }
 }
 
-/// One policy for all devices.
-pub(super) fn shared_policy() -> PolicyRule {
-    PolicyRule::Product { name: text("lamps"), document: DOCUMENT.to_owned(), tags: BTreeMap::new() }
-}
+/// The calls that make a device.
+pub(super) const MAKING: [Operation; 6] = [
+    Operation::CreateCredentialLocker,
+    Operation::CreatePolicy,
+    Operation::CreateThing,
+    Operation::RegisterCertificateWithoutCa,
+    Operation::AttachPolicy,
+    Operation::AttachThingPrincipal,
+];
 
 /// A unit in nest `a`.
 pub(super) fn unit(id: u64, serial: &str) -> Unit {

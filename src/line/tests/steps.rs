@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::account::{Fault, arn};
 use super::harness::Harness;
-use super::setup::{DOCUMENT, STATION, Setup, shared_policy, unit, unit_in};
+use super::setup::{DOCUMENT, MAKING, STATION, Setup, shared_policy, unit, unit_in};
+use crate::cloud::testing::failure;
 use crate::cloud::{Call, CertificateStatus, FailureKind, Operation, Reply};
 use crate::device::State;
 use crate::device::event::Event;
@@ -58,15 +59,7 @@ fn a_device_costs_six_calls_in_two_round_trips() {
 
 #[test]
 fn credentials_wait_for_the_last_of_the_calls_whichever_it_is() {
-    let all = [
-        Operation::CreateCredentialLocker,
-        Operation::CreatePolicy,
-        Operation::CreateThing,
-        Operation::RegisterCertificateWithoutCa,
-        Operation::AttachPolicy,
-        Operation::AttachThingPrincipal,
-    ];
-    for held_up in all {
+    for held_up in MAKING {
         let mut h = Harness::ready();
         h.account.always.insert(held_up, Fault::Fail(FailureKind::Throttled));
         assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1"], "{held_up}");
@@ -173,7 +166,7 @@ fn a_device_that_was_to_make_a_shared_policy_and_fails_leaves_it_to_the_next() {
     for id in 1..=3 {
         h.unit(0, unit_in(id, &format!("SN{id}"), &id.to_string()));
     }
-    let refused = Err(super::account::failure(Operation::CreateThing, FailureKind::Refused));
+    let refused = Err(failure(Operation::CreateThing, FailureKind::Refused));
     h.answer("SN1", Step::Thing, refused);
     assert_eq!(h.state("SN1"), State::Quarantined);
     h.answer_all();
@@ -272,7 +265,7 @@ fn a_registration_that_names_another_certificate_is_a_conflict() {
     let mut h = Harness::ready();
     h.answers = false;
     h.unit(0, unit(1, "SN1"));
-    let mut exists = super::account::failure(Operation::RegisterCertificateWithoutCa, FailureKind::Exists);
+    let mut exists = failure(Operation::RegisterCertificateWithoutCa, FailureKind::Exists);
     exists.resource_id = Some("0".repeat(64));
     h.answer("SN1", Step::Certificate, Err(exists));
     assert_eq!(h.hear(0), ["fail conflict 1 SN1"]);
@@ -280,15 +273,7 @@ fn a_registration_that_names_another_certificate_is_a_conflict() {
 
 #[test]
 fn each_refusal_and_each_conflict_quarantines_with_its_code() {
-    let all = [
-        Operation::CreateCredentialLocker,
-        Operation::CreatePolicy,
-        Operation::CreateThing,
-        Operation::RegisterCertificateWithoutCa,
-        Operation::AttachPolicy,
-        Operation::AttachThingPrincipal,
-    ];
-    for operation in all {
+    for operation in MAKING {
         for (kind, code) in [(FailureKind::Refused, "rejected"), (FailureKind::Conflict, "conflict")] {
             let mut h = Harness::ready();
             h.account.fault(operation, Fault::Fail(kind));

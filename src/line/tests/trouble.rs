@@ -2,23 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::account::{Fault, failure};
+use super::account::Fault;
 use super::harness::Harness;
-use super::setup::{Setup, shared_policy, unit};
+use super::setup::{MAKING, Setup, shared_policy, unit};
+use crate::cloud::testing::failure;
 use crate::cloud::{Answer, Call, FailureKind, Operation, Reply};
 use crate::device::State;
 use crate::device::rules::PolicyRule;
 use crate::device::steps::Step;
 use crate::line::Input;
-
-const MAKING: [Operation; 6] = [
-    Operation::CreateCredentialLocker,
-    Operation::CreatePolicy,
-    Operation::CreateThing,
-    Operation::RegisterCertificateWithoutCa,
-    Operation::AttachPolicy,
-    Operation::AttachThingPrincipal,
-];
 
 #[test]
 fn a_lost_answer_repeats_the_same_request_and_makes_nothing_twice() {

@@ -24,6 +24,11 @@ fn configurations() -> Vec<(&'static str, Plan)> {
     earlier.earlier_life = true;
     let mut renewed = with(|it| it.repeat = Repeat::Renew);
     renewed.comes_back = true;
+    let mut reissued = with(|it| (it.certificate.register, it.repeat) = (Register::Aws, Repeat::Renew));
+    reissued.comes_back = true;
+    let issued_for_own_key = with(|it| {
+        (it.certificate.register, it.certificate.key) = (Register::Aws, KeyOrigin::Device);
+    });
     vec![
         ("as most have it", with(|_| {})),
         ("with the CA", with(|it| it.certificate.register = Register::WithCa)),
@@ -32,6 +37,9 @@ fn configurations() -> Vec<(&'static str, Plan)> {
         ("no policy", with(|it| it.policy = PolicyRule::None)),
         ("no locker", with(|it| it.locker = LockerRule::None)),
         ("the device's key", with(|it| it.certificate.key = KeyOrigin::Device)),
+        ("AWS issues", with(|it| it.certificate.register = Register::Aws)),
+        ("AWS issues for the device's key", issued_for_own_key),
+        ("AWS issues again", reissued),
         ("an earlier life", earlier),
         ("renewed", renewed),
     ]

@@ -86,6 +86,7 @@ scenarios! {
     a_quota_that_is_used_up_is_told
     a_repeated_unit_is_answered_where_it_stands
     a_repeated_written_is_answered_the_same
+    a_reset_that_nobody_heard_of
     a_restart_answers_as_before
     a_thing_of_another_station_is_a_conflict
     a_unit_before_hello_is_busy

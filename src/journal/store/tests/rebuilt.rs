@@ -53,7 +53,7 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         15 => Event::KeyExpired { fingerprint, policy: None, message },
         16 => Event::Retried { by },
         17 => Event::Released { by },
-        18 => Event::Scrapping { presentation: Some(presentation), by, policy: None, message },
+        18 => Event::Scrapping { presentation: Some(presentation), by, policy: None, message, asked: false },
         19 => done(Step::DeleteCertificate, Output::Nothing),
         20 => done(Step::DeleteThing, Output::Left),
         21 => done(Step::DeletePolicy, Output::Nothing),
