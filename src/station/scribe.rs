@@ -140,6 +140,24 @@ mod tests {
     }
 
     #[test]
+    fn more_is_looked_for_only_so_often_and_a_group_is_never_longer_than_its_bound() {
+        let (records, mut waiting) = mpsc::channel(1024);
+        records.try_send(entry(2)).unwrap();
+        let seqs = |group: Vec<Entry>| group.iter().map(|it| it.record.seq).collect::<Vec<_>>();
+        assert_eq!(seqs(gather(*entry(1), &mut waiting, 3)), [1, 2], "the third never comes");
+        for seq in 4..=4 + GROUP as u64 {
+            records.try_send(entry(seq)).unwrap();
+        }
+        let group = seqs(gather(*entry(3), &mut waiting, 2));
+        assert_eq!(group, (3..3 + GROUP as u64).collect::<Vec<_>>(), "what waits is taken");
+        assert_eq!(next(&mut waiting).map(|it| it.record.seq), Some(3 + GROUP as u64));
+        records.try_send(entry(1)).unwrap();
+        drop(records);
+        assert!(next(&mut waiting).is_some());
+        assert!(next(&mut waiting).is_none(), "closed and empty");
+    }
+
+    #[test]
     fn an_error_of_the_journals_is_told_and_the_newest_number_stays_what_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();

@@ -199,8 +199,7 @@ fn history_key(serial: &SerialNumber, number: u64) -> Vec<u8> {
 }
 
 fn numbers_of(path: &Path, serial: &SerialNumber, value: &[u8]) -> Result<Numbers, JournalError> {
-    decode(value)
-        .map_err(|error| damaged(path, &format!("the history of {serial} cannot be read: {error}")))
+    decode(value).map_err(|error| damaged(path, &format!("the history of {serial} cannot be read: {error}")))
 }
 
 /// The device of that serial.
@@ -281,6 +280,5 @@ fn whole(path: &Path, bytes: &[u8]) -> Result<Device, JournalError> {
 }
 
 fn newest(path: &Path, bytes: &[u8]) -> Result<Newest, JournalError> {
-    decode(bytes)
-        .map_err(|error| damaged(path, &format!("the records of a device cannot be read: {error}")))
+    decode(bytes).map_err(|error| damaged(path, &format!("the records of a device cannot be read: {error}")))
 }
