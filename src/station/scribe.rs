@@ -4,9 +4,9 @@
 //! larger and not the queue longer. An error is final: it is told, and the thread ends.
 //!
 //! What is promised nearly always brings the next record within microseconds. To put the thread to sleep
-//! and wake it again takes about as long as a third of a fast disk's sync, so it looks for a moment before
-//! it sleeps; and where several devices were promised something at once it waits a moment for all of
-//! them, and not for the first alone. Between two looks it gives way to whoever wants the processor.
+//! and wake it again takes some ten of them, where a fast disk syncs in a hundred, so it looks for a moment
+//! before it sleeps, as long as that pays; and where several devices were promised something at once it
+//! waits a moment for all of them, and not for the first alone.
 
 use std::io;
 
@@ -18,12 +18,15 @@ use crate::journal::{Entry, Journal, JournalError};
 /// Records in one group at most: bounds the memory of a batch and the time of a commit.
 const GROUP: usize = 512;
 
-/// Looks for the next record before the thread sleeps: some 50 µs where nothing else wants the processor,
-/// which is what a station that is at rest spends after its last record.
-const LOOKS: usize = 150;
+/// Looks for the next record before the thread sleeps: some tens of microseconds.
+const LOOKS: usize = 1000;
+
+/// Commits after which it looks again at the latest, where looking has been in vain: a line that is slow
+/// by itself, or a processor that is somebody else's meanwhile.
+const MOST_WITHOUT_LOOKING: usize = 64;
 
 /// Looks for one more record of a group that is still smaller than the one before it, since the last one.
-const LOOKS_FOR_MORE: usize = 30;
+const LOOKS_FOR_MORE: usize = 200;
 
 /// Starts the thread. It ends when the channel is closed and everything in it is on disk; then,
 /// or at an error, it says so. `durable` holds the number of the newest record on disk.
@@ -51,8 +54,8 @@ fn run(
     records: &mut mpsc::Receiver<Box<Entry>>,
     durable: &watch::Sender<u64>,
 ) -> Result<(), JournalError> {
-    let mut expected = 1;
-    while let Some(first) = next(records) {
+    let (mut expected, mut patience) = (1, Patience::default());
+    while let Some(first) = patience.next(records) {
         let group = gather(*first, records, expected);
         expected = group.len();
         let newest = group.last().map(|it| it.record.seq);
@@ -62,16 +65,51 @@ fn run(
     Ok(())
 }
 
-/// The next record; none when no more will come.
-fn next(records: &mut mpsc::Receiver<Box<Entry>>) -> Option<Box<Entry>> {
-    for _ in 0..LOOKS {
-        match records.try_recv() {
-            Ok(next) => return Some(next),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => std::thread::yield_now(),
+/// Whether looking pays.
+#[derive(Debug, Default)]
+struct Patience {
+    /// Records that are waited for asleep before it looks again.
+    skips: usize,
+    /// How many those were the last time.
+    skipped: usize,
+}
+
+impl Patience {
+    /// The next record; none when no more will come.
+    fn next(&mut self, records: &mut mpsc::Receiver<Box<Entry>>) -> Option<Box<Entry>> {
+        let looks = self.looks();
+        for _ in 0..looks {
+            match records.try_recv() {
+                Ok(next) => {
+                    self.learn(looks, true);
+                    return Some(next);
+                }
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => std::hint::spin_loop(),
+            }
+        }
+        self.learn(looks, false);
+        records.blocking_recv()
+    }
+
+    /// How often to look for the next record.
+    fn looks(&mut self) -> usize {
+        match self.skips.checked_sub(1) {
+            Some(left) => {
+                self.skips = left;
+                1
+            }
+            None => LOOKS,
         }
     }
-    records.blocking_recv()
+
+    /// One look more or less says nothing of all of them.
+    fn learn(&mut self, looks: usize, found: bool) {
+        if looks == LOOKS {
+            self.skipped = if found { 0 } else { (self.skipped * 2 + 1).min(MOST_WITHOUT_LOOKING) };
+            self.skips = self.skipped;
+        }
+    }
 }
 
 /// What waits, and what comes while the group is smaller than `expected`.
@@ -86,7 +124,7 @@ fn gather(first: Entry, records: &mut mpsc::Receiver<Box<Entry>>, expected: usiz
             }
             Err(TryRecvError::Empty) if group.len() < expected && looks < LOOKS_FOR_MORE => {
                 looks += 1;
-                std::thread::yield_now();
+                std::hint::spin_loop();
             }
             Err(_) => break,
         }
@@ -150,11 +188,31 @@ mod tests {
         }
         let group = seqs(gather(*entry(3), &mut waiting, 2));
         assert_eq!(group, (3..3 + GROUP as u64).collect::<Vec<_>>(), "what waits is taken");
-        assert_eq!(next(&mut waiting).map(|it| it.record.seq), Some(3 + GROUP as u64));
+        assert_eq!(Patience::default().next(&mut waiting).map(|it| it.record.seq), Some(3 + GROUP as u64));
         records.try_send(entry(1)).unwrap();
         drop(records);
-        assert!(next(&mut waiting).is_some());
-        assert!(next(&mut waiting).is_none(), "closed and empty");
+        assert!(Patience::default().next(&mut waiting).is_some());
+        assert!(Patience::default().next(&mut waiting).is_none(), "closed and empty");
+    }
+
+    #[test]
+    fn what_does_not_pay_is_tried_less_and_less_often_and_what_pays_again_each_time() {
+        let mut patience = Patience::default();
+        let mut looked_at = Vec::new();
+        for record in 0..200 {
+            let looks = patience.looks();
+            if looks == LOOKS {
+                looked_at.push(record);
+            }
+            patience.learn(looks, false);
+        }
+        assert_eq!(looked_at, [0, 2, 6, 14, 30, 62, 126, 191]);
+        while patience.looks() != LOOKS {}
+        patience.learn(LOOKS, true);
+        for _ in 0..10 {
+            assert_eq!(patience.looks(), LOOKS);
+            patience.learn(LOOKS, true);
+        }
     }
 
     #[test]
