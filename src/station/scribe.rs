@@ -4,9 +4,9 @@
 //! larger and not the queue longer. An error is final: it is told, and the thread ends.
 //!
 //! What is promised nearly always brings the next record within microseconds. To put the thread to sleep
-//! and wake it again takes some ten of them, where a fast disk syncs in a hundred, so it looks for a moment
-//! before it sleeps, as long as that pays; and where several devices were promised something at once it
-//! waits a moment for all of them, and not for the first alone.
+//! and wake it again takes some ten of them, where a fast disk syncs in a hundred, so after a commit of one
+//! record it looks for a moment before it sleeps, as long as that pays. After a larger one it does not:
+//! the longer it takes to wake the more records gather.
 
 use std::io;
 
@@ -24,9 +24,6 @@ const LOOKS: usize = 1000;
 /// Commits after which it looks again at the latest, where looking has been in vain: a line that is slow
 /// by itself, or a processor that is somebody else's meanwhile.
 const MOST_WITHOUT_LOOKING: usize = 64;
-
-/// Looks for one more record of a group that is still smaller than the one before it, since the last one.
-const LOOKS_FOR_MORE: usize = 200;
 
 /// Starts the thread. It ends when the channel is closed and everything in it is on disk; then,
 /// or at an error, it says so. `durable` holds the number of the newest record on disk.
@@ -54,15 +51,27 @@ fn run(
     records: &mut mpsc::Receiver<Box<Entry>>,
     durable: &watch::Sender<u64>,
 ) -> Result<(), JournalError> {
-    let (mut expected, mut patience) = (1, Patience::default());
-    while let Some(first) = patience.next(records) {
-        let group = gather(*first, records, expected);
-        expected = group.len();
+    let (mut alone, mut patience) = (true, Patience::default());
+    while let Some(first) = if alone { patience.next(records) } else { records.blocking_recv() } {
+        let group = gather(*first, records);
+        alone = group.len() == 1;
         let newest = group.last().map(|it| it.record.seq);
         journal.commit(group)?;
         durable.send_replace(newest.unwrap_or_default());
     }
     Ok(())
+}
+
+/// What waits.
+fn gather(first: Entry, records: &mut mpsc::Receiver<Box<Entry>>) -> Vec<Entry> {
+    let mut group = vec![first];
+    while group.len() < GROUP {
+        match records.try_recv() {
+            Ok(next) => group.push(*next),
+            Err(_) => break,
+        }
+    }
+    group
 }
 
 /// Whether looking pays.
@@ -112,26 +121,6 @@ impl Patience {
     }
 }
 
-/// What waits, and what comes while the group is smaller than `expected`.
-fn gather(first: Entry, records: &mut mpsc::Receiver<Box<Entry>>, expected: usize) -> Vec<Entry> {
-    let mut group = vec![first];
-    let mut looks = 0;
-    while group.len() < GROUP {
-        match records.try_recv() {
-            Ok(next) => {
-                group.push(*next);
-                looks = 0;
-            }
-            Err(TryRecvError::Empty) if group.len() < expected && looks < LOOKS_FOR_MORE => {
-                looks += 1;
-                std::hint::spin_loop();
-            }
-            Err(_) => break,
-        }
-    }
-    group
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
@@ -178,21 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn more_is_looked_for_only_so_often_and_a_group_is_never_longer_than_its_bound() {
+    fn looking_finds_what_waits_and_the_end_and_sleeps_until_something_comes() {
         let (records, mut waiting) = mpsc::channel(1024);
-        records.try_send(entry(2)).unwrap();
-        let seqs = |group: Vec<Entry>| group.iter().map(|it| it.record.seq).collect::<Vec<_>>();
-        assert_eq!(seqs(gather(*entry(1), &mut waiting, 3)), [1, 2], "the third never comes");
-        for seq in 4..=4 + GROUP as u64 {
-            records.try_send(entry(seq)).unwrap();
-        }
-        let group = seqs(gather(*entry(3), &mut waiting, 2));
-        assert_eq!(group, (3..3 + GROUP as u64).collect::<Vec<_>>(), "what waits is taken");
-        assert_eq!(Patience::default().next(&mut waiting).map(|it| it.record.seq), Some(3 + GROUP as u64));
+        let mut patience = Patience::default();
         records.try_send(entry(1)).unwrap();
-        drop(records);
-        assert!(Patience::default().next(&mut waiting).is_some());
-        assert!(Patience::default().next(&mut waiting).is_none(), "closed and empty");
+        assert_eq!(patience.next(&mut waiting).map(|it| it.record.seq), Some(1));
+        // Whether it still looks or sleeps by then, it is told.
+        let later = std::thread::spawn(move || {
+            records.blocking_send(entry(2)).unwrap();
+            records
+        });
+        assert_eq!(patience.next(&mut waiting).map(|it| it.record.seq), Some(2));
+        drop(later.join().unwrap());
+        assert!(patience.next(&mut waiting).is_none(), "closed and empty");
     }
 
     #[test]
