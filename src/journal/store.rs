@@ -35,13 +35,14 @@
 //!
 //! Everything lies in one tree, so that one batch is all or none. Values are small (sled keeps what is
 //! over 128 KiB in files that it never syncs): records stay in the log, and `l` says where; a device
-//! that is longer than 4 KiB is cut into pieces (`device_row`). Keys begin with a letter:
+//! that is longer than 4 KiB is cut into pieces (`device_row`). Nor are they many where they never change
+//! again: sled's file would grow without end (`places`). Keys begin with a letter:
 //!
 //! | key | value |
 //! |---|---|
-//! | `l` seq | where that record lies: file, offset; one for every 16 KiB and each file's first |
-//! | `h` serial 0 n | the numbers of a device's records before the newest 64: at least 1,024, 64 in a row |
-//! | `d` serial | the device after its newest record with the numbers of the newest 64, or how many pieces it is in |
+//! | `l` seq | where that record and the 63 places noted after it lie in one file: numbers, offsets; one for every 16 KiB and each file's first |
+//! | `h` serial 0 n | the numbers of a device's records before the newest 64: at least 1,024, 256 in a row, the rows used again in turn |
+//! | `d` serial | the device after its newest record with the numbers of the newest 64 and how many were put away, or how many pieces it is in |
 //! | `x` serial 0 seq n | a piece of such a device |
 //! | `u` serial | nothing: something is left to do for it |
 //! | `p` fixture 0 boot id | the presentation |
@@ -59,8 +60,10 @@ mod index;
 mod indexer;
 mod lock;
 mod migrate;
+mod numbers;
 mod open;
 mod pending;
+mod places;
 mod writer;
 
 use std::collections::VecDeque;
@@ -86,8 +89,8 @@ pub use self::lock::JournalLock;
 pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
-/// Format of the index; 1 was sled alone.
-pub const FORMAT: u32 = 2;
+/// Format of the index; 1 was sled alone, 2 had a row for each place in the log.
+pub const FORMAT: u32 = 3;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;
@@ -200,14 +203,8 @@ impl Store {
 
     /// The log, from at or shortly before a record.
     fn walk_from(&self, seq: u64) -> Result<Walk, JournalError> {
-        let noted = guarded(&self.dir, || {
-            let row = self.db.range(key(b'l', "")..=seq_key(b'l', seq)).next_back();
-            row.transpose().map_err(|source| self.failed("read", source))
-        })?;
-        let (row, place) = noted.ok_or_else(|| damaged(&self.dir, "no place in the log is noted"))?;
-        let (file, offset): (u64, u64) = self.decode(&place)?;
-        let first = row.get(1..).and_then(|it| it.try_into().ok()).map_or(0, u64::from_be_bytes);
-        Walk::unchecked(&log::dir_of(&self.dir), file, offset, first)
+        let (file, start, first) = guarded(&self.dir, || places::find(&self.db, &self.dir, seq))?;
+        Walk::unchecked(&log::dir_of(&self.dir), file, start, first)
     }
 
     /// Devices in the order of their serials, beginning after `after`: at most `limit` for which

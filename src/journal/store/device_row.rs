@@ -1,5 +1,6 @@
 //! A device's row: the device, and the numbers of its newest records, so that a finished device is one
-//! row and not two. Numbers that are older move into rows of their own, 64 each.
+//! row and not two. Numbers that are older move, 64 at a time, into rows of their own, 256 in each. There
+//! are five of those, used again in turn: what is written over need not be cleared away (`places`).
 //!
 //! sled puts what is over 128 KiB, a leaf of some twenty rows together, into files that it never syncs
 //! (`facts/rust.md` 3.3). Nearly every device is well below a kilobyte; one that had hundreds of
@@ -20,6 +21,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::index::failed;
+use super::numbers::Numbers;
 use super::{damaged, history_prefix, key};
 use crate::device::Device;
 use crate::device::serial::SerialNumber;
@@ -34,12 +36,15 @@ const IN_PIECES: u8 = 2;
 
 const NOTE_BYTES: usize = 17;
 
-/// Numbers of records in one row.
-const HISTORY_ROW: usize = 64;
+/// Numbers of records in the device's own row, which are put away together.
+const NEWEST: usize = 64;
 
-/// Rows of numbers that are kept of one device, so that one that comes back for ever does not fill the
-/// index: with the device's own row at least the 1,024 newest records. All of them are in the log.
-const HISTORY_ROWS: u32 = 16;
+/// How often numbers are put away into one row of their own.
+const TIMES: u64 = 4;
+
+/// Rows of numbers of one device, so that one that comes back for ever does not fill the index: at least the
+/// 1,024 newest records, also when one of them has just been begun anew. All of them are in the log.
+const HISTORY_ROWS: u64 = 5;
 
 /// How often a reader that came between two states reads again: each time the device had another event.
 const TRIES: usize = 100;
@@ -91,15 +96,17 @@ impl Note {
 struct Stored<'a> {
     #[serde(flatten)]
     device: &'a Device,
-    /// Its newest records, oldest first; an index of an earlier version has them in rows of their own.
-    records: &'a [u64],
+    /// Its newest records, oldest first.
+    records: &'a Numbers,
+    /// How often such were put away, which says into which row they go.
+    put_away: u64,
 }
 
 /// That part of it.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Newest {
-    #[serde(default)]
-    records: Vec<u64>,
+    records: Numbers,
+    put_away: u64,
 }
 
 /// The rows of a device as it is now, after its records `news`, and those that go because of it.
@@ -111,19 +118,19 @@ pub(super) fn rows(
 ) -> Result<Vec<Row>, JournalError> {
     let serial = &device.serial;
     let mut rows = Vec::with_capacity(1);
-    let mut records = Vec::new();
+    let mut known = Newest::default();
     if let Some((note, bytes)) = stored(db, path, serial)? {
         rows.extend(note.iter().flat_map(|it| it.keys(serial)).map(|key| (key, None)));
-        records = newest(path, &bytes)?;
+        known = newest(path, &bytes)?;
     }
     for seq in news {
-        if records.len() >= HISTORY_ROW {
-            let full = std::mem::take(&mut records);
-            put_away(db, path, serial, &full, &mut rows)?;
+        if known.records.0.len() >= NEWEST {
+            put_away(db, path, serial, &mut known, &mut rows)?;
         }
-        records.push(*seq);
+        known.records.0.push(*seq);
     }
-    let whole = encode(&Stored { device, records: &records })
+    let Newest { records, put_away } = known;
+    let whole = encode(&Stored { device, records: &records, put_away })
         .map_err(|error| damaged(path, &format!("device {serial} cannot be written: {error}")))?;
     let row = key(b'd', serial.as_str());
     if whole.len() <= MAX_VALUE {
@@ -138,27 +145,61 @@ pub(super) fn rows(
     Ok(rows)
 }
 
-/// Puts numbers into the next row of their own, and lets go of the oldest such row.
+/// Puts a device's newest numbers away: behind those in the row that was begun last, or, if it has been
+/// filled, into the next one, in the place of what was there.
 fn put_away(
     db: &sled::Db,
     path: &Path,
     serial: &SerialNumber,
-    records: &[u64],
+    known: &mut Newest,
     rows: &mut Vec<Row>,
 ) -> Result<(), JournalError> {
-    let prefix = history_prefix(serial);
-    let number_of = |row: &[u8]| row.strip_prefix(&prefix[..])?.try_into().ok().map(u32::from_be_bytes);
-    let written = db.scan_prefix(&prefix).next_back().transpose();
-    let written = written.map_err(|source| failed(path, "read", source))?;
-    let about_to_be = rows.iter().filter(|(_, value)| value.is_some()).filter_map(|(row, _)| number_of(row));
-    let last = about_to_be.chain(written.and_then(|(row, _)| number_of(&row))).max();
-    let number = last.map_or(0, |it| it.saturating_add(1));
-    let row = |number: u32| [&prefix[..], &number.to_be_bytes()].concat();
+    let row = history_key(serial, known.put_away / TIMES);
+    let mut numbers = std::mem::take(&mut known.records);
+    if known.put_away % TIMES != 0 {
+        // It may be about to be written, by the same batch.
+        let written = match rows.iter().rev().find(|(it, _)| *it == row) {
+            Some((_, value)) => value.clone(),
+            None => db.get(&row).map_err(|source| failed(path, "read", source))?.map(|it| it.to_vec()),
+        };
+        let mut older = written.map(|it| numbers_of(path, serial, &it)).transpose()?.unwrap_or_default();
+        if older.0.len() != numbers_put_away(known.put_away) {
+            return Err(damaged(path, &format!("the history of {serial} has lost records")));
+        }
+        older.0.append(&mut numbers.0);
+        numbers = older;
+    }
     let value =
-        encode(&records).map_err(|error| damaged(path, &format!("a row cannot be written: {error}")))?;
-    rows.push((row(number), Some(value)));
-    rows.extend(number.checked_sub(HISTORY_ROWS).map(|oldest| (row(oldest), None)));
+        encode(&numbers).map_err(|error| damaged(path, &format!("a row cannot be written: {error}")))?;
+    rows.push((row, Some(value)));
+    known.put_away += 1;
     Ok(())
+}
+
+/// How many numbers are in the row that was begun last, after that many times; 0 where the next one is due.
+fn numbers_put_away(times: u64) -> usize {
+    NEWEST * usize::from((times % TIMES).to_le_bytes()[0])
+}
+
+/// Whether the row that a device's numbers were last put into is as it was left: a power cut may have
+/// taken it back.
+pub(super) fn has_history(db: &sled::Db, path: &Path, serial: &SerialNumber) -> Result<bool, JournalError> {
+    let Some((_, bytes)) = stored(db, path, serial)? else { return Ok(true) };
+    let Newest { records, put_away } = newest(path, &bytes)?;
+    let Some(last) = put_away.checked_sub(1) else { return Ok(true) };
+    let row = db.get(history_key(serial, last / TIMES)).map_err(|source| failed(path, "read", source))?;
+    let row = row.map(|value| numbers_of(path, serial, &value)).transpose()?.unwrap_or_default();
+    Ok(row.0.len() == numbers_put_away(last) + NEWEST && row.0.last() < records.0.first())
+}
+
+/// The key of a device's n-th row of numbers, which was also that of an earlier one.
+fn history_key(serial: &SerialNumber, number: u64) -> Vec<u8> {
+    let place = (number % HISTORY_ROWS).to_be_bytes()[7];
+    [&history_prefix(serial)[..], &[place]].concat()
+}
+
+fn numbers_of(path: &Path, serial: &SerialNumber, value: &[u8]) -> Result<Numbers, JournalError> {
+    decode(value).map_err(|error| damaged(path, &format!("the history of {serial} cannot be read: {error}")))
 }
 
 /// The device of that serial.
@@ -178,18 +219,20 @@ pub(super) fn history(
     limit: usize,
 ) -> Result<Vec<u64>, JournalError> {
     let Some((_, bytes)) = stored(db, path, serial)? else { return Ok(Vec::new()) };
-    let mut seqs = newest(path, &bytes)?;
+    let Newest { records, put_away } = newest(path, &bytes)?;
+    let mut seqs = records.0;
     seqs.reverse();
-    for row in db.scan_prefix(history_prefix(serial)).rev() {
+    let begun = put_away.div_ceil(TIMES);
+    for number in (begun.saturating_sub(HISTORY_ROWS)..begun).rev() {
         if seqs.len() >= limit {
             break;
         }
-        let (_, value) = row.map_err(|source| failed(path, "read", source))?;
-        let row: Vec<u64> = decode(&value)
-            .map_err(|error| damaged(path, &format!("the history of {serial} cannot be read: {error}")))?;
-        // Some of them may have been put away since the device's row was read.
+        let row = db.get(history_key(serial, number)).map_err(|source| failed(path, "read", source))?;
+        let row = row.map(|value| numbers_of(path, serial, &value)).transpose()?.unwrap_or_default();
+        // Some of them may have been put away since the device's row was read, and the oldest row begun
+        // anew with what is newer than all that.
         let oldest = seqs.last().copied().unwrap_or(u64::MAX);
-        seqs.extend(row.into_iter().rev().filter(|it| *it < oldest));
+        seqs.extend(row.0.into_iter().rev().filter(|it| *it < oldest));
     }
     seqs.truncate(limit);
     Ok(seqs)
@@ -236,8 +279,6 @@ fn whole(path: &Path, bytes: &[u8]) -> Result<Device, JournalError> {
     decode(bytes).map_err(|error| damaged(path, &format!("a device cannot be read: {error}")))
 }
 
-fn newest(path: &Path, bytes: &[u8]) -> Result<Vec<u64>, JournalError> {
-    let newest: Newest = decode(bytes)
-        .map_err(|error| damaged(path, &format!("the records of a device cannot be read: {error}")))?;
-    Ok(newest.records)
+fn newest(path: &Path, bytes: &[u8]) -> Result<Newest, JournalError> {
+    decode(bytes).map_err(|error| damaged(path, &format!("the records of a device cannot be read: {error}")))
 }

@@ -72,6 +72,12 @@ fn check(index: &Index, dir: &Path, newest: &HashMap<SerialNumber, u64>) -> Resu
                 what: format!("the index holds an old state of device {serial}"),
             });
         }
+        if !device_row::has_history(&index.db, dir, serial)? {
+            return Err(JournalError::Damaged {
+                dir: dir.to_owned(),
+                what: format!("the index has lost records of the history of device {serial}"),
+            });
+        }
     }
     Ok(())
 }

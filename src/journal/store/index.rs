@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::files::io;
-use super::{FORMAT, device_row, key, presentation_key, seq_key};
+use super::places::Places;
+use super::{FORMAT, device_row, key, presentation_key};
 use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, State};
@@ -20,9 +21,6 @@ use crate::journal::record::{decode, encode};
 use crate::journal::{Entry, JournalError, is_pending};
 
 const CACHE_BYTES: u64 = 16 << 20;
-
-/// How far apart in the log the records are whose places are noted, bytes.
-const NOTE_EVERY_BYTES: u64 = 16 << 10;
 
 /// Rows to be written together; none is to be removed.
 type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -39,8 +37,8 @@ pub(super) struct Index {
     pub(super) position: Position,
     /// A record up to which it is known to be on disk.
     pub(super) synced: Position,
-    /// The newest place noted: file and offset.
-    noted: Option<(u64, u64)>,
+    /// The newest places in the log that are noted.
+    places: Places,
     /// The latest time that a record bears; none where an earlier version has not noted it.
     latest: Option<jiff::Timestamp>,
 }
@@ -83,7 +81,7 @@ impl Index {
             counts: BTreeMap::new(),
             position,
             synced: position,
-            noted: None,
+            places: Places::default(),
             latest: None,
         };
         let mut rows = Rows::new();
@@ -117,13 +115,7 @@ impl Index {
         let synced = read(&db, path, &key(b'm', "synced"))?.ok_or_else(missing)?;
         let counts = read::<Vec<_>>(&db, path, &key(b'm', "counts"))?.unwrap_or_default();
         let latest = read(&db, path, &key(b'm', "latest"))?;
-        let noted = match db.range(key(b'l', "")..key(b'm', "")).next_back() {
-            None => None,
-            Some(row) => {
-                let (_, value) = row.map_err(|source| failed(path, "read", source))?;
-                Some(decode(&value).map_err(|error| damage(&error.to_string()))?)
-            }
-        };
+        let places = Places::newest(&db, path)?;
         Ok(Self {
             db,
             path: path.to_owned(),
@@ -131,7 +123,7 @@ impl Index {
             counts: counts.into_iter().collect(),
             position,
             synced,
-            noted,
+            places,
             latest,
         })
     }
@@ -145,7 +137,10 @@ impl Index {
         for (entry, at) in records {
             self.latest = self.latest.max(Some(entry.record.at));
             self.add(&mut rows, entry)?;
-            self.note(&mut rows, at)?;
+            if self.places.note(at) {
+                let (row, value) = self.places.row(&self.path)?;
+                rows.insert(row, Some(value));
+            }
             if let Some((device, before)) = &entry.device {
                 if let Some(before) = before {
                     let count = self.counts.entry(*before).or_default();
@@ -223,17 +218,6 @@ impl Index {
         for (_, row) in rows.range_mut(prefix.to_vec()..).take_while(|(row, _)| row.starts_with(prefix)) {
             *row = None;
         }
-        Ok(())
-    }
-
-    /// Notes where a record is, if it is the first in its file or far from the one noted last.
-    fn note(&mut self, rows: &mut Rows, at: &Position) -> Result<(), JournalError> {
-        let near = |(file, offset): (u64, u64)| file == at.file && at.start < offset + NOTE_EVERY_BYTES;
-        if self.noted.is_some_and(near) {
-            return Ok(());
-        }
-        rows.insert(seq_key(b'l', at.seq), Some(self.encode(&(at.file, at.start))?));
-        self.noted = Some((at.file, at.start));
         Ok(())
     }
 

@@ -37,7 +37,9 @@ pub(super) fn inspect(path: &Path) -> Result<Option<Old>, JournalError> {
             let newest = read(&db, path, &key(b'm', "seq"))?.unwrap_or(0);
             Ok(Some(Old { db, path: path.to_owned(), id, newest }))
         }
-        (Some(FORMAT), _) => Err(JournalError::NoLog { dir: dir.join("log") }),
+        (Some(found), _) if (OLD_FORMAT + 1..=FORMAT).contains(&found) => {
+            Err(JournalError::NoLog { dir: dir.join("log") })
+        }
         (Some(found), _) if found > FORMAT => {
             Err(JournalError::Newer { dir: dir.to_owned(), found, known: FORMAT })
         }

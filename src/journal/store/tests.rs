@@ -4,6 +4,7 @@ mod disk;
 mod faults;
 mod found;
 mod rebuilt;
+mod rework;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -214,7 +215,7 @@ fn a_history_without_end_keeps_its_newest_records_and_does_not_fill_the_index() 
     }
     let a1 = SerialNumber::parse("A1").unwrap();
     let history: Vec<_> = opened.store.history(&a1, 3000).unwrap().iter().map(|it| it.seq).collect();
-    assert!((1024..1100).contains(&history.len()), "{}", history.len());
+    assert!((1024..=1344).contains(&history.len()), "{}", history.len());
     assert_eq!(history, (2001 - history.len() as u64..=2000).collect::<Vec<_>>());
     assert_eq!(opened.store.events(0, 3000).unwrap().len(), 2000, "the log has them all");
 }
@@ -253,7 +254,7 @@ fn a_device_of_any_length_takes_no_row_longer_than_sled_keeps_safe() {
     }
     let pieces = |store: &Store| store.db.scan_prefix(super::key(b'x', "A1")).count();
     let device = all[4].device.as_ref().unwrap().0.as_ref();
-    let whole = encode(device).unwrap().len() + ",\"records\":[1,2,3,4,5]".len();
+    let whole = encode(device).unwrap().len() + ",\"records\":\"AQEBAQE\",\"put_away\":0".len();
     assert_eq!(
         pieces(&opened.store),
         whole.div_ceil(device_row::MAX_VALUE),

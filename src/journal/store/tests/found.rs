@@ -248,6 +248,61 @@ fn a_journal_of_a_newer_version_is_refused_and_left_alone() {
 }
 
 #[test]
+fn an_index_of_an_earlier_format_is_made_again_and_without_a_log_refused() {
+    let dir = journal(3);
+    let earlier = |dir: &Path| {
+        let db = index::open_sled(&dir.join("sled")).unwrap();
+        db.insert(super::super::key(b'm', "format"), encode(&(FORMAT - 1)).unwrap()).unwrap();
+        // As that format had it: a place is a row, which this one cannot read.
+        db.insert(seq_key(b'l', 1), encode(&(1, 72)).unwrap()).unwrap();
+    };
+    earlier(dir.path());
+    let opened = open_in(dir.path()).unwrap();
+    assert_eq!((opened.recovered.seq, opened.recovered.pending.len(), aside(dir.path())), (3, 3, 1));
+    assert_eq!(opened.store.events(0, 10).unwrap().len(), 3);
+    drop(opened);
+    assert_eq!((open_in(dir.path()).unwrap().recovered.seq, aside(dir.path())), (3, 1), "made once");
+    earlier(dir.path());
+    std::fs::remove_dir_all(log::dir_of(dir.path())).unwrap();
+    assert!(matches!(open_in(dir.path()), Err(JournalError::NoLog { .. })));
+}
+
+#[test]
+fn a_history_of_which_a_power_cut_took_a_row_back_is_found_out() {
+    let trouble = |attempt| Event::Trouble {
+        step: crate::device::steps::Step::Thing,
+        message: "slow".to_owned(),
+        attempt,
+        request_id: None,
+    };
+    let events: Vec<_> = std::iter::once(admission(1)).chain((1..150).map(trouble)).collect();
+    let all = entries("A1", 1, &events);
+    let a1 = SerialNumber::parse("A1").unwrap();
+    let row = [&history_prefix(&a1)[..], &[0]].concat();
+    for (before, kept_aside) in [(100, 1), (140, 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = open_in(dir.path()).unwrap();
+        opened.writer.commit(all[..before].to_vec()).unwrap();
+        drop(opened);
+        let index = index::Index::open(&dir.path().join("sled")).unwrap();
+        let old = index.db.get(&row).unwrap().unwrap();
+        let synced = index.db.get(super::super::key(b'm', "synced")).unwrap().unwrap();
+        drop(index);
+        let mut opened = open_in(dir.path()).unwrap();
+        opened.writer.commit(all[before..].to_vec()).unwrap();
+        drop(opened);
+        let index = index::Index::open(&dir.path().join("sled")).unwrap();
+        index.db.insert(&row[..], old).unwrap();
+        index.db.insert(super::super::key(b'm', "synced"), synced).unwrap();
+        drop(index);
+        let opened = open_in(dir.path()).unwrap();
+        assert_eq!(aside(dir.path()), kept_aside, "{before} records before the cut");
+        let history: Vec<_> = opened.store.history(&a1, 1000).unwrap().iter().map(|it| it.seq).collect();
+        assert_eq!(history, (1..=150).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn somebody_elses_sled_is_refused_and_beside_our_log_kept_aside() {
     let dir = tempfile::tempdir().unwrap();
     let theirs = |dir: &Path| {
