@@ -100,7 +100,7 @@ fn the_shipped_file_explains_every_key() {
             explained.push(format!("{table}.{key}"));
         }
     }
-    let keys = "station.id station.timezone journal.dir journal.min_free journal.seal_key \
+    let keys = "station.id station.timezone station.backlog journal.dir journal.min_free journal.seal_key \
         journal.keep_undelivered api.socket api.board aws.region aws.iot_endpoint \
         aws.managed_integrations_endpoint aws.call_timeout aws.account aws.ca_bundle aws.quota.share \
         aws.quota.preset aws.quota.device-certificates pki.ca_certificate pki.ca_key fixture.name \
@@ -158,7 +158,7 @@ fn near(lines: &[&str], a: &str, b: &str) -> bool {
 #[test]
 fn what_is_left_out_has_the_default_that_the_contract_names() {
     let config = parse(MINIMAL).unwrap();
-    assert_eq!(config.station.timezone_name, "UTC");
+    assert_eq!((config.station.timezone_name.as_str(), config.station.backlog), ("UTC", 10_000));
     assert_eq!(config.journal.min_free, 256 << 20);
     assert_eq!(config.journal.seal_key, SecretRef::Path("/var/lib/linemint/seal.key".into()));
     assert_eq!(config.journal.keep_undelivered, Duration::from_secs(7 * 86_400));
@@ -202,6 +202,9 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("id = \"L3-S07\"", "", "station.id", "is missing in station"),
     ("id = \"L3-S07\"", "id = 7", "station.id", "must be a text, but is a whole number"),
     ("\"Europe/Vienna\"", "\"Europe/Wien\"", "station.timezone", "not a time zone"),
+    ("backlog = 10000", "backlog = 0", "station.backlog", "must be from 1 to 100000"),
+    ("backlog = 10000", "backlog = 100001", "station.backlog", "must be from 1 to 100000"),
+    ("backlog = 10000", "backlog = \"10000\"", "station.backlog", "whole number"),
     ("min_free = \"256MiB\"", "min_free = 256", "journal.min_free", "has no unit"),
     ("min_free = \"256MiB\"", "min_free = \"256\"", "journal.min_free", "has no unit"),
     ("min_free = \"256MiB\"", "min_free = \"256MiX\"", "journal.min_free", "unit that is not known"),

@@ -23,5 +23,6 @@ mod property;
 mod renewal;
 mod setup;
 mod shelf;
+mod starts;
 mod steps;
 mod trouble;

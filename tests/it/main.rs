@@ -24,6 +24,8 @@ mod harness;
 #[cfg(test)]
 mod orders;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
 mod scenario;
