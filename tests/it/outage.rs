@@ -33,15 +33,21 @@ fn begin(it: &Outage) -> (World, SimulatedFixture, Vec<String>) {
     let mut world = World::with_cloud(&over, CloudOptions { rtt: *rtt, ..CloudOptions::default() });
     world.set_cloud(Mode::Off);
     let serials = serials(31, *units);
-    let fixture = world.simulated(FixtureOptions {
+    let fixture = presents(&world, &serials, 1);
+    world.start();
+    (world, fixture, serials)
+}
+
+/// `nest-1`, which presents all of them again and again.
+fn presents(world: &World, serials: &[String], seed: u64) -> SimulatedFixture {
+    world.simulated(FixtureOptions {
         nests: NESTS,
         resend: Duration::from_millis(500),
         max_tries: 10_000,
+        seed,
         link: Some(world.path("nest-1.tty")),
-        ..FixtureOptions::new(serials.clone())
-    });
-    world.start();
-    (world, fixture, serials)
+        ..FixtureOptions::new(serials.to_vec())
+    })
 }
 
 /// Waits until all units are taken in and the oldest has waited for so long.
@@ -126,6 +132,13 @@ fn three_minutes_without_aws_cost_no_device_and_live_units_keep_their_latency() 
     let outage = Outage { units: 400, patience: "5s", seconds: 180, rtt };
     let (mut world, fixture, serials) = begin(&outage);
     endure(&world, &outage);
+    // All are on the waiting rack when AWS comes back: units in nests would be as urgent as the live ones.
+    world.within(PATIENCE, fixture.stop()).expect("it stops");
+    world.eventually("all nests are left", |world| {
+        let buffered =
+            world.get("/v1/status").map_err(|error| error.to_string())?["backlog"]["buffered"].clone();
+        if buffered == json!(outage.units) { Ok(()) } else { Err(buffered.to_string()) }
+    });
     let mut at_nest = world.fixture("live");
     at_nest.hello("live", 1);
     world.set_cloud(Mode::On);
@@ -134,9 +147,10 @@ fn three_minutes_without_aws_cost_no_device_and_live_units_keep_their_latency() 
     let busy = live(&mut at_nest, 2, |_| {
         world.get("/v1/status").unwrap()["backlog"]["buffered"].as_u64().unwrap() > 0
     });
-    end(&world, &fixture, &serials);
     let next = 2 + busy.len() as u64;
     let idle = live(&mut at_nest, next, |done| done < 100);
+    let fixture = presents(&world, &serials, 2);
+    end(&world, &fixture, &serials);
     let all = serials.iter().cloned().chain((1..next + 100).map(|id| format!("LIVE{id:012}")));
     world.assert_audit(&all.collect::<Vec<_>>());
     eprintln!(
@@ -146,6 +160,6 @@ fn three_minutes_without_aws_cost_no_device_and_live_units_keep_their_latency() 
         idle.len(),
         p99(&idle)
     );
-    assert!(busy.len() >= 50, "{}", busy.len());
+    assert!(busy.len() >= 20, "{}", busy.len());
     assert!(p99(&busy) <= 2 * p99(&idle), "{:?}, and {:?} at an idle station", p99(&busy), p99(&idle));
 }
