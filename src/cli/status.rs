@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::daemon::{CommandError, DaemonArgs, ended, write_json};
 use super::text::{Table, bytes, plain, span};
 use crate::control::client::{Client, ClientError};
-use crate::control::{Backlog, FixtureStatus, OperationStatus, StationState, Status};
+use crate::control::{Backlog, Binding, FixtureStatus, OperationStatus, StationState, Status};
 use crate::device::State;
 use crate::error::ExitStatus;
 
@@ -163,6 +163,9 @@ fn render(status: &Status, colour: bool) -> String {
     fixtures(status, &mut text);
     nests(status, &mut text);
     operations(&status.operations, &mut text);
+    if let Some(it) = &status.binding {
+        let _ = writeln!(text, "Held up most by: {}", binding(it));
+    }
     let journal = &status.journal;
     let _ = writeln!(
         text,
@@ -262,11 +265,12 @@ fn operations(operations: &[OperationStatus], text: &mut String) {
         "THROTTLED",
         "ERRORS",
         "WAITING",
+        "DEVICES",
         "P50 MS",
         "P99 MS",
     ];
     let mut rows = vec![head.map(str::to_owned)];
-    let used = operations.iter().filter(|it| it.calls > 0 || it.waiting > 0);
+    let used = operations.iter().filter(|it| it.calls > 0 || it.waiting > 0 || it.waiting_devices > 0);
     rows.extend(used.map(|it| {
         [
             it.operation.clone(),
@@ -277,12 +281,21 @@ fn operations(operations: &[OperationStatus], text: &mut String) {
             it.throttled.to_string(),
             it.errors.to_string(),
             it.waiting.to_string(),
+            it.waiting_devices.to_string(),
             it.p50_ms.map_or_else(|| "-".to_owned(), |it| format!("{it:.0}")),
             it.p99_ms.map_or_else(|| "-".to_owned(), |it| format!("{it:.0}")),
         ]
     }));
     if rows.len() > 1 {
         text.push_str(&Table::new("  ").lines(&rows));
+    }
+}
+
+fn binding(it: &Binding) -> String {
+    let held = format!("{}, {:.0} % of the time", plain(&it.operation), 100.0 * it.share);
+    match it.more_stations {
+        Some(more) => format!("{held}; its rate would carry {more:.1} more stations like this one"),
+        None => held,
     }
 }
 
@@ -335,6 +348,7 @@ mod tests {
             rate: 9.96,
             calls,
             ok: calls,
+            waiting_devices: calls / 2,
             p50_ms: Some(41.6),
             ..OperationStatus::default()
         };
@@ -354,6 +368,12 @@ mod tests {
             ],
             journal: JournalStatus { seq: 320, durable: 319, bytes: 1 << 20, id: "00ff".to_owned() },
             backlog: Backlog { devices: 213, buffered: 212, oldest_s: Some(845) },
+            binding: Some(Binding {
+                operation: "create-policy".to_owned(),
+                share: 0.314,
+                mean_rate: 3.6,
+                more_stations: Some(0.39),
+            }),
             ca: None,
         }
     }
@@ -369,9 +389,10 @@ Backlog: buffered 212, oldest 14 min
   nest-1   ready  12  11   1    0       0     0        2 in 1 min 15 s, now  1.2?[2J   SN-0000 pass  /dev/ttyUSB0
   FIXTURE  NEST  SERIAL   STATE       FOR
   nest-1   A     SN-0001  delivering  3 s
-  OPERATION      LIMIT/S  RATE/S  CALLS  OK  THROTTLED  ERRORS  WAITING  P50 MS  P99 MS
-  create-policy  5.0      10.0    7      7   0          0       0        42      -
-  create-thing   none     10.0    9      9   0          0       0        42      -
+  OPERATION      LIMIT/S  RATE/S  CALLS  OK  THROTTLED  ERRORS  WAITING  DEVICES  P50 MS  P99 MS
+  create-policy  5.0      10.0    7      7   0          0       0        3        42      -
+  create-thing   none     10.0    9      9   0          0       0        4        42      -
+Held up most by: create-policy, 31 % of the time; its rate would carry 0.4 more stations like this one
 Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
 ";
         assert_eq!(render(&status(), false), expected);

@@ -12,6 +12,17 @@ pub enum Service {
     ManagedIntegrations,
 }
 
+impl Service {
+    /// What its actions begin with in an IAM policy.
+    #[must_use]
+    pub const fn iam_prefix(self) -> &'static str {
+        match self {
+            Self::Iot => "iot",
+            Self::ManagedIntegrations => "iotmanagedintegrations",
+        }
+    }
+}
+
 macro_rules! operations {
     ($($variant:ident, $service:ident, $kebab:literal, $aws:literal, $quota:literal;)*) => {
         /// An AWS operation.

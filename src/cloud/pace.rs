@@ -158,8 +158,13 @@ impl<C: Cloud> Paced<C> {
         let mut turns: Vec<Turn<'_>> = Vec::with_capacity(3);
         // The own cell first: while it is not ready, the shared ones are for other operations.
         for lane in self.limits(operation) {
-            turns.push(lane.enter(class).await);
+            let mut turn = lane.enter(class).await;
             self.wait_for(lane).await;
+            while turn.has_to_give_way() {
+                turn = turn.give_way().await;
+                self.wait_for(lane).await;
+            }
+            turns.push(turn);
         }
         loop {
             for lane in self.limits(operation) {

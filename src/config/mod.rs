@@ -82,6 +82,8 @@ pub struct Station {
     pub timezone: jiff::tz::TimeZone,
     /// The time zone's IANA name.
     pub timezone_name: String,
+    /// Unfinished devices that are taken in at most; at least one.
+    pub backlog: usize,
 }
 
 /// `[journal]`.

@@ -21,6 +21,12 @@ const MAX_SOCKET_PATH: usize = 107;
 /// Largest set of certificates that is read, bytes. A plant's trust store stays far below.
 pub(super) const MAX_PEM: u64 = 1 << 20;
 
+/// Unfinished devices that are taken in unless the configuration says otherwise: a shift of a fast line.
+const BACKLOG: u32 = 10_000;
+
+/// More than a station makes in days; each costs some 5 KiB of memory.
+const MAX_BACKLOG: u32 = 100_000;
+
 pub(super) fn station(table: Table<'_>) -> Option<Station> {
     let id = table.need_text("id", "L3-S07").and_then(|at| name(&table, &at));
     let at = table.text("timezone");
@@ -36,10 +42,11 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         };
         table.problem(&at.place, format!("{wanted:?} is not a time zone of this system"), hint);
     }
+    let backlog = table.whole("backlog", BACKLOG, 1..=MAX_BACKLOG);
     table.finish();
     let timezone = timezone.ok()?;
     let timezone_name = timezone.iana_name().unwrap_or(wanted).to_owned();
-    Some(Station { id: id?, timezone, timezone_name })
+    Some(Station { id: id?, timezone, timezone_name, backlog: backlog as usize })
 }
 
 /// A name of our own: of a station, product or fixture.

@@ -103,7 +103,7 @@ fn the_shipped_file_explains_every_key() {
             explained.push(format!("{table}.{key}"));
         }
     }
-    let keys = "station.id station.timezone journal.dir journal.min_free journal.seal_key \
+    let keys = "station.id station.timezone station.backlog journal.dir journal.min_free journal.seal_key \
         journal.keep_undelivered api.socket api.board aws.region aws.iot_endpoint \
         aws.managed_integrations_endpoint aws.call_timeout aws.account aws.ca_bundle aws.quota.share \
         aws.quota.preset aws.quota.device-certificates pki.ca_certificate pki.ca_key fixture.name \
@@ -161,7 +161,7 @@ fn near(lines: &[&str], a: &str, b: &str) -> bool {
 #[test]
 fn what_is_left_out_has_the_default_that_the_contract_names() {
     let config = parse(MINIMAL).unwrap();
-    assert_eq!(config.station.timezone_name, "UTC");
+    assert_eq!((config.station.timezone_name.as_str(), config.station.backlog), ("UTC", 10_000));
     assert_eq!(config.journal.min_free, 256 << 20);
     assert_eq!(config.journal.seal_key, SecretRef::Path("/var/lib/linemint/seal.key".into()));
     assert_eq!(config.journal.keep_undelivered, Duration::from_secs(7 * 86_400));

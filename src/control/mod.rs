@@ -65,8 +65,11 @@ pub struct Status {
     pub operations: Vec<OperationStatus>,
     /// The journal.
     pub journal: JournalStatus,
-    /// Devices that the cloud still owes something.
+    /// Devices that are not finished.
     pub backlog: Backlog,
+    /// The operation whose limit held devices up for the longest; `null` if none did.
+    #[serde(default)]
+    pub binding: Option<Binding>,
     /// The station's CA certificate, where it has one.
     pub ca: Option<CaStatus>,
 }
@@ -223,10 +226,30 @@ pub struct OperationStatus {
     pub errors: u64,
     /// Calls that wait for their turn.
     pub waiting: u64,
+    /// Devices that wait for this operation, those whose call is under way among them.
+    #[serde(default)]
+    pub waiting_devices: u64,
+    /// The part of the daemon's time in which calls had to wait for their turn, 0 to 1.
+    #[serde(default)]
+    pub bound_share: f64,
     /// Half of the calls took at most so long, milliseconds.
     pub p50_ms: Option<f64>,
     /// 99 of 100 calls took at most so long, milliseconds.
     pub p99_ms: Option<f64>,
+}
+
+/// The limit that bound this station since the daemon's start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Binding {
+    /// The operation, in kebab case.
+    pub operation: String,
+    /// The part of the daemon's time in which its calls had to wait for their turn, 0 to 1.
+    pub share: f64,
+    /// Calls a second that were made of it while there was something to do, on average.
+    pub mean_rate: f64,
+    /// Stations as busy as this one that its configured rate would carry besides this one; `null` if it is
+    /// unlimited.
+    pub more_stations: Option<f64>,
 }
 
 /// The journal.
@@ -242,14 +265,14 @@ pub struct JournalStatus {
     pub id: String,
 }
 
-/// Devices that the cloud still owes something.
+/// Devices that are not finished.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
     /// All of them.
     pub devices: u64,
-    /// Those that are in no nest any more.
+    /// Those that are in no nest any more and that the cloud still owes something.
     pub buffered: u64,
-    /// Age of the oldest, seconds; `null` if there is none.
+    /// Age of the oldest that the cloud still owes something, seconds; `null` if there is none.
     pub oldest_s: Option<u64>,
 }
 

@@ -248,13 +248,44 @@ fn pause(kind: FailureKind, failed: u32, random: f64) -> Duration {
 fn stop_sentence(error: &CloudError, cause: StopCause) -> String {
     let operation = error.operation;
     let remedy = match cause {
-        StopCause::Credentials => "renew the station's AWS credentials",
-        StopCause::Permission => {
-            "allow it in the station's IAM policy (linemint check-config --iam prints it)"
-        }
-        StopCause::Quota => "ask AWS for a higher quota in Service Quotas",
-        StopCause::Clock => "set the station's clock",
-        StopCause::Account => "give the station credentials of the configured account",
+        StopCause::Credentials => "renew the station's AWS credentials".to_owned(),
+        StopCause::Permission => format!(
+            "allow {}:{operation} in the station's IAM policy (linemint check-config --iam prints it)",
+            operation.service().iam_prefix()
+        ),
+        StopCause::Quota => quota_remedy(operation).to_owned(),
+        StopCause::Clock => "set the station's clock".to_owned(),
+        StopCause::Account => "give the station credentials of the configured account".to_owned(),
     };
-    format!("{operation}: {cause}; {remedy}")
+    // AWS's own words name the quota more exactly than its reference does.
+    let words = if cause == StopCause::Quota && !error.message.is_empty() {
+        format!(" (AWS says: {})", error.message)
+    } else {
+        String::new()
+    };
+    format!("{operation}: {cause}; {remedy}{words}")
+}
+
+/// What to ask AWS for when the account holds as many as it may. AWS publishes no figure for most of these
+/// (AWS General Reference, read 2026-11), so that none is named.
+fn quota_remedy(operation: Operation) -> &'static str {
+    match operation {
+        Operation::CreateCredentialLocker => {
+            "ask AWS (Service Quotas, IoT managed integrations) for more credential lockers in the account, or delete unused ones"
+        }
+        Operation::CreatePolicy => {
+            "ask AWS (Service Quotas, AWS IoT Core) for more policies in the account, or let all devices share one (scope = \"product\")"
+        }
+        Operation::CreateThing => "ask AWS (Service Quotas, AWS IoT Core) for more things in the account",
+        Operation::AttachPolicy => {
+            "detach what is not needed: AWS takes 10 policies on a certificate and raises that for nobody"
+        }
+        Operation::AttachThingPrincipal => {
+            "ask AWS (Service Quotas, AWS IoT Core) for more attachments of things to certificates"
+        }
+        it if it.registers_certificate() => {
+            "ask AWS (Service Quotas, AWS IoT Core) for more certificates in the account"
+        }
+        _ => "ask AWS for a higher quota in Service Quotas",
+    }
 }

@@ -77,11 +77,16 @@ impl Line {
                     let call = it.running.get(step).and_then(|it| it.parked());
                     it.device.generation == *generation && call.is_some_and(|it| it.operation() == operation)
                 });
+                let (serial, step) = (serial.clone(), *step);
+                if waits && self.put_off(&serial, step) {
+                    queue.pop_front();
+                    continue;
+                }
                 if waits && !self.breakers.admit(operation, self.now.mono) {
                     break;
                 }
                 if waits {
-                    self.send_parked(&serial.clone(), *step);
+                    self.send_parked(&serial, step);
                 }
                 queue.pop_front();
             }

@@ -272,7 +272,7 @@ impl Line {
     /// Sees that each fixture that may present one more unit is asked for it.
     pub(super) fn pull_all(&mut self) {
         let gate = self.gate.as_deref().or_else(|| self.clock.closed());
-        if self.draining || gate.is_some() || self.backlog() >= super::MAX_BACKLOG {
+        if self.draining || gate.is_some() || self.backlog_is_full() {
             return;
         }
         for fixture in 0..self.links.len() {

@@ -28,6 +28,7 @@ mod operator;
 mod policy;
 mod principals;
 mod restart;
+mod starts;
 mod status;
 mod survey;
 mod unit;
@@ -60,9 +61,6 @@ use self::work::Work;
 pub use self::held::Held;
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
-/// Unfinished devices that are taken in at most; then units are answered `busy`.
-pub const MAX_BACKLOG: usize = 10_000;
-
 /// What the line is told at its start.
 #[derive(Debug)]
 pub struct Settings {
@@ -80,6 +78,10 @@ pub struct Settings {
     pub config_hash: String,
     /// How long a private key that no device has fetched is kept.
     pub keep_undelivered: Duration,
+    /// Unfinished devices that are taken in at most; then units are answered `busy`.
+    pub backlog: usize,
+    /// Devices of the backlog that are begun and not finished, at most; at least one.
+    pub in_progress: usize,
     /// When this version was made: a clock before it is wrong.
     pub built_at: jiff::Timestamp,
     /// Seed of the jitter.
@@ -360,6 +362,8 @@ pub struct Line {
     counts: BTreeMap<State, u64>,
     /// What holds calls back that cannot go through.
     breakers: breaker::Breakers,
+    /// Devices of the backlog that are begun, and those that wait for their beginning.
+    starts: starts::Starts,
     /// The steps whose calls are held back, by the call's operation in the order in which they came.
     parked: BTreeMap<Operation, VecDeque<(SerialNumber, Step, u32)>>,
     /// When a timer for the next probe is due.
@@ -401,6 +405,7 @@ impl Line {
             leaving: VecDeque::new(),
             counts: recovered.counts,
             breakers: breaker::Breakers::default(),
+            starts: starts::Starts::default(),
             parked: BTreeMap::new(),
             probe_due: None,
             budgets: BTreeMap::new(),
@@ -425,6 +430,7 @@ impl Line {
         line.look_at_clock();
         line.adopt_rules();
         line.recover(recovered.pending);
+        line.start_more();
         let actions = std::mem::take(&mut line.out);
         (line, actions)
     }
@@ -468,6 +474,7 @@ impl Line {
             Input::Tick => {}
         }
         self.fire_timers();
+        self.start_more();
         self.forget_finished();
         self.pull_all();
         Ok(std::mem::take(&mut self.out))

@@ -58,7 +58,8 @@ impl Line {
             && device.certificate.is_some()
             && !device.has_passed_before()
             && !plan::is_complete(device, &work.rules);
-        if waiting.is_empty() && !keys && !unfinished {
+        let to_start = work.waits_to_start && work.is_owed();
+        if waiting.is_empty() && !keys && !unfinished && !to_start {
             return match device.state {
                 State::Scrapped => not("is scrapped"),
                 State::Quarantined if !scrapping => not("is in quarantine: release it first"),
@@ -76,6 +77,7 @@ impl Line {
                 work.running.entry(*step).and_modify(super::work::Running::begin_anew);
             }
         }
+        self.start_now(serial);
         for step in waiting {
             self.retry_due(serial, step, generation);
             self.hurry(serial, step);

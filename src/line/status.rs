@@ -5,7 +5,12 @@ use std::time::Duration;
 
 use super::Line;
 use super::link::{Link, LinkState};
+use super::work::Work;
+use crate::cloud::Operation;
 use crate::device::State;
+use crate::device::plan;
+use crate::device::rules::Register;
+use crate::device::steps::Step;
 
 /// A picture of the line.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +29,11 @@ pub struct LineStatus {
     pub counts: BTreeMap<State, u64>,
     /// Devices without a nest that the cloud still owes something.
     pub buffered: usize,
-    /// Age of the oldest unfinished device, seconds of wall clock.
+    /// Age of the oldest device that the cloud still owes something, seconds of wall clock.
     pub oldest_s: Option<i64>,
+    /// Devices that each operation is the next, or one of the next, to be called for, those whose call is
+    /// out among them.
+    pub waiting: BTreeMap<Operation, u64>,
     /// The fixtures, in the order of the configuration.
     pub links: Vec<LinkStatus>,
 }
@@ -64,8 +72,8 @@ impl Line {
     /// What the line is doing.
     #[must_use]
     pub fn status(&self) -> LineStatus {
-        let unfinished = self.works.values().filter(|it| it.device.state.is_unfinished());
-        let oldest = unfinished.clone().map(|it| it.device.admitted_at).min();
+        let owed = self.works.values().filter(|it| it.is_owed());
+        let oldest = owed.clone().map(|it| it.device.admitted_at).min();
         let mut degraded: Vec<String> = self
             .troubles
             .iter()
@@ -83,7 +91,8 @@ impl Line {
             stopped: self.breakers.stops().map(str::to_owned).collect(),
             degraded,
             counts: self.counts.clone(),
-            buffered: unfinished.filter(|it| !it.device.is_open()).count(),
+            buffered: owed.filter(|it| !it.device.is_open()).count(),
+            waiting: waiting(self.works.values()),
             oldest_s: oldest.map(|it| (self.now.wall.as_second() - it.as_second()).max(0)),
             links: self.links.iter().map(|it| self.link_status(it)).collect(),
         }
@@ -105,6 +114,44 @@ impl Line {
             last_verdict: link.last_verdict.as_ref().map(|(verdict, _)| verdict.clone()),
         }
     }
+}
+
+fn waiting<'a>(works: impl Iterator<Item = &'a Work>) -> BTreeMap<Operation, u64> {
+    let mut waiting = BTreeMap::new();
+    for work in works {
+        for step in plan::ready(&work.device, &work.rules) {
+            if let Some(operation) = operation(step, work.rules.certificate.register) {
+                *waiting.entry(operation).or_default() += 1;
+            }
+        }
+    }
+    waiting
+}
+
+/// What a step begins with; none for the CA's own.
+fn operation(step: Step, register: Register) -> Option<Operation> {
+    Some(match step {
+        Step::Issue => return None,
+        Step::Locker => Operation::CreateCredentialLocker,
+        Step::Policy => Operation::CreatePolicy,
+        Step::Thing => Operation::CreateThing,
+        Step::Certificate => match register {
+            Register::WithCa => Operation::RegisterCertificate,
+            Register::Aws => Operation::CreateCertificateFromCsr,
+            Register::WithoutCa | Register::Jitp => Operation::RegisterCertificateWithoutCa,
+        },
+        Step::AttachPolicy => Operation::AttachPolicy,
+        Step::AttachThing => Operation::AttachThingPrincipal,
+        Step::Principals => Operation::ListThingPrincipals,
+        Step::Deactivate | Step::Activate => Operation::UpdateCertificate,
+        Step::DetachPolicy => Operation::DetachPolicy,
+        Step::DetachThing => Operation::DetachThingPrincipal,
+        Step::DeleteCertificate | Step::Delete => Operation::DeleteCertificate,
+        Step::DeleteThing => Operation::DeleteThing,
+        Step::DeletePolicy => Operation::DeletePolicy,
+        Step::DeleteLocker => Operation::DeleteCredentialLocker,
+        Step::Sweep => Operation::ListCertificates,
+    })
 }
 
 fn state_word(state: LinkState) -> &'static str {

@@ -25,5 +25,6 @@ mod property;
 mod renewal;
 mod setup;
 mod shelf;
+mod starts;
 mod steps;
 mod trouble;

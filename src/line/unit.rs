@@ -337,7 +337,8 @@ impl Line {
             return Some(reason.to_owned());
         }
         let backlog = self.backlog();
-        (backlog >= super::MAX_BACKLOG).then(|| format!("{backlog} devices are waiting for the cloud"))
+        let full = || format!("the station's backlog is full: {backlog} devices are not finished");
+        self.backlog_is_full().then(full)
     }
 
     fn product(&self, fixture: usize) -> &Product {

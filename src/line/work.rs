@@ -11,7 +11,7 @@ use super::{Action, Line, Product, Timer};
 use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker};
 use crate::device::event::{Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
-use crate::device::rules::{ProductRules, Register};
+use crate::device::rules::{PolicyRule, ProductRules, Register};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
 use crate::device::{Device, State, plan};
@@ -34,6 +34,8 @@ pub(super) struct Work {
     pub(super) running: BTreeMap<Step, Running>,
     /// What must be on disk before AWS is called.
     barrier: u64,
+    /// It is in the queue of those that wait to be begun.
+    pub(super) waits_to_start: bool,
     /// An earlier process has worked on its present generation.
     pub(super) recovered: bool,
     /// Since when it has been open whether its locker was made, monotonic.
@@ -97,6 +99,16 @@ impl Running {
     pub(super) fn parked(&self) -> Option<&Call> {
         self.parked.as_ref()
     }
+
+    /// Whether it makes no call now, and none for a while.
+    pub(super) fn rests(&self) -> bool {
+        let long = |kind: FailureKind| {
+            use FailureKind::{Conflict, Exists, Refused, Stop};
+            matches!(kind, Conflict | Exists | Refused | Stop(_))
+        };
+        let waits = !self.is_out() && self.parked.is_none();
+        waits && (self.seeking || self.last.as_ref().is_some_and(|(kind, _)| long(*kind)))
+    }
 }
 
 impl Work {
@@ -106,6 +118,7 @@ impl Work {
             rules,
             running: BTreeMap::new(),
             barrier,
+            waits_to_start: false,
             recovered: false,
             locker_unsure: None,
             destroying: HashSet::new(),
@@ -137,14 +150,19 @@ impl Work {
     /// How urgent its calls are: a nest that waits goes before the backlog, and what AWS holds a part
     /// of already before what it knows nothing of.
     fn class(&self) -> Class {
-        let done = &self.device.done;
-        let begun = done.locker.is_some() || done.policy || done.thing;
-        match (self.device.is_open(), begun) {
+        match (self.device.is_open(), self.has_begun()) {
             (true, true) => Class::NestBegun,
             (true, false) => Class::NestNew,
             (false, true) => Class::BacklogBegun,
             (false, false) => Class::BacklogNew,
         }
+    }
+
+    /// Whether AWS holds a part of it. A policy that it shares with others is none of its own.
+    pub(super) fn has_begun(&self) -> bool {
+        let done = &self.device.done;
+        let own_policy = matches!(self.rules.policy, PolicyRule::Device { .. });
+        done.locker.is_some() || done.thing || done.policy && own_policy
     }
 
     /// The rules that its product has now.
@@ -206,13 +224,6 @@ impl Work {
 }
 
 impl Line {
-    /// Unfinished devices.
-    pub(super) fn backlog(&self) -> usize {
-        let count: u64 =
-            self.counts.iter().filter(|(state, _)| state.is_unfinished()).map(|(_, count)| *count).sum();
-        usize::try_from(count).unwrap_or(usize::MAX)
-    }
-
     /// Does whatever can be done for a device now.
     pub(super) fn progress(&mut self, serial: &SerialNumber) {
         // Each round settles at least one step without a call (a shared policy that is there).
@@ -246,6 +257,9 @@ impl Line {
     fn begin(&mut self, serial: &SerialNumber, step: Step) -> bool {
         if step == Step::Issue {
             self.issue(serial);
+            return false;
+        }
+        if self.must_wait_to_start(serial, step) {
             return false;
         }
         if step == Step::Policy && self.is_shared(serial) {
@@ -299,6 +313,7 @@ impl Line {
             return;
         }
         let class = work.class();
+        self.starts.note(serial, work);
         if let Some(running) = work.running.get_mut(&step) {
             running.call = Some(call.clone());
             self.out.push(Action::Call { serial: serial.clone(), step, generation, class, call, after });
@@ -309,6 +324,7 @@ impl Line {
     pub(super) fn send_parked(&mut self, serial: &SerialNumber, step: Step) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let (generation, after, class) = (work.device.generation, work.barrier, work.class());
+        self.starts.note(serial, work);
         if let Some(running) = work.running.get_mut(&step)
             && let Some(call) = running.parked.take()
         {
@@ -520,14 +536,14 @@ impl Line {
     }
 
     pub(super) fn retry_due(&mut self, serial: &SerialNumber, step: Step, generation: u32) {
-        let Some(work) = self.works.get_mut(serial) else { return };
+        let Some(work) = self.works.get(serial) else { return };
         let waits =
             work.running.get(&step).is_some_and(|it| !it.is_out() && it.parked.is_none() && !it.seeking);
-        if work.device.generation != generation || !waits {
+        if work.device.generation != generation || !waits || self.put_off(serial, step) {
             return;
         }
         if step == Step::Issue {
-            if let Some(running) = work.running.get_mut(&step) {
+            if let Some(running) = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&step)) {
                 running.attempt += 1;
             }
             self.issue(serial);

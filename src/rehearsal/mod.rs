@@ -5,6 +5,8 @@
 //! them. Between the two runs what `linemint run` runs, on a journal that is really synced.
 
 pub mod cloud;
+#[cfg(test)]
+mod drain;
 pub mod fixture;
 mod report;
 mod serials;

@@ -192,6 +192,8 @@ impl Plan {
             config_hash: start.to_string(),
             seed: self.seed.wrapping_add(start),
             keep_undelivered: KEEP_UNDELIVERED,
+            backlog: 10_000,
+            in_progress: 2,
             built_at: Timestamp::UNIX_EPOCH,
         }
     }

@@ -13,6 +13,7 @@
 //! Only this file and `rehearsal` construct adapters; `worker` and `scribe` see traits only, so that
 //! the same code runs in production and in simulation.
 
+mod bound;
 mod engine;
 pub(crate) mod intake;
 mod picture;

@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::PortCounters;
+use super::bound::Bound;
 use super::setup::StationCloud;
 use crate::clock::{Now, TimeSource};
+use crate::cloud::pace::OperationStats;
 use crate::control::{
     Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OperationStatus, StationState, Status,
 };
@@ -26,17 +28,19 @@ pub(super) struct Painter {
     pub(super) journal_id: String,
     pub(super) ca: Option<(String, Timestamp)>,
     pub(super) ports: Vec<Arc<PortCounters>>,
+    pub(super) bound: Bound,
 }
 
 impl Painter {
     /// Paints anew whenever the line has changed; ends with the line.
     pub(super) async fn run(
-        self,
+        mut self,
         mut line: watch::Receiver<Arc<LineStatus>>,
         status: watch::Sender<Arc<Status>>,
     ) {
         loop {
             let now = line.borrow_and_update().clone();
+            self.bound.look(self.clock.now().mono, &now.waiting, &self.cloud.snapshot());
             status.send_replace(Arc::new(self.paint(&now)));
             if line.changed().await.is_err() {
                 return;
@@ -62,7 +66,7 @@ impl Painter {
                 .collect(),
             batch: None,
             counts: (&line.counts).into(),
-            operations: self.operations(),
+            operations: self.operations(line),
             journal: JournalStatus {
                 seq: line.seq,
                 durable: line.durable,
@@ -74,12 +78,16 @@ impl Painter {
                 buffered: line.buffered as u64,
                 oldest_s: line.oldest_s.and_then(|it| u64::try_from(it).ok()),
             },
+            binding: self.bound.binding(),
             ca: self.ca.clone().map(|(subject, not_after)| CaStatus { subject, not_after }),
         }
     }
 
-    fn operations(&self) -> Vec<OperationStatus> {
-        let used = self.cloud.snapshot().into_iter().filter(|(_, it)| it.calls > 0 || it.waiting > 0);
+    fn operations(&self, line: &LineStatus) -> Vec<OperationStatus> {
+        let devices = |operation| line.waiting.get(&operation).copied().unwrap_or(0);
+        let is_used =
+            |operation, it: &OperationStats| it.calls > 0 || it.waiting > 0 || devices(operation) > 0;
+        let used = self.cloud.snapshot().into_iter().filter(|(operation, it)| is_used(*operation, it));
         used.map(|(operation, it)| OperationStatus {
             operation: operation.kebab().to_owned(),
             limit: it.limit,
@@ -91,6 +99,8 @@ impl Painter {
             throttled_share: it.throttled_share(),
             errors: it.errors,
             waiting: it.waiting,
+            waiting_devices: devices(operation),
+            bound_share: self.bound.share(operation),
             p50_ms: it.p50_ms,
             p99_ms: it.p99_ms,
         })

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use super::{Parts, StationError, timekeeper};
 use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
+use crate::cloud::{Operation, Quotas};
 use crate::config::{Config, NoCredential, Pki, SecretRef};
 use crate::durable_fs::{FileError, read_secret};
 use crate::error::ExitStatus;
@@ -22,6 +24,23 @@ use crate::line::{FixtureSettings, Product, Settings};
 use crate::pki::Issuer;
 use crate::pki::issuer::{CaError, StationIssuer};
 use zeroize::Zeroizing;
+
+/// Twice two round trips of half a second, which is how far away the farthest Region is, and slow.
+const AHEAD: Duration = Duration::from_secs(2);
+
+/// Devices of the backlog that are begun at a time, at least: so that one that is tried again later
+/// does not keep the others waiting.
+const MIN_IN_PROGRESS: usize = 8;
+
+/// What a device's first calls may be.
+const FIRST_CALLS: [Operation; 6] = [
+    Operation::CreateCredentialLocker,
+    Operation::CreatePolicy,
+    Operation::CreateThing,
+    Operation::RegisterCertificateWithoutCa,
+    Operation::RegisterCertificate,
+    Operation::CreateCertificateFromCsr,
+];
 
 /// The longest private key file of a CA, bytes.
 const MAX_KEY_LEN: usize = 64 << 10;
@@ -222,9 +241,21 @@ fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
         chain_pem: issuer.map_or("", |it| it.chain_pem()).to_owned(),
         config_hash: config.hash.to_string(),
         keep_undelivered: config.journal.keep_undelivered,
+        backlog: config.station.backlog,
+        in_progress: in_progress(&config.aws.quotas),
         built_at: crate::clock::made_at(),
         seed: fastrand::u64(..),
     }
+}
+
+/// How many devices of the backlog are begun at a time: as many as the tightest quota takes in
+/// [`AHEAD`], so that it has work whatever the round trips are, and few enough to be finished soon.
+pub(crate) fn in_progress(quotas: &Quotas) -> usize {
+    let rates = FIRST_CALLS.iter().filter_map(|it| quotas.rates.get(it)).copied();
+    let tightest = rates.chain(quotas.device_certificates).reduce(f64::min);
+    let wanted = tightest.map_or(MAX_IN_FLIGHT as f64, |it| (it * AHEAD.as_secs_f64()).ceil());
+    // From a float it is cut to what fits.
+    (wanted as usize).clamp(MIN_IN_PROGRESS, MAX_IN_FLIGHT)
 }
 
 fn port_options(fixture: &crate::config::Fixture) -> PortOptions {

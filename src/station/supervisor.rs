@@ -11,6 +11,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::bound::Bound;
 use super::picture::Painter;
 use super::setup::{Assembled, SetupError, assemble};
 use super::{Command, Station, StationError};
@@ -94,6 +95,7 @@ impl Daemon {
             journal_id,
             ca,
             ports: station.ports.clone(),
+            bound: Bound::default(),
         };
         let first = painter.paint(&station.status.borrow().clone());
         let (status_sender, status) = watch::channel(Arc::<Status>::new(first));

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -20,11 +21,17 @@ use crate::pki::request::{MadeRequest, make_request};
 use crate::pki::{Fingerprint, IssueError, IssuedLeaf, Issuer, LeafKey, LeafRequest};
 use crate::sabotage::sabotaged;
 
-/// Keys that are sealed, or destroyed, in one go at most.
+/// Keys that are sealed in one go at most.
 const GROUP: usize = 32;
+
+/// Keys that are destroyed in one go at most.
+const DESTROYED_AT_ONCE: usize = 256;
 
 /// Requests that may wait.
 const QUEUE: usize = 4096;
+
+/// How long a key that is to be destroyed waits for others.
+const DESTROYED_WITHIN: Duration = Duration::from_millis(50);
 
 /// A certificate to be issued.
 #[derive(Debug)]
@@ -74,7 +81,12 @@ pub(super) fn start(
         }
     })?;
     std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
-        while let Some(group) = gather(&mut to_destroy) {
+        while let Some(first) = to_destroy.blocking_recv() {
+            // Nobody waits for it: a few at a time cost one sync of the directory instead of one each.
+            if !to_destroy.is_closed() {
+                pause(DESTROYED_WITHIN);
+            }
+            let group = gather_after(first, &mut to_destroy, DESTROYED_AT_ONCE);
             for answer in destroy_group(&*keys, group) {
                 if inputs.blocking_send(answer).is_err() {
                     return;
@@ -86,14 +98,24 @@ pub(super) fn start(
 }
 
 fn gather<T>(queue: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
-    let mut group = vec![queue.blocking_recv()?];
-    while group.len() < GROUP {
+    let first = queue.blocking_recv()?;
+    Some(gather_after(first, queue, GROUP))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread is the caller's own, and no task runs on it")]
+fn pause(span: Duration) {
+    std::thread::sleep(span);
+}
+
+fn gather_after<T>(first: T, queue: &mut mpsc::Receiver<T>, most: usize) -> Vec<T> {
+    let mut group = vec![first];
+    while group.len() < most {
         match queue.try_recv() {
             Ok(next) => group.push(next),
             Err(_) => break,
         }
     }
-    Some(group)
+    group
 }
 
 /// Where private keys are kept until their devices have them. A failure comes in words: it is told, and

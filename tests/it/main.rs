@@ -28,6 +28,8 @@ mod harness;
 #[cfg(test)]
 mod orders;
 #[cfg(test)]
+mod outage;
+#[cfg(test)]
 mod ports;
 #[cfg(test)]
 mod rehearsal;

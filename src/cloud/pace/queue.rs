@@ -22,7 +22,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Line {
     taken: bool,
-    waiting: [VecDeque<oneshot::Sender<()>>; Class::ALL.len()],
+    /// Each is told whether its turn is its class's share.
+    waiting: [VecDeque<oneshot::Sender<bool>>; Class::ALL.len()],
     /// Turns that the backlog has seen go by.
     backlog_passed: u32,
     /// Turns that the reads have seen go by.
@@ -34,20 +35,25 @@ impl Line {
         !self.waiting[class as usize].is_empty()
     }
 
-    /// The class whose turn it is, if anybody waits.
-    fn next(&mut self) -> Option<Class> {
+    /// Whether anybody waits who goes before `class`.
+    fn has_before(&self, class: Class) -> bool {
+        self.waiting[..class as usize].iter().any(|it| !it.is_empty())
+    }
+
+    /// The class whose turn it is, if anybody waits, and whether that is its share.
+    fn next(&mut self) -> Option<(Class, bool)> {
         let first = |classes: &[Class]| classes.iter().copied().find(|it| self.waits(*it));
         let backlog = first(&[Class::BacklogBegun, Class::BacklogNew]);
         let read = first(&[Class::Read]);
-        let next = match (backlog, read) {
-            (Some(it), _) if self.backlog_passed >= BACKLOG_AFTER => it,
-            (_, Some(it)) if self.reads_passed >= READ_AFTER => it,
-            _ => first(&Class::ALL)?,
+        let (next, share) = match (backlog, read) {
+            (Some(it), _) if self.backlog_passed >= BACKLOG_AFTER => (it, true),
+            (_, Some(it)) if self.reads_passed >= READ_AFTER => (it, true),
+            _ => (first(&Class::ALL)?, false),
         };
         let is_backlog = matches!(next, Class::BacklogBegun | Class::BacklogNew);
         self.backlog_passed = if backlog.is_some() && !is_backlog { self.backlog_passed + 1 } else { 0 };
         self.reads_passed = if read.is_some() && next != Class::Read { self.reads_passed + 1 } else { 0 };
-        Some(next)
+        Some((next, share))
     }
 }
 
@@ -58,27 +64,24 @@ impl Queue {
 
     /// Waits to be the head. Whoever stops waiting is passed over.
     pub(super) async fn enter(&self, class: Class) -> Turn<'_> {
-        let mut waiter = {
+        let waiter = {
             let mut line = self.line();
             if !line.taken {
                 line.taken = true;
-                return Turn(self);
+                return Turn { queue: Some(self), class, share: false };
             }
             let (call, called) = oneshot::channel();
             line.waiting[class as usize].push_back(call);
             Waiter { queue: self, called, done: false }
         };
-        // It cannot be closed unheard: the queue outlives its waiters.
-        let _ = (&mut waiter.called).await;
-        waiter.done = true;
-        Turn(self)
+        waiter.wait(class).await
     }
 
     fn pass_on(&self) {
         let mut line = self.line();
-        while let Some(class) = line.next() {
+        while let Some((class, share)) = line.next() {
             if let Some(call) = line.waiting[class as usize].pop_front()
-                && call.send(()).is_ok()
+                && call.send(share).is_ok()
             {
                 return;
             }
@@ -89,18 +92,53 @@ impl Queue {
 
 /// The head of a queue, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(&'a Queue);
+pub(super) struct Turn<'a> {
+    /// None once the place is given away.
+    queue: Option<&'a Queue>,
+    class: Class,
+    /// The class got it as its share, whoever else waits.
+    share: bool,
+}
+
+impl<'a> Turn<'a> {
+    /// Whether somebody waits who goes before this one. A head may wait for long: who is more urgent and
+    /// comes meanwhile need not wait for it too.
+    pub(super) fn has_to_give_way(&self) -> bool {
+        !self.share && self.queue.is_some_and(|it| it.line().has_before(self.class))
+    }
+
+    /// Lets the others go first and waits to be the head again, before all others of its class.
+    pub(super) async fn give_way(mut self) -> Turn<'a> {
+        let Some(queue) = self.queue.take() else { return self };
+        let (call, called) = oneshot::channel();
+        queue.line().waiting[self.class as usize].push_front(call);
+        let waiter = Waiter { queue, called, done: false };
+        queue.pass_on();
+        waiter.wait(self.class).await
+    }
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.pass_on();
+        if let Some(queue) = self.queue {
+            queue.pass_on();
+        }
     }
 }
 
 struct Waiter<'a> {
     queue: &'a Queue,
-    called: oneshot::Receiver<()>,
+    called: oneshot::Receiver<bool>,
     done: bool,
+}
+
+impl<'a> Waiter<'a> {
+    async fn wait(mut self, class: Class) -> Turn<'a> {
+        // It cannot be closed unheard: the queue outlives its waiters.
+        let share = (&mut self.called).await.unwrap_or(false);
+        self.done = true;
+        Turn { queue: Some(self.queue), class, share }
+    }
 }
 
 impl Drop for Waiter<'_> {
@@ -110,5 +148,73 @@ impl Drop for Waiter<'_> {
         if !self.done && self.called.try_recv().is_ok() {
             self.queue.pass_on();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(it) => Some(it),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn a_head_that_waits_lets_the_more_urgent_go_first_and_keeps_its_place_among_its_own() {
+        let queue = Queue::default();
+        let head = poll(pin!(queue.enter(Class::BacklogNew))).unwrap();
+        let mut next = pin!(queue.enter(Class::BacklogNew));
+        assert!(poll(next.as_mut()).is_none());
+        assert!(!head.has_to_give_way(), "its own kind waits behind it");
+        let mut nest = pin!(queue.enter(Class::NestNew));
+        assert!(poll(nest.as_mut()).is_none());
+        assert!(head.has_to_give_way());
+        let mut head = pin!(head.give_way());
+        assert!(poll(head.as_mut()).is_none());
+        let nest = poll(nest.as_mut()).expect("the nest goes first");
+        assert!(!nest.has_to_give_way());
+        drop(nest);
+        let head = poll(head.as_mut()).expect("then the one that gave way");
+        assert!(poll(next.as_mut()).is_none());
+        drop(head);
+        assert!(poll(next.as_mut()).is_some());
+    }
+
+    #[test]
+    fn a_share_is_not_given_away() {
+        let queue = Queue::default();
+        let mut turn = poll(pin!(queue.enter(Class::NestNew))).unwrap();
+        let mut backlog = Box::pin(queue.enter(Class::BacklogNew));
+        assert!(poll(backlog.as_mut()).is_none());
+        for _ in 0..BACKLOG_AFTER {
+            let mut nest = Box::pin(queue.enter(Class::NestNew));
+            assert!(poll(nest.as_mut()).is_none());
+            drop(turn);
+            turn = poll(nest.as_mut()).expect("nests go first");
+        }
+        let mut nest = Box::pin(queue.enter(Class::NestNew));
+        assert!(poll(nest.as_mut()).is_none());
+        drop(turn);
+        let share = poll(backlog.as_mut()).expect("the backlog's share");
+        assert!(!share.has_to_give_way(), "however many nests wait");
+    }
+
+    #[test]
+    fn whoever_stops_waiting_after_giving_way_takes_nothing_along() {
+        let queue = Queue::default();
+        let head = poll(pin!(queue.enter(Class::BacklogNew))).unwrap();
+        let mut nest = Box::pin(queue.enter(Class::NestNew));
+        assert!(poll(nest.as_mut()).is_none());
+        let mut given = Box::pin(head.give_way());
+        assert!(poll(given.as_mut()).is_none());
+        drop(given);
+        drop(poll(nest.as_mut()).unwrap());
+        assert!(poll(pin!(queue.enter(Class::Read))).is_some(), "the place is free");
     }
 }

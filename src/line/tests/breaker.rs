@@ -114,6 +114,27 @@ fn a_missing_permission_stops_its_operation_and_is_tried_until_it_is_given() {
 }
 
 #[test]
+fn a_stop_says_what_is_missing_and_what_to_ask_for() {
+    let lockers = Operation::CreateCredentialLocker;
+    for (operation, cause, told) in [
+        (Operation::CreatePolicy, StopCause::Permission, "allow iot:CreatePolicy in"),
+        (lockers, StopCause::Permission, "allow iotmanagedintegrations:CreateCredentialLocker in"),
+        (lockers, StopCause::Quota, "more credential lockers"),
+        (Operation::CreatePolicy, StopCause::Quota, "more policies"),
+        (Operation::RegisterCertificateWithoutCa, StopCause::Quota, "more certificates"),
+    ] {
+        let mut h = Harness::ready();
+        h.account.always.insert(operation, Fault::Fail(FailureKind::Stop(cause)));
+        present(&mut h, 1, 1);
+        h.seconds(1);
+        let stopped = h.line.status().stopped;
+        assert!(matches!(&stopped[..], [it] if it.contains(told)), "{stopped:?}");
+        let aws = stopped[0].contains("AWS says: as AWS says it");
+        assert_eq!(aws, cause == StopCause::Quota, "{stopped:?}");
+    }
+}
+
+#[test]
 fn a_stopped_line_goes_on_admitting() {
     let mut h = Harness::ready();
     h.account.down = Some(FailureKind::Stop(StopCause::Credentials));

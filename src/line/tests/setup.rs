@@ -25,11 +25,14 @@ pub(super) struct Setup {
     pub(super) seed: u64,
     /// How long an undelivered key is kept.
     pub(super) keep: Duration,
+    /// Devices of the backlog that are begun at a time.
+    pub(super) in_progress: usize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rules: rules(), fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()], seed: 7, keep: KEEP }
+        let fixtures = vec!["jig-1".to_owned(), "jig-2".to_owned()];
+        Self { rules: rules(), fixtures, seed: 7, keep: KEEP, in_progress: 2 }
     }
 }
 
@@ -59,6 +62,8 @@ impl Setup {
             chain_pem: "the chain\n".to_owned(),
             config_hash: "0".to_owned(),
             keep_undelivered: self.keep,
+            backlog: 10_000,
+            in_progress: self.in_progress,
             built_at: jiff::Timestamp::from_second(1_780_000_000).unwrap(),
             seed: self.seed,
         }

@@ -200,9 +200,19 @@ impl World {
     pub(crate) fn eventually<T: std::fmt::Debug>(
         &self,
         what: &str,
+        look: impl FnMut(&Self) -> Result<(), T>,
+    ) {
+        self.eventually_within(PATIENCE, what, look);
+    }
+
+    /// The same for what takes its time.
+    pub(crate) fn eventually_within<T: std::fmt::Debug>(
+        &self,
+        span: Duration,
+        what: &str,
         mut look: impl FnMut(&Self) -> Result<(), T>,
     ) {
-        let deadline = Deadline::after(PATIENCE);
+        let deadline = Deadline::after(span);
         loop {
             match look(self) {
                 Ok(()) => return,
