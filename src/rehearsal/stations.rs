@@ -10,15 +10,12 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all, join4};
 
-use super::cloud::Limits;
+use super::cloud::{Limits, Throttling};
 use crate::clock::TimeSource as _;
 use crate::cloud::pace::world::World;
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced, Sleep as _};
-use crate::cloud::{Answer, Call, Class, Cloud, CloudError, FailureKind, Quotas, Reply};
+use crate::cloud::{Answer, Call, Class, Cloud, CloudError, FailureKind, Operation, Quotas, Reply};
 use crate::device::retry;
-
-/// The account's burst, as `rehearsal::cloud` has it by default: a second's worth.
-const BURST: Duration = Duration::from_secs(1);
 
 /// What is simulated.
 #[derive(Debug, Clone)]
@@ -29,6 +26,10 @@ pub struct Stations {
     pub nests: usize,
     /// The account's quotas; each station is configured for all of them.
     pub quotas: Quotas,
+    /// How the account holds them, and what it does not tell.
+    pub throttling: Throttling,
+    /// The part of the calls that is throttled without any reason.
+    pub random: f64,
     /// Round trip of a call.
     pub rtt: Duration,
     /// Decides everything that is left to chance.
@@ -44,6 +45,8 @@ pub struct Outcome {
     pub calls: u64,
     /// Those that were throttled.
     pub throttled: u64,
+    /// When the others came to the account.
+    pub admitted: Vec<Duration>,
 }
 
 impl Outcome {
@@ -67,7 +70,28 @@ pub fn jain(parts: &[f64]) -> f64 {
 struct Account {
     world: World,
     rtt: Duration,
-    shared: Arc<Mutex<(Limits, Outcome)>>,
+    random: f64,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// What all stations share.
+struct Shared {
+    limits: Limits,
+    outcome: Outcome,
+    random: fastrand::Rng,
+}
+
+impl Shared {
+    fn admit(&mut self, operation: Operation, random: f64, now: Duration) -> bool {
+        let admitted = self.random.f64() >= random && self.limits.admit(operation, now);
+        self.outcome.calls += 1;
+        if admitted {
+            self.outcome.admitted.push(now);
+        } else {
+            self.outcome.throttled += 1;
+        }
+        admitted
+    }
 }
 
 impl Cloud for Account {
@@ -76,10 +100,7 @@ impl Cloud for Account {
         let operation = call.operation();
         let admitted = {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let admitted = shared.0.admit(operation, self.world.now().mono);
-            shared.1.calls += 1;
-            shared.1.throttled += u64::from(!admitted);
-            admitted
+            shared.admit(operation, self.random, self.world.now().mono)
         };
         self.world.sleep(self.rtt / 2).await;
         if admitted {
@@ -104,7 +125,7 @@ struct Station {
     number: usize,
     paced: Paced<Account>,
     world: World,
-    shared: Arc<Mutex<(Limits, Outcome)>>,
+    shared: Arc<Mutex<Shared>>,
     until: Duration,
     random: Mutex<fastrand::Rng>,
 }
@@ -141,7 +162,7 @@ impl Station {
             join(then(policy), then(thing)).await;
             let now = self.world.now().mono;
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.1.finished[self.number].push(now);
+            shared.outcome.finished[self.number].push(now);
         }
     }
 }
@@ -151,15 +172,19 @@ impl Station {
 pub fn simulate(options: &Stations) -> Outcome {
     let world = World::late_by(vec![900, 1_100, 1_400, 700, 1_000, 2_300, 800]);
     let finished = vec![Vec::new(); options.shifts.len()];
-    let limits = Limits::new(&options.quotas, BURST, Duration::ZERO);
-    let shared = Arc::new(Mutex::new((limits, Outcome { finished, ..Outcome::default() })));
     let mut seeds = fastrand::Rng::with_seed(options.seed);
+    let shared = Arc::new(Mutex::new(Shared {
+        limits: Limits::new(&options.quotas, &options.throttling, Duration::ZERO),
+        outcome: Outcome { finished, ..Outcome::default() },
+        random: fastrand::Rng::with_seed(options.seed.wrapping_add(1)),
+    }));
     let stations = options.shifts.iter().enumerate().map(|(number, (from, until))| {
         let (world, shared, seed) = (world.clone(), Arc::clone(&shared), seeds.u64(..));
         let (from, until) = (*from + Duration::from_millis(seed % 100), *until);
         async move {
             world.sleep(from).await;
-            let account = Account { world: world.clone(), rtt: options.rtt, shared: Arc::clone(&shared) };
+            let (rtt, random) = (options.rtt, options.random);
+            let account = Account { world: world.clone(), rtt, random, shared: Arc::clone(&shared) };
             let ways = (Arc::new(world.clone()) as Arc<_>, Arc::new(world.clone()) as Arc<_>);
             let paced = Paced::seeded(account, &options.quotas, ways, MAX_IN_FLIGHT, seed);
             let random = Mutex::new(fastrand::Rng::with_seed(seed));
@@ -170,7 +195,7 @@ pub fn simulate(options: &Stations) -> Outcome {
     // A simulation in which everybody waits for nothing ends early; its outcome shows it.
     let _ = world.run(join_all(stations));
     let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.1.clone()
+    shared.outcome.clone()
 }
 
 #[cfg(test)]
@@ -184,6 +209,8 @@ mod tests {
             shifts: vec![(Duration::ZERO, A_WHILE); stations],
             nests: 16,
             quotas: Quotas::aws_default(),
+            throttling: Throttling::default(),
+            random: 0.0,
             rtt: Duration::from_millis(50),
             seed: 1,
         })
