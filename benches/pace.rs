@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use linemint::clock::{SystemClock, TimeSource as _};
 use linemint::cloud::Quotas;
+use linemint::rehearsal::cloud::Throttling;
 use linemint::rehearsal::stations::{Outcome, Stations, jain, simulate};
 use linemint::rehearsal::{Faults, Options, Report, World};
 use serde_json::{Value, json};
@@ -134,6 +135,7 @@ fn options(devices: usize, nests: usize, quotas: Quotas) -> Options {
         faults: Faults::None,
         rtt: Duration::ZERO,
         quotas,
+        throttling: Throttling::default(),
         config: None,
         keep: None,
     }
@@ -205,6 +207,8 @@ fn shifts(shifts: Vec<(Duration, Duration)>) -> Stations {
         shifts,
         nests: 16,
         quotas: Quotas::aws_default(),
+        throttling: Throttling::default(),
+        random: 0.0,
         rtt: Duration::from_millis(50),
         seed: seed(),
     }

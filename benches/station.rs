@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use linemint::clock::{SystemClock, TimeSource as _};
 use linemint::cloud::Quotas;
+use linemint::rehearsal::cloud::Throttling;
 use linemint::rehearsal::{Faults, Options, Report, World};
 use serde_json::{Value, json};
 
@@ -133,6 +134,7 @@ async fn measure(case: &Case) -> Result<Measured, Failure> {
         faults: Faults::None,
         rtt: case.rtt,
         quotas: (case.quotas)(),
+        throttling: Throttling::default(),
         config: None,
         keep: None,
     };

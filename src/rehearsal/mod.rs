@@ -62,6 +62,8 @@ pub struct Options {
     pub rtt: Duration,
     /// The simulated account's quotas; the station is configured for the same.
     pub quotas: Quotas,
+    /// How the simulated account holds them, and what the station is not told.
+    pub throttling: Throttling,
     /// A configuration to rehearse instead of the built-in one.
     pub config: Option<PathBuf>,
     /// Where everything is left; else a temporary directory is used and removed.
@@ -117,6 +119,7 @@ impl World {
         let cloud = SimulatedCloud::start(CloudOptions {
             listen: ([127, 0, 0, 1], 0).into(),
             quotas: options.quotas.clone(),
+            throttling: options.throttling.clone(),
             rtt: options.rtt,
             faults: cloud_faults(options.faults),
             seed: options.seed,

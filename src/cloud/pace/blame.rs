@@ -1,26 +1,33 @@
 //! Which limit was it that throttled a call: AWS does not say.
 //!
 //! A call counts against its operation's limit, sometimes against that of all certificates, and
-//! perhaps against one of the whole account. An operation that is throttled alone has run into its
-//! own limit. When most of the operations that are in use are throttled within a moment, each with a
-//! quota of its own, it is the account; when it is nothing but certificates, it is theirs.
+//! perhaps against one of the whole account. What is throttled tells which: a limit of the account strikes
+//! operations as often as they are called; their own limits strike those that come nearest to their
+//! ceilings, and hardly ever one that may be called ten times as often. Each throttled call is weighed
+//! by how likely it would be for the one reason and for the other, and the weights add up. Nothing but
+//! certificates throttled, and more than one operation of them, is their shared limit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::cloud::Operation;
 
-/// What happened within so long is seen together.
-const MOMENT: Duration = Duration::from_millis(1500);
-
-/// Calls that are remembered at most.
-const REMEMBERED: usize = 256;
+/// So many calls are seen together, if no more than this lies between them: what is refused for a moment
+/// is compared with what was called in that moment, and not before.
+const NEIGHBOURS: usize = 8;
+const MOMENT: Duration = Duration::from_secs(10);
 
 /// So many operations, at least, have to be throttled for the account to be suspected.
-const ACCOUNT_OPERATIONS: usize = 3;
+const ACCOUNT_OPERATIONS: usize = 2;
+
+/// The weight that acquits the account, and that clears its operations; as logarithms.
+const ENOUGH: f64 = 1.5;
+
+/// How much of the weight a further throttled call leaves.
+const KEPT: f64 = 0.8;
 
 /// So many throttled calls in a row of one operation among others acquit the account.
-const IN_A_ROW: usize = 5;
+const IN_A_ROW: usize = 6;
 
 /// A limit that a call can run into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,18 +40,30 @@ pub(super) enum Limit {
     Account,
 }
 
-/// The calls of the last moment.
-#[derive(Debug, Default)]
+/// The calls of the last moment, and what they weigh.
+#[derive(Debug)]
 pub(super) struct Blame {
+    /// By `Operation as usize`.
+    ceilings: Vec<Option<f64>>,
     /// When, which, and whether it was throttled.
     calls: VecDeque<(Duration, Operation, bool)>,
     /// The operation that was throttled last, and how often in a row.
     row: (Option<Operation>, usize),
+    /// Above zero it is rather the account, below zero rather its operations.
+    weight: f64,
+    /// Whether a call has gone through since the last that was throttled.
+    passed: bool,
 }
 
 impl Blame {
+    /// For operations that have these ceilings, calls a second, by `Operation as usize`.
+    pub(super) fn new(ceilings: Vec<Option<f64>>) -> Self {
+        Self { ceilings, calls: VecDeque::new(), row: (None, 0), weight: ENOUGH, passed: false }
+    }
+
     /// A call was not throttled.
     pub(super) fn went_through(&mut self, operation: Operation, now: Duration) {
+        self.passed = true;
         self.note(operation, false, now);
     }
 
@@ -61,23 +80,41 @@ impl Blame {
             (Some(last), count) if last == operation => (Some(last), count + 1),
             _ => (Some(operation), 1),
         };
-        let used = distinct(self.calls.iter().map(|it| it.1));
-        let struck = distinct(self.calls.iter().filter(|it| it.2).map(|it| it.1));
-        if account_is_limited {
-            let alone = self.row.1 >= IN_A_ROW && used.len() >= ACCOUNT_OPERATIONS;
-            return (if alone { Limit::Operation } else { Limit::Account }, Vec::new());
+        // While nothing goes through, what is throttled is what is called, and tells nothing.
+        if self.passed {
+            self.weight = self.weight * KEPT + self.weigh(operation);
         }
-        if struck.len() >= ACCOUNT_OPERATIONS && struck.len() * 10 >= used.len() * 6 {
-            return (Limit::Account, struck);
+        self.passed = false;
+        let struck = distinct(self.calls.iter().filter(|it| it.2).map(|it| it.1));
+        let others = self.calls.iter().filter(|it| it.1 != operation && !it.2).count();
+        let alone = self.row.1 >= IN_A_ROW && others > 1;
+        if account_is_limited {
+            let limit = if alone || self.weight < -ENOUGH { Limit::Operation } else { Limit::Account };
+            return (limit, Vec::new());
         }
         if struck.len() > 1 && struck.iter().all(|it| it.registers_certificate()) {
             return (Limit::Certificates, struck);
         }
+        if struck.len() >= ACCOUNT_OPERATIONS && !alone && self.weight > -ENOUGH {
+            return (Limit::Account, struck);
+        }
         (Limit::Operation, Vec::new())
     }
 
+    /// How much likelier it is that the account's limit strikes this operation than its own.
+    fn weigh(&self, operation: Operation) -> f64 {
+        let count = |it: Operation| self.calls.iter().filter(|call| call.1 == it).count() as f64;
+        // How near an operation comes to its ceiling.
+        let near = |it: Operation| self.ceilings[it as usize].map(|ceiling| count(it) / ceiling);
+        let used = distinct(self.calls.iter().map(|it| it.1));
+        let Some(nears) = used.iter().map(|it| near(*it)).collect::<Option<Vec<f64>>>() else { return 0.0 };
+        let by_account = count(operation) / self.calls.len() as f64;
+        let by_itself = near(operation).unwrap_or_default() / nears.iter().sum::<f64>();
+        (by_account / by_itself.max(1e-3)).ln()
+    }
+
     fn note(&mut self, operation: Operation, throttled: bool, now: Duration) {
-        while self.calls.front().is_some_and(|it| it.0 + MOMENT < now) || self.calls.len() >= REMEMBERED {
+        while self.calls.front().is_some_and(|it| it.0 + MOMENT < now) || self.calls.len() >= NEIGHBOURS {
             self.calls.pop_front();
         }
         self.calls.push_back((now, operation, throttled));

@@ -26,6 +26,10 @@ const STRETCH: f64 = 1.004;
 /// caught up. [`Window`] keeps a second from holding too many calls for that.
 const LATENESS: Duration = Duration::from_millis(50);
 
+/// The same where a limit is looked for, as a part of the period: what comes too early for a bucket of
+/// one call is refused, so that lateness is made up for little by little.
+const MADE_UP: f64 = 0.015;
+
 /// The second in which no more calls are sent than the quota says, with a margin for the network.
 const WINDOW: Duration = Duration::from_millis(1002);
 
@@ -214,12 +218,12 @@ impl Lane {
     /// Takes the permit at `now`, if it is due.
     pub(super) fn charge(&self, now: Duration) {
         let mut pace = self.pace();
-        let by_chance = pace.cell.rate.map_or(Duration::ZERO, |it| duration(pace.chance.max(0.0) / it));
-        let at = pace.cell.earliest.max(now.saturating_sub(LATENESS + by_chance));
+        let at = pace.cell.earliest.max(now.saturating_sub(pace.lateness()));
         pace.cell.charge(at);
         pace.window.note(now);
         pace.sent = Some(now);
-        pace.chance = if pace.learner.is_learned() { SPREAD * (pace.random.f64() - 0.5) } else { 0.0 };
+        pace.learner.sent(now);
+        pace.chance = if pace.learner.is_shared() { SPREAD * (pace.random.f64() - 0.5) } else { 0.0 };
     }
 
     /// Lets no permit go before `until`.
@@ -270,7 +274,16 @@ impl Pace {
             }
             _ => self.cell.earliest,
         };
-        due.max(self.window.earliest()).max(self.paused_until)
+        due.max(self.window.earliest()).max(self.paused_until).max(self.learner.hold())
+    }
+
+    /// How much of the lateness of a call is made up for by the next.
+    fn lateness(&self) -> Duration {
+        let Some(rate) = self.cell.rate else { return Duration::ZERO };
+        if self.learner.is_learned() && !self.learner.is_shared() {
+            return duration(MADE_UP / rate);
+        }
+        LATENESS + duration(self.chance.max(0.0) / rate)
     }
 
     /// The ceiling's own distance holds whatever chance says.

@@ -72,7 +72,7 @@ impl SimulatedCloud {
         let authority = Authority::new().map_err(|source| CloudSimError::Authority { source })?;
         let world = World {
             account: Account::new(options.account, options.seed, options.max_lockers),
-            limits: Limits::new(&options.quotas, options.burst, clock.now().mono),
+            limits: Limits::new(&options.quotas, &options.throttling, clock.now().mono),
             faults: Faults::new(options.faults, options.seed),
             ledger: Ledger::new(file),
         };
