@@ -217,7 +217,11 @@ impl<C: Cloud> Paced<C> {
         if let Some(wait) = asked {
             own.pause(now + wait.min(PAUSE_MAX));
         }
-        let (limit, acquitted) = self.blame().throttled(operation, self.account.is_learned(), now);
+        let (limit, acquitted, sure) = {
+            let mut blame = self.blame();
+            let (limit, acquitted) = blame.throttled(operation, self.account.is_learned(), now);
+            (limit, acquitted, blame.is_sure_of_operations())
+        };
         acquitted.iter().for_each(|it| self.lanes[*it as usize].forget());
         if limit == Limit::Operation && self.account.is_learned() {
             self.account.forget();
@@ -227,7 +231,7 @@ impl<C: Cloud> Paced<C> {
             Limit::Certificates => (&self.certificates, "all certificates"),
             Limit::Account => (&self.account, "the whole account"),
         };
-        let effect = lane.refused(sent, now);
+        let effect = lane.refused(sent, now, sure);
         let (rate, asked) = (lane.rate(), asked.map(|it| it.as_secs_f64()));
         tracing::trace!(?now, limit = name, ?effect, rate, "throttled");
         match effect {

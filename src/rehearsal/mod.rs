@@ -10,6 +10,7 @@ mod report;
 mod serials;
 mod stage;
 pub mod stations;
+pub mod workbench;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use jiff::Timestamp;
 pub use self::report::Report;
 pub use self::stage::StageError;
 
-use self::cloud::{CloudOptions, FaultPlan, SimulatedCloud};
+use self::cloud::{CloudOptions, FaultPlan, SimulatedCloud, Throttling};
 use self::fixture::{FixtureFaults, FixtureOptions, SimulatedFixture};
 use self::stage::Stage;
 use crate::clock::{SystemClock, TimeSource};

@@ -21,10 +21,16 @@ const MOMENT: Duration = Duration::from_secs(10);
 const ACCOUNT_OPERATIONS: usize = 2;
 
 /// The weight that acquits the account, and that clears its operations; as logarithms.
-const ENOUGH: f64 = 1.5;
+const ENOUGH: f64 = 3.0;
+
+/// More than this is no more certain.
+const CERTAIN: f64 = 5.0;
+
+/// Before anything is known, the account is suspected: it is the costlier error to miss.
+const SUSPICION: f64 = 1.5;
 
 /// How much of the weight a further throttled call leaves.
-const KEPT: f64 = 0.8;
+const KEPT: f64 = 0.95;
 
 /// So many throttled calls in a row of one operation among others acquit the account.
 const IN_A_ROW: usize = 6;
@@ -58,7 +64,7 @@ pub(super) struct Blame {
 impl Blame {
     /// For operations that have these ceilings, calls a second, by `Operation as usize`.
     pub(super) fn new(ceilings: Vec<Option<f64>>) -> Self {
-        Self { ceilings, calls: VecDeque::new(), row: (None, 0), weight: ENOUGH, passed: false }
+        Self { ceilings, calls: VecDeque::new(), row: (None, 0), weight: SUSPICION, passed: false }
     }
 
     /// A call was not throttled.
@@ -82,7 +88,7 @@ impl Blame {
         };
         // While nothing goes through, what is throttled is what is called, and tells nothing.
         if self.passed {
-            self.weight = self.weight * KEPT + self.weigh(operation);
+            self.weight = (self.weight * KEPT + self.weigh(operation)).clamp(-CERTAIN, CERTAIN);
         }
         self.passed = false;
         let struck = distinct(self.calls.iter().filter(|it| it.2).map(|it| it.1));
@@ -99,6 +105,11 @@ impl Blame {
             return (Limit::Account, struck);
         }
         (Limit::Operation, Vec::new())
+    }
+
+    /// Whether it has become clear that operations run into limits of their own, which others use too.
+    pub(super) fn is_sure_of_operations(&self) -> bool {
+        self.weight < -ENOUGH
     }
 
     /// How much likelier it is that the account's limit strikes this operation than its own.

@@ -252,9 +252,9 @@ impl Lane {
         self.pace().learner.went_through(sent, now)
     }
 
-    /// A call was throttled.
-    pub(super) fn refused(&self, sent: Duration, now: Duration) -> Effect {
-        self.pace().learner.refused(sent, now)
+    /// A call was throttled; `sure`: by this limit.
+    pub(super) fn refused(&self, sent: Duration, now: Duration, sure: bool) -> Effect {
+        self.pace().learner.refused(sent, now, sure)
     }
 
     /// What was learned was another limit's doing.

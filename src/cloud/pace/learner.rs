@@ -27,8 +27,8 @@ const BEGINNING: f64 = 60.0;
 const DOUBT: f64 = 1.39;
 const TRUST: f64 = 0.17;
 
-/// So much doubt, and the rate is lowered: two throttled calls in a row, or one of five for a while.
-const CERTAIN: f64 = 2.7;
+/// So much doubt, and the rate is lowered: three throttled calls in a row, or one of five for a while.
+const CERTAIN: f64 = 4.0;
 
 /// What a throttled call has led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,7 @@ impl Learner {
 
     /// What was learned was not this limit's doing.
     pub fn forget(&mut self) {
+        self.doubt = 0.0;
         self.learned = None;
     }
 
@@ -137,15 +138,17 @@ impl Learner {
         free
     }
 
-    /// A call sent at `sent` was throttled; it was said at `now`.
-    pub fn refused(&mut self, sent: Duration, now: Duration) -> Effect {
+    /// A call sent at `sent` was throttled; it was said at `now`. `sure`: it was this limit.
+    pub fn refused(&mut self, sent: Duration, now: Duration, sure: bool) -> Effect {
         let recent = self.recent(now);
         match (&mut self.learned, self.ceiling) {
             (Some(Learned::Search(it)), _) => it.refused(sent, now),
             (Some(Learned::Creep(it)), ceiling) => it.refused(ceiling.unwrap_or(f64::INFINITY), sent, now),
             (None, Some(ceiling)) => {
-                self.doubt += DOUBT;
-                if self.doubt < CERTAIN {
+                // Far below the ceiling it is hardly this limit that was met.
+                let near = recent.map_or(1.0, |it| it / ceiling).min(1.0);
+                self.doubt += DOUBT * (0.4 + 0.6 * near);
+                if self.doubt < CERTAIN && !sure {
                     return Effect::Noted;
                 }
                 self.doubt = 0.0;

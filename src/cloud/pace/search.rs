@@ -229,7 +229,7 @@ impl Search {
             }
             Phase::Measure { from, good, bad, top, .. } => {
                 let found = 1.1 * (good + 1.0) / secs(sent.saturating_sub(from)).max(0.1);
-                let top = found.clamp(0.7 * top, top);
+                let top = found.clamp(0.82 * top, top);
                 self.phase = Phase::Measure { from, good, bad: bad + 1.0, top, last: sent };
                 // Less and less often, until one goes through again.
                 self.rate = (top * 0.7_f64.powi(self.in_a_row.min(9) as i32)).max(1.0 / ASK_AGAIN.max(1.5 / top));
@@ -333,7 +333,8 @@ impl Search {
         }
         let quiet = secs(from.saturating_sub(self.refused));
         let saved = if step <= 0.5 * BIG { 0.0 } else { ((1.0 - CARE) * quiet).min(1.0) * (1.0 + step) / step };
-        let enough = (1.05 + saved) * self.known + 2.0;
+        // A second's worth at the rate that is tried; or more than a second's worth at the one known.
+        let enough = ((1.0 + step).min(1.05 + 0.5 * (1.0 - step).max(0.0)) + saved) * self.known + 2.0;
         if f64::from(good) < enough {
             // Not asked for as fast as it was allowed: that proves nothing.
             if span > 2.0 * enough / self.known + self.takes {

@@ -54,7 +54,7 @@ pub(super) use limits::Limits;
 pub use faults::{Fault, FaultPlan, UnknownFaults};
 pub use ledger::{Calls, LedgerRow, Stats};
 pub use limits::{Kind, Throttling};
-pub use quota::{QuotaError, parse_quotas, read_quotas};
+pub use quota::{Account, QuotaError, Wrong, parse_quotas, read_quotas};
 pub use server::SimulatedCloud;
 
 /// What the simulated AWS is like.
