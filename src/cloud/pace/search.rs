@@ -53,6 +53,26 @@ const PROBE_CALLS: f64 = 10.0;
 const SETTLED_CALLS: f64 = 65.0;
 const SETTLED: f64 = 30.0;
 
+/// The part of the calls that is refused whatever the rate, as long as nothing is known of it, and at
+/// most; and the calls over which it is found.
+const QUIET: f64 = 0.01;
+const NOISY: f64 = 0.3;
+const NOISE_CALLS: f64 = 100.0;
+
+/// Calls after which what was noise counts for less.
+const FORGOTTEN_CALLS: f64 = 3000.0;
+
+/// What is still refused at less than this part of the limit that was found is noise.
+const FAR_BELOW: f64 = 0.88;
+
+/// The part that a limit refuses when it is met.
+const REFUSES: f64 = 0.6;
+
+/// So much evidence that the limit is met fails a probe, and is a fall where the limit was not expected:
+/// one refusal and two, unless there is noise.
+const MET: f64 = 4.0;
+const FALLEN: f64 = 6.0;
+
 /// Calls that a probe sends before it waits for what becomes of them.
 const SCOUTS: u32 = 3;
 
@@ -85,8 +105,14 @@ pub(super) struct Search {
     hold: Duration,
     /// The last refusal.
     refused: Duration,
-    /// Whether the latest answer was one.
+    /// How many of the latest answers were refusals.
     in_a_row: u32,
+    /// The part of the calls that is refused whatever the rate.
+    noise: f64,
+    /// The limit as it was last found or raised: what is refused far below it is noise.
+    found: f64,
+    /// How much likelier a limit makes the latest answers than mere noise does; a logarithm.
+    evidence: f64,
     /// How much more the next probe tries to find the limit exactly; none when it is known so.
     step: Option<f64>,
     /// The limit that has stood for a while, and since when.
@@ -132,6 +158,9 @@ impl Search {
             hold: Duration::ZERO,
             refused: now,
             in_a_row: 1,
+            noise: QUIET,
+            found: before,
+            evidence: 0.0,
             step: None,
             stands: (before, now),
             passed,
@@ -183,6 +212,9 @@ impl Search {
             return false;
         }
         self.in_a_row = 0;
+        self.evidence = (self.evidence + ((1.0 - REFUSES) / (1.0 - self.noise)).ln()).max(0.0);
+        let calls = if self.is_far_below() { NOISE_CALLS } else { FORGOTTEN_CALLS };
+        self.noise = (self.noise * (1.0 - 1.0 / calls)).max(QUIET);
         match self.phase {
             Phase::Blocked { from, before, full, .. } => self.unblocked(from, (before, full), sent),
             Phase::Measure { from, good, bad, top, last } => {
@@ -218,6 +250,10 @@ impl Search {
             return Effect::Late;
         }
         self.in_a_row += 1;
+        self.evidence += (REFUSES / self.noise).ln();
+        if self.is_far_below() {
+            self.noise = (self.noise + (1.0 - self.noise) / NOISE_CALLS).min(NOISY);
+        }
         let before = std::mem::replace(&mut self.refused, sent);
         match self.phase {
             Phase::Blocked { from, apart, before, .. } => {
@@ -238,6 +274,7 @@ impl Search {
             }
             Phase::Cruise { until } => self.cruised_into_it(until, before, (sent, now)),
             Phase::Probe { from, .. } if sent < from => Effect::Late,
+            Phase::Probe { .. } | Phase::Climb { .. } if self.evidence < MET => Effect::Noted,
             Phase::Probe { from, step, good, .. } => {
                 self.probe_failed((from, step, good), (sent, now));
                 Effect::Begun
@@ -254,8 +291,14 @@ impl Search {
     fn fall(&mut self, before: f64, (sent, now): (Duration, Duration)) {
         let apart = (1.5 / before).max(self.takes / 3.0);
         self.phase = Phase::Blocked { from: sent, apart, before, full: before };
+        self.evidence = 0.0;
         self.since = now;
         self.rate = 1.0 / apart;
+    }
+
+    /// Whether it goes slower than any limit that is known of could be the reason for.
+    fn is_far_below(&self) -> bool {
+        matches!(self.phase, Phase::Cruise { .. }) && self.known < FAR_BELOW * self.found
     }
 
     fn told(&self, now: Duration, what: &str) {
@@ -284,7 +327,7 @@ impl Search {
             return;
         }
         let found = (good + 0.5) / span;
-        let step = if bad == 0.0 {
+        let step = if bad <= 1.5 * self.noise * (good + bad) {
             self.known = top;
             BIG
         } else if secs(sent.saturating_sub(last)) < 0.5 * span {
@@ -296,6 +339,7 @@ impl Search {
             ROUGH
         };
         self.step = Some(step);
+        self.found = self.known;
         self.cruise(now, 0.2);
     }
 
@@ -311,14 +355,16 @@ impl Search {
 
     /// Refused where it ought not to be. One call may be anything; two in a row are a fall.
     fn cruised_into_it(&mut self, until: Duration, before: Duration, (sent, now): (Duration, Duration)) -> Effect {
-        if self.in_a_row >= 2 {
+        if self.evidence >= FALLEN {
             self.fall(self.rate, (sent, now));
             return Effect::Begun;
         }
         let span = secs(sent.saturating_sub(before));
         // Between two refusals no more goes through than the limit.
         let found = if span > MEMORY { self.within(sent, span) / span } else { self.known };
-        self.known = found.clamp(0.85 * self.known, 0.98 * self.known);
+        // What noise refuses says nothing.
+        let weight = (3.0 * QUIET / self.noise).min(1.0);
+        self.known *= 1.0 - weight * (1.0 - (found / self.known).clamp(0.85, 0.98));
         self.rate = self.known * CARE;
         self.step = self.step.map(|it| (it / 2.0).max(FINE)).filter(|it| *it > FINE);
         self.phase = Phase::Cruise { until: until.max(now + duration(self.wait(now))) };
@@ -342,12 +388,12 @@ impl Search {
             }
             return;
         }
+        self.known *= 1.0 + step;
+        self.found = self.known;
         if step > 0.5 * BIG {
-            self.known *= 1.0 + step;
             self.climb(now);
             return;
         }
-        self.known *= 1.0 + step;
         // Nothing was wrong with what was known: then the limit has risen.
         let next = if self.step.is_none() { BIG } else { 2.0 * step };
         self.step = self.step.map(|_| next);
@@ -370,6 +416,7 @@ impl Search {
         self.hold = sent + duration((1.0 + beyond) / self.known);
         self.since = now;
         self.in_a_row = 0;
+        self.evidence = 0.0;
         self.step = match self.step {
             _ if step >= BIG => self.step.map(|it| it.min(0.2)),
             Some(it) if it > FINE => Some(it / 2.0),
