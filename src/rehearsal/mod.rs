@@ -140,9 +140,10 @@ impl World {
         watch(&self.fixtures, progress).await;
     }
 
-    /// Sets or lifts a limit over all calls to AWS together, calls a second, that the station is not told.
-    pub fn limit_account(&self, rate: Option<f64>) {
-        self.cloud.set_account_limit(rate);
+    /// Begins anew with the limit over all calls to AWS together that the station is not told: its steps
+    /// count from now on.
+    pub fn limit_account(&self, throttling: &Throttling) {
+        self.cloud.limit_account(throttling);
     }
 
     /// Ends the world and tells what came of it; `seconds` is what the station took.
@@ -220,9 +221,12 @@ fn start_fixtures(
 /// Returns when every fixture is done.
 async fn watch(fixtures: &[SimulatedFixture], progress: impl Fn(Progress)) {
     let mut watches: Vec<_> = fixtures.iter().map(SimulatedFixture::progress).collect();
-    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    // The end is seen within a hundredth of a second: half a minute is measured by it.
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    let mut ticks = 0_u32;
     loop {
         pace.tick().await;
+        ticks = ticks.wrapping_add(1);
         let mut sum = Progress::default();
         let mut done = true;
         for watch in &mut watches {
@@ -232,7 +236,9 @@ async fn watch(fixtures: &[SimulatedFixture], progress: impl Fn(Progress)) {
             sum.failed += now.failed;
             done &= now.done;
         }
-        progress(sum);
+        if done || ticks % 10 == 1 {
+            progress(sum);
+        }
         if done {
             return;
         }

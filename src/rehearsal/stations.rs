@@ -202,37 +202,55 @@ pub fn simulate(options: &Stations) -> Outcome {
 mod tests {
     use super::*;
 
-    const A_WHILE: Duration = Duration::from_secs(600);
+    const A_WHILE: Duration = Duration::from_secs(1800);
 
-    fn together(stations: usize) -> Outcome {
-        simulate(&Stations {
+    /// What every draw reaches; that most of ten reach 0.95 is for `docs/pace.md` to say.
+    const JAIN: f64 = 0.91;
+
+    /// Stations that begin together: the part of the ideal that they reach, the part of their calls that
+    /// is throttled, and Jain's index.
+    fn together(stations: usize, seed: u64, throttling: Throttling, random: f64) -> (f64, f64, f64) {
+        let outcome = simulate(&Stations {
             shifts: vec![(Duration::ZERO, A_WHILE); stations],
             nests: 16,
             quotas: Quotas::aws_default(),
-            throttling: Throttling::default(),
-            random: 0.0,
+            throttling,
+            random,
             rtt: Duration::from_millis(50),
-            seed: 1,
-        })
+            seed,
+        });
+        let parts = outcome.between(Duration::ZERO, A_WHILE);
+        let total = parts.iter().sum::<f64>() / (10.0 * A_WHILE.as_secs_f64());
+        (total, outcome.throttled as f64 / outcome.calls as f64, jain(&parts))
     }
 
     #[test]
     fn eight_stations_share_an_account_without_knowing_of_each_other() {
-        let outcome = together(8);
-        let parts = outcome.between(Duration::ZERO, A_WHILE);
-        let (total, throttled) =
-            (parts.iter().sum::<f64>() / 6_000.0, outcome.throttled as f64 / outcome.calls as f64);
-        assert!(total >= 0.9, "{total}");
-        assert!(throttled <= 0.05, "{throttled}");
-        assert!(jain(&parts) >= 0.75, "{parts:?}");
+        for seed in 1..=3 {
+            let (total, throttled, jain) = together(8, seed, Throttling::default(), 0.0);
+            assert!(total >= 0.95, "seed {seed}: {total}");
+            assert!(throttled <= 0.03, "seed {seed}: {throttled}");
+            assert!(jain >= JAIN, "seed {seed}: {jain}");
+        }
     }
 
     #[test]
-    fn a_station_alone_is_hardly_ever_throttled() {
-        let outcome = together(1);
-        let total = outcome.between(Duration::ZERO, A_WHILE)[0] / 6_000.0;
-        assert!(total >= 0.985, "{total}");
-        assert_eq!(outcome.throttled, 0);
+    fn fifty_stations_share_an_account_too() {
+        let (total, throttled, _) = together(50, 1, Throttling::default(), 0.0);
+        assert!(total >= 0.9 && throttled <= 0.05, "{total} {throttled}");
+    }
+
+    #[test]
+    fn a_station_alone_is_never_throttled() {
+        let (total, throttled, _) = together(1, 1, Throttling::default(), 0.0);
+        assert!(total >= 0.99, "{total}");
+        assert!(throttled == 0.0, "{throttled}");
+    }
+
+    #[test]
+    fn throttling_without_reason_does_not_sink_a_station() {
+        let (total, throttled, _) = together(1, 1, Throttling::default(), 0.05);
+        assert!(total >= 0.5, "{total}, {throttled} throttled");
     }
 
     #[test]

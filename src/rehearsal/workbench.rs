@@ -39,18 +39,46 @@ pub const SEQUENCES: [Sequence; 9] = [
         held_back: false,
     },
     Sequence { name: "15 throughout", steps: &[(0.0, 15.0)], end: 120.0, held_back: false },
-    Sequence { name: "40, 20, 45", steps: &[(0.0, 40.0), (40.0, 20.0), (80.0, 45.0)], end: 120.0, held_back: false },
+    Sequence {
+        name: "40, 20, 45",
+        steps: &[(0.0, 40.0), (40.0, 20.0), (80.0, 45.0)],
+        end: 120.0,
+        held_back: false,
+    },
     Sequence { name: "3, 12", steps: &[(0.0, 3.0), (60.0, 12.0)], end: 120.0, held_back: false },
-    Sequence { name: "20, 60, 10", steps: &[(0.0, 20.0), (40.0, 60.0), (80.0, 10.0)], end: 120.0, held_back: true },
+    Sequence {
+        name: "20, 60, 10",
+        steps: &[(0.0, 20.0), (40.0, 60.0), (80.0, 10.0)],
+        end: 120.0,
+        held_back: true,
+    },
     Sequence { name: "5, 30", steps: &[(0.0, 5.0), (60.0, 30.0)], end: 120.0, held_back: true },
     Sequence { name: "8 throughout", steps: &[(0.0, 8.0)], end: 120.0, held_back: true },
     Sequence { name: "25 throughout", steps: &[(0.0, 25.0)], end: 120.0, held_back: true },
     Sequence {
         name: "10 to 50 and back, by 4 each 5 s",
         steps: &[
-            (0.0, 10.0), (5.0, 14.0), (10.0, 18.0), (15.0, 22.0), (20.0, 26.0), (25.0, 30.0), (30.0, 34.0),
-            (35.0, 38.0), (40.0, 42.0), (45.0, 46.0), (50.0, 50.0), (55.0, 46.0), (60.0, 42.0), (65.0, 38.0),
-            (70.0, 34.0), (75.0, 30.0), (80.0, 26.0), (85.0, 22.0), (90.0, 18.0), (95.0, 14.0), (100.0, 10.0),
+            (0.0, 10.0),
+            (5.0, 14.0),
+            (10.0, 18.0),
+            (15.0, 22.0),
+            (20.0, 26.0),
+            (25.0, 30.0),
+            (30.0, 34.0),
+            (35.0, 38.0),
+            (40.0, 42.0),
+            (45.0, 46.0),
+            (50.0, 50.0),
+            (55.0, 46.0),
+            (60.0, 42.0),
+            (65.0, 38.0),
+            (70.0, 34.0),
+            (75.0, 30.0),
+            (80.0, 26.0),
+            (85.0, 22.0),
+            (90.0, 18.0),
+            (95.0, 14.0),
+            (100.0, 10.0),
         ],
         end: 120.0,
         held_back: true,
@@ -118,5 +146,40 @@ fn score(sequence: &Sequence, outcome: &Outcome) -> Score {
         of_ideal: count(0.0, sequence.end) / ideal,
         throttled: outcome.throttled as f64 / outcome.calls as f64,
         reached: ups.map(|it| reached(it[1].0, it[1].1)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The worst of three draws.
+    fn worst(sequence: &Sequence, limit: (Kind, f64)) -> Score {
+        let scores = (1..=3).map(|seed| run(sequence, limit, Duration::from_millis(20), seed));
+        let worst = scores.reduce(|one, other| Score {
+            of_ideal: one.of_ideal.min(other.of_ideal),
+            throttled: one.throttled.max(other.throttled),
+            reached: std::iter::zip(one.reached, other.reached).map(|it| it.0.max(it.1)).collect(),
+        });
+        worst.unwrap()
+    }
+
+    #[test]
+    fn a_hidden_limit_that_steps_is_followed_as_is_required() {
+        for burst in [0.3, 1.0, 2.0] {
+            let score = worst(&SEQUENCES[0], (Kind::Bucket, burst));
+            assert!(score.of_ideal >= 0.93, "{burst}: {score:?}");
+            assert!(score.throttled <= 0.03, "{burst}: {score:?}");
+            assert!(score.reached.iter().all(|it| *it <= 4.0), "{burst}: {score:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_of_any_kind_that_stands_is_used_up_with_few_throttled_calls() {
+        for (name, kind, burst) in LIMITS {
+            let score = worst(&SEQUENCES[1], (kind, burst));
+            assert!(score.of_ideal >= 0.88, "{name}: {score:?}");
+            assert!(score.throttled <= 0.04, "{name}: {score:?}");
+        }
     }
 }

@@ -145,51 +145,81 @@ mod tests {
 
     const AT: Duration = Duration::from_secs(1);
 
-    fn busy() -> Blame {
-        let mut blame = Blame::default();
-        let used = [
-            Operation::CreateCredentialLocker,
-            Operation::CreatePolicy,
-            Operation::CreateThing,
-            Operation::RegisterCertificateWithoutCa,
-            Operation::AttachPolicy,
-            Operation::AttachThingPrincipal,
-        ];
-        used.into_iter().for_each(|it| blame.went_through(it, AT));
-        blame
+    const USED: [Operation; 6] = [
+        Operation::CreateCredentialLocker,
+        Operation::CreatePolicy,
+        Operation::CreateThing,
+        Operation::RegisterCertificateWithoutCa,
+        Operation::AttachPolicy,
+        Operation::AttachThingPrincipal,
+    ];
+
+    fn fresh() -> Blame {
+        Blame::new(Operation::ALL.iter().map(|it| Some(it.default_quota())).collect())
+    }
+
+    /// Devices' calls, of which every seventh of those in `struck` is throttled; what was said at last.
+    fn said(blame: &mut Blame, struck: &[Operation], calls: usize, account: bool) -> Limit {
+        let mut limit = Limit::Operation;
+        for call in 0..calls {
+            let operation = USED[call % USED.len()];
+            let at = AT + Duration::from_millis(100) * call as u32;
+            if call % 7 == 6 && struck.contains(&operation) {
+                limit = blame.throttled(operation, account, at).0;
+            } else {
+                blame.went_through(operation, at);
+            }
+        }
+        limit
     }
 
     #[test]
     fn one_operation_that_is_throttled_has_its_own_limit() {
-        let mut blame = busy();
-        for _ in 0..20 {
-            assert_eq!(blame.throttled(Operation::CreatePolicy, false, AT), (Limit::Operation, vec![]));
-        }
-        // Three quotas of ten a second that other stations use too are still three quotas.
-        assert_eq!(blame.throttled(Operation::CreateCredentialLocker, false, AT).0, Limit::Operation);
-        let third = blame.throttled(Operation::RegisterCertificateWithoutCa, false, AT);
-        assert_eq!(third.0, Limit::Operation);
+        let mut blame = fresh();
+        assert_eq!(said(&mut blame, &[Operation::CreatePolicy], 200, false), Limit::Operation);
     }
 
     #[test]
-    fn most_operations_throttled_in_a_moment_are_the_account() {
-        let mut blame = busy();
-        blame.throttled(Operation::CreatePolicy, false, AT);
-        blame.throttled(Operation::CreateThing, false, AT);
-        blame.throttled(Operation::AttachPolicy, false, AT);
-        let (limit, acquitted) = blame.throttled(Operation::AttachThingPrincipal, false, AT);
-        assert_eq!((limit, acquitted.len()), (Limit::Account, 4));
-        // From then on the account is asked first, until one operation is throttled again and again.
-        let account = |blame: &mut Blame| blame.throttled(Operation::CreatePolicy, true, AT).0;
-        for _ in 1..IN_A_ROW {
-            assert_eq!(account(&mut blame), Limit::Account);
+    fn those_that_come_near_their_ceilings_have_limits_of_their_own() {
+        // Three quotas of ten a second that other stations use too are still three quotas.
+        let near = [
+            Operation::CreateCredentialLocker,
+            Operation::CreatePolicy,
+            Operation::RegisterCertificateWithoutCa,
+        ];
+        let mut blame = fresh();
+        assert_eq!(said(&mut blame, &near, 400, false), Limit::Operation);
+        assert!(blame.is_sure_of_operations());
+        // An account that was suspected is acquitted by the same.
+        let mut blame = fresh();
+        assert_eq!(said(&mut blame, &near, 400, true), Limit::Operation);
+    }
+
+    #[test]
+    fn what_strikes_all_alike_is_the_account() {
+        let mut blame = fresh();
+        assert_eq!(said(&mut blame, &USED, 400, true), Limit::Account);
+        assert!(!blame.is_sure_of_operations());
+        let mut blame = fresh();
+        blame.went_through(Operation::CreateThing, AT);
+        assert_eq!(blame.throttled(Operation::CreateThing, false, AT).0, Limit::Operation);
+        let (limit, acquitted) = blame.throttled(Operation::AttachPolicy, false, AT);
+        assert_eq!((limit, acquitted.len()), (Limit::Account, 2));
+    }
+
+    #[test]
+    fn while_everything_is_refused_what_is_called_tells_nothing() {
+        let mut blame = fresh();
+        said(&mut blame, &USED, 100, true);
+        for call in 0..60 {
+            let limit = blame.throttled(USED[call % 2], true, AT * 20).0;
+            assert_eq!(limit, Limit::Account, "{call}");
         }
-        assert_eq!(account(&mut blame), Limit::Operation);
     }
 
     #[test]
     fn two_certificate_operations_share_theirs_and_moments_pass() {
-        let mut blame = busy();
+        let mut blame = fresh();
         blame.throttled(Operation::RegisterCertificate, false, AT);
         let later = blame.throttled(Operation::RegisterCertificateWithoutCa, false, AT + MOMENT * 2);
         assert_eq!(later.0, Limit::Operation);

@@ -22,13 +22,13 @@ const YIELD_POWER: f64 = 0.1;
 const YIELD_POWER_SLOW: f64 = 0.25;
 
 /// What creeping adds in a second, as a part of the rate.
-const CREEP: f64 = 0.006;
+const CREEP: f64 = 0.004;
 
 /// Seconds without a refusal after which creeping becomes twice as fast, and again.
 const CREEP_DOUBLES: f64 = 60.0;
 
 /// Below this rate, calls a second, creeping is slower: few calls must bear the refusals.
-const SLOW: f64 = 0.7;
+const SLOW: f64 = 0.47;
 
 /// Seconds without a refusal, and calls, after which others seem to have gone.
 const QUIET: f64 = 240.0;

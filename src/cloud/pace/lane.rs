@@ -19,8 +19,8 @@ use crate::cloud::Class;
 
 /// A period is this much longer than the quota asks. Were it exact, the first of eleven calls at
 /// ten a second, held up in the network by a hair, would fall into one second with the last.
-/// Four per mille are 4 ms in a second, at any rate.
-const STRETCH: f64 = 1.004;
+/// Three per mille are 3 ms in a second, at any rate.
+pub(super) const STRETCH: f64 = 1.003;
 
 /// How late a wake-up may come without the next permit being put off: what a busy machine costs is
 /// caught up. [`Window`] keeps a second from holding too many calls for that.

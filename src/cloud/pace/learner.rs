@@ -159,7 +159,8 @@ impl Learner {
                 // What went through lately may be no more than was asked for.
                 let before = recent.unwrap_or(BEGINNING).max(BEGINNING);
                 let random = self.random.fork();
-                self.learned = Some(Learned::Search(Search::new(before, (sent, now), self.passed.clone(), random)));
+                self.learned =
+                    Some(Learned::Search(Search::new(before, (sent, now), self.passed.clone(), random)));
                 Effect::Begun
             }
         }

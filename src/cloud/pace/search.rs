@@ -16,7 +16,7 @@
 //!
 //! * Calls at even distances go through for ever at any rate up to the limit. So calls are sent at even
 //!   distances, and a rate is right when it goes through for as long as any of them remembers.
-//! * None remembers more than a second. So what is refused within a second of a fall says only that it
+//! * None that is used up remembers more than a second. So what is refused within a second of a fall says only that it
 //!   is not over: the rate is not lowered for it, the limit is asked less and less often until one goes
 //!   through, and what goes through in the second after that is the limit.
 //! * A probe that goes through for more than a second's worth of calls has found a higher limit. One
@@ -50,7 +50,7 @@ const PROBE_EVERY: f64 = 1.5;
 const PROBE_CALLS: f64 = 10.0;
 
 /// Calls between two probes of a limit that has stood for so many seconds.
-const SETTLED_CALLS: f64 = 65.0;
+const SETTLED_CALLS: f64 = 80.0;
 const SETTLED: f64 = 30.0;
 
 /// The part of the calls that is refused whatever the rate, as long as nothing is known of it, and at
@@ -268,7 +268,8 @@ impl Search {
                 let top = found.clamp(0.82 * top, top);
                 self.phase = Phase::Measure { from, good, bad: bad + 1.0, top, last: sent };
                 // Less and less often, until one goes through again.
-                self.rate = (top * 0.7_f64.powi(self.in_a_row.min(9) as i32)).max(1.0 / ASK_AGAIN.max(1.5 / top));
+                self.rate =
+                    (top * 0.7_f64.powi(self.in_a_row.min(9) as i32)).max(1.0 / ASK_AGAIN.max(1.5 / top));
                 self.measured(sent, now);
                 Effect::Deepened
             }
@@ -354,7 +355,12 @@ impl Search {
     }
 
     /// Refused where it ought not to be. One call may be anything; two in a row are a fall.
-    fn cruised_into_it(&mut self, until: Duration, before: Duration, (sent, now): (Duration, Duration)) -> Effect {
+    fn cruised_into_it(
+        &mut self,
+        until: Duration,
+        before: Duration,
+        (sent, now): (Duration, Duration),
+    ) -> Effect {
         if self.evidence >= FALLEN {
             self.fall(self.rate, (sent, now));
             return Effect::Begun;
@@ -378,7 +384,8 @@ impl Search {
             self.rate = self.known * (1.0 + step);
         }
         let quiet = secs(from.saturating_sub(self.refused));
-        let saved = if step <= 0.5 * BIG { 0.0 } else { ((1.0 - CARE) * quiet).min(1.0) * (1.0 + step) / step };
+        let saved =
+            if step <= 0.5 * BIG { 0.0 } else { ((1.0 - CARE) * quiet).min(1.0) * (1.0 + step) / step };
         // A second's worth at the rate that is tried; or more than a second's worth at the one known.
         let enough = ((1.0 + step).min(1.05 + 0.5 * (1.0 - step).max(0.0)) + saved) * self.known + 2.0;
         if f64::from(good) < enough {
@@ -445,8 +452,10 @@ impl Search {
         if most >= 8.0 {
             return self.within(at, 0.5).max(0.5 * most) * 2.0;
         }
-        let oldest = self.passed.iter().rev().take(8).last();
-        oldest.map_or(most, |it| self.passed.len().min(8) as f64 / secs(at.saturating_sub(*it)).max(0.1)).max(most)
+        let oldest = self.passed.get(self.passed.len().saturating_sub(8));
+        oldest
+            .map_or(most, |it| self.passed.len().min(8) as f64 / secs(at.saturating_sub(*it)).max(0.1))
+            .max(most)
     }
 }
 

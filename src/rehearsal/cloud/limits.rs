@@ -152,13 +152,21 @@ impl Limits {
     pub(crate) fn new(quotas: &Quotas, throttling: &Throttling, now: Duration) -> Self {
         let shape = (throttling.kind, throttling.burst);
         let gate = |rate: f64| Gate::new(rate, shape, now);
-        Self {
+        let mut limits = Self {
             operations: quotas.rates.iter().map(|(operation, rate)| (*operation, gate(*rate))).collect(),
             device_certificates: quotas.device_certificates.map(gate),
-            account: throttling.account.map(gate),
-            steps: throttling.steps.iter().map(|(after, rate)| (now + *after, *rate)).collect(),
+            account: None,
+            steps: VecDeque::new(),
             shape,
-        }
+        };
+        limits.limit_account(throttling, now);
+        limits
+    }
+
+    /// Begins anew, at `now`, with the hidden limit and its steps.
+    pub(crate) fn limit_account(&mut self, throttling: &Throttling, now: Duration) {
+        self.account = throttling.account.map(|it| Gate::new(it, self.shape, now));
+        self.steps = throttling.steps.iter().map(|(after, rate)| (now + *after, *rate)).collect();
     }
 
     /// Sets or lifts the hidden limit over all operations together, calls a second.

@@ -23,7 +23,7 @@ use super::ledger::{Ledger, LedgerRow, Stats};
 use super::limits::Limits;
 use super::service::{Dropped, Service};
 use super::world::{Simulation, World};
-use super::{CloudOptions, CloudSimError};
+use super::{CloudOptions, CloudSimError, Throttling};
 use crate::clock::{SystemClock, TimeSource};
 
 /// Most connections at a time; more wait in the listen queue.
@@ -119,6 +119,12 @@ impl SimulatedCloud {
     pub fn set_account_limit(&self, rate: Option<f64>) {
         let now = self.simulation.now().mono;
         self.simulation.world().limits.set_account(rate.map(|it| it.max(0.0)), now);
+    }
+
+    /// Begins anew with the limit over all operations together: its steps count from now on.
+    pub fn limit_account(&self, throttling: &Throttling) {
+        let now = self.simulation.now().mono;
+        self.simulation.world().limits.limit_account(throttling, now);
     }
 
     /// Forgets every client token: a locker asked for with one of them is made anew.
