@@ -15,14 +15,19 @@ use std::time::Duration;
 
 use linemint::clock::{SystemClock, TimeSource as _};
 use linemint::cloud::Quotas;
+use linemint::rehearsal::cloud::Throttling;
 use linemint::rehearsal::stations::{Outcome, Stations, jain, simulate};
+use linemint::rehearsal::workbench::{self, LIMITS, SEQUENCES, Sequence};
 use linemint::rehearsal::{Faults, Options, Report, World};
 use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error>;
 
 /// The hidden limit, calls a second, and the second from which it holds.
-const STEPS: [(f64, f64); 5] = [(0.0, 50.0), (20.0, 15.0), (50.0, 40.0), (80.0, 8.0), (100.0, 60.0)];
+const STEPS: &[(f64, f64)] = SEQUENCES[0].steps;
+
+/// Round trips of the workbench, milliseconds.
+const ROUND_TRIPS: [u64; 4] = [1, 20, 80, 200];
 
 /// Calls that a device needs.
 const CALLS: f64 = 6.0;
@@ -70,6 +75,12 @@ fn main() -> Result<(), Failure> {
             std::fs::File::create(path)?.write_all(svg(&outcome).as_bytes())?;
         }
     }
+    if only.is_some_and(|it| it == "workbench") {
+        SEQUENCES.iter().for_each(print_workbench);
+    }
+    if wanted("random") {
+        rows.push(random());
+    }
     let ok = rows.iter().all(|it| it.figures.iter().all(|it| it.ok));
     if json {
         let cases: Vec<Value> = rows.iter().map(to_json).collect();
@@ -82,8 +93,8 @@ fn main() -> Result<(), Failure> {
 
 /// AWS's default quotas, known to the station.
 async fn known() -> Result<Row, Failure> {
-    let options = options(300, 16, Quotas::aws_default());
-    let (report, seconds, _) = station(&options, false).await?;
+    let options = options(300, 16, Throttling::default());
+    let (report, seconds, _) = station(&options).await?;
     let ideal = (report.devices as f64 - 1.0) / TIGHTEST;
     let figures = vec![
         at_least("% of the ideal", 100.0 * ideal / seconds, 99.0, "91 (9.1 devices/s)"),
@@ -96,8 +107,17 @@ async fn known() -> Result<Row, Failure> {
 
 /// A limit over all calls that moves, and of which the station is told nothing.
 async fn hidden() -> Result<Row, Failure> {
-    let options = options(630, 32, Quotas::aws_default());
-    let (report, seconds, done) = station(&options, true).await?;
+    let steps = STEPS.iter().skip(1);
+    let options = options(
+        630,
+        32,
+        Throttling {
+            account: STEPS.first().map(|it| it.1),
+            steps: steps.map(|(at, rate)| (Duration::from_secs_f64(*at), Some(*rate))).collect(),
+            ..Throttling::default()
+        },
+    );
+    let (report, seconds, done) = station(&options).await?;
     let ideal = allowed(seconds) / CALLS;
     let mut figures = vec![
         at_least("% of the ideal", 100.0 * report.devices as f64 / ideal, 93.0, "93 standard, 80 adaptive"),
@@ -126,49 +146,39 @@ fn reached(done: &[(f64, usize)], from: f64, rate: f64) -> f64 {
     times.into_iter().find(|it| passed(*it) >= 0.9 * rate).map_or(99.0, |it| it - from)
 }
 
-fn options(devices: usize, nests: usize, quotas: Quotas) -> Options {
+fn options(devices: usize, nests: usize, throttling: Throttling) -> Options {
     Options {
         devices,
         nests,
         seed: 1,
         faults: Faults::None,
         rtt: Duration::ZERO,
-        quotas,
+        quotas: Quotas::aws_default(),
+        throttling,
         config: None,
         keep: None,
     }
 }
 
 /// Runs a station through a world: the report, how long it took, and how many units had passed when.
-async fn station(options: &Options, moving: bool) -> Result<(Report, f64, Vec<(f64, usize)>), Failure> {
+async fn station(options: &Options) -> Result<(Report, f64, Vec<(f64, usize)>), Failure> {
     let clock = SystemClock::default();
     let world = World::open(options, clock.now().wall).await?;
-    if moving {
-        world.limit_account(Some(STEPS[0].1));
-    }
     let mut child = start(&world.config.path)?;
     while tokio::net::UnixStream::connect(&world.config.api.socket).await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    // The steps count from here on: what the simulated AWS needed to start is not the station's.
+    world.limit_account(&options.throttling);
     let started = clock.now().mono;
     let since = || (clock.now().mono - started).as_secs_f64();
     let done = std::sync::Mutex::new(Vec::new());
-    let steps = async {
-        for (from, rate) in STEPS.iter().skip(1).filter(|_| moving) {
-            tokio::time::sleep(Duration::from_secs_f64((from - since()).max(0.0))).await;
-            world.limit_account(Some(*rate));
-        }
-        std::future::pending::<()>().await;
-    };
     let note = |progress: linemint::rehearsal::Progress| {
         if let Ok(mut done) = done.lock() {
             done.push((since(), progress.passed));
         }
     };
-    tokio::select! {
-        () = world.watch(note) => {}
-        () = steps => {}
-    }
+    world.watch(note).await;
     let seconds = since();
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)?;
     child.wait()?;
@@ -205,6 +215,8 @@ fn shifts(shifts: Vec<(Duration, Duration)>) -> Stations {
         shifts,
         nests: 16,
         quotas: Quotas::aws_default(),
+        throttling: Throttling::default(),
+        random: 0.0,
         rtt: Duration::from_millis(50),
         seed: seed(),
     }
@@ -236,6 +248,47 @@ fn together(stations: usize) -> Row {
     Row {
         case: format!("{stations} stations on one account, 30 min simulated"),
         figures: figures.into_iter().chain([second_half]).collect(),
+    }
+}
+
+/// A station alone, at a ceiling of ten devices a second, whose calls are throttled without reason.
+fn random() -> Row {
+    let end = 5 * MINUTE;
+    let mut figures = Vec::new();
+    for (share, required) in [(0.02, 85.0), (0.05, 85.0), (0.2, 60.0)] {
+        let outcome = simulate(&Stations { random: share, ..shifts(vec![(Duration::ZERO, end)]) });
+        let devices = outcome.between(Duration::ZERO, end).iter().sum::<f64>();
+        let name = format!("% of the ceiling, {:.0} % throttled at random", 100.0 * share);
+        figures.push(at_least(&name, 100.0 * devices / (TIGHTEST * end.as_secs_f64()), required, "-"));
+    }
+    Row { case: "throttled without reason, 5 min simulated".to_owned(), figures }
+}
+
+/// One sequence against every kind of limit, as `docs/pace.md` has it: the mean of three draws, and for
+/// each step up the longest time.
+fn print_workbench(sequence: &Sequence) {
+    const DRAWS: u64 = 3;
+    let held_back = if sequence.held_back { ", held back" } else { "" };
+    println!(
+        "\n{} calls/s{held_back}: % of the ideal / % throttled / s to reach each step up\n",
+        sequence.name
+    );
+    println!("| limit | 1 ms | 20 ms | 80 ms | 200 ms |\n|---|---|---|---|---|");
+    for (name, kind, burst) in LIMITS {
+        let cells = ROUND_TRIPS.map(|rtt| {
+            let rtt = Duration::from_millis(rtt);
+            let scores: Vec<_> =
+                (1..=DRAWS).map(|seed| workbench::run(sequence, (kind, burst), rtt, seed)).collect();
+            let mean = |part: &dyn Fn(&workbench::Score) -> f64| {
+                100.0 * scores.iter().map(part).sum::<f64>() / DRAWS as f64
+            };
+            let longest = (0..scores[0].reached.len())
+                .map(|it| scores.iter().map(|score| score.reached[it]).fold(0.0, f64::max))
+                .map(|it| if it.is_finite() { format!(" {it:.1}") } else { " never".to_owned() });
+            let reached: String = longest.collect();
+            format!("{:.1} / {:.1} /{reached}", mean(&|it| it.of_ideal), mean(&|it| it.throttled))
+        });
+        println!("| {name} | {} |", cells.join(" | "));
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use linemint::clock::{SystemClock, TimeSource as _};
 use linemint::cloud::Quotas;
+use linemint::rehearsal::cloud::Throttling;
 use linemint::rehearsal::{Faults, Options, Report, World};
 use serde_json::{Value, json};
 
@@ -173,6 +174,7 @@ async fn measure(case: &Case) -> Result<Measured, Failure> {
         faults: Faults::None,
         rtt: case.rtt,
         quotas: (case.quotas)(),
+        throttling: Throttling::default(),
         config: None,
         keep: None,
     };

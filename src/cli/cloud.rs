@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Chain, ExitStatus};
-use crate::rehearsal::cloud::{CloudOptions, FaultPlan, QuotaError, SimulatedCloud, read_quotas};
+use crate::rehearsal::cloud::{Account, CloudOptions, FaultPlan, QuotaError, SimulatedCloud, read_quotas};
 
 /// Runs a simulated AWS until it is interrupted: AWS IoT and managed integrations on one address.
 ///
@@ -21,7 +21,7 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4599")]
     pub listen: SocketAddr,
 
-    /// Calls a second: aws-default, unlimited, or a file of lines such as `create-policy = 10`
+    /// Calls a second: aws-default, unlimited, or a file of lines such as `create-policy = 10` (docs/pace.md)
     #[arg(long, value_name = "PRESET|FILE", default_value = "aws-default")]
     pub quota: String,
 
@@ -44,14 +44,15 @@ pub struct SimulateArgs {
 
 /// Runs it. Says `listening on http://…` on stdout when it is ready; ends at SIGINT or SIGTERM.
 pub async fn simulate(args: SimulateArgs) -> ExitStatus {
-    let quotas = match read_quotas(&args.quota) {
-        Ok(quotas) => quotas,
+    let Account { quotas, throttling } = match read_quotas(&args.quota) {
+        Ok(account) => account,
         Err(error @ QuotaError::Read { .. }) => return fail(&error, ExitStatus::Io),
         Err(error) => return fail(&error, ExitStatus::Configuration),
     };
     let options = CloudOptions {
         listen: args.listen,
         quotas,
+        throttling,
         rtt: Duration::from_millis(args.rtt),
         faults: args.faults,
         seed: args.seed,

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::error::{Chain, ExitStatus};
-use crate::rehearsal::cloud::read_quotas;
+use crate::rehearsal::cloud::{Account, read_quotas};
 use crate::rehearsal::{self, Faults, LOG_FILE, Options, Progress, RehearsalError, StageError};
 use crate::telemetry;
 
@@ -38,7 +38,7 @@ pub struct RehearseArgs {
     #[arg(long, value_name = "MS", default_value_t = 40, value_parser = clap::value_parser!(u64).range(..=60_000))]
     pub rtt: u64,
 
-    /// The account's calls a second: aws-default, unlimited, or a file of lines such as `create-policy = 10`
+    /// The account's calls a second: aws-default, unlimited, or a file of lines such as `create-policy = 10` (docs/pace.md)
     #[arg(long, value_name = "aws-default|unlimited|F", default_value = "aws-default")]
     pub quota: String,
 
@@ -86,8 +86,8 @@ pub async fn run(args: RehearseArgs) -> ExitStatus {
     if let Err(error) = start_log(args.keep.as_deref()) {
         return fail(&error, ExitStatus::Io);
     }
-    let quotas = match read_quotas(&args.quota) {
-        Ok(quotas) => quotas,
+    let Account { quotas, throttling } = match read_quotas(&args.quota) {
+        Ok(account) => account,
         Err(error) => return fail(&error, ExitStatus::Configuration),
     };
     let options = Options {
@@ -101,6 +101,7 @@ pub async fn run(args: RehearseArgs) -> ExitStatus {
         },
         rtt: Duration::from_millis(args.rtt),
         quotas,
+        throttling,
         config: args.config,
         keep: args.keep,
     };

@@ -17,9 +17,11 @@
 //! the nests go first (`queue`, [`Class`]). What came of it is in `docs/pace.md`.
 
 mod blame;
+mod creep;
 mod lane;
 pub mod learner;
 mod queue;
+mod search;
 mod stats;
 pub mod world;
 
@@ -113,7 +115,7 @@ impl<C: Cloud> Paced<C> {
             meters: Operation::ALL.iter().map(|_| Meter::new(now)).collect(),
             certificates: Lane::new(quotas.device_certificates, now, seeds.u64(..)),
             account: Lane::new(None, now, seeds.u64(..)),
-            blame: Mutex::new(Blame::default()),
+            blame: Mutex::new(Blame::new(Operation::ALL.iter().map(rate).collect())),
             slots: Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             clock,
             sleep,
@@ -220,19 +222,27 @@ impl<C: Cloud> Paced<C> {
         if let Some(wait) = asked {
             own.pause(now + wait.min(PAUSE_MAX));
         }
-        let (limit, acquitted) = self.blame().throttled(operation, self.account.is_learned(), now);
+        let (limit, acquitted, sure) = {
+            let mut blame = self.blame();
+            let (limit, acquitted) = blame.throttled(operation, self.account.is_learned(), now);
+            (limit, acquitted, blame.is_sure_of_operations())
+        };
         acquitted.iter().for_each(|it| self.lanes[*it as usize].forget());
+        if limit == Limit::Operation && self.account.is_learned() {
+            self.account.forget();
+        }
         let (lane, name) = match limit {
             Limit::Operation => (own, operation.aws_name()),
             Limit::Certificates => (&self.certificates, "all certificates"),
             Limit::Account => (&self.account, "the whole account"),
         };
-        let effect = lane.refused(sent, now);
+        let effect = lane.refused(sent, now, sure);
         let (rate, asked) = (lane.rate(), asked.map(|it| it.as_secs_f64()));
+        tracing::trace!(?now, limit = name, ?effect, rate, "throttled");
         match effect {
             Effect::Begun => tracing::info!(limit = name, rate, asked, "AWS throttles; going slower"),
             Effect::Deepened => tracing::debug!(limit = name, rate, asked, "AWS still throttles"),
-            Effect::Late => {}
+            Effect::Late | Effect::Noted => {}
         }
     }
 }

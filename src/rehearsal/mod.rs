@@ -12,6 +12,7 @@ mod report;
 mod serials;
 mod stage;
 pub mod stations;
+pub mod workbench;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 pub use self::report::Report;
 pub use self::stage::StageError;
 
-use self::cloud::{CloudOptions, FaultPlan, SimulatedCloud};
+use self::cloud::{CloudOptions, FaultPlan, SimulatedCloud, Throttling};
 use self::fixture::{FixtureFaults, FixtureOptions, SimulatedFixture};
 use self::stage::Stage;
 use crate::clock::{SystemClock, TimeSource};
@@ -65,6 +66,8 @@ pub struct Options {
     pub rtt: Duration,
     /// The simulated account's quotas; the station is configured for the same.
     pub quotas: Quotas,
+    /// How the simulated account holds them, and what the station is not told.
+    pub throttling: Throttling,
     /// A configuration to rehearse instead of the built-in one.
     pub config: Option<PathBuf>,
     /// Where everything is left; else a temporary directory is used and removed.
@@ -120,6 +123,7 @@ impl World {
         let cloud = SimulatedCloud::start(CloudOptions {
             listen: ([127, 0, 0, 1], 0).into(),
             quotas: options.quotas.clone(),
+            throttling: options.throttling.clone(),
             rtt: options.rtt,
             faults: cloud_faults(options.faults),
             seed: options.seed,
@@ -140,9 +144,10 @@ impl World {
         watch(&self.fixtures, progress).await;
     }
 
-    /// Sets or lifts a limit over all calls to AWS together, calls a second, that the station is not told.
-    pub fn limit_account(&self, rate: Option<f64>) {
-        self.cloud.set_account_limit(rate);
+    /// Begins anew with the limit over all calls to AWS together that the station is not told: its steps
+    /// count from now on.
+    pub fn limit_account(&self, throttling: &Throttling) {
+        self.cloud.limit_account(throttling);
     }
 
     /// Ends the world and tells what came of it; `seconds` is what the station took.
@@ -224,9 +229,12 @@ fn start_fixtures(
 /// Returns when every fixture is done.
 async fn watch(fixtures: &[SimulatedFixture], progress: impl Fn(Progress)) {
     let mut watches: Vec<_> = fixtures.iter().map(SimulatedFixture::progress).collect();
-    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    // The end is seen within a hundredth of a second: half a minute is measured by it.
+    let mut pace = tokio::time::interval(Duration::from_millis(10));
+    let mut ticks = 0_u32;
     loop {
         pace.tick().await;
+        ticks = ticks.wrapping_add(1);
         let mut sum = Progress::default();
         let mut done = true;
         for watch in &mut watches {
@@ -236,7 +244,9 @@ async fn watch(fixtures: &[SimulatedFixture], progress: impl Fn(Progress)) {
             sum.failed += now.failed;
             done &= now.done;
         }
-        progress(sum);
+        if done || ticks % 10 == 1 {
+            progress(sum);
+        }
         if done {
             return;
         }

@@ -10,15 +10,12 @@ use std::time::Duration;
 
 use futures_util::future::{join, join_all, join4};
 
-use super::cloud::Limits;
+use super::cloud::{Limits, Throttling};
 use crate::clock::TimeSource as _;
 use crate::cloud::pace::world::World;
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced, Sleep as _};
-use crate::cloud::{Answer, Call, Class, Cloud, CloudError, FailureKind, Quotas, Reply};
+use crate::cloud::{Answer, Call, Class, Cloud, CloudError, FailureKind, Operation, Quotas, Reply};
 use crate::device::retry;
-
-/// The account's burst, as `rehearsal::cloud` has it by default: a second's worth.
-const BURST: Duration = Duration::from_secs(1);
 
 /// What is simulated.
 #[derive(Debug, Clone)]
@@ -29,6 +26,10 @@ pub struct Stations {
     pub nests: usize,
     /// The account's quotas; each station is configured for all of them.
     pub quotas: Quotas,
+    /// How the account holds them, and what it does not tell.
+    pub throttling: Throttling,
+    /// The part of the calls that is throttled without any reason.
+    pub random: f64,
     /// Round trip of a call.
     pub rtt: Duration,
     /// Decides everything that is left to chance.
@@ -44,6 +45,8 @@ pub struct Outcome {
     pub calls: u64,
     /// Those that were throttled.
     pub throttled: u64,
+    /// When the others came to the account.
+    pub admitted: Vec<Duration>,
 }
 
 impl Outcome {
@@ -67,7 +70,28 @@ pub fn jain(parts: &[f64]) -> f64 {
 struct Account {
     world: World,
     rtt: Duration,
-    shared: Arc<Mutex<(Limits, Outcome)>>,
+    random: f64,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// What all stations share.
+struct Shared {
+    limits: Limits,
+    outcome: Outcome,
+    random: fastrand::Rng,
+}
+
+impl Shared {
+    fn admit(&mut self, operation: Operation, random: f64, now: Duration) -> bool {
+        let admitted = self.random.f64() >= random && self.limits.admit(operation, now);
+        self.outcome.calls += 1;
+        if admitted {
+            self.outcome.admitted.push(now);
+        } else {
+            self.outcome.throttled += 1;
+        }
+        admitted
+    }
 }
 
 impl Cloud for Account {
@@ -76,10 +100,7 @@ impl Cloud for Account {
         let operation = call.operation();
         let admitted = {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            let admitted = shared.0.admit(operation, self.world.now().mono);
-            shared.1.calls += 1;
-            shared.1.throttled += u64::from(!admitted);
-            admitted
+            shared.admit(operation, self.random, self.world.now().mono)
         };
         self.world.sleep(self.rtt / 2).await;
         if admitted {
@@ -104,7 +125,7 @@ struct Station {
     number: usize,
     paced: Paced<Account>,
     world: World,
-    shared: Arc<Mutex<(Limits, Outcome)>>,
+    shared: Arc<Mutex<Shared>>,
     until: Duration,
     random: Mutex<fastrand::Rng>,
 }
@@ -141,7 +162,7 @@ impl Station {
             join(then(policy), then(thing)).await;
             let now = self.world.now().mono;
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.1.finished[self.number].push(now);
+            shared.outcome.finished[self.number].push(now);
         }
     }
 }
@@ -151,15 +172,19 @@ impl Station {
 pub fn simulate(options: &Stations) -> Outcome {
     let world = World::late_by(vec![900, 1_100, 1_400, 700, 1_000, 2_300, 800]);
     let finished = vec![Vec::new(); options.shifts.len()];
-    let limits = Limits::new(&options.quotas, BURST, Duration::ZERO);
-    let shared = Arc::new(Mutex::new((limits, Outcome { finished, ..Outcome::default() })));
     let mut seeds = fastrand::Rng::with_seed(options.seed);
+    let shared = Arc::new(Mutex::new(Shared {
+        limits: Limits::new(&options.quotas, &options.throttling, Duration::ZERO),
+        outcome: Outcome { finished, ..Outcome::default() },
+        random: fastrand::Rng::with_seed(options.seed.wrapping_add(1)),
+    }));
     let stations = options.shifts.iter().enumerate().map(|(number, (from, until))| {
         let (world, shared, seed) = (world.clone(), Arc::clone(&shared), seeds.u64(..));
         let (from, until) = (*from + Duration::from_millis(seed % 100), *until);
         async move {
             world.sleep(from).await;
-            let account = Account { world: world.clone(), rtt: options.rtt, shared: Arc::clone(&shared) };
+            let (rtt, random) = (options.rtt, options.random);
+            let account = Account { world: world.clone(), rtt, random, shared: Arc::clone(&shared) };
             let ways = (Arc::new(world.clone()) as Arc<_>, Arc::new(world.clone()) as Arc<_>);
             let paced = Paced::seeded(account, &options.quotas, ways, MAX_IN_FLIGHT, seed);
             let random = Mutex::new(fastrand::Rng::with_seed(seed));
@@ -170,42 +195,62 @@ pub fn simulate(options: &Stations) -> Outcome {
     // A simulation in which everybody waits for nothing ends early; its outcome shows it.
     let _ = world.run(join_all(stations));
     let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    shared.1.clone()
+    shared.outcome.clone()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const A_WHILE: Duration = Duration::from_secs(600);
+    const A_WHILE: Duration = Duration::from_secs(1800);
 
-    fn together(stations: usize) -> Outcome {
-        simulate(&Stations {
+    /// What every draw reaches; that most of ten reach 0.95 is for `docs/pace.md` to say.
+    const JAIN: f64 = 0.91;
+
+    /// Stations that begin together: the part of the ideal that they reach, the part of their calls that
+    /// is throttled, and Jain's index.
+    fn together(stations: usize, seed: u64, throttling: Throttling, random: f64) -> (f64, f64, f64) {
+        let outcome = simulate(&Stations {
             shifts: vec![(Duration::ZERO, A_WHILE); stations],
             nests: 16,
             quotas: Quotas::aws_default(),
+            throttling,
+            random,
             rtt: Duration::from_millis(50),
-            seed: 1,
-        })
+            seed,
+        });
+        let parts = outcome.between(Duration::ZERO, A_WHILE);
+        let total = parts.iter().sum::<f64>() / (10.0 * A_WHILE.as_secs_f64());
+        (total, outcome.throttled as f64 / outcome.calls as f64, jain(&parts))
     }
 
     #[test]
     fn eight_stations_share_an_account_without_knowing_of_each_other() {
-        let outcome = together(8);
-        let parts = outcome.between(Duration::ZERO, A_WHILE);
-        let (total, throttled) =
-            (parts.iter().sum::<f64>() / 6_000.0, outcome.throttled as f64 / outcome.calls as f64);
-        assert!(total >= 0.9, "{total}");
-        assert!(throttled <= 0.05, "{throttled}");
-        assert!(jain(&parts) >= 0.75, "{parts:?}");
+        for seed in 1..=3 {
+            let (total, throttled, jain) = together(8, seed, Throttling::default(), 0.0);
+            assert!(total >= 0.95, "seed {seed}: {total}");
+            assert!(throttled <= 0.03, "seed {seed}: {throttled}");
+            assert!(jain >= JAIN, "seed {seed}: {jain}");
+        }
     }
 
     #[test]
-    fn a_station_alone_is_hardly_ever_throttled() {
-        let outcome = together(1);
-        let total = outcome.between(Duration::ZERO, A_WHILE)[0] / 6_000.0;
-        assert!(total >= 0.985, "{total}");
-        assert_eq!(outcome.throttled, 0);
+    fn fifty_stations_share_an_account_too() {
+        let (total, throttled, _) = together(50, 1, Throttling::default(), 0.0);
+        assert!(total >= 0.9 && throttled <= 0.05, "{total} {throttled}");
+    }
+
+    #[test]
+    fn a_station_alone_is_never_throttled() {
+        let (total, throttled, _) = together(1, 1, Throttling::default(), 0.0);
+        assert!(total >= 0.99, "{total}");
+        assert!(throttled == 0.0, "{throttled}");
+    }
+
+    #[test]
+    fn throttling_without_reason_does_not_sink_a_station() {
+        let (total, throttled, _) = together(1, 1, Throttling::default(), 0.05);
+        assert!(total >= 0.5, "{total}, {throttled} throttled");
     }
 
     #[test]

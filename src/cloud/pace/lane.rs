@@ -19,12 +19,16 @@ use crate::cloud::Class;
 
 /// A period is this much longer than the quota asks. Were it exact, the first of eleven calls at
 /// ten a second, held up in the network by a hair, would fall into one second with the last.
-/// Four per mille are 4 ms in a second, at any rate.
-const STRETCH: f64 = 1.004;
+/// Three per mille are 3 ms in a second, at any rate.
+pub(super) const STRETCH: f64 = 1.003;
 
 /// How late a wake-up may come without the next permit being put off: what a busy machine costs is
 /// caught up. [`Window`] keeps a second from holding too many calls for that.
 const LATENESS: Duration = Duration::from_millis(50);
+
+/// The same where a limit is looked for, as a part of the period: what comes too early for a bucket of
+/// one call is refused, so that lateness is made up for little by little.
+const MADE_UP: f64 = 0.015;
 
 /// The second in which no more calls are sent than the quota says, with a margin for the network.
 const WINDOW: Duration = Duration::from_millis(1002);
@@ -214,12 +218,12 @@ impl Lane {
     /// Takes the permit at `now`, if it is due.
     pub(super) fn charge(&self, now: Duration) {
         let mut pace = self.pace();
-        let by_chance = pace.cell.rate.map_or(Duration::ZERO, |it| duration(pace.chance.max(0.0) / it));
-        let at = pace.cell.earliest.max(now.saturating_sub(LATENESS + by_chance));
+        let at = pace.cell.earliest.max(now.saturating_sub(pace.lateness()));
         pace.cell.charge(at);
         pace.window.note(now);
         pace.sent = Some(now);
-        pace.chance = if pace.learner.is_learned() { SPREAD * (pace.random.f64() - 0.5) } else { 0.0 };
+        pace.learner.sent(now);
+        pace.chance = if pace.learner.is_shared() { SPREAD * (pace.random.f64() - 0.5) } else { 0.0 };
     }
 
     /// Lets no permit go before `until`.
@@ -248,9 +252,9 @@ impl Lane {
         self.pace().learner.went_through(sent, now)
     }
 
-    /// A call was throttled.
-    pub(super) fn refused(&self, sent: Duration, now: Duration) -> Effect {
-        self.pace().learner.refused(sent, now)
+    /// A call was throttled; `sure`: by this limit.
+    pub(super) fn refused(&self, sent: Duration, now: Duration, sure: bool) -> Effect {
+        self.pace().learner.refused(sent, now, sure)
     }
 
     /// What was learned was another limit's doing.
@@ -270,7 +274,16 @@ impl Pace {
             }
             _ => self.cell.earliest,
         };
-        due.max(self.window.earliest()).max(self.paused_until)
+        due.max(self.window.earliest()).max(self.paused_until).max(self.learner.hold())
+    }
+
+    /// How much of the lateness of a call is made up for by the next.
+    fn lateness(&self) -> Duration {
+        let Some(rate) = self.cell.rate else { return Duration::ZERO };
+        if self.learner.is_learned() && !self.learner.is_shared() {
+            return duration(MADE_UP / rate);
+        }
+        LATENESS + duration(self.chance.max(0.0) / rate)
     }
 
     /// The ceiling's own distance holds whatever chance says.

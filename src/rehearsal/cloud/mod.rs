@@ -53,7 +53,8 @@ pub(super) use limits::Limits;
 
 pub use faults::{Fault, FaultPlan, UnknownFaults};
 pub use ledger::{Calls, LedgerRow, Stats};
-pub use quota::{QuotaError, parse_quotas, read_quotas};
+pub use limits::{Kind, Throttling};
+pub use quota::{Account, QuotaError, Wrong, parse_quotas, read_quotas};
 pub use server::SimulatedCloud;
 
 /// What the simulated AWS is like.
@@ -63,8 +64,8 @@ pub struct CloudOptions {
     pub listen: SocketAddr,
     /// Calls a second, account-wide.
     pub quotas: Quotas,
-    /// How many seconds' worth of calls a rested quota lets through at once. AWS does not say.
-    pub burst: Duration,
+    /// How it holds them, and what it does not tell.
+    pub throttling: Throttling,
     /// Added to every request, half before its effect and half after it.
     pub rtt: Duration,
     /// What goes wrong.
@@ -88,7 +89,7 @@ impl Default for CloudOptions {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             quotas: Quotas::aws_default(),
-            burst: Duration::from_secs(1),
+            throttling: Throttling::default(),
             rtt: Duration::ZERO,
             faults: FaultPlan::none(),
             seed: 0,

@@ -2,12 +2,33 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::cloud::{DEVICE_CERTIFICATES, Operation, Quotas, UnknownOperation};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::limits::{Kind, Throttling};
+use crate::cloud::{DEVICE_CERTIFICATES, Operation, Quotas};
 
 /// Longest quota file, bytes.
 const MAX_FILE: u64 = 64 * 1024;
+
+/// Most steps of a hidden limit.
+const MAX_STEPS: usize = 10_000;
+
+/// Longest time that a file may name: beyond it nobody waits.
+const MAX_SECONDS: f64 = 1e7;
+
+/// What a simulated account allows, and what of it the station is told.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Account {
+    /// The quotas, which the station is configured for.
+    pub quotas: Quotas,
+    /// How they are held, and a limit that the station is not told.
+    pub throttling: Throttling,
+}
 
 /// Why there are no quotas.
 #[derive(Debug, thiserror::Error)]
@@ -15,54 +36,93 @@ const MAX_FILE: u64 = 64 * 1024;
 pub enum QuotaError {
     #[error("failed to read the quotas in {}", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("failed to parse the quotas")]
-    Syntax { source: Box<toml::de::Error> },
-    #[error("preset has to be \"aws-default\" or \"unlimited\"")]
-    Preset,
-    #[error("{key} has to be a number above 0")]
-    Rate { key: String },
-    #[error("failed to take the quotas' key for an operation")]
-    Operation { source: UnknownOperation },
+    #[error("failed to understand the quotas in {}, line {line}", path.display())]
+    Wrong { path: PathBuf, line: usize, source: Wrong },
+}
+
+/// What is wrong with a line of a quota file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum Wrong {
+    #[error("it is not TOML: {0}")]
+    Syntax(String),
+    #[error("{0} is neither an operation as in create-policy nor preset, kind, burst, account or steps")]
+    Key(String),
+    #[error("{0} has to be a number of calls a second above 0")]
+    Rate(String),
+    #[error("{0} has to be a time as in \"20s\", \"300ms\" or \"2m\"")]
+    Time(String),
+    #[error("{key} has to be one of {choices}")]
+    Choice { key: &'static str, choices: &'static str },
+    #[error(
+        "steps has to be a list as in [{{ at = \"20s\", account = 15 }}], each later than the one before, at most 10,000"
+    )]
+    Steps,
 }
 
 /// Takes `aws-default`, `unlimited` or the path of a file as [`parse_quotas`] reads it.
 ///
 /// # Errors
 /// The file cannot be read, or says something else than quotas.
-pub fn read_quotas(preset_or_path: &str) -> Result<Quotas, QuotaError> {
+pub fn read_quotas(preset_or_path: &str) -> Result<Account, QuotaError> {
     if let Some(quotas) = preset(preset_or_path) {
-        return Ok(quotas);
+        return Ok(Account { quotas, throttling: Throttling::default() });
     }
     let path = Path::new(preset_or_path);
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
         .map_err(|source| QuotaError::Read { path: path.to_owned(), source })?;
-    parse_quotas(&text)
+    parse_quotas(&text, path)
 }
 
-/// Reads TOML lines `create-policy = 10`, calls a second: every operation's kebab-case key,
-/// `device-certificates`, and `preset` for what is not named (default `aws-default`).
+/// Reads TOML: `create-policy = 10`, calls a second, for every operation's kebab-case key and
+/// `device-certificates`, and `preset` for what is not named (default `aws-default`); `kind`
+/// (`bucket`, `window` or `fixed-window`) and `burst` (a time) for how the account holds them; and
+/// `account` and `steps` for a limit over all calls that the station is not told. `path` is for errors.
 ///
 /// # Errors
-/// Not TOML, an unknown key, or a rate that is not above zero.
-pub fn parse_quotas(text: &str) -> Result<Quotas, QuotaError> {
-    let mut table: toml::Table =
-        text.parse().map_err(|error| QuotaError::Syntax { source: Box::new(error) })?;
-    let mut quotas = match table.remove("preset") {
-        None => Quotas::aws_default(),
-        Some(it) => it.as_str().and_then(preset).ok_or(QuotaError::Preset)?,
-    };
+/// Not TOML, an unknown key, a rate that is not above zero, steps that are out of order.
+pub fn parse_quotas(text: &str, path: &Path) -> Result<Account, QuotaError> {
+    parse(text).map_err(|(at, source)| {
+        let line = 1 + text.bytes().take(at).filter(|it| *it == b'\n').count();
+        QuotaError::Wrong { path: path.to_owned(), line, source }
+    })
+}
+
+/// An error, and the byte where it is.
+type Found<T> = Result<T, (usize, Wrong)>;
+
+fn parse(text: &str) -> Found<Account> {
+    let table = DeTable::parse(text).map_err(|error| {
+        (error.span().unwrap_or_default().start, Wrong::Syntax(error.message().to_owned()))
+    })?;
+    let table = table.get_ref();
+    let mut account = Account { quotas: Quotas::aws_default(), throttling: Throttling::default() };
+    if let Some(value) = table.get("preset") {
+        let found = value.get_ref().as_str().and_then(preset);
+        let choices = "\"aws-default\" and \"unlimited\"";
+        account.quotas = found.ok_or((value.span().start, Wrong::Choice { key: "preset", choices }))?;
+    }
     for (key, value) in table {
-        let rate = rate(&value).ok_or_else(|| QuotaError::Rate { key: key.clone() })?;
-        if key == DEVICE_CERTIFICATES {
-            quotas.device_certificates = Some(rate);
-        } else {
-            let operation: Operation = key.parse().map_err(|source| QuotaError::Operation { source })?;
-            quotas.rates.insert(operation, rate);
+        let throttling = &mut account.throttling;
+        match key.get_ref().as_ref() {
+            "preset" => {}
+            "kind" => throttling.kind = kind(value)?,
+            "burst" => throttling.burst = time("burst", value)?,
+            "account" => throttling.account = Some(rate("account", value)?),
+            "steps" => throttling.steps = steps(value)?,
+            DEVICE_CERTIFICATES => {
+                account.quotas.device_certificates = Some(rate(DEVICE_CERTIFICATES, value)?);
+            }
+            other => {
+                let unknown = |_| (key.span().start, Wrong::Key(other.to_owned()));
+                let operation: Operation = other.parse().map_err(unknown)?;
+                account.quotas.rates.insert(operation, rate(other, value)?);
+            }
         }
     }
-    Ok(quotas)
+    Ok(account)
 }
 
 fn preset(name: &str) -> Option<Quotas> {
@@ -73,35 +133,127 @@ fn preset(name: &str) -> Option<Quotas> {
     }
 }
 
-fn rate(value: &toml::Value) -> Option<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "no quota comes near 2^53")]
-    let rate = value.as_float().or_else(|| value.as_integer().map(|it| it as f64))?;
-    (rate.is_finite() && rate > 0.0).then_some(rate)
+fn start(span: &Range<usize>) -> usize {
+    span.start
+}
+
+fn kind(value: &Spanned<DeValue<'_>>) -> Found<Kind> {
+    match value.get_ref().as_str() {
+        Some("bucket") => Ok(Kind::Bucket),
+        Some("window") => Ok(Kind::Window),
+        Some("fixed-window") => Ok(Kind::FixedWindow),
+        _ => {
+            let choices = "\"bucket\", \"window\" and \"fixed-window\"";
+            Err((start(&value.span()), Wrong::Choice { key: "kind", choices }))
+        }
+    }
+}
+
+fn number(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Integer(it) => it.as_str().parse().ok(),
+        DeValue::Float(it) => it.as_str().parse().ok(),
+        _ => None,
+    }
+}
+
+fn rate(key: &str, value: &Spanned<DeValue<'_>>) -> Found<f64> {
+    let rate = number(value.get_ref()).filter(|it| it.is_finite() && *it > 0.0);
+    rate.ok_or_else(|| (start(&value.span()), Wrong::Rate(key.to_owned())))
+}
+
+fn time(key: &str, value: &Spanned<DeValue<'_>>) -> Found<Duration> {
+    let time = value.get_ref().as_str().and_then(|text| {
+        let digits = text.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(text.len());
+        let seconds = match &text[digits..] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        let seconds = seconds * text[..digits].parse::<f64>().ok()?;
+        (seconds <= MAX_SECONDS).then(|| Duration::from_secs_f64(seconds))
+    });
+    time.ok_or_else(|| (start(&value.span()), Wrong::Time(key.to_owned())))
+}
+
+/// `[{ at = "20s", account = 15 }, …]`; `account = "unlimited"` lifts the limit.
+fn steps(value: &Spanned<DeValue<'_>>) -> Found<Vec<(Duration, Option<f64>)>> {
+    let at = start(&value.span());
+    let list = value.get_ref().as_array().filter(|it| it.len() <= MAX_STEPS).ok_or((at, Wrong::Steps))?;
+    let mut steps: Vec<(Duration, Option<f64>)> = Vec::with_capacity(list.len());
+    for entry in list.iter() {
+        let at = start(&entry.span());
+        let table = entry.get_ref().as_table().filter(|it| it.len() == 2).ok_or((at, Wrong::Steps))?;
+        let (Some(after), Some(account)) = (table.get("at"), table.get("account")) else {
+            return Err((at, Wrong::Steps));
+        };
+        let after = time("at", after)?;
+        if steps.last().is_some_and(|it| it.0 >= after) {
+            return Err((at, Wrong::Steps));
+        }
+        let lifted = account.get_ref().as_str() == Some("unlimited");
+        steps.push((after, if lifted { None } else { Some(rate("account", account)?) }));
+    }
+    Ok(steps)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Result<Account, (usize, Wrong)> {
+        match parse_quotas(text, Path::new("q.toml")) {
+            Ok(account) => Ok(account),
+            Err(QuotaError::Wrong { line, source, .. }) => Err((line, source)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
     #[test]
     fn a_file_changes_what_it_names_and_leaves_the_rest() {
-        let quotas = parse_quotas("create-policy = 2\ndevice-certificates = 0.5\n").unwrap();
+        let Account { quotas, throttling } =
+            parsed("create-policy = 2\ndevice-certificates = 0.5\n").unwrap();
         assert_eq!(quotas.rates[&Operation::CreatePolicy], 2.0);
         assert_eq!(quotas.rates[&Operation::GetPolicy], 10.0);
         assert_eq!(quotas.device_certificates, Some(0.5));
-        let quotas = parse_quotas("preset = \"unlimited\"\ncreate-thing = 5").unwrap();
+        assert_eq!(throttling, Throttling::default());
+        let quotas = parsed("create-thing = 5\npreset = \"unlimited\"").unwrap().quotas;
         assert_eq!(quotas.rates.len(), 1);
     }
 
     #[test]
-    fn what_is_no_quota_is_refused() {
-        for bad in ["create-policy = 0", "create-policy = -1", "create-policy = nan", "create-policy = \"1\""]
-        {
-            assert!(matches!(parse_quotas(bad), Err(QuotaError::Rate { .. })), "{bad}");
+    fn a_file_says_what_the_station_is_not_told() {
+        let text = "kind = \"window\"\nburst = \"300ms\"\naccount = 50\n\
+                    steps = [\n  { at = \"20s\", account = 15 },\n  { at = \"1.5m\", account = \"unlimited\" },\n]\n";
+        let throttling = Throttling {
+            kind: Kind::Window,
+            burst: Duration::from_millis(300),
+            account: Some(50.0),
+            steps: vec![(Duration::from_secs(20), Some(15.0)), (Duration::from_secs(90), None)],
+        };
+        assert_eq!(parsed(text).unwrap(), Account { quotas: Quotas::aws_default(), throttling });
+    }
+
+    #[test]
+    fn what_is_no_quota_is_refused_with_its_line() {
+        for bad in ["0", "-1", "nan", "inf", "\"1\"", "[1]"] {
+            let found = parsed(&format!("# quotas\ncreate-policy = {bad}"));
+            assert_eq!(found, Err((2, Wrong::Rate("create-policy".into()))), "{bad}");
         }
-        assert!(matches!(parse_quotas("make-policy = 1"), Err(QuotaError::Operation { .. })));
-        assert!(matches!(parse_quotas("preset = \"aws\""), Err(QuotaError::Preset)));
-        assert!(matches!(parse_quotas("create-policy"), Err(QuotaError::Syntax { .. })));
+        assert_eq!(parsed("\n\nmake-policy = 1"), Err((3, Wrong::Key("make-policy".into()))));
+        assert!(matches!(parsed("preset = \"aws\""), Err((1, Wrong::Choice { key: "preset", .. }))));
+        assert!(matches!(parsed("kind = \"leaky\""), Err((1, Wrong::Choice { key: "kind", .. }))));
+        for bad in ["5", "\"5\"", "\"s\"", "\"-1s\"", "\"1e9h\"", "\"1x\""] {
+            assert_eq!(parsed(&format!("burst = {bad}")), Err((1, Wrong::Time("burst".into()))), "{bad}");
+        }
+        for bad in ["5", "[5]", "[{ at = \"1s\" }]", "[{ at = \"1s\", account = 1, rate = 2 }]"] {
+            assert_eq!(parsed(&format!("steps = {bad}")), Err((1, Wrong::Steps)), "{bad}");
+        }
+        let twice = "steps = [\n{ at = \"2s\", account = 1 },\n{ at = \"2s\", account = 2 },\n]";
+        assert_eq!(parsed(twice), Err((3, Wrong::Steps)));
+        assert!(matches!(parsed("account = 1\ncreate-policy"), Err((2, Wrong::Syntax(_)))));
         assert!(matches!(read_quotas("no/such/file"), Err(QuotaError::Read { .. })));
     }
 }

@@ -26,7 +26,7 @@ use super::policies::CreatePolicy;
 use super::service::{Dropped, Service};
 use super::world::{Simulation, World};
 use super::x509::Certificate;
-use super::{CloudOptions, CloudSimError};
+use super::{CloudOptions, CloudSimError, Throttling};
 use crate::clock::{SystemClock, TimeSource};
 
 /// Most connections at a time; more wait in the listen queue.
@@ -75,7 +75,7 @@ impl SimulatedCloud {
         let authority = Authority::new().map_err(|source| CloudSimError::Authority { source })?;
         let world = World {
             account: Account::new(options.account, options.seed, options.max_lockers),
-            limits: Limits::new(&options.quotas, options.burst, clock.now().mono),
+            limits: Limits::new(&options.quotas, &options.throttling, clock.now().mono),
             faults: Faults::new(options.faults, options.seed),
             ledger: Ledger::new(file),
         };
@@ -147,6 +147,12 @@ impl SimulatedCloud {
     pub fn set_account_limit(&self, rate: Option<f64>) {
         let now = self.simulation.now().mono;
         self.simulation.world().limits.set_account(rate.map(|it| it.max(0.0)), now);
+    }
+
+    /// Begins anew with the limit over all operations together: its steps count from now on.
+    pub fn limit_account(&self, throttling: &Throttling) {
+        let now = self.simulation.now().mono;
+        self.simulation.world().limits.limit_account(throttling, now);
     }
 
     /// Forgets every client token: a locker asked for with one of them is made anew.
