@@ -10,11 +10,8 @@ use crate::cloud::pace::Sleep as _;
 use crate::cloud::pace::world::World;
 use crate::cloud::{Answer, Call, Cloud, CloudError, FailureKind, Operation, Reply};
 use crate::pki::Fingerprint;
-use crate::rehearsal::cloud::Limits;
+use crate::rehearsal::cloud::{Limits, Throttling};
 use base64::Engine as _;
-
-/// The account's burst, as the simulated AWS has it by default: a second's worth.
-const BURST: Duration = Duration::from_secs(1);
 
 /// Calls of a device that make all of it.
 const ALL: usize = 6;
@@ -51,7 +48,7 @@ impl Account {
             world: world.clone(),
             rtt: scene.rtt,
             away_until: scene.away_until,
-            limits: Mutex::new(Limits::new(&scene.quotas, BURST, Duration::ZERO)),
+            limits: Mutex::new(Limits::new(&scene.quotas, &Throttling::default(), Duration::ZERO)),
             seen: Arc::default(),
         }
     }
