@@ -1,8 +1,10 @@
 //! `linemint fixture`: what has to do with the serial line.
 
+mod scanner;
+
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -67,6 +69,9 @@ pub struct SimulateArgs {
     /// Print JSON lines: the port, then the report
     #[arg(long)]
     pub json: bool,
+    /// What else it may speak
+    #[command(flatten)]
+    pub scanner: scanner::ScannerArgs,
 }
 
 /// How much goes wrong.
@@ -118,6 +123,8 @@ enum SimulateError {
     Serials { path: PathBuf, source: io::Error },
     #[error("failed to start the simulated fixture")]
     Start(#[source] io::Error),
+    #[error("the simulated scanner has lost its pty")]
+    Pty(#[source] io::Error),
     #[error("failed to wait for signals")]
     Signals(#[source] io::Error),
     #[error("failed to write to standard output")]
@@ -144,8 +151,17 @@ async fn simulate(args: SimulateArgs) -> Result<ExitStatus, SimulateError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(SimulateError::Signals)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(SimulateError::Signals)?;
     let json = args.json;
+    if args.scanner.driver == scanner::Driver::Scanner {
+        let end = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        return scanner::simulate(args, serials, end).await;
+    }
     let fixture = SimulatedFixture::start(options(args, serials)).map_err(SimulateError::Start)?;
-    announce(&fixture, json).map_err(SimulateError::Output)?;
+    announce(fixture.port(), json).map_err(SimulateError::Output)?;
     tokio::select! {
         () = fixture.wait_done() => {}
         _ = interrupt.recv() => {}
@@ -173,9 +189,9 @@ fn options(args: SimulateArgs, serials: Vec<String>) -> FixtureOptions {
 }
 
 /// Says where the port is, at once: whoever started this waits for it.
-fn announce(fixture: &SimulatedFixture, json: bool) -> io::Result<()> {
+fn announce(port: &Path, json: bool) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    let port = fixture.port().display();
+    let port = port.display();
     if json {
         writeln!(stdout, "{}", serde_json::json!({ "ready": port.to_string() }))?;
     } else {

@@ -10,9 +10,10 @@ use super::cloud::{Audit, AuditScope, CertificateScope, LockerScope, PolicyScope
 use super::report::Report;
 use super::{Faults, Options, empty_dir, serials};
 use crate::cloud::Quotas;
-use crate::config::{Config, ConfigErrors, Files, Pki, SecretRef, SystemFiles};
+use crate::config::{Config, ConfigErrors, Driver, Files, Pki, SecretRef, SystemFiles};
 use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use crate::durable_fs::{FileError, create_new};
+use crate::line::Deliver;
 use crate::pki::IssueError;
 use crate::pki::authority::make_root;
 
@@ -94,7 +95,10 @@ impl Stage {
         });
         for (number, fixture) in config.fixtures.iter_mut().enumerate() {
             fixture.port = self.dir.join(format!("fixture-{number}"));
+            // What is simulated here speaks the protocol and stores what it gets.
+            fixture.driver = Driver::Sfp;
         }
+        config.products.values_mut().for_each(|it| it.deliver = Deliver::Fixture);
         Ok(config)
     }
 

@@ -248,7 +248,7 @@ impl World {
                 self.after(takes, Event::Arrives(id));
             }
             // AWS issues for no product here, and no life is long enough for a locker's token to be old.
-            Action::MakeCsr { .. } | Action::Survey { .. } => {
+            Action::MakeCsr { .. } | Action::Survey { .. } | Action::Deliver(_) => {
                 return Err(format!("nothing here asks for this: {action:?}"));
             }
             // Nobody gives orders here.

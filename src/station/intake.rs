@@ -1,5 +1,7 @@
 //! The fixtures' ports: each is opened, read, written, lost and opened again by a task of its own.
 
+mod scanner;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,11 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::scanner::Scanning;
 use super::vault::Keys;
+use crate::clock::TimeSource;
 use crate::device::serial::SerialNumber;
 use crate::error::Chain;
 use crate::fixture::frame::{Decoded, StationDecoder, encode_station};
 use crate::fixture::port::{Port, PortError, PortOptions, PortReader, PortWriter, wait_for};
+use crate::fixture::scanner::Scanner;
 use crate::fixture::{Credentials, FixtureMessage, StationMessage};
 use crate::journal::keys::KeyStore;
 use crate::line::{Input, Tag};
@@ -61,28 +66,42 @@ pub struct PortCounters {
     pub bad_frames: AtomicU64,
     /// Frames of our own that came back.
     pub echoes: AtomicU64,
+    /// The same serial number once more within a scanner's window.
+    pub duplicates: AtomicU64,
     /// Times the port was opened, less the first.
     pub reopens: AtomicU64,
 }
 
+/// A fixture's port, and what is on it.
+#[derive(Debug)]
+pub struct FixturePort {
+    /// Which port.
+    pub options: PortOptions,
+    /// Stands for a scanner that is on it; none if a fixture that speaks the protocol is.
+    pub scanner: Option<Box<Scanner>>,
+}
+
 /// Starts a task for each port.
 pub(super) fn start(
-    ports: Vec<PortOptions>,
+    ports: Vec<FixturePort>,
     keys: &Arc<KeyStore>,
+    clock: &Arc<dyn TimeSource>,
     inputs: &mpsc::Sender<Input>,
 ) -> (Vec<Outbox>, Vec<Arc<PortCounters>>) {
     ports
         .into_iter()
         .enumerate()
-        .map(|(fixture, options)| {
+        .map(|(fixture, FixturePort { options, scanner })| {
             let (outbox, outgoing) = mpsc::channel(OUTBOX);
             let counters = Arc::new(PortCounters { path: options.path.clone(), ..PortCounters::default() });
             let tender = Tender {
                 fixture,
                 options,
+                scanner,
                 outgoing,
                 inputs: inputs.clone(),
                 keys: keys.clone(),
+                clock: clock.clone(),
                 counters: counters.clone(),
             };
             tokio::spawn(tender.run());
@@ -95,9 +114,11 @@ pub(super) fn start(
 struct Tender {
     fixture: usize,
     options: PortOptions,
+    scanner: Option<Box<Scanner>>,
     outgoing: mpsc::Receiver<Outgoing>,
     inputs: mpsc::Sender<Input>,
     keys: Arc<KeyStore>,
+    clock: Arc<dyn TimeSource>,
     counters: Arc<PortCounters>,
 }
 
@@ -159,6 +180,12 @@ impl Tender {
 
     /// Reads and writes until the port is lost.
     async fn converse(&mut self, port: Port) -> Result<PortError, Over> {
+        if let Some(scanner) = &mut self.scanner {
+            let (fixture, inputs) = (self.fixture, &self.inputs);
+            let (counters, clock) = (&*self.counters, &self.clock);
+            let scanning = Scanning { fixture, scanner, inputs, counters, clock };
+            return scanning.converse(port, &mut self.outgoing).await;
+        }
         let (reader, writer) = port.split();
         let reads = read(self.fixture, reader, &self.inputs, &self.counters);
         let mut writing = Writing {

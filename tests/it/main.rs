@@ -26,6 +26,8 @@ mod orders;
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
+mod scanner;
+#[cfg(test)]
 mod scenario;
 #[cfg(test)]
 mod secrets;

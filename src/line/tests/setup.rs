@@ -10,7 +10,7 @@ use crate::device::serial::SerialPattern;
 use crate::device::testing::plain_rules;
 pub(super) use crate::device::testing::{DOCUMENT, STATION, shared_policy, text};
 use crate::fixture::Unit;
-use crate::line::{FixtureSettings, Product, Settings};
+use crate::line::{Deliver, FixtureSettings, Product, Settings};
 
 /// How long an undelivered key is kept.
 pub(super) const KEEP: Duration = Duration::from_secs(7 * 86_400);
@@ -25,11 +25,19 @@ pub(super) struct Setup {
     pub(super) seed: u64,
     /// How long an undelivered key is kept.
     pub(super) keep: Duration,
+    /// Where credentials go.
+    pub(super) deliver: Deliver,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { rules: rules(), fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()], seed: 7, keep: KEEP }
+        Self {
+            rules: rules(),
+            fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()],
+            seed: 7,
+            keep: KEEP,
+            deliver: Deliver::Fixture,
+        }
     }
 }
 
@@ -43,7 +51,7 @@ impl Setup {
 
     pub(super) fn settings(&self) -> Settings {
         let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
-        let product = Product { rules: Arc::new(self.rules.clone()), serial };
+        let product = Product { rules: Arc::new(self.rules.clone()), serial, deliver: self.deliver.clone() };
         let fixtures = self.fixtures.iter().map(|name| FixtureSettings {
             name: name.clone(),
             product: self.rules.product.clone(),
