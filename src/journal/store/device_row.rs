@@ -156,7 +156,7 @@ fn put_away(
 ) -> Result<(), JournalError> {
     let row = history_key(serial, known.put_away / TIMES);
     let mut numbers = std::mem::take(&mut known.records);
-    if known.put_away % TIMES != 0 {
+    if !known.put_away.is_multiple_of(TIMES) {
         // It may be about to be written, by the same batch.
         let written = match rows.iter().rev().find(|(it, _)| *it == row) {
             Some((_, value)) => value.clone(),
