@@ -1,9 +1,9 @@
 //! What is known of one limit that nobody tells: how fast calls may go now.
 //!
 //! There are two cases, and the configuration tells them apart. Where it names no ceiling, all that the
-//! limit allows is for this station, and the limit is looked for: [`search`](super::search). Where
+//! limit allows is for this station, and the limit is looked for: `search.rs`. Where
 //! it names one and calls are throttled below it, others take a part, and the station creeps up and
-//! yields, as everybody does: [`creep`](super::creep).
+//! yields, as everybody does: `creep.rs`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
