@@ -5,12 +5,13 @@
 //! ```text
 //!   T4  cli ─────────────── one file for each command
 //!        │
-//!   T3  station ─────────── engine, intake, scribe, vault, worker, supervisor
+//!   T3  station ─────────── engine, intake, scribe, vault, deliveries, worker, supervisor
 //!       rehearsal ───────── a simulated AWS, simulated fixtures, an audit
 //!       doctor ──────────── looks at a station from outside, changes nothing
 //!        │
 //!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::{log, store, copy, keys}
 //!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening
+//!        │               delivery
 //!        │                     (adapters: each does one kind of I/O, none names another)
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
 //!       device ──────────── one device: events, state, steps, plan, retries
@@ -29,7 +30,8 @@
 //! certificate is journaled, its registration; then the two attachments. Each answer becomes an
 //! event; the device is the fold of its events. When the cloud holds everything, the credentials
 //! go to the fixture; its `written` with the right hash becomes `passed`, on disk before `pass`
-//! is said; then the key is destroyed, and that is journaled too.
+//! is said; then the key is destroyed, and that is journaled too. Where the fixture can store nothing (a
+//! scanner), the credentials become files in a [directory](delivery), and that they are on disk is what counts.
 //!
 //! # Why it can be killed at any instant
 //!
@@ -53,6 +55,7 @@ pub mod clock;
 pub mod cloud;
 pub mod config;
 pub mod control;
+pub mod delivery;
 pub mod device;
 pub mod doctor;
 pub mod durable_fs;

@@ -1,6 +1,8 @@
 //! Shifts, as the plant's calendar has them.
 
 use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _, Zoned};
 
 /// One shift of every day, in the station's time zone. It holds `start` and all that follows
 /// up to but without `end`; one whose `end` is not after its `start` goes over midnight.
@@ -42,6 +44,36 @@ impl Shift {
         // Two stretches of a circle meet if and only if one begins within the other.
         self.holds(other.start) || other.holds(self.start)
     }
+}
+
+/// One shift of one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShiftSpan {
+    /// The shift's name.
+    pub name: String,
+    /// When it began.
+    pub begin: Timestamp,
+    /// When it ends: the first instant after it.
+    pub end: Timestamp,
+}
+
+/// The shift that `now` lies in; none in a gap between two.
+#[must_use]
+pub fn shift_at(shifts: &[Shift], timezone: &TimeZone, now: Timestamp) -> Option<ShiftSpan> {
+    let today = now.to_zoned(timezone.clone()).date();
+    // One that goes over midnight may have begun yesterday.
+    let days = [Some(today), today.yesterday().ok()];
+    days.into_iter().flatten().flat_map(|day| shifts.iter().map(move |it| (day, it))).find_map(
+        |(day, shift)| {
+            let last_day = if shift.start < shift.end { Some(day) } else { day.checked_add(1.day()).ok() };
+            let at = |day: jiff::civil::Date, time: Time| -> Option<Timestamp> {
+                // A time that the clock skips in spring is the one after the gap.
+                day.to_datetime(time).to_zoned(timezone.clone()).ok().map(|it: Zoned| it.timestamp())
+            };
+            let (begin, end) = (at(day, shift.start)?, at(last_day?, shift.end)?);
+            (begin..end).contains(&now).then(|| ShiftSpan { name: shift.name.clone(), begin, end })
+        },
+    )
 }
 
 /// Reads `HH:MM`. `24:00` is midnight, as the end of a day.
@@ -97,6 +129,27 @@ mod tests {
         ] {
             assert!(early.overlaps(&other) && other.overlaps(&early), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_shift_has_a_beginning_and_an_end_even_over_midnight_and_when_clocks_change() {
+        let shifts = [("early", "06:00", "14:00"), ("night", "22:00", "06:00")]
+            .map(|(name, start, end)| Shift { name: name.into(), ..shift(start, end) });
+        let vienna = TimeZone::get("Europe/Vienna").unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let span = |now: &str| shift_at(&shifts, &vienna, at(now)).map(|it| (it.name, it.begin, it.end));
+        let early = Some(("early".to_owned(), at("2026-07-01T04:00:00Z"), at("2026-07-01T12:00:00Z")));
+        assert_eq!(span("2026-07-01T04:00:00Z"), early);
+        assert_eq!(span("2026-07-01T11:59:59Z"), early);
+        assert_eq!(span("2026-07-01T12:00:00Z"), None);
+        let night = Some(("night".to_owned(), at("2026-07-01T20:00:00Z"), at("2026-07-02T04:00:00Z")));
+        assert_eq!(span("2026-07-01T20:00:00Z"), night);
+        assert_eq!(span("2026-07-02T03:00:00Z"), night);
+        // The night in which summer time ends has nine hours.
+        let long = Some(("night".to_owned(), at("2026-10-24T20:00:00Z"), at("2026-10-25T05:00:00Z")));
+        assert_eq!(span("2026-10-25T04:30:00Z"), long);
+        let whole = shift_at(&[Shift::whole_day()], &TimeZone::UTC, at("2026-07-01T23:59:59Z")).unwrap();
+        assert_eq!((whole.begin, whole.end), (at("2026-07-01T00:00:00Z"), at("2026-07-02T00:00:00Z")));
     }
 
     #[test]

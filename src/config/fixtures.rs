@@ -1,12 +1,16 @@
 //! `[[fixture]]`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::errors::nearest;
+use super::scanner::{SCANNER_KEYS, scanner};
 use super::station::name;
 use super::table::Table;
-use super::{Driver, Fixture};
+use super::{Driver, Fixture, Product};
+use crate::device::rules::KeyOrigin;
 use crate::fixture::place::{PortPlace, Raised, UsbId};
+use crate::line::Deliver;
 
 const RESEND: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -15,19 +19,20 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const RAISED: [(&str, Option<Raised>); 2] =
     [("always", Some(Raised::Always)), ("never", Some(Raised::Never))];
 
-/// Keys that belong to the scanner driver, which is not built yet.
-const SCANNER_KEYS: [&str; 7] =
-    ["pattern", "poll", "poll_interval", "reply_ack", "reply_pass", "reply_fail", "debounce"];
-
-/// All fixtures; `products` are the names that the file gives to products, valid or not.
-pub(super) fn fixtures(root: &Table<'_>, products: &[String]) -> Vec<Fixture> {
+/// All fixtures; `named` are the names that the file gives to products, valid or not, `products` those that
+/// are valid.
+pub(super) fn fixtures(
+    root: &Table<'_>,
+    named: &[String],
+    products: &BTreeMap<String, Product>,
+) -> Vec<Fixture> {
     let tables = root.tables("fixture");
     if tables.is_empty() && !root.has("fixture") {
         let hint = "add [[fixture]] with name, port and product";
         root.problem(&root.place_of("fixture"), "is missing: a station has at least one fixture", hint);
     }
     let mut seen = Seen::default();
-    tables.into_iter().filter_map(|table| fixture(table, products, &mut seen)).collect()
+    tables.into_iter().filter_map(|table| fixture(table, (named, products), &mut seen)).collect()
 }
 
 /// What earlier fixtures have taken.
@@ -37,12 +42,16 @@ struct Seen {
     ports: Vec<PortPlace>,
 }
 
-fn fixture(table: Table<'_>, products: &[String], seen: &mut Seen) -> Option<Fixture> {
+fn fixture(
+    table: Table<'_>,
+    (named, products): (&[String], &BTreeMap<String, Product>),
+    seen: &mut Seen,
+) -> Option<Fixture> {
     let name = fixture_name(&table, seen);
     let port = port(&table, seen);
-    let driver = table.choice("driver", Driver::Sfp, &[("sfp", Some(Driver::Sfp)), ("scanner", None)]);
+    let is_scanner = table.choice("driver", false, &[("sfp", Some(false)), ("scanner", Some(true))]);
     let baud = table.whole("baud", 115_200, 300..=4_000_000);
-    let product = product(&table, products);
+    let product = product(&table, named);
     let resend = table.duration("resend", RESEND, Duration::from_millis(10)..=MINUTE);
     let answer_within = table.duration("answer_within", MINUTE, Duration::from_millis(10)..=HOUR);
     let patience = table.duration("patience", MINUTE, Duration::from_millis(10)..=HOUR);
@@ -52,20 +61,23 @@ fn fixture(table: Table<'_>, products: &[String], seen: &mut Seen) -> Option<Fix
         let message = "answer_within is shorter than resend: nothing would ever be sent again";
         table.problem(&place, message, "the defaults are answer_within = \"60s\" and resend = \"2s\"");
     }
-    for key in SCANNER_KEYS {
-        if let Some(at) = table.text(key) {
-            table.unsupported(
-                &at.place,
-                "the scanner driver",
-                "remove this line; driver = \"sfp\" has no such key",
-            );
+    let driver = if is_scanner {
+        if let Some(product) = product.as_ref().and_then(|it| products.get(it)) {
+            check_product(&table, product);
         }
-    }
+        scanner(&table).map(|it| Driver::Scanner(Box::new(it)))
+    } else {
+        for place in SCANNER_KEYS.iter().filter_map(|key| table.known(key)) {
+            let message = "means nothing with driver = \"sfp\": it belongs to the scanner driver";
+            table.problem(&place, message, "remove it, or set driver = \"scanner\"");
+        }
+        Some(Driver::Sfp)
+    };
     table.finish();
     Some(Fixture {
         name: name?,
         port: port?,
-        driver,
+        driver: driver?,
         baud,
         product: product?,
         resend,
@@ -74,6 +86,23 @@ fn fixture(table: Table<'_>, products: &[String], seen: &mut Seen) -> Option<Fix
         dtr,
         rts,
     })
+}
+
+/// A scanner brings a serial number and stores nothing.
+fn check_product(table: &Table<'_>, product: &Product) {
+    let place = table.place_of("product");
+    let name = &product.rules.product;
+    if product.rules.certificate.key == KeyOrigin::Device {
+        let message =
+            format!("the devices of {name:?} make their own keys, but a scanner brings no signing request");
+        table.problem(&place, message, "set certificate.key = \"station\" in the product");
+    }
+    if product.deliver == Deliver::Fixture {
+        let message =
+            format!("the credentials of {name:?} go to the fixture, but a scanner can store nothing");
+        let hint = format!("set deliver = \"directory\" and directory = \"…\" in [product.{name}]");
+        table.problem(&place, message, hint);
+    }
 }
 
 fn fixture_name(table: &Table<'_>, seen: &mut Seen) -> Option<String> {

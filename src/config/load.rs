@@ -79,7 +79,7 @@ fn read(root: Table<'_>, path: &Path, text: &str) -> Option<Config> {
     // Where no product is right nobody knows who issues: most often it is the station.
     let by_aws = |it: &Product| it.rules.certificate.register == Register::Aws;
     let pki = pki(&root, products.is_empty() || !products.values().all(by_aws));
-    let fixtures = fixtures::fixtures(&root, &named);
+    let fixtures = fixtures::fixtures(&root, &named, &products);
     let shifts = shifts::shifts(&root);
     root.finish();
     let hash = hash(text, products.values().map(|it| it.rules.id()));

@@ -18,6 +18,7 @@ mod names;
 mod policy;
 mod product;
 mod quota;
+mod scanner;
 mod secret;
 mod shifts;
 mod socket;
@@ -34,6 +35,8 @@ use std::time::Duration;
 use crate::device::rules::ProductRules;
 use crate::device::serial::SerialPattern;
 use crate::fixture::place::{PortPlace, Raised};
+use crate::fixture::scanner::ScannerOptions;
+use crate::line::Deliver;
 use crate::pki::Fingerprint;
 use crate::shift::Shift;
 
@@ -162,10 +165,12 @@ pub struct Fixture {
 }
 
 /// What a fixture speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Driver {
     /// SFP/1.
     Sfp,
+    /// Plain lines.
+    Scanner(Box<ScannerOptions>),
 }
 
 /// One `[product.NAME]`.
@@ -177,6 +182,8 @@ pub struct Product {
     pub serial: SerialPattern,
     /// The same as it is written in the file.
     pub pattern_text: String,
+    /// Where its devices' credentials go.
+    pub deliver: Deliver,
 }
 
 #[cfg(test)]

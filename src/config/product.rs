@@ -14,6 +14,7 @@ use crate::device::rules::{
     CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
 };
 use crate::device::serial::SerialPattern;
+use crate::line::Deliver;
 
 /// The server's roots go to the device in a frame of at most 16,384 bytes, in which they are not
 /// alone and each line end takes two characters.
@@ -93,14 +94,7 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
     let policy = table.need_table("policy", policy_example).and_then(|it| policy::policy(it, sources));
     let certificate =
         table.need_table("certificate", "certificate = {}").and_then(|it| certificate(it, sources));
-    let deliver = table.choice("deliver", true, &[("fixture", Some(true)), ("directory", None)]);
-    if let Some(place) = table.known("directory").filter(|_| deliver) {
-        table.unsupported(
-            &place,
-            "delivery into a directory",
-            "remove this line: credentials go to the fixture",
-        );
-    }
+    let deliver = deliver(&table);
     let repeats =
         [("return", Some(Repeat::Return)), ("renew", Some(Repeat::Renew)), ("reject", Some(Repeat::Reject))];
     let repeat = table.choice("repeat", Repeat::Return, &repeats);
@@ -124,7 +118,25 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
         endpoint,
         roots,
     };
-    Some(Product { rules: Arc::new(rules), serial, pattern_text })
+    Some(Product { rules: Arc::new(rules), serial, pattern_text, deliver: deliver? })
+}
+
+/// Where the credentials go.
+fn deliver(table: &Table<'_>) -> Option<Deliver> {
+    if !table.choice("deliver", false, &[("fixture", Some(false)), ("directory", Some(true))]) {
+        if let Some(place) = table.known("directory") {
+            let hint = "remove it, or set deliver = \"directory\"";
+            table.problem(&place, "means nothing with deliver = \"fixture\"", hint);
+        }
+        return Some(Deliver::Fixture);
+    }
+    let at = table.need_path("directory", "/var/lib/linemint/out")?;
+    let directory = at.value;
+    if directory.parent().is_none() {
+        table.problem(&at.place, "cannot be the root directory", "use /var/lib/linemint/out");
+        return None;
+    }
+    Some(Deliver::Directory(directory))
 }
 
 fn serial(table: &Table<'_>) -> Option<(String, SerialPattern, Language)> {

@@ -157,6 +157,10 @@ pub enum Event {
     Passed {
         /// In which presentation.
         presentation: PresentationKey,
+        /// The directory that its credentials were put into, where its fixture could not store them: the
+        /// files are on disk.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        directory: Option<String>,
     },
     /// The device could not take its credentials.
     Failed {
@@ -374,7 +378,7 @@ impl Event {
             Self::Repeated { presentation, .. } => {
                 Some((presentation, Some(Outcome::Passed { again: true })))
             }
-            Self::Passed { presentation } => Some((presentation, Some(Outcome::Passed { again: false }))),
+            Self::Passed { presentation, .. } => Some((presentation, Some(Outcome::Passed { again: false }))),
             Self::Failed { presentation, code, message }
             | Self::Deferred { presentation, code, message }
             | Self::Quarantined { presentation: Some(presentation), code, message } => {

@@ -133,6 +133,10 @@ pub struct Device {
     /// When it passed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passed_at: Option<Timestamp>,
+    /// It passed with nobody there to be told: its last presentation had ended before its credentials were
+    /// in their directory. Presented once more it is told, whatever its product does with others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclaimed: bool,
     /// Its newest presentation.
     pub presentation: Presentation,
     /// How often it has been presented.
@@ -329,6 +333,7 @@ impl Device {
             renewed_at: None,
             updated_at: at,
             passed_at: None,
+            unclaimed: false,
             presentation: Presentation {
                 key: it.presentation.clone(),
                 nest: it.nest.clone(),
@@ -379,6 +384,7 @@ impl Device {
             Event::Repeated { presentation, nest } => {
                 self.present(seq, at, presentation, nest.as_ref());
                 self.presentation.outcome = Some(Outcome::Passed { again: true });
+                self.unclaimed = false;
                 self.state = State::Passed;
                 self.failure = None;
             }
@@ -396,7 +402,10 @@ impl Device {
             Event::StepUndone { step } => self.step_undone(*step),
             Event::Trouble { .. } => {}
             Event::Offered { .. } => self.state = State::Delivering,
-            Event::Passed { presentation } => self.pass(at, presentation),
+            Event::Passed { presentation, directory } => {
+                self.unclaimed = directory.is_some() && !self.is_open();
+                self.pass(at, presentation);
+            }
             Event::Failed { presentation, code, message } => {
                 self.close(presentation, Outcome::failed(*code, message));
                 self.state = State::Failed;
@@ -492,6 +501,7 @@ impl Device {
     fn renew(&mut self, seq: u64, at: Timestamp, it: &event::Admission) {
         self.present(seq, at, &it.presentation, it.nest.as_ref());
         self.generation += 1;
+        self.unclaimed = false;
         self.renewed_at = Some(at);
         self.state = State::Provisioning;
         self.failure = None;

@@ -154,7 +154,7 @@ impl Line {
             // The id is another unit's, which keeps it.
             None => self.works[serial].device.presentation.key.clone(),
         };
-        if !self.record(serial, Event::Passed { presentation: presentation.clone() }) {
+        if !self.record(serial, Event::Passed { presentation: presentation.clone(), directory: None }) {
             return Ok(());
         }
         if let Some(work) = self.works.get_mut(serial) {

@@ -31,8 +31,11 @@ impl Line {
         }
     }
 
-    /// Offers a complete device's credentials where it is open.
+    /// Offers a complete device's credentials where it is open, or has them put into their directory.
     pub(super) fn offer(&mut self, serial: &SerialNumber) {
+        if let Some(directory) = self.directory_of(serial) {
+            return self.deliver(serial, directory);
+        }
         let Some((fixture, id)) = self.place_of(serial) else { return };
         let link = &self.links[fixture];
         let may = link.open.get(&id).is_some_and(|it| it.acked && it.offer.is_none());
@@ -113,7 +116,9 @@ impl Line {
             return;
         };
         let serial = open.serial.clone();
-        if self.works.get(&serial).is_some_and(|it| plan::is_complete(&it.device, &it.rules)) {
+        let is_complete = self.works.get(&serial).is_some_and(|it| plan::is_complete(&it.device, &it.rules));
+        if is_complete && self.directory_of(&serial).is_none() {
+            // It waits for its fixture, whose absence has a limit of its own.
             self.unsaid_since_restart(fixture, id, epoch);
             return;
         }
@@ -203,7 +208,11 @@ impl Line {
         self.out.push(Action::Offer { fixture, credentials: Box::new(credentials), key, serial, after });
     }
 
-    fn credentials(&self, id: u64, serial: &SerialNumber) -> Option<(Credentials, Option<Fingerprint>)> {
+    pub(super) fn credentials(
+        &self,
+        id: u64,
+        serial: &SerialNumber,
+    ) -> Option<(Credentials, Option<Fingerprint>)> {
         let work = self.works.get(serial)?;
         let certificate = work.device.certificate.as_ref()?;
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
@@ -230,6 +239,9 @@ impl Line {
     /// Why the cloud keeps a unit waiting: the worst of what its steps have met.
     fn why_waiting(&self, serial: &SerialNumber) -> (FailCode, String) {
         let Some(work) = self.works.get(serial) else { return (FailCode::Internal, String::new()) };
+        if let Some(trouble) = self.deliveries.trouble(serial) {
+            return (FailCode::Internal, trouble);
+        }
         match work.running.get(&Step::Issue).and_then(|it| it.last.clone()) {
             Some((FailureKind::Stop(StopCause::Clock), message)) => return (FailCode::Clock, message),
             Some((_, message)) => return (FailCode::Internal, message),

@@ -44,6 +44,7 @@ impl Line {
     pub(super) fn replace_certificate(&mut self, serial: &SerialNumber) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let Some(fingerprint) = work.device.fingerprint() else { return };
+        self.deliveries.forget(serial);
         // It may wait for a later day; the next certificate has its own.
         work.running.remove(&Step::Sweep);
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();

@@ -14,6 +14,7 @@ mod answers;
 mod breaker;
 mod clock;
 mod deliver;
+mod directory;
 mod doubt;
 mod expiry;
 mod from_csr;
@@ -59,6 +60,7 @@ use self::clock::ClockGate;
 use self::link::Link;
 use self::work::Work;
 
+pub use self::directory::{Deliver, Delivery};
 pub use self::held::Held;
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
@@ -113,6 +115,8 @@ pub struct Product {
     pub rules: Arc<ProductRules>,
     /// What its serial numbers look like.
     pub serial: SerialPattern,
+    /// Where its devices' credentials go.
+    pub deliver: Deliver,
 }
 
 /// Something the line has to know.
@@ -170,6 +174,15 @@ pub enum Input {
     KeyKept(SerialNumber, Fingerprint),
     /// A private key that was to be delivered is not there or cannot be opened.
     KeyLost(SerialNumber, Fingerprint),
+    /// Credentials are in their directory, on disk, or could not be put there.
+    Delivered {
+        /// Whose.
+        serial: SerialNumber,
+        /// Which certificate.
+        fingerprint: Fingerprint,
+        /// Done, or what went wrong in one sentence.
+        result: Result<(), String>,
+    },
     /// Why no new device may be admitted now, in a sentence for the operator; none if one may.
     Gate(Option<String>),
     /// What is said of the wall clock. To be told again some times a second: the clock itself is
@@ -243,6 +256,9 @@ pub enum Action {
         /// What must be on disk first.
         after: u64,
     },
+    /// Put credentials into a directory, with the private key that is sealed for the certificate, if any;
+    /// answer [`Input::Delivered`], or [`Input::KeyLost`].
+    Deliver(Box<Delivery>),
     /// Issue a certificate, seal its key, answer [`Input::Issued`].
     Issue {
         /// For whom.
@@ -316,6 +332,7 @@ impl Action {
     pub fn after(&self) -> u64 {
         match self {
             Self::Record(_) => 0,
+            Self::Deliver(it) => it.after,
             Self::Send { after, .. }
             | Self::Offer { after, .. }
             | Self::Issue { after, .. }
@@ -343,6 +360,8 @@ enum Timer {
     Patience(usize, u64, u64),
     /// A step is tried again.
     Retry(SerialNumber, Step, u32),
+    /// A delivery into a directory is tried again.
+    Deliver(SerialNumber, u64),
     /// A look at the whole account goes on.
     Survey(u64),
     /// The fixture has been away for too long.
@@ -364,6 +383,8 @@ pub struct Line {
     policies: HashMap<String, policy::SharedPolicy>,
     /// Looks at the whole account.
     surveys: survey::Surveys,
+    /// Deliveries into directories that are not done.
+    deliveries: directory::Deliveries,
     /// Finished devices that may be forgotten once their last event is on disk.
     leaving: VecDeque<(u64, SerialNumber)>,
     counts: BTreeMap<State, u64>,
@@ -409,6 +430,7 @@ impl Line {
             works: HashMap::new(),
             policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
             surveys: survey::Surveys::default(),
+            deliveries: directory::Deliveries::default(),
             leaving: VecDeque::new(),
             counts: recovered.counts,
             breakers: breaker::Breakers::default(),
@@ -462,7 +484,11 @@ impl Line {
             }
             Input::KeyDestroyed(serial, fingerprint) => self.key_destroyed(&serial, fingerprint, shelf)?,
             Input::KeyKept(serial, fingerprint) => self.key_kept(&serial, fingerprint),
-            Input::KeyLost(serial, fingerprint) => self.key_lost(&serial, fingerprint),
+            Input::KeyLost(serial, fingerprint) => {
+                self.deliveries.forget(&serial);
+                self.key_lost(&serial, fingerprint);
+            }
+            Input::Delivered { serial, fingerprint, result } => self.delivered(&serial, fingerprint, result),
             Input::Gate(reason) => self.gate = reason,
             Input::Clock(sync) => {
                 self.clock_told(sync);
@@ -548,6 +574,7 @@ impl Line {
                 Timer::AnswerWithin(fixture, id, epoch) => self.answer_overdue(fixture, id, epoch),
                 Timer::Patience(fixture, id, epoch) => self.patience_over(fixture, id, epoch),
                 Timer::Retry(serial, step, generation) => self.retry_due(&serial, step, generation),
+                Timer::Deliver(serial, number) => self.deliver_due(&serial, number),
                 Timer::Survey(number) => self.survey_due(number),
                 Timer::Away(fixture, epoch) => self.away_too_long(fixture, epoch),
                 Timer::Destroy(serial, fingerprint) => self.destroy_again(&serial, fingerprint),

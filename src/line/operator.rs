@@ -42,6 +42,7 @@ impl Line {
     }
 
     fn retry(&mut self, serial: &SerialNumber, by: Operator) -> Result<(), Refusal> {
+        let delivering = self.deliver_now(serial);
         let Some(work) = self.works.get(serial) else { return Err(Refusal::Unknown) };
         let (device, scrapping) = (&work.device, work.device.is_scrapping());
         let not = |why: &str| Err(Refusal::Not(format!("{serial} {why}")));
@@ -59,7 +60,7 @@ impl Line {
             && !device.has_passed_before()
             && !plan::is_complete(device, &work.rules);
         let to_start = work.waits_to_start && work.is_owed();
-        if waiting.is_empty() && !keys && !unfinished && !to_start {
+        if waiting.is_empty() && !keys && !unfinished && !to_start && !delivering {
             return match device.state {
                 State::Scrapped => not("is scrapped"),
                 State::Quarantined if !scrapping => not("is in quarantine: release it first"),

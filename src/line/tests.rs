@@ -10,6 +10,7 @@ mod breaker;
 mod clock;
 mod conversation;
 mod delivery;
+mod directory;
 mod doubt;
 mod expiry;
 mod from_csr;

@@ -301,7 +301,14 @@ impl Line {
             self.pass_again(fixture, it);
             return;
         }
+        // Its credentials came into their directory after its fixture had been told to present it again.
+        let unclaimed = device.unclaimed;
         match self.works[&it.serial].rules_now(&self.settings.products).repeat {
+            Repeat::Reject | Repeat::Renew
+                if unclaimed && differs(device, it).is_none() && it.holds.is_none() =>
+            {
+                self.pass_again(fixture, it);
+            }
             Repeat::Reject => self.nak(fixture, Some(it.id), NakCode::Duplicate, ""),
             Repeat::Renew => self.renew(fixture, it),
             Repeat::Return => {

@@ -29,7 +29,7 @@ use crate::device::rules::{
 use crate::device::serial::SerialPattern;
 use crate::device::{Certificate, KeyState};
 use crate::fixture::{FixtureMessage, StationMessage, Unit};
-use crate::line::{Action, FixtureSettings, Held, Input, Line, LineStatus, Product, Settings};
+use crate::line::{Action, Deliver, FixtureSettings, Held, Input, Line, LineStatus, Product, Settings};
 use crate::pki::Fingerprint;
 use crate::station::setup::in_progress;
 
@@ -355,7 +355,7 @@ fn settings(scene: &Scene) -> Settings {
         patience: if *name == FIXTURES[0] { scene.patience } else { PATIENCE },
     };
     let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
-    let product = Product { rules: Arc::new(rules.clone()), serial };
+    let product = Product { rules: Arc::new(rules.clone()), serial, deliver: Deliver::Fixture };
     Settings {
         station: rules.station.clone(),
         fixtures: FIXTURES.iter().map(fixture).collect(),

@@ -13,10 +13,11 @@ use super::fixture::FixtureReport;
 use super::report::Report;
 use super::{Faults, Options, empty_dir, serials};
 use crate::cloud::Quotas;
-use crate::config::{Config, ConfigErrors, Files, Pki, SecretRef, SystemFiles};
+use crate::config::{Config, ConfigErrors, Driver, Files, Pki, SecretRef, SystemFiles};
 use crate::device::rules::{Filling, LockerRule, PolicyRule, ProductRules, Register};
 use crate::device::serial::{Mac, SerialNumber};
 use crate::durable_fs::{FileError, create_new};
+use crate::line::Deliver;
 use crate::pki::IssueError;
 use crate::pki::authority::make_root;
 
@@ -102,7 +103,10 @@ impl Stage {
         }
         for (number, fixture) in config.fixtures.iter_mut().enumerate() {
             fixture.port = self.dir.join(format!("fixture-{number}")).into();
+            // What is simulated here speaks the protocol and stores what it gets.
+            fixture.driver = Driver::Sfp;
         }
+        config.products.values_mut().for_each(|it| it.deliver = Deliver::Fixture);
         Ok(config)
     }
 

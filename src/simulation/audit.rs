@@ -173,15 +173,15 @@ impl Truth {
                     return Err(format!("AWS is asked for a certificate of {serial}, which is not on disk"));
                 }
             }
-            Call::UpdateCertificate { id, status: CertificateStatus::Active } => {
-                if device.fingerprint().is_none_or(|it| it.to_string() != *id) {
-                    return Err(format!("{id} of {serial} is made active, and is not on disk"));
-                }
+            Call::UpdateCertificate { id, status: CertificateStatus::Active }
+                if device.fingerprint().is_none_or(|it| it.to_string() != *id) =>
+            {
+                return Err(format!("{id} of {serial} is made active, and is not on disk"));
             }
-            Call::DeleteCertificate { id } => {
-                if device.superseded.iter().all(|it| it.fingerprint.to_string() != *id) {
-                    return Err(format!("{id} of {serial} is deleted, and is not put aside on disk"));
-                }
+            Call::DeleteCertificate { id }
+                if device.superseded.iter().all(|it| it.fingerprint.to_string() != *id) =>
+            {
+                return Err(format!("{id} of {serial} is deleted, and is not put aside on disk"));
             }
             Call::UpdateCertificate { status: CertificateStatus::Inactive, .. } if device.scrap.is_some() => {
             }

@@ -12,7 +12,7 @@ use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, ProductRules, Regi
 use crate::device::serial::SerialPattern;
 use crate::device::testing;
 pub(super) use crate::device::testing::{STATION, shared_policy};
-use crate::line::{FixtureSettings, Product, Settings};
+use crate::line::{Deliver, FixtureSettings, Product, Settings};
 use crate::pki::Fingerprint;
 
 pub(super) const PRODUCT: &str = "lamp";
@@ -187,7 +187,10 @@ impl Plan {
         Settings {
             station: STATION.to_owned(),
             fixtures: fixtures.collect(),
-            products: BTreeMap::from([(PRODUCT.to_owned(), Product { rules, serial: PATTERN.clone() })]),
+            products: BTreeMap::from([(
+                PRODUCT.to_owned(),
+                Product { rules, serial: PATTERN.clone(), deliver: Deliver::Fixture },
+            )]),
             ca: Some(Fingerprint::of(b"the CA\n")),
             ca_pem: "the CA\n".to_owned(),
             chain_pem: String::new(),

@@ -253,6 +253,10 @@ impl World {
                 let what = What::Request { common_name };
                 self.after(takes, Event::Issue(number, vec![Issue { serial, generation, what }]));
             }
+            // No product here delivers into a directory.
+            Action::Deliver(_) => {
+                return Err(format!("nothing here asks for this: {action:?}"));
+            }
             // Nobody gives orders here.
             Action::Answer { .. } => {}
             Action::DestroyKey { serial, fingerprint, .. } => {

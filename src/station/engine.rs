@@ -16,7 +16,7 @@ use crate::cloud::Cloud;
 use crate::device::operator::Refusal;
 use crate::journal::store::Store;
 use crate::journal::{Entry, JournalError};
-use crate::line::{Action, Held, Input, Line, LineStatus};
+use crate::line::{Action, Delivery, Held, Input, Line, LineStatus};
 
 /// Inputs taken in one go at most.
 const BURST: usize = 256;
@@ -33,6 +33,7 @@ pub(super) struct Engine<C> {
     /// Speaks when the journal's writer has ended.
     pub(super) scribe: oneshot::Receiver<Result<(), JournalError>>,
     pub(super) vault: Vault,
+    pub(super) deliveries: mpsc::Sender<Box<Delivery>>,
     pub(super) outboxes: Vec<Outbox>,
     pub(super) worker: Worker<C>,
     pub(super) inputs: mpsc::Sender<Input>,
@@ -203,6 +204,7 @@ impl<C: Cloud + 'static> Engine<C> {
             Action::Offer { fixture, credentials, key, serial, .. } => {
                 self.post(fixture, Outgoing::Offer { credentials, key, serial });
             }
+            Action::Deliver(delivery) => pass_on(&self.deliveries, delivery, "delivery")?,
             Action::Issue { serial, generation, request, .. } => {
                 let what = What::Certificate(request);
                 pass_on(&self.vault.issue, Issue { serial, generation, what }, "issuer")?;

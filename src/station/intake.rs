@@ -1,11 +1,14 @@
 //! The fixtures' ports: each is opened, read, written, lost and opened again by a task of its own.
 
+mod scanner;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::scanner::Scanning;
 use super::vault::{Keys, Unloaded};
 use crate::clock::TimeSource;
 use crate::device::serial::SerialNumber;
@@ -13,6 +16,7 @@ use crate::error::Chain;
 use crate::fixture::frame::{Decoded, StationDecoder, encode_station};
 use crate::fixture::outages::Outages;
 use crate::fixture::port::{Port, PortError, PortOptions, PortReader, PortWriter, wait_for};
+use crate::fixture::scanner::Scanner;
 use crate::fixture::{Credentials, FixtureMessage, StationMessage};
 use crate::journal::keys::KeyStore;
 use crate::line::{Input, Tag};
@@ -62,6 +66,8 @@ pub struct PortCounters {
     pub bad_frames: AtomicU64,
     /// Frames of our own that came back.
     pub echoes: AtomicU64,
+    /// The same serial number once more within a scanner's window.
+    pub duplicates: AtomicU64,
     /// Times the port was opened, less the first.
     pub reopens: AtomicU64,
     outages: Mutex<Outages>,
@@ -79,28 +85,38 @@ impl PortCounters {
     }
 }
 
+/// A fixture's port, and what is on it.
+#[derive(Debug)]
+pub struct FixturePort {
+    /// Which port.
+    pub options: PortOptions,
+    /// Stands for a scanner that is on it; none if a fixture that speaks the protocol is.
+    pub scanner: Option<Box<Scanner>>,
+}
+
 /// Starts a task for each port.
 pub(super) fn start(
-    ports: Vec<PortOptions>,
+    ports: Vec<FixturePort>,
     keys: &Arc<KeyStore>,
-    inputs: &mpsc::Sender<Input>,
     clock: &Arc<dyn TimeSource>,
+    inputs: &mpsc::Sender<Input>,
 ) -> (Vec<Outbox>, Vec<Arc<PortCounters>>) {
     ports
         .into_iter()
         .enumerate()
-        .map(|(fixture, options)| {
+        .map(|(fixture, FixturePort { options, scanner })| {
             let (outbox, outgoing) = mpsc::channel(OUTBOX);
             let counters =
                 Arc::new(PortCounters { place: options.place.to_string(), ..PortCounters::default() });
             let tender = Tender {
                 fixture,
                 options,
+                scanner,
                 outgoing,
                 inputs: inputs.clone(),
                 keys: keys.clone(),
-                counters: counters.clone(),
                 clock: clock.clone(),
+                counters: counters.clone(),
             };
             tokio::spawn(tender.run());
             (outbox, counters)
@@ -112,11 +128,12 @@ pub(super) fn start(
 struct Tender {
     fixture: usize,
     options: PortOptions,
+    scanner: Option<Box<Scanner>>,
     outgoing: mpsc::Receiver<Outgoing>,
     inputs: mpsc::Sender<Input>,
     keys: Arc<KeyStore>,
-    counters: Arc<PortCounters>,
     clock: Arc<dyn TimeSource>,
+    counters: Arc<PortCounters>,
 }
 
 /// The station has ended: nobody takes inputs any more.
@@ -193,6 +210,12 @@ impl Tender {
 
     /// Reads and writes until the port is lost.
     async fn converse(&mut self, port: Port) -> Result<PortError, Over> {
+        if let Some(scanner) = &mut self.scanner {
+            let (fixture, inputs) = (self.fixture, &self.inputs);
+            let (counters, clock) = (&*self.counters, &self.clock);
+            let scanning = Scanning { fixture, scanner, inputs, counters, clock };
+            return scanning.converse(port, &mut self.outgoing).await;
+        }
         let (reader, writer) = port.split();
         let reads = read(self.fixture, reader, &self.inputs, &self.counters);
         let mut writing = Writing {

@@ -5,7 +5,8 @@
 //!                             v                    │
 //!  AWS  <── worker <────── engine (one task: Line) ├──> vault ─── CA and sealed keys (two threads)
 //!                             ^                    │
-//!                             └── durable, issued, called, destroyed
+//!                             │                    └──> deliveries ─ directories (one thread)
+//!                             └── durable, issued, called, destroyed, delivered
 //! ```
 //! The engine owns the [`Line`]: it feeds it inputs, journals its records, and holds
 //! back every other action until the record that it depends on is on disk.
@@ -14,11 +15,13 @@
 //! the same code runs in production and in simulation.
 
 mod bound;
+mod deliveries;
 mod engine;
 pub(crate) mod intake;
 mod picture;
 #[cfg(test)]
 mod secrets;
+mod shift_end;
 mod timekeeper;
 pub(crate) mod vault;
 mod worker;
@@ -41,14 +44,13 @@ use crate::cloud::Cloud;
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, Superseded};
-use crate::fixture::port::PortOptions;
 use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::journal::store::Opened;
 use crate::journal::{JournalError, Recovered};
 use crate::line::{Line, LineStatus, Settings};
 use crate::pki::Issuer;
 
-pub use self::intake::PortCounters;
+pub use self::intake::{FixturePort, PortCounters};
 
 /// Inputs that may wait for the line.
 const INPUTS: usize = 4096;
@@ -58,10 +60,14 @@ const RECORDS: usize = 4096;
 
 /// All that a station is made of.
 pub struct Parts<C> {
+    /// The station's id.
+    pub station: String,
+    /// Where credentials are delivered, if not by the fixtures.
+    pub directories: Vec<PathBuf>,
     /// What the line is told.
     pub settings: Settings,
     /// The ports of the fixtures, in the order of `settings.fixtures`.
-    pub ports: Vec<PortOptions>,
+    pub ports: Vec<FixturePort>,
     /// The opened journal.
     pub journal: Opened,
     /// Where private keys are sealed.
@@ -156,7 +162,9 @@ impl Station {
         let scribe = scribe::start(writer, from_line, durable_sender).map_err(StationError::Thread)?;
         let vault = vault::start(parts.issuer, keys.clone(), parts.clock.clone(), inputs.clone())
             .map_err(StationError::Thread)?;
-        let (outboxes, ports) = intake::start(parts.ports, &keys, &inputs, &parts.clock);
+        let (outboxes, ports) = intake::start(parts.ports, &keys, &parts.clock, &inputs);
+        let deliveries = deliveries::start(parts.station, parts.directories, keys.clone(), inputs.clone())
+            .map_err(StationError::Thread)?;
         let (line, first) = Line::start(parts.settings, recovered, parts.clock.now());
         let (commands, from_outside) = mpsc::channel(16);
         let (status_sender, status) = watch::channel(Arc::new(line.status()));
@@ -169,6 +177,7 @@ impl Station {
             records,
             scribe,
             vault,
+            deliveries,
             outboxes,
             worker: worker::Worker::new(parts.cloud, inputs.clone()),
             inputs,

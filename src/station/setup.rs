@@ -8,19 +8,21 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use jiff::Timestamp;
 
-use super::{Parts, StationError, timekeeper};
+use super::{FixturePort, Parts, StationError, timekeeper};
 use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
 use crate::cloud::{Operation, Quotas};
-use crate::config::{Config, NoCredential, Pki, SecretRef};
+use crate::config::{Config, Driver, NoCredential, Pki, SecretRef};
 use crate::durable_fs::{FileError, read_secret};
 use crate::error::ExitStatus;
+use crate::fixture::MAX_ID;
 use crate::fixture::port::PortOptions;
+use crate::fixture::scanner::Scanner;
 use crate::journal::JournalError;
 use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
 use crate::journal::store::{self, JournalLock, Store};
-use crate::line::{FixtureSettings, Product, Settings};
+use crate::line::{Deliver, FixtureSettings, Product, Settings};
 use crate::pki::Issuer;
 use crate::pki::issuer::{CaError, StationIssuer};
 use zeroize::Zeroizing;
@@ -148,7 +150,9 @@ pub async fn assemble(
         ca: issuer.as_ref().map(|it| (it.subject().to_owned(), it.not_after())),
         parts: Parts {
             settings: settings(config, issuer.as_ref()),
-            ports: config.fixtures.iter().map(port_options).collect(),
+            station: config.station.id.clone(),
+            directories: directories(config),
+            ports: config.fixtures.iter().map(fixture_port).collect(),
             journal,
             keys,
             issuer: issuer.map(|it| Arc::new(it) as Arc<dyn Issuer>),
@@ -229,10 +233,10 @@ fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
         answer_within: it.answer_within,
         patience: it.patience,
     });
-    let products = config
-        .products
-        .iter()
-        .map(|(name, it)| (name.clone(), Product { rules: it.rules.clone(), serial: it.serial.clone() }));
+    let products = config.products.iter().map(|(name, it)| {
+        let (rules, serial, deliver) = (it.rules.clone(), it.serial.clone(), it.deliver.clone());
+        (name.clone(), Product { rules, serial, deliver })
+    });
     Settings {
         station: config.station.id.clone(),
         fixtures: fixtures.collect(),
@@ -257,6 +261,31 @@ pub(crate) fn in_progress(quotas: &Quotas) -> usize {
     let wanted = tightest.map_or(MAX_IN_FLIGHT as f64, |it| (it * AHEAD.as_secs_f64()).ceil());
     // From a float it is cut to what fits.
     (wanted as usize).clamp(MIN_IN_PROGRESS, MAX_IN_FLIGHT)
+}
+
+/// Every directory that credentials are delivered into, once.
+pub(super) fn directories(config: &Config) -> Vec<PathBuf> {
+    let directory = |it: &crate::config::Product| match &it.deliver {
+        Deliver::Fixture => None,
+        Deliver::Directory(directory) => Some(directory.clone()),
+    };
+    let mut directories: Vec<PathBuf> = config.products.values().filter_map(directory).collect();
+    directories.sort();
+    directories.dedup();
+    directories
+}
+
+fn fixture_port(fixture: &crate::config::Fixture) -> FixturePort {
+    let scanner = match &fixture.driver {
+        Driver::Sfp => None,
+        Driver::Scanner(options) => {
+            // Its numbers begin anew at each start: so this one has to be another each time.
+            let boot = fastrand::u64(1..=MAX_ID);
+            let waits = (fixture.resend, fixture.patience);
+            Some(Box::new(Scanner::new(fixture.name.clone(), waits, (**options).clone(), boot)))
+        }
+    };
+    FixturePort { options: port_options(fixture), scanner }
 }
 
 fn port_options(fixture: &crate::config::Fixture) -> PortOptions {

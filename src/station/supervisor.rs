@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::bound::Bound;
 use super::picture::Painter;
-use super::setup::{Assembled, SetupError, assemble};
+use super::setup::{Assembled, SetupError, assemble, directories};
+use super::shift_end::ShiftEnd;
 use super::{Command, Station, StationError};
 use crate::clock::TimeSource;
 use crate::config::Config;
@@ -86,6 +87,14 @@ impl Daemon {
     ) -> Result<Self, RunError> {
         let Assembled { parts, cloud, store, journal_id, ca } = assembled;
         let station = Station::start(parts)?;
+        let directories = directories(config);
+        if !directories.is_empty() {
+            let (timezone, shifts) = (config.station.timezone.clone(), config.shifts.clone());
+            let shift_end =
+                ShiftEnd { store: store.clone(), clock: clock.clone(), timezone, shifts, directories };
+            // It ends with the process: what it tells is in the journal.
+            tokio::spawn(shift_end.run());
+        }
         let painter = Painter {
             station: config.station.id.clone(),
             started: clock.now().mono,

@@ -34,6 +34,8 @@ mod ports;
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
+mod scanner;
+#[cfg(test)]
 mod scenario;
 #[cfg(test)]
 mod secrets;

@@ -20,7 +20,7 @@ use crate::device::steps::Step;
 use crate::device::{Device, State};
 use crate::fixture::{Credentials, FixtureMessage, StationMessage, Unit};
 use crate::journal::Entry;
-use crate::line::{Action, Input, Line, Tag};
+use crate::line::{Action, Delivery, Input, Line, Tag};
 use crate::pki::{Fingerprint, LeafRequest};
 
 /// A call that AWS has not answered yet.
@@ -64,6 +64,12 @@ pub(super) struct Harness {
     pub(super) keys_were_lost: bool,
     /// Keys whose destruction was asked for, but not done.
     pub(super) to_destroy: Vec<(SerialNumber, Fingerprint)>,
+    /// What goes into directories gets there at once.
+    pub(super) delivers: bool,
+    /// What has yet to get there.
+    pub(super) to_deliver: Vec<Delivery>,
+    /// What lies in directories: serial number and certificate, in the order in which they came.
+    pub(super) directory: Vec<(String, Fingerprint)>,
     /// The certificates issued, in order.
     pub(super) issued: Vec<(String, Fingerprint)>,
     /// Records that are decided, but not on disk.
@@ -112,6 +118,9 @@ impl Harness {
             keys: HashSet::new(),
             keys_were_lost: false,
             to_destroy: Vec::new(),
+            delivers: true,
+            to_deliver: Vec::new(),
+            directory: Vec::new(),
             issued: Vec::new(),
             unwritten: VecDeque::new(),
             held: VecDeque::new(),
@@ -360,6 +369,7 @@ impl Harness {
         self.to_request.clear();
         self.to_issue.clear();
         self.to_destroy.clear();
+        self.to_deliver.clear();
         self.on_the_way.clear();
         let known: HashSet<_> = self.shelf.devices.values().flat_map(certificates).collect();
         self.keys.retain(|it| known.contains(it));

@@ -247,8 +247,7 @@ fn a_unit_that_its_fixture_does_not_say_again_after_a_restart_does_not_hold_its_
 #[test]
 fn a_unit_that_was_acknowledged_and_then_closed_hears_a_verdict_if_its_device_was_given_up() {
     let mut h = Harness::ready();
-    h.answers = false;
-    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1"]);
+    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "credentials 1 SN1"]);
     h.input(Input::PortLost(0));
     h.seconds(61);
     assert_eq!(h.order(crate::device::operator::Order::Scrap, "SN1"), Ok(()));

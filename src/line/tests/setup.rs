@@ -10,7 +10,7 @@ use crate::device::serial::SerialPattern;
 use crate::device::testing::plain_rules;
 pub(super) use crate::device::testing::{DOCUMENT, STATION, shared_policy, text};
 use crate::fixture::Unit;
-use crate::line::{FixtureSettings, Product, Settings};
+use crate::line::{Deliver, FixtureSettings, Product, Settings};
 use crate::pki::Fingerprint;
 
 /// How long an undelivered key is kept.
@@ -30,12 +30,21 @@ pub(super) struct Setup {
     pub(super) keep: Duration,
     /// Devices of the backlog that are begun at a time.
     pub(super) in_progress: usize,
+    /// Where credentials go.
+    pub(super) deliver: Deliver,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        let fixtures = vec!["jig-1".to_owned(), "jig-2".to_owned()];
-        Self { rules: rules(), fixtures, seed: 7, ca: "the CA", keep: KEEP, in_progress: 2 }
+        Self {
+            rules: rules(),
+            fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()],
+            seed: 7,
+            ca: "the CA",
+            keep: KEEP,
+            in_progress: 2,
+            deliver: Deliver::Fixture,
+        }
     }
 }
 
@@ -49,7 +58,7 @@ impl Setup {
 
     pub(super) fn settings(&self) -> Settings {
         let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
-        let product = Product { rules: Arc::new(self.rules.clone()), serial };
+        let product = Product { rules: Arc::new(self.rules.clone()), serial, deliver: self.deliver.clone() };
         let fixtures = self.fixtures.iter().map(|name| FixtureSettings {
             name: name.clone(),
             product: self.rules.product.clone(),

@@ -46,7 +46,7 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         7 => done(Step::Thing, Output::Nothing),
         8 => done(Step::Deactivate, Output::Nothing),
         9 => Event::Offered { presentation },
-        10 => Event::Passed { presentation },
+        10 => Event::Passed { presentation, directory: None },
         11 => Event::Failed { presentation, code: FailCode::Rejected, message },
         12 => Event::Closed { presentation, why: CloseReason::NewUnit },
         13 => Event::KeyDestroyed { fingerprint },

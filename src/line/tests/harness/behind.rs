@@ -7,7 +7,7 @@ use crate::device::request::CertificateRequest;
 use crate::device::{Certificate, KeyState};
 use crate::fixture::StationMessage;
 use crate::journal::What;
-use crate::line::{Action, Input, Tag};
+use crate::line::{Action, Delivery, Input, Tag};
 use crate::pki::request::make_request;
 use crate::pki::{Fingerprint, LeafKey};
 use jiff::Timestamp;
@@ -130,6 +130,7 @@ impl Harness {
                 self.speak(fixture, StationMessage::Credentials(*credentials));
                 self.leaves(fixture, Some(Tag::Credentials(id)));
             }
+            Action::Deliver(it) => self.take_delivery(*it),
             Action::Issue { serial, generation, request, .. } => {
                 assert!(
                     self.shelf.devices.contains_key(&serial),
@@ -178,6 +179,31 @@ impl Harness {
                     self.destroy();
                 }
             }
+        }
+    }
+
+    fn take_delivery(&mut self, it: Delivery) {
+        let device = self.device(it.serial.as_str());
+        assert_eq!(device.fingerprint(), Some(it.fingerprint), "a delivery that is not on disk");
+        let key = it.key.expect("the station has made the key");
+        if !self.keys.contains(&key) {
+            return self.inputs.push_back(Input::KeyLost(it.serial, key));
+        }
+        self.to_deliver.push(it);
+        if self.delivers {
+            self.put(Ok(()));
+        }
+    }
+
+    /// Whatever waits for its directory gets there, or does not.
+    pub(in crate::line::tests) fn put(&mut self, result: Result<(), &str>) {
+        for it in std::mem::take(&mut self.to_deliver) {
+            let result = result.map_err(str::to_owned);
+            if result.is_ok() {
+                self.directory.push((it.serial.to_string(), it.fingerprint));
+            }
+            let (serial, fingerprint) = (it.serial, it.fingerprint);
+            self.inputs.push_back(Input::Delivered { serial, fingerprint, result });
         }
     }
 

@@ -1,0 +1,316 @@
+//! Credentials as files, for what can store nothing itself.
+//!
+//! ```text
+//!   DIRECTORY/
+//!     SERIAL/                 0700
+//!       certificate.pem       0600, the leaf, then its chain
+//!       private_key.pem       0600, if the station made the key
+//!       ca.pem                0600, the server's roots, if the product names them
+//!       manifest.json         0600, what they are, and the SHA-256 of each file
+//!       FINGERPRINT/          0700, a later certificate of the same serial number
+//! ```
+//! A folder gets its name when all of it is on disk; a reader sees it whole or not at all. Nothing is ever
+//! overwritten but `manifest.json`, which then names the newest certificate. The same delivery a second time
+//! changes nothing.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, Read as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::durable_fs::{self, FileError};
+use crate::fixture::Credentials;
+use crate::pki::Fingerprint;
+
+/// Format of the manifest; later versions only add members.
+const FORMAT: u32 = 1;
+
+/// The longest folder name, bytes: file systems take 255, of which the temporary name needs some.
+const MAX_NAME: usize = 150;
+
+/// The longest file that is read back, bytes.
+const MAX_FILE: u64 = 256 << 10;
+
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+const MANIFEST: &str = "manifest.json";
+
+/// Why credentials could not be delivered.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum DeliveryError {
+    #[error("the directory {} is not there", directory.display())]
+    Missing { directory: PathBuf },
+    #[error("{} is there already and is not this device's: move it away", path.display())]
+    Foreign { path: PathBuf },
+    #[error("{} is not as it was delivered: move it away", path.display())]
+    Changed { path: PathBuf },
+    #[error("a file cannot be delivered")]
+    File(#[from] FileError),
+}
+
+/// What is handed over.
+#[derive(Debug, Clone, Copy)]
+pub struct Handed<'a> {
+    /// The station's id.
+    pub station: &'a str,
+    /// The product.
+    pub product: &'a str,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The credentials, private key included.
+    pub credentials: &'a Credentials,
+}
+
+/// `manifest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Its format, 1.
+    pub format: u32,
+    /// The device.
+    pub serial: String,
+    /// The thing's name.
+    pub thing: String,
+    /// SHA-256 of the present certificate's DER, hex; its id in AWS IoT.
+    pub fingerprint: String,
+    /// The AWS IoT data endpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The locker's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locker_id: Option<String>,
+    /// The product.
+    pub product: String,
+    /// The station's id.
+    pub station: String,
+    /// When it was delivered.
+    pub at: Timestamp,
+    /// The files of the present certificate, by their path from here, each with its SHA-256 in hex.
+    pub files: serde_json::Map<String, serde_json::Value>,
+    /// Fingerprints of earlier certificates whose files lie here still, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub previous: Vec<String>,
+}
+
+/// Readies a directory at the station's start: makes it if only it is missing, and removes what a crash has
+/// left half written.
+///
+/// # Errors
+/// The directory is not there, or cannot be read. Whoever delivers finds that too.
+pub fn prepare(directory: &Path, station: &str) -> Result<(), DeliveryError> {
+    // Not what is above it: that may be a share that is not mounted yet.
+    if !directory.exists() && directory.parent().is_some_and(Path::is_dir) {
+        durable_fs::create_dir(directory, DIR_MODE)?;
+    }
+    let unreadable = failed("read", directory);
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(DeliveryError::Missing { directory: directory.to_owned() });
+        }
+        Err(error) => return Err(unreadable(error).into()),
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&temporary_name(station, "")) {
+            clear(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Delivers; on disk when it returns.
+///
+/// # Errors
+/// Nothing was delivered, or not durably. The same call again takes it up.
+pub fn deliver(directory: &Path, handed: &Handed<'_>) -> Result<(), DeliveryError> {
+    if !directory.is_dir() {
+        return Err(DeliveryError::Missing { directory: directory.to_owned() });
+    }
+    let folder = directory.join(folder_name(&handed.credentials.serial));
+    if fs::symlink_metadata(&folder).is_err_and(|it| it.kind() == io::ErrorKind::NotFound) {
+        let mut files = files(handed.credentials);
+        let manifest = manifest(handed, &files, "", Vec::new());
+        files.push((MANIFEST, manifest_text(&manifest)));
+        put_folder(directory, &folder, handed.station, &files)?;
+        return Ok(durable_fs::sync_dir(directory)?);
+    }
+    let before = read_manifest(&folder)?.filter(|it| it.serial == handed.credentials.serial);
+    let Some(before) = before else { return Err(DeliveryError::Foreign { path: folder }) };
+    if before.fingerprint == handed.credentials.certificate_sha256 {
+        let there = before.files.keys().any(|it| it.contains('/'));
+        let place = if there { folder.join(&before.fingerprint) } else { folder.clone() };
+        check(&place, &files(handed.credentials))?;
+        // A crash may have come between the name and its sync.
+        durable_fs::sync_dir(&folder)?;
+    } else {
+        deliver_later(&folder, handed, before)?;
+    }
+    Ok(durable_fs::sync_dir(directory)?)
+}
+
+/// A later certificate of the same serial number goes beside the earlier ones.
+fn deliver_later(folder: &Path, handed: &Handed<'_>, before: Manifest) -> Result<(), DeliveryError> {
+    let fingerprint = &handed.credentials.certificate_sha256;
+    let (place, files) = (folder.join(fingerprint), files(handed.credentials));
+    if place.exists() {
+        check(&place, &files)?;
+    } else {
+        put_folder(folder, &place, handed.station, &files)?;
+    }
+    durable_fs::sync_dir(folder)?;
+    let mut previous = before.previous;
+    previous.push(before.fingerprint);
+    let manifest = manifest(handed, &files, &format!("{fingerprint}/"), previous);
+    Ok(durable_fs::replace(&folder.join(MANIFEST), FILE_MODE, &manifest_text(&manifest))?)
+}
+
+type Content = Zeroizing<Vec<u8>>;
+
+fn files(it: &Credentials) -> Vec<(&'static str, Content)> {
+    let content = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
+    let mut files = vec![("certificate.pem", content(&it.certificate))];
+    files.extend(it.private_key.as_ref().map(|key| ("private_key.pem", content(key))));
+    files.extend(it.ca.as_ref().map(|ca| ("ca.pem", content(ca))));
+    files
+}
+
+fn manifest(
+    handed: &Handed<'_>,
+    files: &[(&'static str, Content)],
+    below: &str,
+    previous: Vec<String>,
+) -> Manifest {
+    let it = handed.credentials;
+    let sha256 = |content: &Content| serde_json::Value::from(Fingerprint::of(content).to_string());
+    Manifest {
+        format: FORMAT,
+        serial: it.serial.clone(),
+        thing: it.thing.clone(),
+        fingerprint: it.certificate_sha256.clone(),
+        endpoint: it.endpoint.clone(),
+        locker_id: it.locker_id.clone(),
+        product: handed.product.to_owned(),
+        station: handed.station.to_owned(),
+        at: handed.at,
+        files: files.iter().map(|(name, content)| (format!("{below}{name}"), sha256(content))).collect(),
+        previous,
+    }
+}
+
+fn manifest_text(manifest: &Manifest) -> Content {
+    // Strings and maps: cannot fail.
+    let mut text = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+    text.push(b'\n');
+    Zeroizing::new(text)
+}
+
+/// What lies there; none if there is no manifest that can be read.
+fn read_manifest(folder: &Path) -> Result<Option<Manifest>, DeliveryError> {
+    let path = folder.join(MANIFEST);
+    match read(&path) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(failed("read", &path)(error).into()),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Content> {
+    // Reserved whole: a vector that grows leaves copies.
+    let mut content = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
+    fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// Makes the folder `place` in `parent` with all its files, at one stroke: it has another name until all of
+/// it is on disk. Its own name is on disk when `parent` is synced.
+fn put_folder(
+    parent: &Path,
+    place: &Path,
+    station: &str,
+    files: &[(&'static str, Content)],
+) -> Result<(), DeliveryError> {
+    let name = place.file_name().map(|it| it.to_string_lossy()).unwrap_or_default();
+    let temporary = parent.join(temporary_name(station, &name));
+    clear(&temporary)?;
+    let put = || -> Result<(), FileError> {
+        DirBuilder::new()
+            .mode(DIR_MODE)
+            .create(&temporary)
+            .map_err(failed("make the directory", &temporary))?;
+        for (name, content) in files {
+            durable_fs::write_new(&temporary.join(name), FILE_MODE, content)?;
+        }
+        durable_fs::sync_dir(&temporary)?;
+        fs::rename(&temporary, place).map_err(failed("name", place))
+    };
+    put().map_err(|error| {
+        // A part is of no use to anyone; if it stays, the next try or start removes it.
+        let _ = clear(&temporary);
+        error.into()
+    })
+}
+
+/// Whether the files are there as they should be. One that is missing is put there again; one that is another
+/// is left alone.
+fn check(place: &Path, files: &[(&'static str, Content)]) -> Result<(), DeliveryError> {
+    for (name, content) in files {
+        let path = place.join(name);
+        match read(&path) {
+            Ok(there) if there == *content => {}
+            Ok(_) => return Err(DeliveryError::Changed { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                durable_fs::create_new(&path, FILE_MODE, content)?;
+            }
+            Err(error) => return Err(failed("read", &path)(error).into()),
+        }
+    }
+    Ok(durable_fs::sync_dir(place)?)
+}
+
+/// Removes a temporary folder, if it is there.
+fn clear(path: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The name of a folder until it is whole. `~` is in no station's id and no folder's name, so that each
+/// station on a shared directory knows its own.
+fn temporary_name(station: &str, name: &str) -> String {
+    format!(".linemint~{station}~{name}")
+}
+
+/// The name of a device's folder: its serial number, with `%` and two hex digits for whatever a file name
+/// may not hold or would hide, and for a serial number that is too long its hash at the end.
+#[must_use]
+pub fn folder_name(serial: &str) -> String {
+    let mut name = String::with_capacity(serial.len());
+    for (at, byte) in serial.bytes().enumerate() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => name.push(char::from(byte)),
+            b'.' if at > 0 => name.push('.'),
+            other => name.push_str(&format!("%{other:02X}")),
+        }
+    }
+    if name.len() > MAX_NAME {
+        name.truncate(MAX_NAME - 33);
+        name.push('=');
+        name.push_str(&Fingerprint::of(serial.as_bytes()).to_string()[..32]);
+    }
+    name
+}
+
+fn failed(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::Io { attempt, path, source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The line at the end of a shift: what was delivered into directories. It is read from the journal, so that a
+//! restart within the shift leaves nothing out.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::clock::TimeSource;
+use crate::device::event::Event;
+use crate::error::Chain;
+use crate::journal::store::Store;
+use crate::journal::{JournalError, What};
+use crate::shift::{Shift, ShiftSpan, shift_at};
+
+/// How often the clock is looked at: it may be set.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// Records that are read at once.
+const PAGE: usize = 1_000;
+
+/// Serial numbers in the line; the rest by their number.
+const MAX_LISTED: usize = 200;
+
+/// What is watched.
+pub(super) struct ShiftEnd {
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn TimeSource>,
+    pub(super) timezone: TimeZone,
+    pub(super) shifts: Vec<Shift>,
+    /// Told even if nothing was delivered there.
+    pub(super) directories: Vec<PathBuf>,
+}
+
+/// What was delivered into one directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Delivered {
+    count: usize,
+    /// The first of them.
+    serials: Vec<String>,
+}
+
+impl ShiftEnd {
+    /// Tells it at the end of each shift, for as long as the process runs.
+    pub(super) async fn run(self) {
+        let mut running = None;
+        loop {
+            let now = self.clock.now().wall;
+            let present = shift_at(&self.shifts, &self.timezone, now);
+            if let Some(ended) = ended(&mut running, present) {
+                self.tell(ended).await;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn tell(&self, shift: ShiftSpan) {
+        let (store, directories) = (self.store.clone(), self.directories.clone());
+        let (begin, end) = (shift.begin, shift.end);
+        let read = tokio::task::spawn_blocking(move || delivered(&store, directories, begin, end)).await;
+        match read {
+            Ok(Ok(all)) => {
+                for (directory, it) in all {
+                    let (shift, begin, count, serials) = (&shift.name, shift.begin, it.count, it.list());
+                    tracing::info!(shift, %begin, directory, count, serials, "the shift has ended: credentials delivered");
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::error!(error = %Chain(&error), "what the shift has delivered cannot be read from the journal");
+            }
+            // The runtime is ending.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The shift that has ended since the last look. One that the clock was set back out of has not.
+fn ended(running: &mut Option<ShiftSpan>, present: Option<ShiftSpan>) -> Option<ShiftSpan> {
+    if *running == present {
+        return None;
+    }
+    let before = std::mem::replace(running, present);
+    let later = |it: &ShiftSpan| running.as_ref().is_none_or(|now| now.begin >= it.end);
+    before.filter(later)
+}
+
+impl Delivered {
+    fn list(&self) -> String {
+        let mut list = self.serials.join(" ");
+        if self.count > self.serials.len() {
+            list.push_str(&format!(" and {} more", self.count - self.serials.len()));
+        }
+        list
+    }
+}
+
+/// What the records of that time say, by directory.
+fn delivered(
+    store: &Store,
+    directories: Vec<PathBuf>,
+    begin: Timestamp,
+    end: Timestamp,
+) -> Result<BTreeMap<String, Delivered>, JournalError> {
+    let directories =
+        directories.into_iter().map(|it| (it.to_string_lossy().into_owned(), Delivered::default()));
+    let mut all: BTreeMap<String, Delivered> = directories.collect();
+    let mut after = first_since(store, begin)?;
+    loop {
+        let page = store.events(after, PAGE)?;
+        let Some(last) = page.last() else { return Ok(all) };
+        let over = last.at >= end;
+        after = last.seq;
+        for record in page.into_iter().filter(|it| (begin..end).contains(&it.at)) {
+            if let (What::Device(Event::Passed { directory: Some(directory), .. }), Some(serial)) =
+                (record.what, record.serial)
+            {
+                let it = all.entry(directory).or_default();
+                it.count += 1;
+                if it.serials.len() < MAX_LISTED {
+                    it.serials.push(serial.to_string());
+                }
+            }
+        }
+        if over {
+            return Ok(all);
+        }
+    }
+}
+
+/// The number before the first record since `begin`, by bisection: records are in the order of time, as far
+/// as the clock was not set back.
+fn first_since(store: &Store, begin: Timestamp) -> Result<u64, JournalError> {
+    let (mut low, mut high) = (0, u64::MAX >> 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let next = store.events(middle, 1)?;
+        match next.first() {
+            Some(it) if it.at < begin => low = it.seq.max(middle + 1),
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+#[cfg(test)]
+mod tests;
