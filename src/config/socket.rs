@@ -54,7 +54,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("f.toml");
         let with = |text: &str| {
-            std::fs::write(&file, text).unwrap();
+            let _ = std::fs::remove_file(&file);
+            crate::durable_fs::create_new(&file, 0o600, text.as_bytes()).unwrap();
             socket_in(&file)
         };
         assert_eq!(with("[api]\nsocket = \"a.sock\"\n[nonsense]\n").unwrap(), dir.path().join("a.sock"));

@@ -489,7 +489,7 @@ fn what_cannot_work_with_a_scanner_is_refused() {
     assert_eq!(errors(&without)[0].key, format!("{fixture}.pattern"));
     // Under the other driver, and with the other delivery, each key is told.
     for line in ["pattern = 'x'", "poll = \"?\"", "debounce = \"1s\"", "reply_pass = \"x\""] {
-        let errors = errors(&with("dtr = \"always\"\n# With", &format!("dtr = \"always\"\n{line}\n# With")));
+        let errors = errors(&with("dtr = \"always\"\n", &format!("dtr = \"always\"\n{line}\n")));
         assert!(errors[0].message.contains("belongs to the scanner driver"), "{errors:?}");
     }
     let errors = errors(&with("deliver = \"fixture\"", "deliver = \"fixture\"\ndirectory = \"out\""));

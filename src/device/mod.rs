@@ -381,13 +381,7 @@ impl Device {
                     self.failure = None;
                 }
             }
-            Event::Repeated { presentation, nest } => {
-                self.present(seq, at, presentation, nest.as_ref());
-                self.presentation.outcome = Some(Outcome::Passed { again: true });
-                self.unclaimed = false;
-                self.state = State::Passed;
-                self.failure = None;
-            }
+            Event::Repeated { presentation, nest } => self.repeat(seq, at, presentation, nest.as_ref()),
             Event::Renewed(it) => self.renew(seq, at, it),
             Event::CsrMade { request } => self.csr_made(at, request),
             Event::CertificateAsked { .. } => self.certificate_asked(at),
@@ -484,6 +478,15 @@ impl Device {
     /// Whether the private key of the present certificate is needed no more.
     fn gives_up_key(&self) -> bool {
         self.state == State::Passed || sabotaged!(KeyDestroyedEarly) && self.state == State::Delivering
+    }
+
+    /// It comes once more, as what it is: passed.
+    fn repeat(&mut self, seq: u64, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {
+        self.present(seq, at, key, nest);
+        self.presentation.outcome = Some(Outcome::Passed { again: true });
+        self.unclaimed = false;
+        self.state = State::Passed;
+        self.failure = None;
     }
 
     fn present(&mut self, seq: u64, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {

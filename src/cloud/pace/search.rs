@@ -53,6 +53,13 @@ const PROBE_CALLS: f64 = 10.0;
 const SETTLED_CALLS: f64 = 80.0;
 const SETTLED: f64 = 30.0;
 
+/// Seconds after which what is known of a limit counts as right, so that more going through means that
+/// the limit has risen.
+const STOOD: f64 = 15.0;
+
+/// Calls a second above which that is tried in larger steps: at fewer each refusal weighs too much.
+const STOOD_RATE: f64 = 10.0;
+
 /// The part of the calls that is refused whatever the rate, as long as nothing is known of it, and at
 /// most; and the calls over which it is found.
 const QUIET: f64 = 0.01;
@@ -401,8 +408,9 @@ impl Search {
             self.climb(now);
             return;
         }
-        // Nothing was wrong with what was known: then the limit has risen.
-        let next = if self.step.is_none() { BIG } else { 2.0 * step };
+        // Nothing was wrong with what was known, or it has been right for long: then the limit has risen.
+        let stood = secs(now.saturating_sub(self.stands.1)) > STOOD && self.known > STOOD_RATE;
+        let next = if self.step.is_none() { BIG } else { step * if stood { 5.0 } else { 2.0 } };
         self.step = self.step.map(|_| next);
         self.phase = Phase::Probe { from: now, step: next, sent: 0, good: 0 };
         self.rate = self.known * (1.0 + next);

@@ -1,6 +1,6 @@
 //! A device's row: the device, and the numbers of its newest records, so that a finished device is one
-//! row and not two. Numbers that are older move, 64 at a time, into rows of their own, 256 in each. There
-//! are five of those, used again in turn: what is written over need not be cleared away (`places`).
+//! row and not two. Numbers that are older move, 64 at a time, into rows of their own, 512 in each. There
+//! are three of those, used again in turn: what is written over need not be cleared away (`places`).
 //!
 //! sled puts what is over 128 KiB, a leaf of some twenty rows together, into files that it never syncs
 //! (`facts/rust.md` 3.3). Nearly every device is well below a kilobyte; one that had hundreds of
@@ -40,11 +40,11 @@ const NOTE_BYTES: usize = 17;
 const NEWEST: usize = 64;
 
 /// How often numbers are put away into one row of their own.
-const TIMES: u64 = 4;
+const TIMES: u64 = 8;
 
 /// Rows of numbers of one device, so that one that comes back for ever does not fill the index: at least the
 /// 1,024 newest records, also when one of them has just been begun anew. All of them are in the log.
-const HISTORY_ROWS: u64 = 5;
+const HISTORY_ROWS: u64 = 3;
 
 /// How often a reader that came between two states reads again: each time the device had another event.
 const TRIES: usize = 100;
@@ -156,7 +156,7 @@ fn put_away(
 ) -> Result<(), JournalError> {
     let row = history_key(serial, known.put_away / TIMES);
     let mut numbers = std::mem::take(&mut known.records);
-    if known.put_away % TIMES != 0 {
+    if !known.put_away.is_multiple_of(TIMES) {
         // It may be about to be written, by the same batch.
         let written = match rows.iter().rev().find(|(it, _)| *it == row) {
             Some((_, value)) => value.clone(),

@@ -83,6 +83,10 @@ impl Walker {
         if message["type"] == "pull" {
             self.greeted.insert(fixture);
         }
+        // A unit whose id stands for another may come from a fixture that was reset: it is asked.
+        if message["type"] == "nak" && message["code"] == "busy" {
+            self.greeted.remove(&fixture);
+        }
         let late_hello = message["type"] == "hello" && self.greeted.contains(&fixture);
         assert!(!late_hello, "the station says hello to a fixture that has");
         message
