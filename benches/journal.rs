@@ -374,6 +374,7 @@ impl Factory {
             request: None,
             attributes: BTreeMap::new(),
             replaces_policy: None,
+            replaces_thing: None,
         })))
     }
 
@@ -401,6 +402,7 @@ fn rest_of_life(number: u64, presentation: PresentationKey) -> Vec<Event> {
         key: KeyState::Sealed,
         arn: None,
         public_key: None,
+        issuer: None,
     };
     let done = |step, output| Event::StepDone {
         step,

@@ -240,6 +240,7 @@ fn admitted(batch: Option<&str>) -> What {
         request: None,
         attributes: BTreeMap::new(),
         replaces_policy: None,
+        replaces_thing: None,
     })))
 }
 
@@ -256,5 +257,6 @@ fn certificate() -> Certificate {
         key: KeyState::Sealed,
         arn: None,
         public_key: None,
+        issuer: None,
     }
 }

@@ -77,6 +77,9 @@ pub enum Event {
         /// A MAC address that it had not told before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mac: Option<Mac>,
+        /// A person had let it out of quarantine before it ever passed: it is made by the rules of now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        anew: Option<Box<Admission>>,
     },
     /// It had passed and was presented again; the answer was `pass` again.
     Repeated {
@@ -200,7 +203,7 @@ pub enum Event {
         fingerprint: Fingerprint,
     },
     /// The private key of the present certificate is not on this station any more (a restore
-    /// without the key files): a new certificate takes its place.
+    /// without the key files), or the CA that has issued it: a new certificate takes its place.
     KeyLost {
         /// Its certificate.
         fingerprint: Fingerprint,
@@ -208,10 +211,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         policy: Option<String>,
     },
-    /// The private key of the present certificate has lain here for longer than undelivered ones are
-    /// kept: it is destroyed and the certificate deactivated. Presented again, the device gets another.
+    /// The private key of the present certificate, or of a request that nobody follows up, has lain here for
+    /// longer than undelivered ones are kept: it is destroyed and the certificate deactivated. Presented again,
+    /// the device gets another.
     KeyExpired {
-        /// Its certificate.
+        /// Its certificate; its public key, where none is issued.
         fingerprint: Fingerprint,
         /// The policy that may be attached to it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -279,6 +283,10 @@ pub struct Admission {
     /// With a renewal: the policy that is attached to the certificate that is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces_policy: Option<String>,
+    /// With a renewal after which the thing has another name: the one that it had, to which the certificates
+    /// of before are attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces_thing: Option<String>,
 }
 
 /// What is kept of a step's answer.

@@ -144,6 +144,9 @@ pub struct Device {
     /// What AWS is to issue a certificate for; none once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<CertificateRequest>,
+    /// The names of private keys whose requests were given up; until they are destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub useless_keys: Vec<Fingerprint>,
     /// Certificates that may have been made, or may still be made, without anybody knowing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<Doubt>,
@@ -161,6 +164,9 @@ pub struct Device {
     /// Certificates that it may use up beyond its product's number: one for each release.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub allowance: u32,
+    /// A person has let it out of quarantine, and it has not been presented since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
     /// How far it has been cleared away, once it is given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrap: Option<Scrap>,
@@ -211,6 +217,10 @@ pub struct Certificate {
     /// SHA-256 of its public key, if AWS has issued it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<Fingerprint>,
+    /// SHA-256 of the certificate of the station's CA that has issued it; not known of those that earlier
+    /// versions recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Fingerprint>,
 }
 
 impl Certificate {
@@ -333,12 +343,14 @@ impl Device {
             },
             presentations: 1,
             request: it.request.clone(),
+            useless_keys: Vec::new(),
             doubts: Vec::new(),
             certificate: None,
             superseded: Vec::new(),
             certificates_issued: 0,
             issued_at: None,
             allowance: 0,
+            released: false,
             scrap: None,
             done: Done::default(),
             failure: None,
@@ -356,10 +368,13 @@ impl Device {
         }
         match event {
             Event::Admitted(_) => {}
-            Event::Presented { presentation, nest, mac } => {
+            Event::Presented { presentation, nest, mac, anew } => {
                 self.present(seq, at, presentation, nest.as_ref());
                 if self.mac.is_none() {
                     self.mac.clone_from(mac);
+                }
+                if let Some(it) = anew {
+                    self.begin_anew(it);
                 }
                 if self.state == State::Failed {
                     self.state = State::Provisioning;
@@ -368,7 +383,7 @@ impl Device {
             }
             Event::Repeated { presentation, nest } => self.repeat(seq, at, presentation, nest.as_ref()),
             Event::Renewed(it) => self.renew(seq, at, it),
-            Event::CsrMade { request } => self.csr_made(request),
+            Event::CsrMade { request } => self.csr_made(at, request),
             Event::CertificateAsked { .. } => self.certificate_asked(at),
             Event::CertificateInDoubt => self.certificate_in_doubt(at),
             Event::SpareFound { fingerprint, public_key } => self.spare_found(*fingerprint, *public_key),
@@ -402,8 +417,10 @@ impl Device {
                 self.failure = Some(Failure { code: *code, message: message.clone() });
             }
             Event::KeyDestroyed { fingerprint } => self.key_destroyed(*fingerprint),
-            Event::KeyLost { policy, .. } => self.supersede(true, policy.as_ref()),
-            Event::KeyExpired { policy, message, .. } => self.expire(policy.as_ref(), message),
+            Event::KeyLost { policy, .. } => self.supersede(policy.as_ref()),
+            Event::KeyExpired { fingerprint, policy, message } => {
+                self.expire(*fingerprint, policy.as_ref(), message);
+            }
             Event::Retried { .. } => self.retry(),
             Event::Released { .. } => self.release(),
             Event::Scrapping { presentation, policy, message, asked, .. } => {
@@ -446,7 +463,7 @@ impl Device {
 
     /// The private keys on this station that are no longer needed, by the names under which they are
     /// sealed: the present one's once the device has passed with it, whatever became of the device since; a
-    /// request's once the device is given up.
+    /// request's once that or the device is given up.
     pub fn keys_to_destroy(&self) -> impl Iterator<Item = Fingerprint> + '_ {
         let present = self
             .certificate
@@ -455,7 +472,7 @@ impl Device {
             .map(Certificate::key_id);
         let asked = self.request.iter().filter(|it| it.key == KeyState::Sealed && self.scrap.is_some());
         let old = self.superseded.iter().filter(|it| it.key == KeyState::Sealed).map(Superseded::key_id);
-        present.chain(asked.map(|it| it.public_key)).chain(old)
+        present.chain(asked.map(|it| it.public_key)).chain(self.useless_keys.iter().copied()).chain(old)
     }
 
     /// Whether the private key of the present certificate is needed no more.
@@ -475,6 +492,7 @@ impl Device {
     fn present(&mut self, seq: u64, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {
         self.presentation = Presentation { key: key.clone(), nest: nest.cloned(), at, seq, outcome: None };
         self.presentations += 1;
+        self.released = false;
     }
 
     fn close(&mut self, key: &PresentationKey, outcome: Outcome) {
@@ -491,15 +509,34 @@ impl Device {
         self.state = State::Provisioning;
         self.failure = None;
         self.request.clone_from(&it.request);
-        self.mac.clone_from(&it.mac);
         self.device_key.clone_from(&it.device_key);
         self.attributes.clone_from(&it.attributes);
-        self.supersede(false, it.replaces_policy.as_ref());
-        if self.rules != it.rules {
-            // Other rules may mean other names: what is there already is found and adopted.
+        self.supersede(it.replaces_policy.as_ref());
+        let other_mac = it.mac.is_some() && it.mac != self.mac;
+        if other_mac {
+            self.mac.clone_from(&it.mac);
+        }
+        // Other rules or another MAC address may mean other names.
+        if self.rules != it.rules || other_mac {
             self.rules = it.rules;
-            self.done.policy = false;
-            self.done.thing = false;
+            self.rename(it.replaces_thing.as_ref());
+        }
+    }
+
+    /// It has never passed, and a person has let it out of quarantine: what was wrong with its rules may be
+    /// put right by now. A request that AWS may have answered stays what it is.
+    fn begin_anew(&mut self, it: &event::Admission) {
+        self.supersede(it.replaces_policy.as_ref());
+        if self.request.is_none() {
+            self.request.clone_from(&it.request);
+        }
+        if it.device_key.is_some() {
+            self.device_key.clone_from(&it.device_key);
+        }
+        self.attributes.clone_from(&it.attributes);
+        if self.rules != it.rules {
+            self.rules = it.rules;
+            self.rename(it.replaces_thing.as_ref());
         }
     }
 
@@ -569,6 +606,7 @@ impl Device {
         if let Some(it) = self.request.as_mut().filter(|it| it.public_key == key) {
             it.key = KeyState::Destroyed;
         }
+        self.useless_keys.retain(|it| *it != key);
         for it in self.superseded.iter_mut().filter(|it| it.key_id() == key) {
             it.key = KeyState::Destroyed;
         }

@@ -45,6 +45,9 @@ pub struct CertificateRequest {
     /// When it was asked for, if nobody knows yet what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_since: Option<Timestamp>,
+    /// When it was recorded, if its key is the station's; not known of those recorded by earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -85,6 +88,7 @@ pub fn certificate(leaf: Leaf, arn: String, key: KeyState) -> Certificate {
         key,
         arn: Some(arn),
         public_key: Some(leaf.public_key),
+        issuer: None,
     }
 }
 
@@ -136,8 +140,8 @@ impl Device {
             || self.superseded.iter().any(|it| it.fingerprint == *fingerprint)
     }
 
-    pub(super) fn csr_made(&mut self, request: &CertificateRequest) {
-        self.request = Some(request.clone());
+    pub(super) fn csr_made(&mut self, at: Timestamp, request: &CertificateRequest) {
+        self.request = Some(CertificateRequest { made_at: Some(at), ..request.clone() });
         self.state = State::Provisioning;
     }
 
@@ -177,6 +181,12 @@ impl Device {
         }
     }
 
+    /// Nothing is asked for any more with the request, and its key is of no use.
+    pub(super) fn give_up_request(&mut self) {
+        let request = self.request.take().filter(|it| it.key == KeyState::Sealed);
+        self.useless_keys.extend(request.map(|it| it.public_key));
+    }
+
     /// What was asked for has certainly not been made, or its answer has come.
     pub(super) fn nothing_came_of_it(&mut self) {
         if let Some(request) = &mut self.request {
@@ -197,6 +207,7 @@ impl Device {
             // The key is the request's, and is destroyed with that.
             key: KeyState::Destroyed,
             policy: None,
+            thing: None,
             retired: None,
             expired: false,
             public_key: Some(public_key),

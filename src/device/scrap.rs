@@ -31,6 +31,7 @@ use super::steps::{STATION_ATTRIBUTE, Step, Subject, Verdict, done, same_json};
 use super::{Device, Failure, KeyState, State, Superseded};
 use crate::cloud::{Answer, Call, CloudError, FailureKind, Reply};
 use crate::fixture::FailCode;
+use crate::pki::Fingerprint;
 use crate::sabotage::sabotaged;
 
 /// How far a device has been cleared away. Certificates tell it themselves ([`Superseded::retired`]).
@@ -128,10 +129,14 @@ impl Device {
         self.next_clearing().is_none() && self.keys_to_destroy().next().is_none()
     }
 
-    pub(super) fn expire(&mut self, policy: Option<&String>, message: &str) {
-        self.supersede(false, policy);
-        if let Some(old) = self.superseded.last_mut() {
-            old.expired = true;
+    pub(super) fn expire(&mut self, key: Fingerprint, policy: Option<&String>, message: &str) {
+        if self.fingerprint() == Some(key) {
+            self.supersede(policy);
+            if let Some(old) = self.superseded.last_mut() {
+                old.expired = true;
+            }
+        } else {
+            self.give_up_request();
         }
         if self.state != State::Quarantined {
             self.state = State::Failed;
@@ -149,6 +154,7 @@ impl Device {
     pub(super) fn release(&mut self) {
         self.state = State::Failed;
         self.allowance += 1;
+        self.released = true;
     }
 
     pub(super) fn begin_scrap(
@@ -160,7 +166,7 @@ impl Device {
         if let Some(presentation) = presentation {
             self.close(presentation, Outcome::failed(FailCode::Quarantined, message));
         }
-        self.supersede(false, policy);
+        self.supersede(policy);
         self.state = State::Quarantined;
         self.failure = Some(Failure { code: FailCode::Quarantined, message: message.to_owned() });
         self.scrap = Some(Scrap::default());
@@ -191,11 +197,15 @@ impl Device {
         }
     }
 
-    /// Whether the present certificate's key has been waiting here since `since` or longer, and the
-    /// device may still fetch it.
+    /// Since when a key has been waiting here that its device may still fetch: the present certificate's, or
+    /// that of a request that nobody follows up before the device is presented again.
     #[must_use]
     pub fn waits_since(&self) -> Option<Timestamp> {
-        let certificate = self.certificate.as_ref()?;
+        let Some(certificate) = &self.certificate else {
+            let request = self.request.as_ref().filter(|it| it.key == KeyState::Sealed)?;
+            let put_aside = matches!(self.state, State::Failed | State::Quarantined) && self.scrap.is_none();
+            return put_aside.then(|| request.made_at.unwrap_or(self.updated_at));
+        };
         let undelivered = certificate.key == KeyState::Sealed
             && !certificate.is_confirmed()
             && !matches!(self.state, State::Passed | State::Scrapped);

@@ -171,10 +171,11 @@ impl<'a> Subject<'a> {
                 let Superseded { policy, arn, .. } = self.device.to_retire()?;
                 Some(Call::DetachPolicy { policy: policy.clone()?, target: arn.clone()? })
             }
-            Step::DetachThing => Some(Call::DetachThingPrincipal {
-                thing: self.thing_name(),
-                principal: self.device.to_retire()?.arn.clone()?,
-            }),
+            Step::DetachThing => {
+                let Superseded { thing, arn, .. } = self.device.to_retire()?;
+                let thing = thing.clone().unwrap_or_else(|| self.thing_name());
+                Some(Call::DetachThingPrincipal { thing, principal: arn.clone()? })
+            }
             step => self.clearing_call(step),
         }
     }

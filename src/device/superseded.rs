@@ -20,6 +20,9 @@ pub struct Superseded {
     /// The policy that was attached to it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// The thing that it was attached to, if the device's has another name since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thing: Option<String>,
     /// The last retiring step that is done: deactivate, detach the policy, detach the thing, and delete it
     /// where AWS has issued it or the device is scrapped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,15 +85,16 @@ impl Superseded {
 }
 
 impl Device {
-    /// Puts the present certificate among the old ones. `policy` is what is attached to it.
-    pub(super) fn supersede(&mut self, lost: bool, policy: Option<&String>) {
+    /// Puts the present certificate among the old ones. `policy` is what is attached to it. Its key counts as
+    /// sealed until its destruction is recorded, even if it could not be read.
+    pub(super) fn supersede(&mut self, policy: Option<&String>) {
         if let Some(old) = self.certificate.take() {
-            let key = if lost && old.key == KeyState::Sealed { KeyState::Destroyed } else { old.key };
             self.superseded.push(Superseded {
                 fingerprint: old.fingerprint,
                 arn: old.arn,
-                key,
+                key: old.key,
                 policy: policy.cloned(),
+                thing: None,
                 retired: None,
                 expired: false,
                 public_key: old.public_key,
@@ -101,6 +105,19 @@ impl Device {
         self.done.active = false;
         self.done.attach_policy = false;
         self.done.attach_thing = false;
+    }
+
+    /// What the cloud holds under names that follow from the rules is made again, or found and adopted. Where
+    /// the thing's name changes, `thing` is the one of before, and the old certificates are attached to that.
+    pub(super) fn rename(&mut self, thing: Option<&String>) {
+        self.done.policy = false;
+        self.done.thing = false;
+        if thing.is_some() {
+            self.done.principals = false;
+            for old in self.superseded.iter_mut().filter(|it| it.thing.is_none()) {
+                old.thing = thing.cloned();
+            }
+        }
     }
 
     /// Puts certificates of an earlier life among the old ones.
@@ -115,6 +132,7 @@ impl Device {
                     arn: Some(arn.clone()),
                     key: KeyState::Destroyed,
                     policy: policy.cloned(),
+                    thing: None,
                     retired: None,
                     expired: false,
                     public_key: None,

@@ -17,10 +17,8 @@ impl Device {
                 self.state.is_unfinished() && self.certificate.is_none() && self.request.is_none()
             }
             Event::CertificateAsked { .. } => self.state.is_unfinished() && self.request.is_some(),
-            // The answer to a call that was out when the device was given up may be lost yet.
-            Event::CertificateInDoubt => {
-                (self.state.is_unfinished() || self.is_scrapping()) && self.request.is_some()
-            }
+            // The answer to a call that was out when the device was put aside or given up may be lost yet.
+            Event::CertificateInDoubt => self.state != S::Scrapped && self.request.is_some(),
             Event::SpareFound { fingerprint, .. } => {
                 self.state != S::Scrapped && !self.knows_certificate(fingerprint)
             }
@@ -47,7 +45,9 @@ impl Device {
             Event::Quarantined { .. } => self.state != S::Scrapped && self.scrap.is_none(),
             Event::KeyLost { .. } => self.certificate.is_some() && self.state.is_unfinished(),
             Event::KeyExpired { fingerprint, .. } => {
-                self.fingerprint() == Some(*fingerprint) && !matches!(self.state, S::Passed | S::Scrapped)
+                let asked = self.request.as_ref().map(|it| it.public_key);
+                [self.fingerprint(), asked].contains(&Some(*fingerprint))
+                    && !matches!(self.state, S::Passed | S::Scrapped)
             }
             Event::Retried { .. } => self.state != S::Scrapped,
             Event::Released { .. } => self.state == S::Quarantined && self.scrap.is_none(),

@@ -227,6 +227,7 @@ impl Line {
             request: None,
             attributes: std::collections::BTreeMap::new(),
             replaces_policy: None,
+            replaces_thing: None,
         };
         let presentation = Some(admission.presentation.clone());
         self.admit(serial, Event::Admitted(Box::new(admission)), rules);

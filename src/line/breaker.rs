@@ -30,6 +30,9 @@ const PROBE_LOST: Duration = Duration::from_secs(180);
 /// The first and the longest pause where a person has to act: often enough to go on soon after.
 const STOP_PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
+/// Characters that a sentence repeats of AWS's words at most.
+const MAX_WORDS: usize = 300;
+
 /// What is held back together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Scope {
@@ -257,12 +260,10 @@ fn stop_sentence(error: &CloudError, cause: StopCause) -> String {
         StopCause::Clock => "set the station's clock".to_owned(),
         StopCause::Account => "give the station credentials of the configured account".to_owned(),
     };
-    // AWS's own words name the quota more exactly than its reference does.
-    let words = if cause == StopCause::Quota && !error.message.is_empty() {
-        format!(" (AWS says: {})", error.message)
-    } else {
-        String::new()
-    };
+    // AWS's own words name the quota, or the resource and the permission, more exactly than its reference does.
+    let words: String =
+        error.message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect();
+    let words = if words.is_empty() { words } else { format!(" (AWS says: {words})") };
     format!("{operation}: {cause}; {remedy}{words}")
 }
 

@@ -40,8 +40,13 @@ impl Line {
 
     fn expire_key(&mut self, serial: &SerialNumber) {
         self.leave_policy(serial);
+        if self.works.get(serial).is_some_and(|it| it.device.awaits_answer()) {
+            // Nobody waits for that answer. What was made with the key is found when the device has another.
+            self.record(serial, Event::CertificateInDoubt);
+        }
         let Some(work) = self.works.get_mut(serial) else { return };
-        let Some(fingerprint) = work.device.fingerprint() else { return };
+        let asked = work.device.request.as_ref().map(|it| it.public_key);
+        let Some(fingerprint) = work.device.fingerprint().or(asked) else { return };
         work.running.clear();
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
         let message = "its credentials were not fetched in time and are destroyed; present the unit again";

@@ -344,5 +344,5 @@ impl Line {
 #[must_use]
 pub(super) fn of_device(spki_der: &[u8], csr: Vec<u8>) -> CertificateRequest {
     let public_key = Fingerprint::of(spki_der);
-    CertificateRequest { public_key, csr, key: KeyState::Device, asked: 0, open_since: None }
+    CertificateRequest { public_key, csr, key: KeyState::Device, asked: 0, open_since: None, made_at: None }
 }

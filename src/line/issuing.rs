@@ -23,6 +23,17 @@ impl Line {
             self.quarantine(serial, FailCode::Quarantined, &detail);
             return;
         }
+        let rule = &work.rules.certificate;
+        let key = match (rule.key, &work.device.device_key) {
+            (KeyOrigin::Station, _) => LeafKey::Station,
+            (KeyOrigin::Device, Some(key)) if rule.register != Register::Aws => LeafKey::Device(key.clone()),
+            // Never a key of the station's for a device that is to have its own.
+            (KeyOrigin::Device, _) => {
+                let detail = format!("{serial} has not told its own key: release it, present it again");
+                self.quarantine(serial, FailCode::Internal, &detail);
+                return;
+            }
+        };
         if let Some(reason) = self.clock.closed() {
             let running = work.running.entry(Step::Issue).or_default();
             running.last = Some((FailureKind::Stop(StopCause::Clock), reason.to_owned()));
@@ -37,10 +48,6 @@ impl Line {
             return;
         }
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
-        let key = match (work.rules.certificate.key, &work.device.device_key) {
-            (KeyOrigin::Device, Some(key)) => LeafKey::Device(key.clone()),
-            _ => LeafKey::Station,
-        };
         let request =
             LeafRequest { common_name: subject.common_name(), days: work.rules.certificate.days, key };
         let (generation, after) = (work.device.generation, work.barrier());

@@ -7,7 +7,8 @@ use super::doubt::Doubts;
 use super::{Action, FixtureSettings, Line, Tag, Timer};
 use crate::device::event::{CloseReason, Event, Outcome, PresentationKey};
 use crate::device::serial::SerialNumber;
-use crate::fixture::text::{message, nak_action};
+use crate::fixture::frame::BadReason;
+use crate::fixture::text::{message, nak_action, not_understood};
 use crate::fixture::{NakCode, PROTOCOL, StationMessage};
 use crate::journal::{KnownPresentation, StationEvent};
 use crate::sabotage::sabotaged;
@@ -218,6 +219,8 @@ impl Line {
         };
         if let Some((code, detail)) = foreign {
             link.state = LinkState::Foreign(code);
+            // Copies fall due while it is there, and are dropped: offered anew when the right one is back.
+            link.open.values_mut().for_each(|it| it.offer = None);
             tracing::warn!(fixture = link.settings.name, %code, detail, "the fixture is refused");
             self.nak(fixture, None, code, &detail);
             self.is_away(fixture);
@@ -291,7 +294,7 @@ impl Line {
         }
     }
 
-    pub(super) fn bad_frame(&mut self, fixture: usize, id: Option<u64>) {
+    pub(super) fn bad_frame(&mut self, fixture: usize, id: Option<u64>, reason: &BadReason) {
         if matches!(self.links[fixture].state, LinkState::Foreign(_)) {
             return;
         }
@@ -302,13 +305,18 @@ impl Line {
         }
         if times.len() < BAD_FRAME_ANSWERS {
             times.push_back(now);
-            self.nak(fixture, id, NakCode::BadFrame, "");
+            let message = not_understood(&reason.to_string());
+            self.refuse(fixture, id, NakCode::BadFrame, message);
         }
     }
 
     pub(super) fn nak(&mut self, fixture: usize, id: Option<u64>, code: NakCode, detail: &str) {
+        self.refuse(fixture, id, code, message(nak_action(code), detail));
+    }
+
+    fn refuse(&mut self, fixture: usize, id: Option<u64>, code: NakCode, message: String) {
         self.links[fixture].naks += 1;
-        self.say(fixture, StationMessage::Nak { id, code, message: message(nak_action(code), detail) }, None);
+        self.say(fixture, StationMessage::Nak { id, code, message }, None);
     }
 
     /// Says something, once all that has been decided so far is on disk. To a fixture that has not

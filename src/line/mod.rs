@@ -51,6 +51,7 @@ use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber, SerialPattern};
 use crate::device::steps::Step;
 use crate::device::{Certificate, State};
+use crate::fixture::frame::BadReason;
 use crate::fixture::{Credentials, FixtureMessage, StationMessage};
 use crate::journal::{Entry, JournalError, Recovered, Shelf, StationEvent};
 use crate::pki::{Fingerprint, LeafRequest};
@@ -72,6 +73,8 @@ pub struct Settings {
     pub fixtures: Vec<FixtureSettings>,
     /// The products by name.
     pub products: BTreeMap<String, Product>,
+    /// SHA-256 of the CA's certificate, if the station has a CA.
+    pub ca: Option<Fingerprint>,
     /// The CA certificate in PEM.
     pub ca_pem: String,
     /// What follows the leaf in the chain handed to a device, PEM.
@@ -125,8 +128,8 @@ pub enum Input {
     PortLost(usize),
     /// A fixture said something.
     Message(usize, FixtureMessage),
-    /// A line came that is no frame; its id, if the checksum was right.
-    BadFrame(usize, Option<u64>),
+    /// A line came that is no frame, and why; its id, if the checksum was right.
+    BadFrame(usize, Option<u64>, BadReason),
     /// A message with this tag will have left the port after the given time.
     Sent(usize, Tag, Duration),
     /// A certificate was issued (its key is sealed on disk), or could not be.
@@ -167,6 +170,8 @@ pub enum Input {
     },
     /// A private key is destroyed; the name that it was sealed under.
     KeyDestroyed(SerialNumber, Fingerprint),
+    /// A private key could not be destroyed; the name that it is sealed under.
+    KeyKept(SerialNumber, Fingerprint),
     /// A private key that was to be delivered is not there or cannot be opened.
     KeyLost(SerialNumber, Fingerprint),
     /// Credentials are in their directory, on disk, or could not be put there.
@@ -301,7 +306,7 @@ pub enum Action {
         /// What must be on disk first.
         after: u64,
     },
-    /// Destroy a private key, answer [`Input::KeyDestroyed`].
+    /// Destroy a private key, answer [`Input::KeyDestroyed`] or [`Input::KeyKept`].
     DestroyKey {
         /// Whose.
         serial: SerialNumber,
@@ -361,6 +366,8 @@ enum Timer {
     Survey(u64),
     /// The fixture has been away for too long.
     Away(usize, u64),
+    /// A key that could not be destroyed is tried again.
+    Destroy(SerialNumber, Fingerprint),
     /// A call that is held back may try whether calls go through again.
     Probe,
 }
@@ -467,7 +474,7 @@ impl Line {
             Input::PortOpened(fixture) => self.port_opened(fixture),
             Input::PortLost(fixture) => self.port_lost(fixture),
             Input::Message(fixture, message) => self.message(fixture, message, shelf)?,
-            Input::BadFrame(fixture, id) => self.bad_frame(fixture, id),
+            Input::BadFrame(fixture, id, reason) => self.bad_frame(fixture, id, &reason),
             Input::Sent(fixture, tag, leaves_in) => self.sent(fixture, tag, leaves_in),
             Input::Issued { serial, generation, result } => self.issued(&serial, generation, result),
             Input::CsrMade { serial, generation, result } => self.csr_made(&serial, generation, result),
@@ -476,6 +483,7 @@ impl Line {
                 self.called(&serial, step, generation, &result)
             }
             Input::KeyDestroyed(serial, fingerprint) => self.key_destroyed(&serial, fingerprint, shelf)?,
+            Input::KeyKept(serial, fingerprint) => self.key_kept(&serial, fingerprint),
             Input::KeyLost(serial, fingerprint) => {
                 self.deliveries.forget(&serial);
                 self.key_lost(&serial, fingerprint);
@@ -512,7 +520,8 @@ impl Line {
         self.timers.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Whether no unit in any nest waits for an answer, and no key for its destruction.
+    /// Whether no unit in any nest waits for an answer, and no key is being destroyed. One that cannot be
+    /// destroyed now is tried again later, and by the next start.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.links.iter().all(|link| link.open.is_empty()) && self.works.values().all(Work::is_settled)
@@ -540,7 +549,7 @@ impl Line {
             | FixtureMessage::Removed { id, serial }
                 if serial.len() > MAX_SERIAL_LEN =>
             {
-                self.bad_frame(fixture, Some(id));
+                self.bad_frame(fixture, Some(id), &BadReason::Member("serial"));
                 Ok(())
             }
             FixtureMessage::Written { id, serial, certificate_sha256 } => {
@@ -568,6 +577,7 @@ impl Line {
                 Timer::Deliver(serial, number) => self.deliver_due(&serial, number),
                 Timer::Survey(number) => self.survey_due(number),
                 Timer::Away(fixture, epoch) => self.away_too_long(fixture, epoch),
+                Timer::Destroy(serial, fingerprint) => self.destroy_again(&serial, fingerprint),
                 Timer::Probe => self.probe(),
             }
         }

@@ -5,6 +5,7 @@
 //! checks at each action what has to hold always: nothing is promised or risked before it is on disk.
 
 mod account;
+mod anew;
 mod breaker;
 mod clock;
 mod conversation;

@@ -9,7 +9,9 @@ use super::{Line, Product, Timer};
 use crate::device::State;
 use crate::device::event::{Admission, CloseReason, Event, Outcome};
 use crate::device::request::CertificateRequest;
-use crate::device::rules::{CertificateRule, KeyOrigin, Place, ProductRules, Register, Repeat, Template};
+use crate::device::rules::{
+    CertificateRule, Filling, KeyOrigin, Place, ProductRules, Register, Repeat, Template,
+};
 use crate::device::serial::{Mac, SerialNumber};
 use crate::device::steps::Subject;
 use crate::fixture::{FailCode, NakCode, StationMessage, Unit};
@@ -38,6 +40,15 @@ struct Presented {
 
 /// Why a unit is not taken.
 type Refusal = (NakCode, String);
+
+/// What a device's old certificates hang on when it gets another.
+#[derive(Default)]
+struct Replaced {
+    /// The policy.
+    policy: Option<String>,
+    /// The thing, if it gets another name.
+    thing: Option<String>,
+}
 
 impl Line {
     pub(super) fn unit(&mut self, fixture: usize, unit: Unit, shelf: &dyn Shelf) -> Result<(), JournalError> {
@@ -164,15 +175,15 @@ impl Line {
             return Ok(());
         }
         let device = &self.works[&it.serial].device;
+        let wanted = &self.product(fixture).rules.product;
+        if device.product != *wanted {
+            let why = format!("{} is a {}, this fixture's product is a {wanted}", it.serial, device.product);
+            self.refuse_known(fixture, &it, (NakCode::BadUnit, FailCode::Rejected), &why);
+            return Ok(());
+        }
         if matches!(device.state, State::Quarantined | State::Scrapped) {
             let why = device.failure.as_ref().map(|it| it.message.clone()).unwrap_or_default();
-            if it.was_closed {
-                // After its `ack` a fixture waits for a verdict, and heeds no `nak`.
-                self.say(fixture, StationMessage::Ack { id: it.id }, None);
-                self.fail(fixture, it.id, it.serial.as_str(), FailCode::Quarantined, &why);
-            } else {
-                self.nak(fixture, Some(it.id), NakCode::Quarantined, &why);
-            }
+            self.refuse_known(fixture, &it, (NakCode::Quarantined, FailCode::Quarantined), &why);
             return Ok(());
         }
         if !self.take_place(fixture, &it) {
@@ -188,6 +199,17 @@ impl Line {
             self.present_unfinished(fixture, &it);
         }
         Ok(())
+    }
+
+    /// Says why a device that the journal knows is not taken.
+    fn refuse_known(&mut self, fixture: usize, it: &Presented, (nak, fail): (NakCode, FailCode), why: &str) {
+        if it.was_closed {
+            // After its `ack` a fixture waits for a verdict, and heeds no `nak`.
+            self.say(fixture, StationMessage::Ack { id: it.id }, None);
+            self.fail(fixture, it.id, it.serial.as_str(), fail, why);
+        } else {
+            self.nak(fixture, Some(it.id), nak, why);
+        }
     }
 
     /// One serial, one place: whether the serial is nowhere else. If it is open in this very
@@ -213,7 +235,7 @@ impl Line {
             return;
         }
         let rules = self.product(fixture).rules.clone();
-        let admission = self.admission(fixture, it, &rules, None);
+        let admission = self.admission(fixture, it, &rules, Replaced::default());
         self.admit(&it.serial, Event::Admitted(Box::new(admission)), rules);
         self.accept(fixture, it);
     }
@@ -227,12 +249,49 @@ impl Line {
             self.nak(fixture, Some(it.id), NakCode::Quarantined, &detail);
             return;
         }
+        let rules = self.rules_anew(it);
+        if rules.is_some() && self.works[&it.serial].is_calling() {
+            // An answer to what was asked under the old rules must not be taken for one under the new.
+            self.nak(fixture, Some(it.id), NakCode::Busy, "AWS has yet to answer what it was asked before");
+            return;
+        }
+        let anew = rules
+            .as_ref()
+            .map(|rules| Box::new(self.admission(fixture, it, rules, self.replaced(it, rules))));
         let presentation = self.links[fixture].key(it.id);
-        self.record(
-            &it.serial,
-            Event::Presented { presentation, nest: it.nest.clone(), mac: it.mac.clone() },
-        );
+        let event = Event::Presented { presentation, nest: it.nest.clone(), mac: it.mac.clone(), anew };
+        let recorded = self.record(&it.serial, event);
+        let seq = self.seq;
+        if let (true, Some(rules), Some(work)) = (recorded, rules, self.works.get_mut(&it.serial)) {
+            work.begin_anew(rules, seq);
+        }
         self.accept(fixture, it);
+    }
+
+    /// The rules of now, if a device that never passed is to be made by them: a person has let it out of
+    /// quarantine, and they are not those that it was refused with, or it now tells its own key. What AWS was
+    /// asked to issue is not changed.
+    fn rules_anew(&self, it: &Presented) -> Option<Arc<ProductRules>> {
+        let work = &self.works[&it.serial];
+        let rules = work.rules_now(&self.settings.products);
+        let tells_key = work.device.device_key.is_none() && it.key.is_some();
+        let changed = rules.id() != work.device.rules || tells_key;
+        let asked = work.device.request.is_some() && rules.certificate != work.rules.certificate;
+        (work.device.released && changed && !asked).then(|| rules.clone())
+    }
+
+    /// What the old certificates of a device hang on that is made by `rules` from now on.
+    fn replaced(&self, it: &Presented, rules: &ProductRules) -> Replaced {
+        let work = &self.works[&it.serial];
+        let old = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
+        let thing = rules.thing.fill(&Filling {
+            serial: &it.serial,
+            mac: it.mac.as_ref().or(work.device.mac.as_ref()),
+            batch: work.device.batch.as_deref(),
+            station: &rules.station,
+            product: &rules.product,
+        });
+        Replaced { policy: old.policy_name(), thing: Some(old.thing_name()).filter(|it| *it != thing) }
     }
 
     fn present_passed(&mut self, fixture: usize, it: &Presented) {
@@ -293,10 +352,8 @@ impl Line {
             self.nak(fixture, Some(it.id), NakCode::Busy, &reason);
             return;
         }
-        let work = &self.works[&it.serial];
-        let old = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
-        let rules = work.rules_now(&self.settings.products).clone();
-        let admission = self.admission(fixture, it, &rules, old);
+        let rules = self.works[&it.serial].rules_now(&self.settings.products).clone();
+        let admission = self.admission(fixture, it, &rules, self.replaced(it, &rules));
         if self.record(&it.serial, Event::Renewed(Box::new(admission))) {
             let seq = self.seq;
             if let Some(work) = self.works.get_mut(&it.serial) {
@@ -357,7 +414,7 @@ impl Line {
         fixture: usize,
         it: &Presented,
         rules: &Arc<ProductRules>,
-        replaces_policy: Option<String>,
+        replaced: Replaced,
     ) -> Admission {
         Admission {
             product: rules.product.clone(),
@@ -369,7 +426,8 @@ impl Line {
             device_key: it.key.clone(),
             request: it.request.clone(),
             attributes: it.attributes.clone(),
-            replaces_policy,
+            replaces_policy: replaced.policy,
+            replaces_thing: replaced.thing,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The work on a device: its steps are started when they are ready, and tried again when they
 //! did not go through.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::{not_an_answer, not_visible};
+use super::keys::Destruction;
 use super::principals::Pages;
 use super::{Action, Line, Product, Timer};
 use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker};
@@ -40,8 +41,8 @@ pub(super) struct Work {
     pub(super) recovered: bool,
     /// Since when it has been open whether its locker was made, monotonic.
     pub(super) locker_unsure: Option<Duration>,
-    /// Keys whose destruction is under way.
-    pub(super) destroying: HashSet<Fingerprint>,
+    /// Keys whose destruction is under way, or waits for its next try.
+    pub(super) destroying: HashMap<Fingerprint, Destruction>,
     undone: u32,
 }
 
@@ -121,7 +122,7 @@ impl Work {
             waits_to_start: false,
             recovered: false,
             locker_unsure: None,
-            destroying: HashSet::new(),
+            destroying: HashMap::new(),
             undone: 0,
         }
     }
@@ -142,9 +143,9 @@ impl Work {
         self.running.is_empty() && !is_pending(&self.device) && !self.device.is_open()
     }
 
-    /// Whether no key of it waits for its destruction.
+    /// Whether no key of it is being destroyed.
     pub(super) fn is_settled(&self) -> bool {
-        self.destroying.is_empty()
+        self.destroying.values().all(|it| !it.asked)
     }
 
     /// How urgent its calls are: a nest that waits goes before the backlog, and what AWS holds a part
@@ -212,12 +213,17 @@ impl Work {
         running.is_some_and(|it| std::mem::take(&mut it.issuing)) && self.device.state.is_unfinished()
     }
 
-    /// Starts over with new rules.
-    pub(super) fn begin_generation(&mut self, rules: Arc<ProductRules>, seq: u64) {
+    /// Goes on with new rules.
+    pub(super) fn begin_anew(&mut self, rules: Arc<ProductRules>, seq: u64) {
         self.rules = rules;
         self.running.clear();
         self.wait_for(seq);
         self.undone = 0;
+    }
+
+    /// Starts over with new rules.
+    pub(super) fn begin_generation(&mut self, rules: Arc<ProductRules>, seq: u64) {
+        self.begin_anew(rules, seq);
         self.recovered = false;
         self.locker_unsure = None;
     }
@@ -226,6 +232,11 @@ impl Work {
 impl Line {
     /// Does whatever can be done for a device now.
     pub(super) fn progress(&mut self, serial: &SerialNumber) {
+        if self.has_certificate_of_another_ca(serial) {
+            // Above it would stand the wrong chain, and AWS might not take it.
+            tracing::warn!(serial = %serial, "another CA has issued its certificate; a new one is issued");
+            self.replace_certificate(serial);
+        }
         // Each round settles at least one step without a call (a shared policy that is there).
         for _ in 0..4 {
             let Some(work) = self.works.get(serial) else { return };

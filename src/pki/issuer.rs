@@ -167,6 +167,10 @@ impl<K: SigningKey + Send + Sync> Issuer for StationIssuer<K> {
         Ok(leaf)
     }
 
+    fn ca(&self) -> Fingerprint {
+        Fingerprint::of(&self.chain.der)
+    }
+
     fn ca_pem(&self) -> &str {
         &self.chain.pem
     }

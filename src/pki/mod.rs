@@ -164,6 +164,9 @@ pub trait Issuer: Send + Sync {
     /// The CA is not valid now, the key cannot be used, or the result does not verify.
     fn issue(&self, request: &LeafRequest, now: Timestamp) -> Result<IssuedLeaf, IssueError>;
 
+    /// SHA-256 of the CA certificate.
+    fn ca(&self) -> Fingerprint;
+
     /// The CA certificate in PEM, as registered with AWS.
     fn ca_pem(&self) -> &str;
 

@@ -228,6 +228,7 @@ impl Rig {
                     key: KeyState::Sealed,
                     arn: None,
                     public_key: None,
+                    issuer: None,
                 };
                 self.after(ISSUING, Input::Issued { serial, generation, result: Ok(certificate) });
             }
@@ -359,6 +360,7 @@ fn settings(scene: &Scene) -> Settings {
         station: rules.station.clone(),
         fixtures: FIXTURES.iter().map(fixture).collect(),
         products: BTreeMap::from([(rules.product.clone(), product)]),
+        ca: None,
         ca_pem: String::new(),
         chain_pem: String::new(),
         config_hash: "0".to_owned(),

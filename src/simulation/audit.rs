@@ -88,6 +88,7 @@ impl Truth {
             self.journaled.insert((key.fixture.clone(), key.boot, key.id));
         }
         self.superseded.extend(device.superseded.iter().flat_map(|it| [it.fingerprint, it.key_id()]));
+        self.superseded.extend(device.useless_keys.iter().copied());
         match event {
             Event::Issued { certificate } => {
                 self.issued.entry(serial.to_owned()).or_default().insert(certificate.fingerprint);

@@ -11,7 +11,7 @@ use crate::journal::keys::KeyStoreError;
 use crate::journal::log::disk::{Bytes, Disk, Source};
 use crate::journal::log::frame::FRAME_BYTES;
 use crate::pki::Fingerprint;
-use crate::station::vault::Keys;
+use crate::station::vault::{Keys, Unloaded};
 
 /// How the station ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,10 +219,10 @@ impl Keys for SimKeys {
         Ok(())
     }
 
-    fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+    fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, Unloaded> {
         match self.keys().get(fingerprint) {
             None => Ok(None),
-            Some(None) => Err("damaged".to_owned()),
+            Some(None) => Err(Unloaded::Lost("damaged".to_owned())),
             Some(Some(key)) => Ok(Some(Zeroizing::new(key.clone()))),
         }
     }

@@ -50,6 +50,10 @@ impl Issuer for SimIssuer {
         })
     }
 
+    fn ca(&self) -> Fingerprint {
+        Fingerprint::of(self.ca_pem().as_bytes())
+    }
+
     fn ca_pem(&self) -> &str {
         "the CA\n"
     }

@@ -13,6 +13,7 @@ use crate::device::serial::SerialPattern;
 use crate::device::testing;
 pub(super) use crate::device::testing::{STATION, shared_policy};
 use crate::line::{Deliver, FixtureSettings, Product, Settings};
+use crate::pki::Fingerprint;
 
 pub(super) const PRODUCT: &str = "lamp";
 /// The same, as AWS may give it back.
@@ -190,6 +191,7 @@ impl Plan {
                 PRODUCT.to_owned(),
                 Product { rules, serial: PATTERN.clone(), deliver: Deliver::Fixture },
             )]),
+            ca: Some(Fingerprint::of(b"the CA\n")),
             ca_pem: "the CA\n".to_owned(),
             chain_pem: String::new(),
             config_hash: start.to_string(),

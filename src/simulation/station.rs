@@ -424,9 +424,14 @@ impl World {
                 return Ok(());
             }
         };
-        self.say(fixture, &message)?;
-        let frame = encode_station(&message).map_err(|it| it.to_string())?;
-        let leaves_in = self.send(fixture, false, &frame);
+        let leaves_in = match message {
+            Some(message) => {
+                self.say(fixture, &message)?;
+                let frame = encode_station(&message).map_err(|it| it.to_string())?;
+                self.send(fixture, false, &frame)
+            }
+            None => Duration::ZERO,
+        };
         if let Some(tag) = tag {
             self.after(Duration::ZERO, Event::Input(number, Input::Sent(fixture, tag, leaves_in)));
         }

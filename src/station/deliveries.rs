@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::vault::Keys;
+use super::vault::{Keys, Unloaded};
 use crate::delivery::{self, Handed};
 use crate::error::Chain;
 use crate::journal::keys::KeyStore;
@@ -46,8 +46,12 @@ pub(crate) fn carry_out(it: Delivery, keys: &impl Keys, station: &str) -> Input 
     if let Some(key) = key {
         match keys.load(&key) {
             Ok(Some(der)) => credentials.private_key = Some(to_pem("PRIVATE KEY", &der)),
+            // It is tried again, like any other delivery that fails.
+            Err(Unloaded::Unread(error)) => {
+                return Input::Delivered { serial, fingerprint, result: Err(error) };
+            }
             lost => {
-                if let Err(error) = lost {
+                if let Err(Unloaded::Lost(error)) = lost {
                     tracing::error!(%serial, error, "a sealed private key cannot be opened");
                 }
                 return Input::KeyLost(serial, key);

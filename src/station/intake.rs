@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use self::scanner::Scanning;
-use super::vault::Keys;
+use super::vault::{Keys, Unloaded};
 use crate::clock::TimeSource;
 use crate::device::serial::SerialNumber;
 use crate::error::Chain;
@@ -277,25 +277,30 @@ pub(crate) fn heard(
         Decoded::Bad { id, reason, sample } => {
             counters.bad_frames.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(fixture, %reason, sample, "a line from the fixture is not a frame");
-            Some(Input::BadFrame(fixture, id))
+            Some(Input::BadFrame(fixture, id, reason))
         }
     }
 }
 
-/// Puts the private key into credentials; if it is not there any more, what the line has to know.
-pub(crate) fn complete(outgoing: Outgoing, keys: &impl Keys) -> Result<StationMessage, Input> {
+/// Puts the private key into credentials; if it is not there any more, what the line has to know. Nothing is to
+/// be sent if it cannot be read now: as if the cable had lost it.
+pub(crate) fn complete(outgoing: Outgoing, keys: &impl Keys) -> Result<Option<StationMessage>, Input> {
     let (mut credentials, key, serial) = match outgoing {
-        Outgoing::Message(message, _) => return Ok(message),
+        Outgoing::Message(message, _) => return Ok(Some(message)),
         Outgoing::Offer { credentials, key, serial } => (credentials, key, serial),
     };
-    let Some(fingerprint) = key else { return Ok(StationMessage::Credentials(*credentials)) };
+    let Some(fingerprint) = key else { return Ok(Some(StationMessage::Credentials(*credentials))) };
     match keys.load(&fingerprint) {
         Ok(Some(der)) => {
             credentials.private_key = Some(to_pem("PRIVATE KEY", &der));
-            Ok(StationMessage::Credentials(*credentials))
+            Ok(Some(StationMessage::Credentials(*credentials)))
+        }
+        Err(Unloaded::Unread(error)) => {
+            tracing::error!(%serial, error, "a sealed private key cannot be read now; it is tried again");
+            Ok(None)
         }
         lost => {
-            if let Err(error) = lost {
+            if let Err(Unloaded::Lost(error)) = lost {
                 tracing::error!(%serial, error, "a sealed private key cannot be opened");
             }
             Err(Input::KeyLost(serial, fingerprint))
@@ -324,8 +329,9 @@ impl Writing<'_> {
                     continue;
                 }
             };
-            match encode_station(&message) {
-                Ok(frame) => {
+            match message.as_ref().map(encode_station).transpose() {
+                Ok(None) => {}
+                Ok(Some(frame)) => {
                     if let Err(error) = self.writer.write_all(&frame).await {
                         return Ok(error);
                     }

@@ -241,6 +241,7 @@ fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
         station: config.station.id.clone(),
         fixtures: fixtures.collect(),
         products: products.collect(),
+        ca: issuer.map(|it| it.ca()),
         ca_pem: issuer.map_or("", |it| it.ca_pem()).to_owned(),
         chain_pem: issuer.map_or("", |it| it.chain_pem()).to_owned(),
         config_hash: config.hash.to_string(),

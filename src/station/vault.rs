@@ -118,6 +118,15 @@ fn gather_after<T>(first: T, queue: &mut mpsc::Receiver<T>, most: usize) -> Vec<
     group
 }
 
+/// Why a private key that is there was not loaded, in words.
+#[derive(Debug)]
+pub(crate) enum Unloaded {
+    /// The disk did not let it be read now: another try may succeed.
+    Unread(String),
+    /// It can never be opened.
+    Lost(String),
+}
+
 /// Where private keys are kept until their devices have them. A failure comes in words: it is told, and
 /// nothing else hangs on it.
 pub(crate) trait Keys {
@@ -125,7 +134,7 @@ pub(crate) trait Keys {
     fn store(&self, keys: ToSeal) -> Result<(), String>;
 
     /// The private key of that name, if it is there.
-    fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, String>;
+    fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, Unloaded>;
 
     /// Destroys private keys; durable on return.
     fn destroy(&self, fingerprints: &[Fingerprint]) -> Result<(), String>;
@@ -139,8 +148,14 @@ impl Keys for KeyStore {
         self.store_many(keys).map_err(|error| Chain(&error).to_string())
     }
 
-    fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
-        self.load(fingerprint).map_err(|error| Chain(&error).to_string())
+    fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, Unloaded> {
+        self.load(fingerprint).map_err(|error| {
+            let words = Chain(&error).to_string();
+            match error {
+                KeyStoreError::Read { .. } => Unloaded::Unread(words),
+                _ => Unloaded::Lost(words),
+            }
+        })
     }
 
     fn destroy(&self, fingerprints: &[Fingerprint]) -> Result<(), String> {
@@ -210,7 +225,7 @@ fn issue(makers: &Makers<'_>, request: &LeafRequest, to_seal: &mut ToSeal) -> Re
     let mut leaf =
         issuer.issue(request, makers.clock.now().wall).map_err(|error| Chain(&error).to_string())?;
     to_seal.extend(leaf.private_key.take().map(|key| (leaf.fingerprint, key)));
-    Ok(certificate(leaf, request.key == LeafKey::Station))
+    Ok(certificate(leaf, request.key == LeafKey::Station, issuer.ca()))
 }
 
 fn make(makers: &Makers<'_>, common_name: &str, to_seal: &mut ToSeal) -> Result<CertificateRequest, String> {
@@ -222,10 +237,11 @@ fn make(makers: &Makers<'_>, common_name: &str, to_seal: &mut ToSeal) -> Result<
         key: KeyState::Sealed,
         asked: 0,
         open_since: None,
+        made_at: None,
     })
 }
 
-fn certificate(leaf: IssuedLeaf, station_key: bool) -> Certificate {
+fn certificate(leaf: IssuedLeaf, station_key: bool, ca: Fingerprint) -> Certificate {
     if leaf.shortened {
         tracing::warn!(not_after = %leaf.not_after, "a certificate's life was cut to the CA's end");
     }
@@ -237,22 +253,110 @@ fn certificate(leaf: IssuedLeaf, station_key: bool) -> Certificate {
         key: if station_key { KeyState::Sealed } else { KeyState::Device },
         arn: None,
         public_key: None,
+        issuer: Some(ca),
     }
 }
 
-/// Destroys keys. One that cannot be destroyed stays journaled as sealed and is tried again at
-/// the next start; meanwhile it is told.
+/// Destroys keys. One that cannot be destroyed stays journaled as sealed, and keeps no other: the line has
+/// it tried again.
 pub(crate) fn destroy_group(keys: &impl Keys, group: Vec<(SerialNumber, Fingerprint)>) -> Vec<Input> {
     let fingerprints: Vec<_> = group.iter().map(|(_, it)| *it).collect();
-    let result = if sabotaged!(KeyKept) { Ok(()) } else { keys.destroy(&fingerprints) };
-    match result {
-        Ok(()) => group.into_iter().map(|(serial, it)| Input::KeyDestroyed(serial, it)).collect(),
-        Err(error) => {
-            tracing::error!(
-                error,
-                "private keys could not be destroyed; it is tried again at the next start"
-            );
-            Vec::new()
-        }
+    let all = sabotaged!(KeyKept) || keys.destroy(&fingerprints).is_ok();
+    group
+        .into_iter()
+        .map(|(serial, it)| match if all { Ok(()) } else { keys.destroy(&[it]) } {
+            Ok(()) => Input::KeyDestroyed(serial, it),
+            Err(error) => {
+                tracing::error!(%serial, error, "a private key could not be destroyed; it is tried again");
+                Input::KeyKept(serial, it)
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::fixture::{Credentials, StationMessage};
+    use crate::journal::keys::SealKey;
+    use crate::station::intake::{Outgoing, complete};
+
+    fn store(dir: &Path) -> KeyStore {
+        KeyStore::open(dir.to_owned(), "nest", SealKey::from_bytes([7; 32])).unwrap()
+    }
+
+    fn key(name: &str) -> Fingerprint {
+        Fingerprint::of(name.as_bytes())
+    }
+
+    fn file(dir: &Path, name: &str) -> PathBuf {
+        dir.join(format!("nest-{}.key", key(name)))
+    }
+
+    fn serial(name: &str) -> SerialNumber {
+        SerialNumber::parse(name).unwrap()
+    }
+
+    fn seal(keys: &KeyStore, names: &[&str]) {
+        let secret = || Zeroizing::new(b"a private key".to_vec());
+        keys.store_many(names.iter().map(|it| (key(it), secret())).collect()).unwrap();
+    }
+
+    /// What can neither be read nor overwritten, whoever tries.
+    fn make_unusable(path: &Path) {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    }
+
+    fn offer(name: &str) -> Outgoing {
+        let credentials = Credentials {
+            id: 1,
+            serial: name.to_owned(),
+            thing: name.to_owned(),
+            certificate: String::new(),
+            certificate_sha256: String::new(),
+            private_key: None,
+            ca: None,
+            endpoint: None,
+            locker_id: None,
+        };
+        Outgoing::Offer { credentials: Box::new(credentials), key: Some(key(name)), serial: serial(name) }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_destroyed_keeps_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = store(dir.path());
+        let names = ["SN1", "SN2", "SN3"];
+        seal(&keys, &names);
+        make_unusable(&file(dir.path(), "SN2"));
+        let group = || names.iter().map(|it| (serial(it), key(it))).collect();
+        let answers = destroy_group(&keys, group());
+        let kept: Vec<bool> = answers.iter().map(|it| matches!(it, Input::KeyKept(..))).collect();
+        assert_eq!(kept, [false, true, false]);
+        assert!(matches!(&answers[1], Input::KeyKept(it, of) if *it == serial("SN2") && *of == key("SN2")));
+        assert!(!file(dir.path(), "SN1").exists() && !file(dir.path(), "SN3").exists());
+        fs::remove_dir(file(dir.path(), "SN2")).unwrap();
+        let answers = destroy_group(&keys, group());
+        assert!(answers.iter().all(|it| matches!(it, Input::KeyDestroyed(..))), "{answers:?}");
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_now_is_not_lost_and_a_damaged_one_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = store(dir.path());
+        seal(&keys, &["SN1", "SN2", "SN3"]);
+        let sent = complete(offer("SN1"), &keys).unwrap().unwrap();
+        assert!(matches!(sent, StationMessage::Credentials(it) if it.private_key.is_some()));
+        make_unusable(&file(dir.path(), "SN1"));
+        assert!(matches!(complete(offer("SN1"), &keys), Ok(None)), "it is offered again later");
+        fs::write(file(dir.path(), "SN2"), b"no sealed key").unwrap();
+        let lost = complete(offer("SN2"), &keys).unwrap_err();
+        assert!(matches!(lost, Input::KeyLost(_, it) if it == key("SN2")));
+        fs::remove_file(file(dir.path(), "SN3")).unwrap();
+        assert!(matches!(complete(offer("SN3"), &keys), Err(Input::KeyLost(..))));
     }
 }

@@ -98,7 +98,7 @@ impl SealKey {
     }
 
     #[cfg(test)]
-    pub(super) fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self(Zeroizing::new(bytes.to_vec()))
     }
 }

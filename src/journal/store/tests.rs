@@ -35,6 +35,7 @@ pub(super) fn admission(id: u64) -> Event {
         request: None,
         attributes: BTreeMap::new(),
         replaces_policy: None,
+        replaces_thing: None,
     }))
 }
 

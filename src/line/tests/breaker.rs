@@ -3,8 +3,10 @@
 use super::account::Fault;
 use super::harness::Harness;
 use super::setup::{Setup, unit_in};
-use crate::cloud::{FailureKind, Operation, Service, StopCause};
+use crate::cloud::testing::failure;
+use crate::cloud::{CloudError, FailureKind, Operation, Service, StopCause};
 use crate::device::State;
+use crate::device::steps::Step;
 use crate::fixture::FailCode;
 use crate::line::Input;
 use crate::line::breaker::OUTAGE_AFTER;
@@ -129,9 +131,22 @@ fn a_stop_says_what_is_missing_and_what_to_ask_for() {
         h.seconds(1);
         let stopped = h.line.status().stopped;
         assert!(matches!(&stopped[..], [it] if it.contains(told)), "{stopped:?}");
-        let aws = stopped[0].contains("AWS says: as AWS says it");
-        assert_eq!(aws, cause == StopCause::Quota, "{stopped:?}");
+        assert!(stopped[0].contains("AWS says: as AWS says it"), "{stopped:?}");
     }
+}
+
+#[test]
+fn what_aws_says_of_a_stop_is_told_in_one_bounded_line() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    present(&mut h, 1, 1);
+    let message =
+        format!("not authorized to perform:\n iot:CreatePolicy on\tresource x {}", "y".repeat(5000));
+    let refused = failure(Operation::CreatePolicy, FailureKind::Stop(StopCause::Permission));
+    h.answer("SN1", Step::Policy, Err(CloudError { message, ..refused }));
+    let stopped = h.line.status().stopped;
+    assert!(stopped[0].contains("(AWS says: not authorized to perform: iot:CreatePolicy on resource x y"));
+    assert!(stopped[0].len() < 500 && !stopped[0].contains(char::is_control), "{stopped:?}");
 }
 
 #[test]

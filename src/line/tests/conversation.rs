@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::harness::Harness;
 use super::setup::{RESEND, Setup, unit, unit_in};
 use crate::fixture::FixtureMessage;
+use crate::fixture::frame::BadReason;
 use crate::line::{Input, Tag};
 
 fn opened() -> Harness {
@@ -251,17 +252,22 @@ fn answers_are_not_repeated_unasked() {
 #[test]
 fn bad_frames_are_answered_at_most_five_times_a_second() {
     let mut h = Harness::ready();
-    h.input(Input::BadFrame(0, Some(9)));
+    h.input(Input::BadFrame(0, Some(9), BadReason::NotJson));
+    assert!(
+        h.sentence(0).starts_with("Not understood: the frame is not one JSON object"),
+        "{}",
+        h.sentence(0)
+    );
     assert_eq!(h.hear(0), ["nak bad-frame 9"], "with the id, when the checksum was right");
     for _ in 0..100 {
-        h.input(Input::BadFrame(0, None));
+        h.input(Input::BadFrame(0, None, BadReason::WrongChecksum));
     }
     assert_eq!(h.hear(0), ["nak bad-frame"; 4]);
     h.wait(Duration::from_millis(999));
-    h.input(Input::BadFrame(0, None));
+    h.input(Input::BadFrame(0, None, BadReason::WrongChecksum));
     assert!(h.hear(0).is_empty());
     h.wait(Duration::from_millis(1));
-    h.input(Input::BadFrame(0, None));
+    h.input(Input::BadFrame(0, None, BadReason::WrongChecksum));
     assert_eq!(h.hear(0), ["nak bad-frame"]);
     h.input(Input::Message(0, FixtureMessage::Unit(unit(1, "SN1"))));
     assert_eq!(h.hear(0), ["ack 1", "credentials 1 SN1"], "the link goes on");
@@ -300,4 +306,19 @@ fn a_closed_gate_keeps_new_devices_out_and_says_why() {
     h.input(Input::Gate(None));
     assert_eq!(h.hear_all(0), ["pull"]);
     assert_eq!(h.unit(0, unit_in(2, "SN2", "b")), ["ack 2"]);
+}
+
+/// Offers of before were dropped by their timers meanwhile, and nothing made them again.
+#[test]
+fn another_fixture_on_the_cable_for_a_while_costs_no_unit_its_credentials() {
+    let mut h = Harness::ready();
+    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "credentials 1 SN1"]);
+    let hello =
+        |name: &str| FixtureMessage::Hello { protocol: 1, fixture: name.to_owned(), boot: 1, firmware: None };
+    h.say(0, hello("jig-9"));
+    h.seconds(30);
+    assert_eq!(h.hear(0), ["nak wrong-fixture"]);
+    h.say(0, hello("jig-1"));
+    assert_eq!(h.hear(0), ["credentials 1 SN1"]);
+    assert_eq!(h.written(0, 1, "SN1"), ["pass 1 SN1"]);
 }

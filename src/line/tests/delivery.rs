@@ -2,7 +2,9 @@
 
 use super::harness::Harness;
 use super::setup::{unit, unit_in};
+use crate::device::operator::Order;
 use crate::device::{KeyState, State};
+use crate::line::Input;
 
 #[test]
 fn pass_and_the_keys_destruction_wait_for_the_record() {
@@ -371,4 +373,55 @@ fn a_unit_known_from_the_journal_hears_its_new_ack_first_after_a_crash() {
     h.connect(0, 1);
     assert!(!h.hear(0).iter().any(|it| it.starts_with("credentials 1")), "ack has not been said");
     assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "credentials 1 SN1"]);
+}
+
+#[test]
+fn a_key_that_cannot_be_destroyed_is_tried_again_ever_less_often_and_keeps_nobody() {
+    let mut h = Harness::ready();
+    h.destroys = false;
+    h.pass(0, 1, "SN1");
+    let keep = |h: &mut Harness| {
+        let (serial, key) = h.to_destroy.remove(0);
+        h.input(Input::KeyKept(serial, key));
+    };
+    assert!(!h.line.is_idle());
+    for wait in [60, 120, 240, 480, 960, 1920, 3600, 3600] {
+        keep(&mut h);
+        assert!(h.line.is_idle(), "a stop does not wait for what cannot be done");
+        h.seconds(wait - 1);
+        assert!(h.to_destroy.is_empty());
+        h.seconds(1);
+        assert_eq!(h.to_destroy.len(), 1, "after {wait} s");
+    }
+    h.destroy();
+    h.go_on();
+    h.seconds(8000);
+    assert!(h.keys.is_empty() && h.to_destroy.is_empty());
+    assert_eq!(h.device("SN1").certificate.as_ref().unwrap().key, KeyState::Destroyed);
+    assert_eq!(h.history("SN1").iter().filter(|it| **it == "key-destroyed").count(), 1);
+    // A person may have it tried at once.
+    h.pass(0, 2, "SN2");
+    keep(&mut h);
+    assert_eq!(h.order(Order::Retry, "SN2"), Ok(()));
+    assert_eq!(h.to_destroy.len(), 1);
+}
+
+/// Its file may be there all the same, and readable later: it must not outlive what replaces it.
+#[test]
+fn the_file_of_a_lost_key_is_destroyed_before_it_counts_as_destroyed() {
+    let mut h = Harness::ready();
+    h.unit(0, unit(1, "SN1"));
+    h.removed(0, 1, "SN1");
+    let (lost, serial) = (h.issued[0].1, h.device("SN1").serial.clone());
+    h.destroys = false;
+    h.unit(0, unit(2, "SN1"));
+    h.input(Input::KeyLost(serial.clone(), lost));
+    assert_eq!(h.device("SN1").superseded[0].key, KeyState::Sealed);
+    assert_eq!(h.to_destroy, [(serial, lost)]);
+    h.crash(usize::MAX);
+    assert_eq!(h.to_destroy.len(), 1, "a start finishes it");
+    h.destroy();
+    h.go_on();
+    assert_eq!(h.device("SN1").superseded[0].key, KeyState::Destroyed);
+    assert!(!h.keys.contains(&lost) && h.keys.contains(&h.issued[1].1));
 }

@@ -10,6 +10,8 @@ use super::setup::{KEEP, Setup, unit};
 use crate::clock::ClockSync;
 use crate::cloud::{CertificateStatus, FailureKind, Operation};
 use crate::device::State;
+use crate::device::operator::Order;
+use crate::device::rules::Register;
 use crate::fixture::FailCode;
 use crate::line::Input;
 
@@ -169,4 +171,55 @@ fn the_span_is_the_configurations() {
     h.seconds(1);
     h.clock(ClockSync::Synchronised);
     assert_eq!(h.keys.len(), 0);
+}
+
+#[test]
+fn the_key_of_a_request_that_was_never_answered_goes_too() {
+    for lost in [false, true] {
+        let mut h = Harness::ready_with(Setup::with(|it| it.certificate.register = Register::Aws));
+        let create = Operation::CreateCertificateFromCsr;
+        let fault = if lost { Fault::Lost } else { Fault::Fail(FailureKind::Refused) };
+        h.account.always.insert(create, fault);
+        if lost {
+            h.account.policies.insert("SN1".to_owned(), "{}".to_owned());
+        }
+        h.unit(0, unit(1, "SN1"));
+        assert_eq!((h.state("SN1"), h.keys.len()), (State::Quarantined, 1));
+        h.input(Input::PortLost(0));
+        h.wait(KEEP.saturating_sub(Duration::from_secs(1)));
+        h.clock(ClockSync::Synchronised);
+        assert_eq!(h.keys.len(), 1, "it is not time yet");
+        h.wait(Duration::from_secs(2));
+        h.clock(ClockSync::Synchronised);
+        let device = h.device("SN1");
+        assert!(h.keys.is_empty() && device.request.is_none() && device.useless_keys.is_empty());
+        assert_eq!(device.state, State::Quarantined);
+        assert_eq!(device.doubts.len(), 1, "what was made may turn up yet");
+        h.account.always.clear();
+        h.account.policies.clear();
+        h.order(Order::Release, "SN1").unwrap();
+        h.connect(0, 1);
+        h.hear(0);
+        h.pass(0, 2, "SN1");
+        h.seconds(2000);
+        let live = h.device("SN1").fingerprint().unwrap();
+        h.account.assert_holds("SN1", live);
+        assert_eq!(
+            h.account.issued_for("SN1"),
+            [live.to_string()],
+            "what was made with the old key is deleted"
+        );
+        assert!(h.keys.is_empty());
+    }
+}
+
+#[test]
+fn the_request_of_a_device_in_flight_keeps_its_key() {
+    let mut h = Harness::ready_with(Setup::with(|it| it.certificate.register = Register::Aws));
+    h.account.always.insert(Operation::CreateCertificateFromCsr, Fault::Fail(FailureKind::Throttled));
+    h.unit(0, unit(1, "SN1"));
+    h.removed(0, 1, "SN1");
+    h.set_clock(SignedDuration::from_hours(24 * 8));
+    h.clock(ClockSync::Synchronised);
+    assert_eq!((h.state("SN1"), h.keys.len()), (State::Provisioning, 1));
 }

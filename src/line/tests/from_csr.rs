@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::account::{Account, Fault, arn};
 use super::harness::{Harness, Pending};
 use super::setup::{Setup, unit, unit_in};
-use crate::cloud::{Call, CertificateStatus, FailureKind, Operation};
+use crate::cloud::testing::failure;
+use crate::cloud::{Call, CertificateStatus, FailureKind, Operation, StopCause};
 use crate::device::event::Event;
 use crate::device::rules::{KeyOrigin, Register, Repeat};
 use crate::device::steps::Step;
@@ -515,4 +516,26 @@ fn an_answer_that_holds_another_key_is_no_answer() {
     h.written(0, 1, "SN1");
     h.seconds(1200);
     assert_exactly_one(&h);
+}
+
+/// It tells by the ARN of what it has made: asked again, it would make one more.
+#[test]
+fn a_wrong_account_gets_at_most_one_certificate() {
+    let mut h = station();
+    h.answers = false;
+    h.unit(0, unit(1, "SN1"));
+    let wrong = |operation| Err(failure(operation, FailureKind::Stop(StopCause::Account)));
+    for _ in 0..600 {
+        for Pending { serial, step, generation, call } in std::mem::take(&mut h.calls) {
+            let _ = h.reply(&call);
+            h.input(Input::Called { serial, step, generation, result: wrong(call.operation()) });
+        }
+        for (number, call) in std::mem::take(&mut h.surveys) {
+            let _ = h.reply(&call);
+            h.input(Input::Surveyed { number, result: wrong(call.operation()) });
+        }
+        h.seconds(2);
+    }
+    assert_eq!(h.account.count(CREATE), 1);
+    assert_eq!(h.account.issued_for("SN1").len(), 1);
 }

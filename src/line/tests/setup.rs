@@ -11,6 +11,7 @@ use crate::device::testing::plain_rules;
 pub(super) use crate::device::testing::{DOCUMENT, STATION, shared_policy, text};
 use crate::fixture::Unit;
 use crate::line::{Deliver, FixtureSettings, Product, Settings};
+use crate::pki::Fingerprint;
 
 /// How long an undelivered key is kept.
 pub(super) const KEEP: Duration = Duration::from_secs(7 * 86_400);
@@ -23,6 +24,8 @@ pub(super) struct Setup {
     /// Names of the fixtures; all present the one product.
     pub(super) fixtures: Vec<String>,
     pub(super) seed: u64,
+    /// Its CA's certificate.
+    pub(super) ca: &'static str,
     /// How long an undelivered key is kept.
     pub(super) keep: Duration,
     /// Devices of the backlog that are begun at a time.
@@ -37,6 +40,7 @@ impl Default for Setup {
             rules: rules(),
             fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()],
             seed: 7,
+            ca: "the CA",
             keep: KEEP,
             in_progress: 2,
             deliver: Deliver::Fixture,
@@ -66,7 +70,8 @@ impl Setup {
             station: STATION.to_owned(),
             fixtures: fixtures.collect(),
             products: BTreeMap::from([(self.rules.product.clone(), product)]),
-            ca_pem: "the CA\n".to_owned(),
+            ca: Some(Fingerprint::of(self.ca.as_bytes())),
+            ca_pem: format!("{}\n", self.ca),
             chain_pem: "the chain\n".to_owned(),
             config_hash: "0".to_owned(),
             keep_undelivered: self.keep,

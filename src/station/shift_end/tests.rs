@@ -26,6 +26,7 @@ fn journal(dir: &std::path::Path, count: i64, directory: impl Fn(i64) -> Option<
             key: KeyState::Sealed,
             arn: None,
             public_key: None,
+            issuer: None,
         };
         let admission = Admission {
             product: "lamp".to_owned(),
@@ -38,6 +39,7 @@ fn journal(dir: &std::path::Path, count: i64, directory: impl Fn(i64) -> Option<
             request: None,
             attributes: BTreeMap::new(),
             replaces_policy: None,
+            replaces_thing: None,
         };
         let step = crate::device::steps::Step::Thing;
         let output = crate::device::event::Output::Nothing;

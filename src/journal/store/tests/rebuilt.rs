@@ -21,6 +21,7 @@ fn certificate(seq: u64) -> Certificate {
         key: KeyState::Sealed,
         arn: None,
         public_key: None,
+        issuer: None,
     }
 }
 
@@ -36,7 +37,7 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
     let by = Operator { uid: 0, name: "root".to_owned(), reason: "why".to_owned() };
     match which % 24 {
         0 => Event::Admitted(admission),
-        1 => Event::Presented { presentation: key(seq), nest: None, mac: None },
+        1 => Event::Presented { presentation: key(seq), nest: None, mac: None, anew: None },
         2 => Event::Repeated { presentation: key(seq), nest: None },
         3 => Event::Renewed(admission),
         4 => Event::Issued { certificate: certificate(seq) },

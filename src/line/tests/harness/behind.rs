@@ -79,6 +79,7 @@ impl Harness {
                         self.confirmed.insert(serial.to_string());
                     }
                     Event::Renewed(_)
+                    | Event::Presented { anew: Some(_), .. }
                     | Event::KeyLost { .. }
                     | Event::KeyExpired { .. }
                     | Event::Scrapping { .. } => {
@@ -225,6 +226,7 @@ impl Harness {
                 key: KeyState::Sealed,
                 asked: 0,
                 open_since: None,
+                made_at: None,
             };
             self.inputs.push_back(Input::CsrMade { serial, generation, result: Ok(request) });
         }
@@ -245,6 +247,7 @@ impl Harness {
                 key,
                 arn: None,
                 public_key: None,
+                issuer: Some(Fingerprint::of(self.setup.ca.as_bytes())),
             };
             self.inputs.push_back(Input::Issued { serial, generation, result: Ok(certificate) });
         }

@@ -119,7 +119,7 @@ pub(super) fn is_old(device: &Device, key: Fingerprint) -> bool {
 
 pub(super) fn certificates(device: &Device) -> Vec<Fingerprint> {
     let present = device.certificate.iter().map(Certificate::key_id);
-    let requested = device.request.iter().map(|it| it.public_key);
+    let requested = device.request.iter().map(|it| it.public_key).chain(device.useless_keys.iter().copied());
     present.chain(requested).chain(device.superseded.iter().map(Superseded::key_id)).collect()
 }
 
