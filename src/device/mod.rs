@@ -370,16 +370,7 @@ impl Device {
             Event::Admitted(_) => {}
             Event::Presented { presentation, nest, mac, anew } => {
                 self.present(seq, at, presentation, nest.as_ref());
-                if self.mac.is_none() {
-                    self.mac.clone_from(mac);
-                }
-                if let Some(it) = anew {
-                    self.begin_anew(it);
-                }
-                if self.state == State::Failed {
-                    self.state = State::Provisioning;
-                    self.failure = None;
-                }
+                self.present_again(mac.as_ref(), anew.as_deref());
             }
             Event::Repeated { presentation, nest } => self.repeat(seq, at, presentation, nest.as_ref()),
             Event::Renewed(it) => self.renew(seq, at, it),
@@ -493,6 +484,19 @@ impl Device {
         self.presentation = Presentation { key: key.clone(), nest: nest.cloned(), at, seq, outcome: None };
         self.presentations += 1;
         self.released = false;
+    }
+
+    fn present_again(&mut self, mac: Option<&Mac>, anew: Option<&event::Admission>) {
+        if self.mac.is_none() {
+            self.mac = mac.cloned();
+        }
+        if let Some(it) = anew {
+            self.begin_anew(it);
+        }
+        if self.state == State::Failed {
+            self.state = State::Provisioning;
+            self.failure = None;
+        }
     }
 
     fn close(&mut self, key: &PresentationKey, outcome: Outcome) {

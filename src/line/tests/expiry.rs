@@ -200,7 +200,12 @@ fn the_key_of_a_request_that_was_never_answered_goes_too() {
         h.order(Order::Release, "SN1").unwrap();
         h.connect(0, 1);
         h.hear(0);
-        h.pass(0, 2, "SN1");
+        // What may have been made with the old key is looked for before it gets its credentials.
+        let mut heard = h.unit(0, unit(2, "SN1"));
+        h.seconds(20);
+        heard.extend(h.hear(0));
+        assert!(heard.contains(&"credentials 2 SN1".to_owned()), "{heard:?}");
+        assert_eq!(h.written(0, 2, "SN1"), ["pass 2 SN1"]);
         h.seconds(2000);
         let live = h.device("SN1").fingerprint().unwrap();
         h.account.assert_holds("SN1", live);
