@@ -353,7 +353,9 @@ mod tests {
         assert!(matches!(sent, StationMessage::Credentials(it) if it.private_key.is_some()));
         make_unusable(&file(dir.path(), "SN1"));
         assert!(matches!(complete(offer("SN1"), &keys), Ok(None)), "it is offered again later");
-        fs::write(file(dir.path(), "SN2"), b"no sealed key").unwrap();
+        let damaged = file(dir.path(), "SN2");
+        fs::remove_file(&damaged).unwrap();
+        crate::durable_fs::create_new(&damaged, 0o600, b"no sealed key").unwrap();
         let lost = complete(offer("SN2"), &keys).unwrap_err();
         assert!(matches!(lost, Input::KeyLost(_, it) if it == key("SN2")));
         fs::remove_file(file(dir.path(), "SN3")).unwrap();
