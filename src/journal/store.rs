@@ -40,7 +40,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `l` seq | where that record and the 63 places noted after it lie in one file: numbers, offsets; one for every 16 KiB and each file's first |
+//! | `l` seq | where that record and the 511 places noted after it lie in one file: numbers, offsets; one for every 16 KiB and each file's first |
 //! | `h` serial 0 n | the numbers of a device's records before the newest 64: at least 1,024, 512 in a row, the rows used again in turn |
 //! | `d` serial | the device after its newest record with the numbers of the newest 64 and how many were put away, or how many pieces it is in |
 //! | `x` serial 0 seq n | a piece of such a device |

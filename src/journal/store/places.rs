@@ -19,8 +19,8 @@ use crate::journal::record::{decode, encode};
 /// How far apart in the log the records are whose places are noted, bytes.
 const EVERY_BYTES: u64 = 16 << 10;
 
-/// Places in one row.
-const ROW: usize = 64;
+/// Places in one row: some 3 KB at most, and eight rows for a file of the log.
+const ROW: usize = 512;
 
 /// The newest row of places, which is written again with each new one until it is full.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -95,9 +95,9 @@ mod tests {
         let db = super::super::index::open_sled(dir.path()).unwrap();
         let mut places = Places::newest(&db, dir.path()).unwrap();
         let mut noted = Vec::new();
-        // Ten records to 16 KiB, 1,000 to a file.
-        for seq in 1..=5000 {
-            let file = (seq - 1) / 1000 * 1000 + 1;
+        // Ten records to 16 KiB, 7,000 to a file.
+        for seq in 1..=14_000 {
+            let file = (seq - 1) / 7000 * 7000 + 1;
             let at = at(seq, file, 72 + (seq - file) * 1700);
             if places.note(&at) {
                 noted.push(at);
@@ -112,8 +112,9 @@ mod tests {
         for at in &noted {
             assert_eq!(find(&db, dir.path(), at.seq).unwrap(), (at.file, at.start, at.seq));
         }
-        // 100 places to a file: one full row and one that the next file has ended.
-        assert_eq!((noted.len(), db.len()), (500, 10));
+        // 700 places to a file: one full row and one that the next file has ended.
+        assert_eq!((noted.len(), db.len()), (1400, 4));
+        assert!(db.iter().all(|it| it.unwrap().1.len() <= super::super::device_row::MAX_VALUE));
         let again = Places::newest(&db, dir.path()).unwrap();
         assert_eq!((again.file, again.seqs, again.starts), (places.file, places.seqs, places.starts));
     }

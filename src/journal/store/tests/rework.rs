@@ -79,8 +79,8 @@ fn an_index_under_rework_grows_to_a_size_and_no_further() {
             assert_eq!(row('p'), 0, "presentations are forgotten at a reset");
             assert_eq!(row('d'), DEVICES);
             assert!(row('h') <= 3 * DEVICES, "{rows:?}");
-            // One for 64 places of 16 KiB.
-            assert!(row('l') <= line.opened.store.log_bytes() / (64 * (16 << 10)) + 2, "{rows:?}");
+            // One for 512 places of 16 KiB, and each file's last.
+            assert!(row('l') <= line.opened.store.log_bytes() / (512 * (16 << 10)) + 2, "{rows:?}");
         }
     }
     // From the half on a device's numbers fill all the rows that they are ever given.
