@@ -6,8 +6,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use linemint::fixture::frame::{Decoded, FixtureDecoder, StationDecoder, encode_fixture, encode_station};
-use linemint::fixture::text::{fail_action, nak_action};
+use linemint::fixture::frame::{
+    BadReason, Decoded, FixtureDecoder, StationDecoder, encode_fixture, encode_station,
+};
+use linemint::fixture::text::{fail_action, nak_action, not_understood};
 use linemint::fixture::{FailCode, NakCode, StationMessage};
 
 const PAGE: &str = include_str!("../../docs/fixture/protocol.md");
@@ -80,6 +82,9 @@ fn the_pages_frames_are_what_this_code_sends() {
         let (bytes, kind, said) = reread(frame);
         assert_eq!(String::from_utf8_lossy(&bytes), format!("{frame}\n"));
         match said {
+            Some(StationMessage::Nak { code: NakCode::BadFrame, message, .. }) => {
+                assert_eq!(message, not_understood(&BadReason::WrongChecksum.to_string()));
+            }
             Some(StationMessage::Nak { code, message, .. }) => assert_eq!(message, nak_action(code)),
             Some(StationMessage::Fail { code, message, retry, .. }) => {
                 assert_eq!((message.as_str(), retry), (fail_action(code), code.may_retry()));
