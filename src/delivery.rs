@@ -265,7 +265,8 @@ fn check(place: &Path, files: &[(&'static str, Content)]) -> Result<(), Delivery
             Ok(there) if there == *content => {}
             Ok(_) => return Err(DeliveryError::Changed { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                durable_fs::create_new(&path, FILE_MODE, content)?;
+                // By another name first: where it is cut off here there must be no half file.
+                durable_fs::replace(&path, FILE_MODE, content)?;
             }
             Err(error) => return Err(failed("read", &path)(error).into()),
         }

@@ -24,7 +24,7 @@ mod shifts;
 mod socket;
 mod station;
 mod table;
-mod units;
+pub(crate) mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

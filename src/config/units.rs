@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// The text is no number with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UnitError {
+pub(crate) enum UnitError {
     #[error("has no unit")]
     NoUnit,
     #[error("has a unit that is not known")]
@@ -42,7 +42,7 @@ const SIZES: [(&str, u64); 9] = [
 ];
 
 /// Reads a duration: numbers with `ms s m min h d w`, added up.
-pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
+pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
     sum(text, &TIMES).map(Duration::from_nanos)
 }
 

@@ -15,7 +15,8 @@
 //!
 //! A thing that bears another station's attribute, or none of linemint's, is left as it is, and so is
 //! the policy that may belong to it. Policies and lockers that are not the device's own (`product`,
-//! `given`) are never deleted. What AWS does not find is gone.
+//! `given`) are never deleted. What AWS does not find is gone. What the device had under another name,
+//! before its rules were changed, is detached and stays: `replaces_thing` in the journal names it.
 //!
 //! Where no answer has told the locker's id, the call that makes it is repeated first: by its token it
 //! finds the one that an unanswered call has made. If that call is over an hour old, the locker is looked
@@ -145,7 +146,8 @@ impl Device {
     }
 
     pub(super) fn retry(&mut self) {
-        if self.state == State::Failed {
+        // With a certificate that it has proved there is nothing to provide: it waits to be presented.
+        if self.state == State::Failed && !self.has_passed_before() {
             self.state = State::Provisioning;
             self.failure = None;
         }

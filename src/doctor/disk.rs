@@ -31,6 +31,13 @@ pub(super) fn look(journal: &Journal, clock: &dyn TimeSource) -> Vec<Finding> {
         }
         Err(error) => {
             let remedy = match error.kind() {
+                io::ErrorKind::PermissionDenied if there != *dir => {
+                    // What is there is not the station's: only the directory that is to be made is.
+                    let home = dir.parent().unwrap_or(dir).display();
+                    format!(
+                        "make the directory for the daemon's user: install -d -m 0700 -o linemint {home}; or run the doctor as that user"
+                    )
+                }
                 io::ErrorKind::PermissionDenied => {
                     format!(
                         "give {place} to the daemon's user: chown -R linemint: {place}; or run the doctor as that user"
@@ -164,6 +171,8 @@ mod tests {
         let findings = look(&journal(PathBuf::from("/proc/self/journal"), 1), &SystemClock::default());
         assert_eq!(verdicts(&findings)[..2], [Verdict::Failed, Verdict::Skipped]);
         assert!(findings[0].remedy.is_some());
+        let remedy = findings[0].remedy.clone().unwrap();
+        assert!(!remedy.contains("chown"), "what is above it is not the station's: {remedy}");
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
         let findings = look(&journal(dir.path().to_owned(), 1), &SystemClock::default());

@@ -17,7 +17,7 @@ use crate::fixture::port::{FoundPort, System};
 const DAEMON_COMMAND: &str = "linemint";
 
 /// What is skipped where there is no port.
-const NEED_PORT: [&Check; 7] =
+pub(super) const NEED_PORT: [&Check; 7] =
     [&PORT_NAME, &PORT_PERMISSION, &PORT_HOLDER, &MODEM_MANAGER, &UDEV_RULE, &DTR, &LATENCY];
 
 /// All checks of one fixture.

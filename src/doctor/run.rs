@@ -96,7 +96,10 @@ async fn station(config: &Arc<Config>, around: &Surroundings) -> Vec<Finding> {
 async fn port(fixture: &Fixture, around: &Surroundings) -> Vec<Finding> {
     let (system, name, fixture) = (around.system.clone(), fixture.name.clone(), fixture.clone());
     let looked = bounded(move || ports::look(&system, &fixture)).await;
-    looked.unwrap_or_else(|| vec![late(&PORT, "the system").about(&name)])
+    looked.unwrap_or_else(|| {
+        let skipped = ports::NEED_PORT.iter().map(|it| it.skipped("the system does not answer"));
+        std::iter::once(late(&PORT, "the system")).chain(skipped).map(|it| it.about(&name)).collect()
+    })
 }
 
 fn late(check: &'static Check, what: &str) -> Finding {

@@ -137,10 +137,15 @@ impl KeyStore {
     /// Destroys private keys: overwrites, unlinks, and makes that durable. One that is not
     /// there has been destroyed already. All are tried, whatever becomes of the others.
     ///
+    /// Those that could not be, each with why: its file is kept, so that another try can succeed.
+    ///
     /// # Errors
-    /// The first that failed. Its file is kept, so that another try can succeed.
-    pub fn destroy_many(&self, fingerprints: &[Fingerprint]) -> Result<(), KeyStoreError> {
-        let mut first_error = None;
+    /// The directory cannot be synced: then none is destroyed for certain.
+    pub fn destroy_many(
+        &self,
+        fingerprints: &[Fingerprint],
+    ) -> Result<Vec<(Fingerprint, KeyStoreError)>, KeyStoreError> {
+        let mut kept = Vec::new();
         let mut unlinked = false;
         for fingerprint in fingerprints {
             let path = self.path(fingerprint);
@@ -149,14 +154,14 @@ impl KeyStore {
                 // Also when unlinked by one who was cut off before the sync below.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => unlinked = true,
                 Err(source) => {
-                    first_error.get_or_insert(KeyStoreError::Destroy { path, source });
+                    kept.push((*fingerprint, KeyStoreError::Destroy { path, source }));
                 }
             }
         }
         if unlinked {
             durable_fs::sync_dir(&self.dir).map_err(KeyStoreError::Sync)?;
         }
-        first_error.map_or(Ok(()), Err)
+        Ok(kept)
     }
 
     /// Destroys this journal's private keys that are not in `keep`, broken ones too, and
@@ -172,8 +177,10 @@ impl KeyStore {
             let fingerprint = name.to_str().and_then(|it| self.parse_name(it));
             swept.extend(fingerprint.filter(|it| !keep.contains(it)));
         }
-        self.destroy_many(&swept)?;
-        Ok(swept)
+        match self.destroy_many(&swept)?.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(swept),
+        }
     }
 
     fn name(&self, fingerprint: &Fingerprint) -> String {

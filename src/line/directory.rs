@@ -87,7 +87,9 @@ impl Deliveries {
 
     /// Why a device's credentials are not where they should be.
     pub(super) fn trouble(&self, serial: &SerialNumber) -> Option<String> {
-        self.0.get(serial)?.trouble.clone()
+        let pending = self.0.get(serial)?;
+        let unanswered = || format!("the directory {} does not answer", pending.directory.display());
+        pending.trouble.clone().or_else(|| pending.is_out.then(unanswered))
     }
 }
 

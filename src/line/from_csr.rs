@@ -168,9 +168,11 @@ impl Line {
     }
 
     fn look_for_certificates(&mut self, serial: &SerialNumber, step: Step) {
+        let number = self.next_epoch();
         let Some(work) = self.works.get_mut(serial) else { return };
         let since = work.device.doubts.iter().map(|it| it.since).min().unwrap_or(self.now.wall);
         let seeker = Seeker {
+            number,
             serial: serial.clone(),
             step,
             generation: work.device.generation,
@@ -178,7 +180,7 @@ impl Line {
             name: None,
         };
         if let Some(running) = work.running.get_mut(&step) {
-            running.seeking = true;
+            running.seeking = Some(number);
         }
         self.seek(Kind::Certificates, seeker);
     }
@@ -194,7 +196,7 @@ impl Line {
     /// The device, if it still waits for that look.
     fn seeking(&mut self, seeker: &Seeker) -> Option<&mut super::work::Work> {
         let work = self.works.get_mut(&seeker.serial)?;
-        let waits = work.running.get(&seeker.step).is_some_and(|it| it.seeking);
+        let waits = work.running.get(&seeker.step).is_some_and(|it| it.seeking == Some(seeker.number));
         (waits && work.device.generation == seeker.generation).then_some(work)
     }
 
@@ -202,7 +204,7 @@ impl Line {
     pub(super) fn looked(&mut self, seeker: &Seeker, sight: &Sight) {
         let Some(work) = self.seeking(seeker) else { return };
         if let Some(running) = work.running.get_mut(&seeker.step) {
-            running.seeking = false;
+            running.seeking = None;
         }
         let serial = &seeker.serial;
         if !work.still_wants(seeker.step) {

@@ -29,8 +29,9 @@ impl Line {
         if work.device.certificate.as_ref().is_some_and(|it| it.key_id() == key) {
             tracing::warn!(serial = %serial, %key, "the private key to be delivered is not here any more; a new certificate is issued");
             self.replace_certificate(serial);
-            self.progress(serial);
         }
+        // A delivery of an earlier certificate may have held up the present one's.
+        self.progress(serial);
     }
 
     /// Whether an unfinished device has a certificate of a CA that is not the station's any more.

@@ -23,6 +23,7 @@ impl Line {
     /// Begins to look for the locker if its token can not be relied on. Whether it does.
     pub(super) fn seeks_locker(&mut self, serial: &SerialNumber, step: Step) -> bool {
         let (mono, wall) = (self.now.mono, self.now.wall);
+        let number = self.next_epoch();
         let Some(work) = self.works.get_mut(serial) else { return false };
         if work.device.done.locker.is_some() {
             // It is known which one is to be deleted.
@@ -44,13 +45,14 @@ impl Line {
         let LockerRule::Device { name, .. } = &work.rules.locker else { return false };
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
         let seeker = Seeker {
+            number,
             serial: serial.clone(),
             step,
             generation: work.device.generation,
             since: began.checked_sub(CLOCKS_DIFFER).unwrap_or(began),
             name: Some(subject.fill(name)),
         };
-        running.seeking = true;
+        running.seeking = Some(number);
         self.seek(Kind::Lockers, seeker);
         true
     }
@@ -59,8 +61,8 @@ impl Line {
         let Some(work) = self.works.get_mut(&seeker.serial) else { return };
         let (step, scrapping) = (seeker.step, work.device.is_scrapping());
         let Some(running) = work.running.get_mut(&step) else { return };
-        let ours = sight.lockers.iter().filter(|it| it.name == seeker.name && it.created >= seeker.since);
-        running.candidates = ours.cloned().collect();
+        let named = seeker.name.as_ref().and_then(|it| sight.lockers.get(it)).map_or(&[][..], Vec::as_slice);
+        running.candidates = named.iter().filter(|it| it.created >= seeker.since).cloned().collect();
         if running.candidates.is_empty() && sight.extent == Extent::Cut {
             let detail = "whether AWS made a locker can no longer be told: the account has too many";
             if scrapping {

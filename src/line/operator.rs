@@ -50,7 +50,7 @@ impl Line {
         let shared = self.maker_of_policy(serial).is_some();
         let waiting = work.running.iter().filter(|(step, it)| {
             let waits_for_maker = shared && **step == Step::Policy;
-            !it.is_out() && !it.seeking && !waits_for_maker
+            !it.is_out() && it.seeking.is_none() && !waits_for_maker
         });
         let mut waiting: Vec<Step> = waiting.map(|(step, _)| *step).collect();
         waiting.sort_unstable();
@@ -73,7 +73,8 @@ impl Line {
         }
         self.record(serial, Event::Retried { by });
         if let Some(work) = self.works.get_mut(serial) {
-            work.destroying.clear();
+            // What is being destroyed is not asked for twice.
+            work.destroying.retain(|_, it| it.asked);
             for step in &waiting {
                 work.running.entry(*step).and_modify(super::work::Running::begin_anew);
             }

@@ -3,7 +3,7 @@
 use super::Line;
 use crate::cloud::{Answer, Call, CloudError, Reply};
 use crate::device::serial::SerialNumber;
-use crate::device::steps::Step;
+use crate::device::steps::{Step, Verdict};
 use crate::sabotage::sabotaged;
 
 /// Certificates at one thing that are retired. AWS documents no limit; nobody makes so many.
@@ -35,7 +35,14 @@ impl Line {
             return Some(result.clone());
         };
         let work = self.works.get_mut(serial)?;
-        let wanted = work.still_wants(Step::Principals) && !sabotaged!(FirstPrincipalsOnly);
+        let still_wanted = work.still_wants(Step::Principals);
+        if next.is_some() && !still_wanted {
+            // Half a list says nothing: it is looked at again when the device is released.
+            self.note_health(call.operation(), result);
+            self.unwanted(serial, Step::Principals, Verdict::Later, None);
+            return None;
+        }
+        let wanted = still_wanted && !sabotaged!(FirstPrincipalsOnly);
         let running = work.running.get_mut(&Step::Principals)?;
         if next_token.is_none() {
             // The first page, perhaps of another try.

@@ -53,7 +53,8 @@ impl Work {
     fn is_begun(&self) -> bool {
         let is_open = self.device.request.as_ref().is_some_and(|it| it.open_since.is_some());
         let registered = self.device.certificate.as_ref().is_some_and(|it| it.arn.is_some());
-        let asks = |(step, it): (&Step, &Running)| *step != Step::Issue && (it.is_out() || it.seeking);
+        let asks =
+            |(step, it): (&Step, &Running)| *step != Step::Issue && (it.is_out() || it.seeking.is_some());
         self.has_begun() || is_open || registered || self.running.iter().any(asks)
     }
 

@@ -28,8 +28,8 @@ const MAX_LOCKER_PAGES: u32 = 10_000;
 /// Certificates whose key is asked for in one look; the next look goes on with the rest.
 const MAX_DESCRIBED: usize = 200;
 
-/// Certificates whose key is remembered.
-const MAX_KNOWN: usize = 50_000;
+/// Certificates whose key is remembered: no fewer than one look may list, else it would never see them all.
+const MAX_KNOWN: usize = 2 * 250 * MAX_CERTIFICATE_PAGES as usize;
 
 /// What is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,8 @@ impl Kind {
 /// A device that looks for something of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seeker {
+    /// Of this search: what an earlier one of the same step shows is not this one's.
+    pub(super) number: u64,
     pub(super) serial: SerialNumber,
     pub(super) step: Step,
     pub(super) generation: u32,
@@ -83,8 +85,8 @@ pub(super) struct Sight {
     pub(super) extent: Extent,
     /// Inactive certificates by the SHA-256 of their public key, the oldest first.
     pub(super) certificates: HashMap<Fingerprint, Vec<Fingerprint>>,
-    /// Lockers of the names that were looked for, the oldest first.
-    pub(super) lockers: Vec<ListedLocker>,
+    /// Lockers by the names that were looked for, the oldest first.
+    pub(super) lockers: HashMap<String, Vec<ListedLocker>>,
 }
 
 /// The looks of one kind.
@@ -122,8 +124,9 @@ struct Run {
 pub(super) struct Surveys {
     certificates: Survey,
     lockers: Survey,
-    /// SHA-256 of the public key by certificate: neither ever changes.
-    keys: HashMap<Fingerprint, Fingerprint>,
+    /// SHA-256 of the public key by certificate: neither ever changes. None: AWS shows no certificate
+    /// that can be read, and asking again would use up what a look may ask.
+    keys: HashMap<Fingerprint, Option<Fingerprint>>,
     order: VecDeque<Fingerprint>,
 }
 
@@ -142,6 +145,10 @@ impl Surveys {
 
     /// Remembers whose key is in a certificate, so that nobody has to ask.
     pub(super) fn remember(&mut self, certificate: Fingerprint, public_key: Fingerprint) {
+        self.note_key(certificate, Some(public_key));
+    }
+
+    fn note_key(&mut self, certificate: Fingerprint, public_key: Option<Fingerprint>) {
         if self.keys.insert(certificate, public_key).is_none() {
             self.order.push_back(certificate);
             if self.order.len() > MAX_KNOWN
@@ -157,9 +164,7 @@ impl Line {
     /// Notes a device for the next look of that kind, and begins it if none is under way.
     pub(super) fn seek(&mut self, kind: Kind, seeker: Seeker) {
         let survey = self.surveys.of(kind);
-        if !survey.waiting.contains(&seeker) {
-            survey.waiting.push(seeker);
-        }
+        survey.waiting.push(seeker);
         self.begin_survey(kind);
     }
 
@@ -243,7 +248,7 @@ impl Line {
             Some(leaf) => self.surveys.remember(id, leaf.public_key),
             None => {
                 tracing::warn!(certificate = %id, "AWS does not show a certificate whose key is looked for");
-                self.surveys.run(number)?.gone.insert(id);
+                self.surveys.note_key(id, None);
             }
         }
         self.describe_next(number)
@@ -346,15 +351,21 @@ impl Line {
         let mut all_known = true;
         for listed in run.listed.iter().filter(|it| !run.gone.contains(&it.id)) {
             match self.surveys.keys.get(&listed.id) {
-                Some(key) => {
+                Some(None) => {}
+                Some(Some(key)) => {
                     certificates.entry(*key).or_default().insert((listed.created, listed.id), listed.id);
                 }
                 None => all_known = false,
             }
         }
-        let mut lockers = run.lockers.clone();
-        lockers.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
-        lockers.dedup_by(|a, b| a.id == b.id);
+        let mut lockers: HashMap<String, Vec<ListedLocker>> = HashMap::new();
+        for locker in &run.lockers {
+            lockers.entry(locker.name.clone().unwrap_or_default()).or_default().push(locker.clone());
+        }
+        for named in lockers.values_mut() {
+            named.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+            named.dedup_by(|a, b| a.id == b.id);
+        }
         Sight {
             extent: match (run.cut, all_known) {
                 (_, false) => Extent::Part,

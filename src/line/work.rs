@@ -64,7 +64,7 @@ pub(super) struct Running {
     /// The newest failure.
     pub(super) last: Option<(FailureKind, String)>,
     /// It waits for a look at the whole account.
-    pub(super) seeking: bool,
+    pub(super) seeking: Option<u64>,
     /// Looks in a row that found nothing.
     pub(super) looks: usize,
     /// Whatever was called so far has certainly done nothing.
@@ -108,7 +108,7 @@ impl Running {
             matches!(kind, Conflict | Exists | Refused | Stop(_))
         };
         let waits = !self.is_out() && self.parked.is_none();
-        waits && (self.seeking || self.last.as_ref().is_some_and(|(kind, _)| long(*kind)))
+        waits && (self.seeking.is_some() || self.last.as_ref().is_some_and(|(kind, _)| long(*kind)))
     }
 }
 
@@ -435,7 +435,13 @@ impl Line {
 
     /// The answer to a call that was out when its device was put aside. What it has made is noted, so
     /// that it is known when the device is released or scrapped.
-    fn unwanted(&mut self, serial: &SerialNumber, step: Step, verdict: Verdict, request_id: Option<String>) {
+    pub(super) fn unwanted(
+        &mut self,
+        serial: &SerialNumber,
+        step: Step,
+        verdict: Verdict,
+        request_id: Option<String>,
+    ) {
         self.forget_step(serial, step);
         let scrapping = self.works.get(serial).is_some_and(|it| it.device.is_scrapping());
         match verdict {
@@ -548,8 +554,10 @@ impl Line {
 
     pub(super) fn retry_due(&mut self, serial: &SerialNumber, step: Step, generation: u32) {
         let Some(work) = self.works.get(serial) else { return };
-        let waits =
-            work.running.get(&step).is_some_and(|it| !it.is_out() && it.parked.is_none() && !it.seeking);
+        let waits = work
+            .running
+            .get(&step)
+            .is_some_and(|it| !it.is_out() && it.parked.is_none() && it.seeking.is_none());
         if work.device.generation != generation || !waits || self.put_off(serial, step) {
             return;
         }

@@ -227,9 +227,9 @@ impl Keys for SimKeys {
         }
     }
 
-    fn destroy(&self, fingerprints: &[Fingerprint]) -> Result<(), String> {
+    fn destroy(&self, fingerprints: &[Fingerprint]) -> Vec<(Fingerprint, String)> {
         self.keys().retain(|it, _| !fingerprints.contains(it));
-        Ok(())
+        Vec::new()
     }
 
     fn sweep(&self, keep: &HashSet<Fingerprint>) -> Result<Vec<Fingerprint>, KeyStoreError> {

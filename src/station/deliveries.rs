@@ -1,6 +1,7 @@
-//! Deliveries into directories: one thread, since each is a few syncs, and a directory may lie on a share
-//! that does not answer.
+//! Deliveries into directories: each is a few syncs, and a directory may lie on a share that does not
+//! answer, so that each directory has a thread of its own and holds up no other.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,30 +15,37 @@ use crate::journal::keys::KeyStore;
 use crate::line::{Delivery, Input};
 use crate::pki::to_pem;
 
-/// Deliveries that may wait.
+/// Deliveries that may wait for one directory.
 const QUEUE: usize = 4096;
 
-/// Starts the thread; it ends when the channel is closed.
+/// The queues, by directory.
+pub(super) type Queues = BTreeMap<PathBuf, mpsc::Sender<Box<Delivery>>>;
+
+/// Starts the threads; they end when their channels are closed.
 pub(super) fn start(
-    station: String,
-    directories: Vec<PathBuf>,
-    keys: Arc<KeyStore>,
-    inputs: mpsc::Sender<Input>,
-) -> io::Result<mpsc::Sender<Box<Delivery>>> {
-    let (deliveries, mut to_do) = mpsc::channel::<Box<Delivery>>(QUEUE);
-    std::thread::Builder::new().name("deliveries".to_owned()).spawn(move || {
-        for directory in &directories {
-            if let Err(error) = delivery::prepare(directory, &station) {
+    station: &str,
+    directories: &[PathBuf],
+    keys: &Arc<KeyStore>,
+    inputs: &mpsc::Sender<Input>,
+) -> io::Result<Queues> {
+    let mut queues = Queues::new();
+    for directory in directories.iter().collect::<BTreeSet<_>>() {
+        let (queue, mut to_do) = mpsc::channel::<Box<Delivery>>(QUEUE);
+        queues.insert(directory.clone(), queue);
+        let (station, directory) = (station.to_owned(), directory.clone());
+        let (keys, inputs) = (keys.clone(), inputs.clone());
+        std::thread::Builder::new().name("deliveries".to_owned()).spawn(move || {
+            if let Err(error) = delivery::prepare(&directory, &station) {
                 tracing::error!(error = %Chain(&error), "credentials cannot be delivered yet");
             }
-        }
-        while let Some(it) = to_do.blocking_recv() {
-            if inputs.blocking_send(carry_out(*it, &*keys, &station)).is_err() {
-                return;
+            while let Some(it) = to_do.blocking_recv() {
+                if inputs.blocking_send(carry_out(*it, &*keys, &station)).is_err() {
+                    return;
+                }
             }
-        }
-    })?;
-    Ok(deliveries)
+        })?;
+    }
+    Ok(queues)
 }
 
 /// Puts a device's credentials, with their private key if it is here, into their directory.

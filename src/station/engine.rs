@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::deliveries::Queues;
 use super::intake::{Outbox, Outgoing};
 use super::vault::{Issue, Vault, What};
 use super::worker::Worker;
@@ -16,7 +17,7 @@ use crate::cloud::Cloud;
 use crate::device::operator::Refusal;
 use crate::journal::store::Store;
 use crate::journal::{Entry, JournalError};
-use crate::line::{Action, Delivery, Held, Input, Line, LineStatus};
+use crate::line::{Action, Held, Input, Line, LineStatus};
 
 /// Inputs taken in one go at most.
 const BURST: usize = 256;
@@ -33,7 +34,7 @@ pub(super) struct Engine<C> {
     /// Speaks when the journal's writer has ended.
     pub(super) scribe: oneshot::Receiver<Result<(), JournalError>>,
     pub(super) vault: Vault,
-    pub(super) deliveries: mpsc::Sender<Box<Delivery>>,
+    pub(super) deliveries: Queues,
     pub(super) outboxes: Vec<Outbox>,
     pub(super) worker: Worker<C>,
     pub(super) inputs: mpsc::Sender<Input>,
@@ -204,7 +205,10 @@ impl<C: Cloud + 'static> Engine<C> {
             Action::Offer { fixture, credentials, key, serial, .. } => {
                 self.post(fixture, Outgoing::Offer { credentials, key, serial });
             }
-            Action::Deliver(delivery) => pass_on(&self.deliveries, delivery, "delivery")?,
+            Action::Deliver(delivery) => match self.deliveries.get(&delivery.directory) {
+                Some(queue) => pass_on(queue, delivery, "delivery")?,
+                None => return Err(StationError::Ended("delivery")),
+            },
             Action::Issue { serial, generation, request, .. } => {
                 let what = What::Certificate(request);
                 pass_on(&self.vault.issue, Issue { serial, generation, what }, "issuer")?;
@@ -278,7 +282,10 @@ fn gate(dir: &Path, min_free: u64) -> Option<String> {
             let free = it.f_bavail.saturating_mul(it.f_frsize);
             // No figure that moves: what is said to a repeated unit is said the same.
             (free < min_free).then(|| {
-                format!("the station's disk is nearly full: less than {} MiB left (journal.min_free)", min_free >> 20)
+                format!(
+                    "the station's disk is nearly full: less than {} MiB left (journal.min_free)",
+                    min_free >> 20
+                )
             })
         }
         Err(error) => Some(format!("the station's disk cannot be asked for its free space: {error}")),

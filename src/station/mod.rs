@@ -5,7 +5,7 @@
 //!                             v                    │
 //!  AWS  <── worker <────── engine (one task: Line) ├──> vault ─── CA and sealed keys (two threads)
 //!                             ^                    │
-//!                             │                    └──> deliveries ─ directories (one thread)
+//!                             │                    └──> deliveries ─ directories (a thread each)
 //!                             └── durable, issued, called, destroyed, delivered
 //! ```
 //! The engine owns the [`Line`]: it feeds it inputs, journals its records, and holds
@@ -163,7 +163,7 @@ impl Station {
         let vault = vault::start(parts.issuer, keys.clone(), parts.clock.clone(), inputs.clone())
             .map_err(StationError::Thread)?;
         let (outboxes, ports) = intake::start(parts.ports, &keys, &parts.clock, &inputs);
-        let deliveries = deliveries::start(parts.station, parts.directories, keys.clone(), inputs.clone())
+        let deliveries = deliveries::start(&parts.station, &parts.directories, &keys, &inputs)
             .map_err(StationError::Thread)?;
         let (line, first) = Line::start(parts.settings, recovered, parts.clock.now());
         let (commands, from_outside) = mpsc::channel(16);

@@ -11,6 +11,7 @@ use super::PortCounters;
 use super::bound::Bound;
 use super::setup::StationCloud;
 use crate::clock::{Now, TimeSource};
+use crate::cloud::Operation;
 use crate::cloud::pace::OperationStats;
 use crate::control::{
     Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OperationStatus, StationState, Status,
@@ -40,16 +41,17 @@ impl Painter {
     ) {
         loop {
             let now = line.borrow_and_update().clone();
-            self.bound.look(self.clock.now().mono, &now.waiting, &self.cloud.snapshot());
-            status.send_replace(Arc::new(self.paint(&now)));
+            let paces = self.cloud.snapshot();
+            self.bound.look(self.clock.now().mono, &now.waiting, &paces);
+            status.send_replace(Arc::new(self.paint(&now, paces)));
             if line.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// The station now.
-    pub(super) fn paint(&self, line: &LineStatus) -> Status {
+    /// The station now, `paces` its calls to AWS.
+    pub(super) fn paint(&self, line: &LineStatus, paces: Vec<(Operation, OperationStats)>) -> Status {
         let (state, reasons) = judge(line);
         let unfinished = line.counts.iter().filter(|(state, _)| state.is_unfinished());
         Status {
@@ -66,7 +68,7 @@ impl Painter {
                 .collect(),
             batch: None,
             counts: (&line.counts).into(),
-            operations: self.operations(line),
+            operations: self.operations(line, paces),
             journal: JournalStatus {
                 seq: line.seq,
                 durable: line.durable,
@@ -83,11 +85,11 @@ impl Painter {
         }
     }
 
-    fn operations(&self, line: &LineStatus) -> Vec<OperationStatus> {
+    fn operations(&self, line: &LineStatus, paces: Vec<(Operation, OperationStats)>) -> Vec<OperationStatus> {
         let devices = |operation| line.waiting.get(&operation).copied().unwrap_or(0);
         let is_used =
             |operation, it: &OperationStats| it.calls > 0 || it.waiting > 0 || devices(operation) > 0;
-        let used = self.cloud.snapshot().into_iter().filter(|(operation, it)| is_used(*operation, it));
+        let used = paces.into_iter().filter(|(operation, it)| is_used(*operation, it));
         used.map(|(operation, it)| OperationStatus {
             operation: operation.kebab().to_owned(),
             limit: it.limit,

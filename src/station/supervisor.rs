@@ -106,7 +106,7 @@ impl Daemon {
             ports: station.ports.clone(),
             bound: Bound::default(),
         };
-        let first = painter.paint(&station.status.borrow().clone());
+        let first = painter.paint(&station.status.borrow().clone(), painter.cloud.snapshot());
         let (status_sender, status) = watch::channel(Arc::<Status>::new(first));
         tokio::spawn(painter.run(station.status.clone(), status_sender));
         let (command_sender, commands) = mpsc::channel(COMMANDS);

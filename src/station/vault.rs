@@ -2,10 +2,9 @@
 //!
 //! Each takes whatever is waiting in one go, so that many keys share one sync of their directory.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -29,9 +28,6 @@ const DESTROYED_AT_ONCE: usize = 256;
 
 /// Requests that may wait.
 const QUEUE: usize = 4096;
-
-/// How long a key that is to be destroyed waits for others.
-const DESTROYED_WITHIN: Duration = Duration::from_millis(50);
 
 /// A certificate to be issued.
 #[derive(Debug)]
@@ -82,10 +78,6 @@ pub(super) fn start(
     })?;
     std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
         while let Some(first) = to_destroy.blocking_recv() {
-            // Nobody waits for it: a few at a time cost one sync of the directory instead of one each.
-            if !to_destroy.is_closed() {
-                pause(DESTROYED_WITHIN);
-            }
             let group = gather_after(first, &mut to_destroy, DESTROYED_AT_ONCE);
             for answer in destroy_group(&*keys, group) {
                 if inputs.blocking_send(answer).is_err() {
@@ -100,11 +92,6 @@ pub(super) fn start(
 fn gather<T>(queue: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
     let first = queue.blocking_recv()?;
     Some(gather_after(first, queue, GROUP))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the thread is the caller's own, and no task runs on it")]
-fn pause(span: Duration) {
-    std::thread::sleep(span);
 }
 
 fn gather_after<T>(first: T, queue: &mut mpsc::Receiver<T>, most: usize) -> Vec<T> {
@@ -136,8 +123,8 @@ pub(crate) trait Keys {
     /// The private key of that name, if it is there.
     fn load(&self, fingerprint: &Fingerprint) -> Result<Option<Zeroizing<Vec<u8>>>, Unloaded>;
 
-    /// Destroys private keys; durable on return.
-    fn destroy(&self, fingerprints: &[Fingerprint]) -> Result<(), String>;
+    /// Destroys private keys; durable on return. Those that stay, each with why.
+    fn destroy(&self, fingerprints: &[Fingerprint]) -> Vec<(Fingerprint, String)>;
 
     /// Destroys all but these; which they were.
     fn sweep(&self, keep: &HashSet<Fingerprint>) -> Result<Vec<Fingerprint>, KeyStoreError>;
@@ -158,8 +145,11 @@ impl Keys for KeyStore {
         })
     }
 
-    fn destroy(&self, fingerprints: &[Fingerprint]) -> Result<(), String> {
-        self.destroy_many(fingerprints).map_err(|error| Chain(&error).to_string())
+    fn destroy(&self, fingerprints: &[Fingerprint]) -> Vec<(Fingerprint, String)> {
+        match self.destroy_many(fingerprints) {
+            Ok(kept) => kept.into_iter().map(|(it, error)| (it, Chain(&error).to_string())).collect(),
+            Err(error) => fingerprints.iter().map(|it| (*it, Chain(&error).to_string())).collect(),
+        }
     }
 
     fn sweep(&self, keep: &HashSet<Fingerprint>) -> Result<Vec<Fingerprint>, KeyStoreError> {
@@ -261,12 +251,13 @@ fn certificate(leaf: IssuedLeaf, station_key: bool, ca: Fingerprint) -> Certific
 /// it tried again.
 pub(crate) fn destroy_group(keys: &impl Keys, group: Vec<(SerialNumber, Fingerprint)>) -> Vec<Input> {
     let fingerprints: Vec<_> = group.iter().map(|(_, it)| *it).collect();
-    let all = sabotaged!(KeyKept) || keys.destroy(&fingerprints).is_ok();
+    let kept: HashMap<_, _> =
+        if sabotaged!(KeyKept) { HashMap::new() } else { keys.destroy(&fingerprints).into_iter().collect() };
     group
         .into_iter()
-        .map(|(serial, it)| match if all { Ok(()) } else { keys.destroy(&[it]) } {
-            Ok(()) => Input::KeyDestroyed(serial, it),
-            Err(error) => {
+        .map(|(serial, it)| match kept.get(&it) {
+            None => Input::KeyDestroyed(serial, it),
+            Some(error) => {
                 tracing::error!(%serial, error, "a private key could not be destroyed; it is tried again");
                 Input::KeyKept(serial, it)
             }

@@ -51,6 +51,11 @@ fn swapped_cables_are_noticed_and_no_device_is_mixed_up() {
     };
     one.send(&written(0));
     two.send(&unit(1));
+    // What is refused here was read after what was said before it.
+    for (fixture, name) in [(&mut one, "nest-1"), (&mut two, "nest-2")] {
+        fixture.send(&json!({ "type": "hello", "protocol": 1, "fixture": name, "boot": 1 }));
+        fixture.expect(&json!({ "type": "nak", "code": "wrong-fixture" }));
+    }
     TestFixture::swap(&mut one, &mut two);
     one.hello("nest-1", 1);
     two.hello("nest-2", 1);

@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use crate::durable_fs::{self, FileError};
 
-/// What is written again at a start, bytes: more than any commit that was not seen on disk.
-const REWRITE_BYTES: u64 = 4 << 20;
+/// What is written again at a start, bytes: no less than may be written before it is seen on disk.
+pub(crate) const REWRITE_BYTES: u64 = 4 << 20;
 
 /// Writes to the newest file so that it stays.
 pub(crate) trait Disk: Send + std::fmt::Debug {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::Disk;
+use super::disk::{Disk, REWRITE_BYTES};
 use super::frame::{FRAME_BYTES, HEADER_BYTES, Header, MAX_BODY_BYTES, MAX_COMMIT, push};
 use super::read::file_path;
 use super::{ChainHash, Position};
@@ -16,6 +16,9 @@ pub(crate) const RESERVE_BYTES: u64 = 4 << 20;
 
 /// The largest buffer that is kept from one commit to the next, bytes.
 const KEEP_BYTES: usize = 1 << 20;
+
+/// Bytes that are written before the next sync.
+const UNSEEN_BYTES: usize = REWRITE_BYTES as usize / 2;
 
 /// Appends commits to the newest file. Holds nothing that was not asked to be on disk.
 #[derive(Debug)]
@@ -157,11 +160,17 @@ impl LogWriter {
             // Where there was none it is asked for again only after as much has been written.
             self.reserved = until;
         }
-        self.disk.write(&self.buffer, self.at.end).map_err(|source| failed("write", &path, source))?;
-        if sabotaged!(SyncSkipped) {
-            return Ok(());
+        // A longer commit goes to disk in parts: a start writes only so much of the end again, and what a
+        // failed sync has left unwritten before that would read as if it were there.
+        let mut at = self.at.end;
+        for part in self.buffer.chunks(UNSEEN_BYTES) {
+            self.disk.write(part, at).map_err(|source| failed("write", &path, source))?;
+            if !sabotaged!(SyncSkipped) {
+                self.disk.sync().map_err(|source| failed("sync", &path, source))?;
+            }
+            at += part.len() as u64;
         }
-        self.disk.sync().map_err(|source| failed("sync", &path, source))
+        Ok(())
     }
 
     /// Fills the buffer; positions in it.

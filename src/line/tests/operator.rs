@@ -308,6 +308,24 @@ fn a_released_device_that_had_passed_shows_its_certificate_or_gets_another() {
 }
 
 #[test]
+fn retry_provides_nothing_for_a_released_device_that_had_passed() {
+    let other = |id| Unit { holds: Some("0".repeat(64)), ..unit(id, "SN1") };
+    let mut h = Harness::ready();
+    h.pass(0, 1, "SN1");
+    h.destroys = false;
+    h.pass(0, 2, "SN2");
+    assert_eq!(h.unit(0, Unit { holds: Some("0".repeat(64)), ..unit(3, "SN2") }), ["fail mismatch 3 SN2"]);
+    assert_eq!(h.order(Order::Release, "SN2"), Ok(()));
+    // Its key is still to be destroyed: there is something to retry, but nothing to provide.
+    h.order(Order::Retry, "SN2").unwrap();
+    assert_eq!(h.state("SN2"), State::Failed);
+    assert_eq!(h.unit(0, other(4)), ["fail mismatch 4 SN1"]);
+    assert_eq!(h.order(Order::Release, "SN1"), Ok(()));
+    assert!(refused(h.order(Order::Retry, "SN1")).contains("present"));
+    assert_eq!(h.state("SN1"), State::Failed);
+}
+
+#[test]
 fn retry_does_not_wait_out_the_delay() {
     let mut h = Harness::ready();
     h.account.always.insert(Operation::CreateThing, Fault::Fail(FailureKind::Unreachable));

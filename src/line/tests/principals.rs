@@ -7,6 +7,7 @@ use crate::cloud::{Call, CertificateStatus, FailureKind, Operation, Reply};
 use crate::device::State;
 use crate::device::operator::Order;
 use crate::device::steps::Step;
+use crate::fixture::Unit;
 use crate::pki::Fingerprint;
 
 const LIST: Operation = Operation::ListThingPrincipals;
@@ -96,6 +97,33 @@ fn a_crash_between_two_pages_begins_anew() {
     h.hear(0);
     assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1", "credentials 1 SN1"]);
     h.written(0, 1, "SN1");
+    h.seconds(60);
+    assert_retired(&h, &earlier);
+}
+
+#[test]
+fn half_a_list_is_not_taken_for_the_whole_when_the_device_is_put_aside() {
+    let mut h = Harness::ready();
+    h.account.page = 2;
+    let earlier = earlier_life(&mut h.account, 5);
+    h.answers = false;
+    h.unit(0, unit(1, "SN1"));
+    while h.calls.iter().any(|it| it.step != Step::Principals) || h.calls.is_empty() {
+        let at = h.calls.iter().position(|it| it.step != Step::Principals).unwrap();
+        let (serial, step) = (h.calls[at].serial.to_string(), h.calls[at].step);
+        let result = h.reply(&h.calls[at].call.clone());
+        h.answer(&serial, step, result);
+    }
+    // The first page is out when the other end of the line presents a clone.
+    let clone = Unit { mac: Some("aa:bb:cc:dd:ee:09".to_owned()), ..unit(2, "SN1") };
+    h.unit(0, Unit { mac: Some("aa:bb:cc:dd:ee:08".to_owned()), ..unit(3, "SN1") });
+    h.unit(0, clone);
+    assert_eq!(h.state("SN1"), State::Quarantined);
+    h.answers = true;
+    h.answer_all();
+    assert!(!h.device("SN1").done.principals, "two of five pages are not the list");
+    assert_eq!(h.order(Order::Release, "SN1"), Ok(()));
+    h.pass(0, 4, "SN1");
     h.seconds(60);
     assert_retired(&h, &earlier);
 }

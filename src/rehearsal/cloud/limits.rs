@@ -44,6 +44,9 @@ impl Default for Throttling {
 /// The length of a window.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// Seconds, for a rate below all sense.
+const LONGEST_WINDOW: f64 = 1e7;
+
 /// Calls that a window remembers at most, for a rate beyond all sense.
 const REMEMBERED: usize = 1 << 16;
 
@@ -98,15 +101,17 @@ impl Gate {
                 *at = now.max(*at);
             }
             Count::Sliding(calls) => {
-                while calls.front().is_some_and(|it| *it + WINDOW <= now) || calls.len() >= REMEMBERED {
+                let window = window(self.rate);
+                while calls.front().is_some_and(|it| *it + window <= now) || calls.len() >= REMEMBERED {
                     calls.pop_front();
                 }
             }
             Count::Fixed { calls, from } => {
-                let seconds = u32::try_from(now.saturating_sub(*from).as_secs()).unwrap_or(u32::MAX);
-                if seconds > 0 {
+                let window = window(self.rate);
+                let windows = now.saturating_sub(*from).as_nanos() / window.as_nanos();
+                if windows > 0 {
                     *calls = 0;
-                    *from += WINDOW.saturating_mul(seconds);
+                    *from += window.saturating_mul(u32::try_from(windows).unwrap_or(u32::MAX));
                 }
             }
         }
@@ -114,7 +119,7 @@ impl Gate {
 
     fn is_open(&self) -> bool {
         // Sums of binary fractions fall short of the whole by a hair.
-        let whole = self.rate + 1e-9;
+        let whole = if self.rate > 0.0 { self.rate.max(1.0) } else { 0.0 } + 1e-9;
         match &self.count {
             Count::Tokens { left, .. } => *left > 1.0 - 1e-9,
             Count::Sliding(calls) => (calls.len() + 1) as f64 <= whole,
@@ -129,6 +134,11 @@ impl Gate {
             Count::Fixed { calls, .. } => *calls += 1,
         }
     }
+}
+
+/// How long a window is: a second, or at a lower rate as long as one call takes, so that one gets through.
+fn window(rate: f64) -> Duration {
+    if rate > 0.0 && rate < 1.0 { Duration::from_secs_f64((1.0 / rate).min(LONGEST_WINDOW)) } else { WINDOW }
 }
 
 /// Less than one call's worth would never let a call through, which only a rate of 0 means.
@@ -237,6 +247,23 @@ mod tests {
             for call in 0..1000 {
                 assert!(limits.admit(Operation::CreatePolicy, call * SECOND / 10), "{call}");
             }
+        }
+    }
+
+    #[test]
+    fn less_than_a_call_a_second_lets_each_in_its_time() {
+        let quotas = |rate| {
+            let mut quotas = Quotas::aws_default();
+            quotas.rates.insert(Operation::CreatePolicy, rate);
+            quotas
+        };
+        for kind in [Kind::Bucket, Kind::Window, Kind::FixedWindow] {
+            let mut limits = limits(&quotas(0.5), kind, SECOND);
+            let seconds: u32 =
+                (0..20).map(|at| admitted(&mut limits, Operation::CreatePolicy, 3, at * SECOND)).sum();
+            assert_eq!(seconds, 10, "{kind:?}");
+            let mut limits = self::limits(&quotas(1e-12), kind, SECOND);
+            assert_eq!(admitted(&mut limits, Operation::CreatePolicy, 3, SECOND), 1, "{kind:?}");
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,15 +10,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::limits::{Kind, Throttling};
 use crate::cloud::{DEVICE_CERTIFICATES, Operation, Quotas};
+use crate::config::units::duration;
 
 /// Longest quota file, bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
 /// Most steps of a hidden limit.
-const MAX_STEPS: usize = 10_000;
+const MAX_STEPS: usize = 2_000;
 
 /// Longest time that a file may name: beyond it nobody waits.
-const MAX_SECONDS: f64 = 1e7;
+const LONGEST: Duration = Duration::from_secs(10_000_000);
 
 /// What a simulated account allows, and what of it the station is told.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -36,6 +36,8 @@ pub struct Account {
 pub enum QuotaError {
     #[error("failed to read the quotas in {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("the quotas in {} are longer than 64 KiB", path.display())]
+    TooLong { path: PathBuf },
     #[error("failed to understand the quotas in {}, line {line}", path.display())]
     Wrong { path: PathBuf, line: usize, source: Wrong },
 }
@@ -55,7 +57,7 @@ pub enum Wrong {
     #[error("{key} has to be one of {choices}")]
     Choice { key: &'static str, choices: &'static str },
     #[error(
-        "steps has to be a list as in [{{ at = \"20s\", account = 15 }}], each later than the one before, at most 10,000"
+        "steps has to be a list as in [{{ at = \"20s\", account = 15 }}], each later than the one before, at most 2,000"
     )]
     Steps,
 }
@@ -71,8 +73,11 @@ pub fn read_quotas(preset_or_path: &str) -> Result<Account, QuotaError> {
     let path = Path::new(preset_or_path);
     let mut text = String::new();
     File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_string(&mut text))
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text))
         .map_err(|source| QuotaError::Read { path: path.to_owned(), source })?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(QuotaError::TooLong { path: path.to_owned() });
+    }
     parse_quotas(&text, path)
 }
 
@@ -133,10 +138,6 @@ fn preset(name: &str) -> Option<Quotas> {
     }
 }
 
-fn start(span: &Range<usize>) -> usize {
-    span.start
-}
-
 fn kind(value: &Spanned<DeValue<'_>>) -> Found<Kind> {
     match value.get_ref().as_str() {
         Some("bucket") => Ok(Kind::Bucket),
@@ -144,14 +145,14 @@ fn kind(value: &Spanned<DeValue<'_>>) -> Found<Kind> {
         Some("fixed-window") => Ok(Kind::FixedWindow),
         _ => {
             let choices = "\"bucket\", \"window\" and \"fixed-window\"";
-            Err((start(&value.span()), Wrong::Choice { key: "kind", choices }))
+            Err((value.span().start, Wrong::Choice { key: "kind", choices }))
         }
     }
 }
 
 fn number(value: &DeValue<'_>) -> Option<f64> {
     match value {
-        DeValue::Integer(it) => it.as_str().parse().ok(),
+        DeValue::Integer(it) => i64::from_str_radix(it.as_str(), it.radix()).ok().map(|it| it as f64),
         DeValue::Float(it) => it.as_str().parse().ok(),
         _ => None,
     }
@@ -159,32 +160,21 @@ fn number(value: &DeValue<'_>) -> Option<f64> {
 
 fn rate(key: &str, value: &Spanned<DeValue<'_>>) -> Found<f64> {
     let rate = number(value.get_ref()).filter(|it| it.is_finite() && *it > 0.0);
-    rate.ok_or_else(|| (start(&value.span()), Wrong::Rate(key.to_owned())))
+    rate.ok_or_else(|| (value.span().start, Wrong::Rate(key.to_owned())))
 }
 
 fn time(key: &str, value: &Spanned<DeValue<'_>>) -> Found<Duration> {
-    let time = value.get_ref().as_str().and_then(|text| {
-        let digits = text.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(text.len());
-        let seconds = match &text[digits..] {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" | "min" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        let seconds = seconds * text[..digits].parse::<f64>().ok()?;
-        (seconds <= MAX_SECONDS).then(|| Duration::from_secs_f64(seconds))
-    });
-    time.ok_or_else(|| (start(&value.span()), Wrong::Time(key.to_owned())))
+    let time = value.get_ref().as_str().and_then(|it| duration(it).ok()).filter(|it| *it <= LONGEST);
+    time.ok_or_else(|| (value.span().start, Wrong::Time(key.to_owned())))
 }
 
 /// `[{ at = "20s", account = 15 }, …]`; `account = "unlimited"` lifts the limit.
 fn steps(value: &Spanned<DeValue<'_>>) -> Found<Vec<(Duration, Option<f64>)>> {
-    let at = start(&value.span());
+    let at = value.span().start;
     let list = value.get_ref().as_array().filter(|it| it.len() <= MAX_STEPS).ok_or((at, Wrong::Steps))?;
     let mut steps: Vec<(Duration, Option<f64>)> = Vec::with_capacity(list.len());
     for entry in list.iter() {
-        let at = start(&entry.span());
+        let at = entry.span().start;
         let table = entry.get_ref().as_table().filter(|it| it.len() == 2).ok_or((at, Wrong::Steps))?;
         let (Some(after), Some(account)) = (table.get("at"), table.get("account")) else {
             return Err((at, Wrong::Steps));
@@ -255,5 +245,15 @@ mod tests {
         assert_eq!(parsed(twice), Err((3, Wrong::Steps)));
         assert!(matches!(parsed("account = 1\ncreate-policy"), Err((2, Wrong::Syntax(_)))));
         assert!(matches!(read_quotas("no/such/file"), Err(QuotaError::Read { .. })));
+        assert_eq!(parsed("create-policy = 0x10").unwrap().quotas.rates[&Operation::CreatePolicy], 16.0);
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_not_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("quota.toml");
+        let long = format!("create-policy = 10{}", "\n".repeat(64 * 1024));
+        crate::durable_fs::create_new(&path, 0o600, long.as_bytes()).unwrap();
+        assert!(matches!(read_quotas(path.to_str().unwrap()), Err(QuotaError::TooLong { .. })));
     }
 }
