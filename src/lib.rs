@@ -10,7 +10,7 @@
 //!       doctor ──────────── looks at a station from outside, changes nothing
 //!        │
 //!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::{log, store, copy, keys}
-//!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening
+//!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening, service_manager
 //!        │               delivery
 //!        │                     (adapters: each does one kind of I/O, none names another)
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
@@ -67,6 +67,7 @@ pub mod line;
 pub mod pki;
 pub mod rehearsal;
 mod sabotage;
+pub mod service_manager;
 pub mod shift;
 #[cfg(test)]
 mod simulation;

@@ -33,7 +33,7 @@ use super::{Status, backup, commands, devices, events, orders};
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
 
-pub use super::socket::{ApiError, MAX_PATH_BYTES, bind};
+pub use super::socket::{ApiError, MAX_PATH_BYTES, adopt, bind};
 
 /// Who has given a command.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -32,6 +32,8 @@ pub enum ApiError {
     NotASocket { path: PathBuf },
     #[error("another process listens at {}: is linemint running already?", path.display())]
     InUse { path: PathBuf },
+    #[error("the service manager has handed over no listening socket for the local API")]
+    Passed(#[source] io::Error),
     #[error("failed to {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: io::Error },
 }
@@ -77,11 +79,16 @@ pub fn bind(path: &Path) -> Result<UnixListener, ApiError> {
     std::fs::set_permissions(&temporary, Permissions::from_mode(MODE))
         .and_then(|()| std::fs::rename(&temporary, path))
         .map_err(ApiError::io("make the socket", path))?;
-    let listener = std::os::unix::net::UnixListener::from(socket);
-    listener
-        .set_nonblocking(true)
-        .and_then(|()| UnixListener::from_std(listener))
-        .map_err(ApiError::io("listen at", path))
+    adopt(socket.into()).map_err(ApiError::io("listen at", path))
+}
+
+/// Takes a socket that the service manager has made and listens at. Has to be called in a tokio runtime.
+///
+/// # Errors
+/// It is none that tokio can use.
+pub fn adopt(listener: std::os::unix::net::UnixListener) -> io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 const NAME: &str = "s";

@@ -17,6 +17,7 @@
 mod bound;
 mod deliveries;
 mod engine;
+mod herald;
 pub(crate) mod intake;
 mod picture;
 #[cfg(test)]

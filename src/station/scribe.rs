@@ -56,10 +56,24 @@ fn run(
         let group = gather(*first, records);
         alone = group.len() == 1;
         let newest = group.last().map(|it| it.record.seq);
+        #[cfg(debug_assertions)]
+        stall(newest);
         journal.commit(group)?;
         durable.send_replace(newest.unwrap_or_default());
     }
     Ok(())
+}
+
+/// Hangs for ever from the record on that a test names: a disk that does not answer, for the watchdog.
+#[cfg(debug_assertions)]
+fn stall(newest: Option<u64>) {
+    let at = std::env::var("LINEMINT_DEBUG_STALL_JOURNAL_AT").ok().and_then(|it| it.parse::<u64>().ok());
+    if at.is_some_and(|at| newest >= Some(at)) {
+        tracing::warn!("the journal hangs, as this test build was told");
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 /// What waits.

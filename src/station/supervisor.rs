@@ -4,6 +4,7 @@
 //! [`DRAIN`], the rest resumes at the next start. A second one stops at once. Either way what was
 //! promised is on disk. SIGKILL is survived by the journal alone.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::bound::Bound;
+use super::herald::{self, Herald};
 use super::picture::Painter;
 use super::setup::{Assembled, SetupError, assemble, directories};
 use super::shift_end::ShiftEnd;
@@ -21,6 +23,7 @@ use crate::config::Config;
 use crate::control::Status;
 use crate::control::server::{self, Api, ApiError};
 use crate::journal::store::JournalLock;
+use crate::service_manager::{self, Patience};
 
 /// How long units in the nests may take to finish when the station is told to end.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -55,25 +58,61 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
     // First of all: nobody else may touch what lies there.
     let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
-    let listener = server::bind(&config.api.socket)?;
+    let patience = Patience::ask().map_err(StationError::Thread)?;
+    service_manager::status("starting: the journal is being opened");
+    let listener = Listener::open(&config.api.socket)?;
     if let Some(board) = config.api.board {
         tracing::warn!(%board, "this version of linemint serves no web board yet; `linemint status --watch` shows the same");
     }
     let assembled = assemble(config, lock, None, clock.clone()).await?;
-    let mut daemon = Daemon::start(config, assembled, listener, clock)?;
+    let mut daemon = Daemon::start(config, assembled, listener.socket, clock)?;
     tracing::info!(station = config.station.id, "the station is ready");
+    drop(patience);
+    service_manager::ready(&herald::sentence(&daemon.status.borrow().clone()));
     let ended = daemon.attend(&mut signals).await;
+    service_manager::stopping("draining: units in the nests are finished");
     let result = daemon.end(ended, &mut signals).await;
-    // Whoever looks for the daemon should find nothing rather than a dead socket; the next start
-    // would replace it anyway.
-    let _ = std::fs::remove_file(&config.api.socket);
+    if listener.is_ours {
+        // Whoever looks for the daemon should find nothing rather than a dead socket; the next start
+        // would replace it anyway.
+        let _ = std::fs::remove_file(&config.api.socket);
+    }
     result
+}
+
+/// The name that the service manager's socket unit gives its socket.
+const SOCKET_NAME: &str = "api";
+
+/// Where the local API listens.
+struct Listener {
+    socket: UnixListener,
+    /// It was made here. The service manager's own outlives us: clients wait at it for the next start.
+    is_ours: bool,
+}
+
+impl Listener {
+    fn open(path: &Path) -> Result<Self, RunError> {
+        let passed = service_manager::passed_socket(SOCKET_NAME).map_err(ApiError::Passed)?;
+        let Some(passed) = passed else {
+            return Ok(Self { socket: server::bind(path)?, is_ours: true });
+        };
+        let there = passed.local_addr().ok().and_then(|it| it.as_pathname().map(Path::to_owned));
+        if there.as_deref() != Some(path) {
+            tracing::warn!(
+                ?there,
+                configured = %path.display(),
+                "the service manager listens at another place than api.socket says: set ListenStream= of linemint.socket to it"
+            );
+        }
+        Ok(Self { socket: server::adopt(passed).map_err(ApiError::Passed)?, is_ours: false })
+    }
 }
 
 /// A station with its API.
 struct Daemon {
     station: Station,
     commands: mpsc::Receiver<server::Command>,
+    status: watch::Receiver<Arc<Status>>,
     end_api: oneshot::Sender<()>,
     api: tokio::task::JoinHandle<()>,
 }
@@ -108,15 +147,19 @@ impl Daemon {
         };
         let first = painter.paint(&station.status.borrow().clone(), painter.cloud.snapshot());
         let (status_sender, status) = watch::channel(Arc::<Status>::new(first));
+        let herald =
+            Herald { clock: painter.clock.clone(), line: station.status.clone(), status: status.clone() };
         tokio::spawn(painter.run(station.status.clone(), status_sender));
+        tokio::spawn(herald.run());
         let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (end_api, api_ended) = oneshot::channel::<()>();
-        let api = Api { store, status, durable: station.durable.clone(), commands: command_sender };
+        let api =
+            Api { store, status: status.clone(), durable: station.durable.clone(), commands: command_sender };
         let api = tokio::spawn(server::serve(listener, api, async {
             // A dropped sender ends it too.
             let _ = api_ended.await;
         }));
-        Ok(Self { station, commands, end_api, api })
+        Ok(Self { station, commands, status, end_api, api })
     }
 
     /// Carries out commands until a signal says to end, or the station ends on its own.

@@ -40,6 +40,7 @@ mod scenario;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod service;
 mod starved;
 #[cfg(test)]
 mod torture;

@@ -50,6 +50,7 @@ const TIERS: &[(&str, u8)] = &[
     ("delivery", 2),
     ("durable_fs", 2),
     ("hardening", 2),
+    ("service_manager", 2),
     ("telemetry", 2),
     ("timesync", 2),
     ("station", 3),

@@ -92,7 +92,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let piped = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_reading(command, Stdio::null())
+    }
+
+    pub(crate) fn start_reading(command: &mut Command, stdin: Stdio) -> Self {
+        let piped = command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let (stdout, stderr) = (Lines::default(), Lines::default());
         let readers =

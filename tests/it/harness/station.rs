@@ -1,6 +1,7 @@
 //! A station with all that is around it, in a directory of its own.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -165,6 +166,14 @@ impl World {
         let config = self.path("linemint.toml");
         let mut command = linemint_after(shell, &["run", "--config", config.to_str().unwrap()]);
         self.station = Some(Process::start(command.env("LINEMINT_LOG", "info")));
+    }
+
+    /// Starts the station in a process that a shell has prepared, with an open file for that shell.
+    pub(crate) fn start_handing(&mut self, file: OwnedFd, shell: &str) {
+        assert!(self.station.is_none(), "it runs already");
+        let config = self.path("linemint.toml");
+        let mut command = linemint_after(shell, &["run", "--config", config.to_str().unwrap()]);
+        self.station = Some(Process::start_reading(command.env("LINEMINT_LOG", "info"), file.into()));
     }
 
     /// A command with the configuration.
