@@ -9,12 +9,13 @@ pub mod doctor;
 pub mod drain;
 pub mod fixture;
 pub mod journal;
+pub mod manual;
 pub mod rehearse;
 pub mod run;
 pub mod status;
 mod text;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::clock::{SystemClock, TimeSource as _};
 use crate::error::{Chain, ExitStatus};
@@ -54,6 +55,8 @@ enum Command {
     /// The simulated AWS
     #[command(subcommand)]
     Cloud(CloudCommand),
+    Completions(manual::Completions),
+    Man(manual::ManArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,6 +104,8 @@ pub fn main() -> ExitStatus {
         }
         Command::Fixture(command) => on_runtime(fixture::run(command)),
         Command::Cloud(CloudCommand::Simulate(args)) => on_runtime(cloud::simulate(args)),
+        Command::Completions(args) => manual::completions(&args, Cli::command()),
+        Command::Man(args) => manual::man(&args, Cli::command()),
     }
 }
 
