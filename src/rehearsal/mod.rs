@@ -5,6 +5,7 @@
 //! them. Between the two runs what `linemint run` runs, on a journal that is really synced.
 
 pub mod cloud;
+pub mod conformance;
 #[cfg(test)]
 mod drain;
 pub mod fixture;

@@ -20,7 +20,13 @@ mod doctor;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod fixture_check;
+#[cfg(test)]
 mod fixture_kit;
+#[cfg(test)]
+mod floor;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod hardening;
 #[cfg(test)]

@@ -174,7 +174,7 @@ fn pause(span: Duration) {
     let _ = poll(&mut [], Some(&Timespec::try_from(span).unwrap()));
 }
 
-fn open_pty() -> (OwnedFd, PathBuf) {
+pub(super) fn open_pty() -> (OwnedFd, PathBuf) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     unlockpt(&master).unwrap();
     rustix::io::ioctl_fionbio(&master, true).unwrap();

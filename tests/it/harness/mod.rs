@@ -1,5 +1,6 @@
 //! What the tests have in common: a station to start, a fixture to play by hand, an AWS to take away.
 
+mod cable;
 mod fixture;
 mod gate;
 mod process;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use linemint::clock::{SystemClock, TimeSource as _};
 
+pub(crate) use self::cable::Cable;
 pub(crate) use self::fixture::{TestFixture, frame};
 pub(crate) use self::gate::Mode;
 pub(crate) use self::process::{Process, linemint, linemint_after};

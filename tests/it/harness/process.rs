@@ -106,7 +106,13 @@ impl Process {
 
     /// Runs a command to its end: exit status, stdout, stderr.
     pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
+        Self::run_within(command, PATIENCE)
+    }
+
+    /// The same for one that takes longer.
+    pub(crate) fn run_within(command: &mut Command, span: Duration) -> (i32, String, String) {
         let mut process = Self::start(command);
+        assert!(process.ends_within(span), "it does not end:\n{}", process.stderr.text());
         let status = process.wait();
         (status, process.stdout.text(), process.stderr.text())
     }

@@ -7,7 +7,8 @@
 //! >& {…}             … together with the next one, in one write
 //! >crc {…}           … with a wrong checksum
 //! >cut N {…}         … only its first N bytes, without a line end
-//! >raw TEXT          bytes as they stand (\n, \r, \\, \xNN)
+//! >text JSON         … spelt as it stands (\xNN and so on as below), with the right CRC behind it
+//! >raw TEXT          bytes as they stand (\n, \r, \t, \\, \xNN)
 //! >noise N           N bytes of noise and a line end
 //! >flood N           N bytes without a line end
 //! < {…}              the station's next message but `pull` and `hello` has these members
@@ -27,6 +28,7 @@
 //! message (a legal line for the operator, a certificate that is no CA's, …) is checked always.
 
 mod check;
+mod rules;
 mod script;
 mod walker;
 
@@ -55,7 +57,7 @@ macro_rules! scenarios {
         #[test]
         fn every_scenario_has_its_files_and_is_walked() {
             let known = [$(stringify!($name)),*];
-            for entry in fs::read_dir(folder()).unwrap().map(Result::unwrap) {
+            for entry in fs::read_dir(folder()).unwrap().map(Result::unwrap).filter(|it| it.path().is_dir()) {
                 let name = entry.file_name().into_string().unwrap();
                 assert!(known.contains(&name.as_str()), "{name} is not in the list of tests");
                 let readme = fs::read_to_string(entry.path().join("README.md")).unwrap();
@@ -66,6 +68,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    a_cable_pulled_after_credentials
     a_clock_that_aws_refuses_is_told
     a_clone_is_known_by_its_mac
     a_clone_is_known_by_its_public_key
@@ -73,9 +76,9 @@ scenarios! {
     a_failed_unit_keeps_its_certificate_over_a_restart
     a_flood_without_a_line_end_is_dropped_up_to_the_next
     a_key_made_in_the_device_stays_there
+    a_nearly_full_disk_takes_no_new_unit
     a_new_boot_closes_what_was_open
     a_new_id_in_the_same_nest_closes_the_old_one
-    a_nearly_full_disk_takes_no_new_unit
     a_passed_unit_comes_again_and_is_rejected
     a_passed_unit_comes_again_and_is_renewed
     a_passed_unit_comes_again_and_nothing_changes
@@ -90,19 +93,24 @@ scenarios! {
     a_restart_answers_as_before
     a_thing_of_another_station_is_a_conflict
     a_unit_before_hello_is_busy
+    a_unit_is_followed_by_the_next_pull
     a_unit_that_does_not_fit_is_not_taken
     bad_frames_are_counted_and_answered
     credentials_are_repeated_until_answered
     draining_takes_no_new_unit_and_finishes_the_old
     echoes_are_counted_and_not_answered
+    lines_with_the_right_crc_that_are_no_messages
+    no_work_order_is_open
     nobody_answers_and_the_unit_fails
     noise_costs_only_itself
     offline_then_straight_to_credentials
     one_device_from_unit_to_pass
     one_serial_in_two_fixtures
     one_serial_in_two_nests
+    pull_is_repeated_until_it_is_answered
     removed_after_pass_is_pass
     removed_before_credentials
+    spellings_of_a_frame
     the_fixture_is_another_one
     the_protocol_is_another_one
     two_units_overlap

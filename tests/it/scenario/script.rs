@@ -27,6 +27,8 @@ pub(crate) enum Sent {
     WrongCrc(Value),
     Cut(usize, Value),
     Raw(Vec<u8>),
+    /// A frame's JSON, spelt as it stands; a CR at its end goes behind the CRC.
+    Text(Vec<u8>),
     Noise(usize),
     Flood(usize),
 }
@@ -84,6 +86,7 @@ fn step(line: &str) -> Option<Step> {
             let (length, json) = rest.split_once(' ')?;
             Step::Send(fixture, Sent::Cut(length.parse().ok()?, serde_json::from_str(json).ok()?))
         }
+        ">text" => Step::Send(fixture, Sent::Text(unescape(rest)?)),
         ">raw" => Step::Send(fixture, Sent::Raw(unescape(rest)?)),
         ">noise" => Step::Send(fixture, Sent::Noise(rest.parse().ok()?)),
         ">flood" => Step::Send(fixture, Sent::Flood(rest.parse().ok()?)),
@@ -146,6 +149,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
         bytes.push(match rest.next()? {
             b'n' => b'\n',
             b'r' => b'\r',
+            b't' => b'\t',
             b'\\' => b'\\',
             b'x' => {
                 let digits = [rest.next()?, rest.next()?];

@@ -70,6 +70,11 @@ impl Walker {
             }
             Sent::Cut(length, it) => frame(&self.filled(it))[..*length].to_vec(),
             Sent::Raw(bytes) => bytes.clone(),
+            Sent::Text(text) => {
+                let json = text.strip_suffix(b"\r").unwrap_or(text);
+                let crc = format!("*{:08X}", crc32fast::hash(json));
+                [json, crc.as_bytes(), &text[json.len()..], b"\n"].concat()
+            }
             Sent::Noise(length) => noise(*length),
             Sent::Flood(length) => vec![b'A'; *length],
         };
