@@ -26,6 +26,8 @@ mod hardening;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod monitor;
+#[cfg(test)]
 mod orders;
 #[cfg(test)]
 mod outage;
