@@ -28,6 +28,8 @@ mod harness;
 #[cfg(test)]
 mod monitor;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod orders;
 #[cfg(test)]
 mod outage;

@@ -278,7 +278,9 @@ fn every_shipped_configuration_is_right() {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(root().join("config")).unwrap().map(Result::unwrap) {
         let path = entry.path();
-        if path.extension().is_some_and(|it| it == "toml") {
+        // Messages are no configuration, but named by one; its own test reads them.
+        let is_messages = path.file_name().is_some_and(|it| it.to_string_lossy().starts_with("messages."));
+        if path.extension().is_some_and(|it| it == "toml") && !is_messages {
             let text = fs::read_to_string(&path).unwrap();
             let read = Config::parse(&text, &path, &Shipped);
             found.insert(path, read.map(|_| ()).map_err(|errors| errors.to_string()));
