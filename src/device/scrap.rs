@@ -17,6 +17,8 @@
 //! the policy that may belong to it. Policies and lockers that are not the device's own (`product`,
 //! `given`) are never deleted. What AWS does not find is gone.
 //!
+//! What AWS refuses to delete is detached once more first (`device::lingering`).
+//!
 //! Where no answer has told the locker's id, the call that makes it is repeated first: by its token it
 //! finds the one that an unanswered call has made. If that call is over an hour old, the locker is looked
 //! for before (`line::lockers`); what is found is recorded, and deleted by its id. With just in time provisioning AWS may have attached
@@ -319,6 +321,7 @@ impl Subject<'_> {
             {
                 done(Output::Left)
             }
+            FailureKind::Conflict | FailureKind::Refused => self.refused(step),
             _ => Verdict::Again,
         }
     }
