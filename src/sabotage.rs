@@ -108,6 +108,8 @@ mod chosen {
         LastLookSkipped,
         /// A certificate that AWS has issued is retired like any other, and stays.
         ReplacedUndeleted,
+        /// What a late call has attached again is not detached again.
+        DetachedOnce,
     }
 
     thread_local! {

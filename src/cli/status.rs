@@ -203,7 +203,18 @@ fn fixtures(status: &Status, text: &mut String) {
         return;
     }
     let head = [
-        "FIXTURE", "STATE", "IN", "OUT", "BAD", "ECHOES", "NAKS", "REOPENS", "AWAY", "FIRMWARE", "LAST",
+        "FIXTURE",
+        "STATE",
+        "IN",
+        "OUT",
+        "BAD",
+        "ECHOES",
+        "DUPLICATES",
+        "NAKS",
+        "REOPENS",
+        "AWAY",
+        "FIRMWARE",
+        "LAST",
         "PORT",
     ];
     let mut rows = vec![head.map(str::to_owned)];
@@ -215,6 +226,7 @@ fn fixtures(status: &Status, text: &mut String) {
             it.frames_out.to_string(),
             it.bad_frames.to_string(),
             it.echoes.to_string(),
+            it.duplicates.to_string(),
             it.naks.to_string(),
             it.reopens.to_string(),
             away(it),
@@ -336,6 +348,7 @@ mod tests {
             frames_in: 12,
             frames_out: 11,
             bad_frames: 1,
+            duplicates: 4,
             outages: 2,
             outage_s: 75,
             down_since: Some("2026-11-22T06:00:00Z".parse().unwrap()),
@@ -385,8 +398,8 @@ L3-S07  degraded  up 3 h 12 min  linemint 0.1.0
   AWS answers slowly
 Devices: admitted 0, provisioning 0, delivering 1, passed 40, failed 0, quarantined 0, scrapped 0
 Backlog: buffered 212, oldest 14 min
-  FIXTURE  STATE  IN  OUT  BAD  ECHOES  NAKS  REOPENS  AWAY                  FIRMWARE  LAST          PORT
-  nest-1   ready  12  11   1    0       0     0        2 in 1 min 15 s, now  1.2?[2J   SN-0000 pass  /dev/ttyUSB0
+  FIXTURE  STATE  IN  OUT  BAD  ECHOES  DUPLICATES  NAKS  REOPENS  AWAY                  FIRMWARE  LAST          PORT
+  nest-1   ready  12  11   1    0       4           0     0        2 in 1 min 15 s, now  1.2?[2J   SN-0000 pass  /dev/ttyUSB0
   FIXTURE  NEST  SERIAL   STATE       FOR
   nest-1   A     SN-0001  delivering  3 s
   OPERATION      LIMIT/S  RATE/S  CALLS  OK  THROTTLED  ERRORS  WAITING  DEVICES  P50 MS  P99 MS

@@ -101,6 +101,21 @@ impl Problems {
         });
     }
 
+    /// Takes down what is wrong with the TOML itself.
+    pub(super) fn add_syntax(&self, errors: Vec<toml::de::Error>) {
+        for error in errors {
+            let place = Place { key: String::new(), offset: error.span().map_or(0, |it| it.start) };
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            let hint = "each line is `key = value`, texts stand in quotes, tables begin with [name]";
+            self.add(&place, format!("is not valid TOML: {message}"), hint);
+        }
+    }
+
+    /// Takes down what is wrong in another file.
+    pub(super) fn add_all(&self, errors: ConfigErrors) {
+        self.found.borrow_mut().extend(errors.0);
+    }
+
     /// Whether nothing was wrong so far.
     pub(super) fn is_empty(&self) -> bool {
         self.found.borrow().is_empty()
@@ -109,7 +124,11 @@ impl Problems {
     /// All problems in the order of the file.
     pub(super) fn into_errors(self) -> ConfigErrors {
         let mut found = self.found.into_inner();
-        found.sort_by_key(|it| it.line);
+        // What is wrong in other files comes behind.
+        found.sort_by(|a, b| {
+            let place = |it: &ConfigError| (it.file != self.file, it.line);
+            place(a).cmp(&place(b))
+        });
         ConfigErrors(found)
     }
 }

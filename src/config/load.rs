@@ -45,12 +45,7 @@ impl Config {
     pub fn parse(text: &str, path: &Path, files: &dyn Files) -> Result<Self, ConfigErrors> {
         let problems = Problems::new(path, text);
         let (document, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            let place = Place { key: String::new(), offset: error.span().map_or(0, |it| it.start) };
-            let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            let hint = "each line is `key = value`, texts stand in quotes, tables begin with [name]";
-            problems.add(&place, format!("is not valid TOML: {message}"), hint);
-        }
+        problems.add_syntax(errors);
         if !problems.is_empty() {
             return Err(problems.into_errors());
         }

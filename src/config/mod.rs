@@ -14,6 +14,7 @@ mod files;
 mod fixtures;
 mod iam;
 mod load;
+mod messages;
 mod names;
 mod policy;
 mod product;
@@ -36,6 +37,7 @@ use crate::device::rules::ProductRules;
 use crate::device::serial::SerialPattern;
 use crate::fixture::place::{PortPlace, Raised};
 use crate::fixture::scanner::ScannerOptions;
+use crate::fixture::text::Messages;
 use crate::line::Deliver;
 use crate::pki::Fingerprint;
 use crate::shift::Shift;
@@ -71,8 +73,8 @@ pub struct Config {
     pub products: BTreeMap<String, Product>,
     /// The shift calendar, at least one; shifts do not overlap.
     pub shifts: Vec<Shift>,
-    /// Hash of its content and of the documents that it names. Comments, white space and the
-    /// order of keys do not change it.
+    /// Hash of its content and of the documents that it names, but for the words in which things are told. Comments,
+    /// white space and the order of keys do not change it.
     pub hash: Fingerprint,
 }
 
@@ -87,6 +89,8 @@ pub struct Station {
     pub timezone_name: String,
     /// Unfinished devices that are taken in at most; at least one.
     pub backlog: usize,
+    /// What operators read; English unless `messages` names a file that says it in their language.
+    pub messages: Arc<Messages>,
 }
 
 /// `[journal]`.

@@ -3,15 +3,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use super::errors::nearest;
 use super::files;
+use super::messages::messages;
 use super::secret::is_credential_name;
 use super::table::{At, Table};
 use super::{Api, Journal, Pki, SecretRef, Station, names};
+use crate::fixture::text::Messages;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -42,11 +45,16 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         };
         table.problem(&at.place, format!("{wanted:?} is not a time zone of this system"), hint);
     }
+    let messages = match table.path("messages") {
+        Some(at) => messages(&table, &at),
+        None => Some(Messages::default()),
+    };
     let backlog = table.whole("backlog", BACKLOG, 1..=MAX_BACKLOG);
     table.finish();
     let timezone = timezone.ok()?;
     let timezone_name = timezone.iana_name().unwrap_or(wanted).to_owned();
-    Some(Station { id: id?, timezone, timezone_name, backlog: backlog as usize })
+    let messages = Arc::new(messages?);
+    Some(Station { id: id?, timezone, timezone_name, backlog: backlog as usize, messages })
 }
 
 /// A name of our own: of a station, product or fixture.

@@ -1,3 +1,4 @@
+mod messages;
 mod mistakes;
 
 use std::io;
@@ -12,6 +13,7 @@ const FULL: &str = include_str!("../../config/linemint.toml");
 pub(super) const MINIMAL: &str = include_str!("../../config/minimal.toml");
 const SCANNER: &str = include_str!("../../config/scanner.toml");
 pub(super) const SHARED: &str = include_str!("../../config/shared-policy.toml");
+const GERMAN: &str = include_str!("../../config/messages.de.toml");
 const POLICY: &str = include_str!("../../config/policies/thermostat.json");
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
@@ -22,6 +24,7 @@ impl Files for Installed {
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let content = match path.to_str() {
             Some("etc/policies/thermostat.json") => POLICY.as_bytes().to_vec(),
+            Some("etc/messages.de.toml") => GERMAN.as_bytes().to_vec(),
             Some("etc/broken.json") => b"{".to_vec(),
             Some("etc/long.json") => {
                 let statement = format!("{{\"Effect\":\"Allow\",\"Sid\":\"{}\"}}", "x".repeat(2_048));
@@ -106,7 +109,7 @@ fn the_shipped_file_explains_every_key() {
             explained.push(format!("{table}.{key}"));
         }
     }
-    let keys = "station.id station.timezone station.backlog journal.dir journal.min_free journal.seal_key \
+    let keys = "station.id station.timezone station.backlog station.messages journal.dir journal.min_free journal.seal_key \
         journal.keep_undelivered api.socket api.board aws.region aws.iot_endpoint \
         aws.managed_integrations_endpoint aws.call_timeout aws.account aws.ca_bundle aws.quota.share \
         aws.quota.preset aws.quota.device-certificates pki.ca_certificate pki.ca_key fixture.name \

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,8 @@ pub enum ClientError {
     NotPermitted { path: PathBuf, source: io::Error },
     #[error("the connection to the daemon at {} broke", path.display())]
     Broken { path: PathBuf, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("the daemon at {} has ended", path.display())]
+    Ended { path: PathBuf },
     #[error("the daemon at {} did not answer within {} s", path.display(), TIMEOUT.as_secs())]
     TimedOut { path: PathBuf },
     #[error("the daemon's answer is longer than {MAX_ANSWER_BYTES} bytes")]
@@ -47,9 +50,11 @@ impl ClientError {
     #[must_use]
     pub fn exit_status(&self) -> ExitStatus {
         match self {
-            Self::Unreachable { .. } | Self::Broken { .. } | Self::TimedOut { .. } | Self::Foreign { .. } => {
-                ExitStatus::Unreachable
-            }
+            Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::Ended { .. }
+            | Self::TimedOut { .. }
+            | Self::Foreign { .. } => ExitStatus::Unreachable,
             Self::NotPermitted { .. } => ExitStatus::NotPermitted,
             Self::TooLarge => ExitStatus::Io,
             Self::Refused(problem) => match problem.status {
@@ -128,17 +133,55 @@ impl Client {
         }
     }
 
+    /// What `GET` of `target` answers, line by line as they come, without end.
+    ///
+    /// # Errors
+    /// As [`get_json`](Self::get_json).
+    pub async fn lines(&self, target: &str) -> Result<AnswerLines, ClientError> {
+        let opening = self.open(Method::GET, target, Bytes::new());
+        let opened = tokio::time::timeout(TIMEOUT, opening).await;
+        let (driver, response) = opened.map_err(|_| ClientError::TimedOut { path: self.path.clone() })??;
+        if response.status().is_success() {
+            let (client, body) = (self.clone(), response.into_body());
+            return Ok(AnswerLines { client, body, kept: Vec::new(), _driver: driver });
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect();
+        let body = tokio::time::timeout(TIMEOUT, body).await;
+        let body = body.map_err(|_| ClientError::TimedOut { path: self.path.clone() })?;
+        let body = body.map_err(|error| self.broken(error))?.to_bytes();
+        match serde_json::from_slice(&body) {
+            Ok(problem) => Err(ClientError::Refused(problem)),
+            Err(error) => Err(self.foreign(Some(error))),
+        }
+    }
+
     async fn send(
         &self,
         method: Method,
         target: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (_driver, response) = self.open(method, target, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        match body {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(ClientError::TooLarge),
+            Err(error) => Err(self.broken(error)),
+        }
+    }
+
+    /// Sends a request on a connection of its own, which lasts as long as the driver.
+    async fn open(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<(Driver, Response<Incoming>), ClientError> {
         let socket = UnixStream::connect(&self.path).await.map_err(|source| self.unreachable(source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
             .await
             .map_err(|error| self.broken(error))?;
-        // Ends with this function, however it ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let request = Request::builder()
@@ -150,13 +193,7 @@ impl Client {
             .body(Full::new(body))
             .map_err(|error| self.broken(error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        match body {
-            Ok(body) => Ok((status, body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(ClientError::TooLarge),
-            Err(error) => Err(self.broken(error)),
-        }
+        Ok((driver, response))
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
@@ -173,6 +210,45 @@ impl Client {
 
     fn foreign(&self, source: Option<serde_json::Error>) -> ClientError {
         ClientError::Foreign { path: self.path.clone(), source }
+    }
+}
+
+/// Moves a connection's bytes; ends with whoever holds it.
+type Driver = JoinSet<Result<(), hyper::Error>>;
+
+/// An answer that comes line by line.
+#[derive(Debug)]
+pub struct AnswerLines {
+    client: Client,
+    body: Incoming,
+    /// What has come and is not given out yet.
+    kept: Vec<u8>,
+    _driver: Driver,
+}
+
+impl AnswerLines {
+    /// The next line, without its end; waits as long as it takes. Nothing is lost if it is cancelled.
+    ///
+    /// # Errors
+    /// The daemon has ended, the connection broke, or a line is longer than an answer may be.
+    pub async fn next(&mut self) -> Result<Vec<u8>, ClientError> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.kept[searched..].iter().position(|it| *it == b'\n') {
+                let mut line: Vec<u8> = self.kept.drain(..=searched + end).collect();
+                line.pop();
+                return Ok(line);
+            }
+            searched = self.kept.len();
+            if searched > MAX_ANSWER_BYTES {
+                return Err(ClientError::TooLarge);
+            }
+            match self.body.frame().await {
+                Some(Ok(frame)) => self.kept.extend(frame.into_data().unwrap_or_default()),
+                Some(Err(error)) => return Err(self.client.broken(error)),
+                None => return Err(ClientError::Ended { path: self.client.path.clone() }),
+            }
+        }
     }
 }
 

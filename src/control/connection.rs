@@ -25,6 +25,8 @@ pub(super) struct Limits {
     pub(super) connections: usize,
     /// Event streams among them.
     pub(super) streams: usize,
+    /// Readers of fixtures' traffic among them: one for each fixture that a person looks at.
+    pub(super) listeners: usize,
     /// From the connection (or the first byte of a further request) to the end of the head.
     pub(super) head: Duration,
     /// From the head to the last byte of the answer.
@@ -48,6 +50,7 @@ impl Default for Limits {
         Self {
             connections: 64,
             streams: 16,
+            listeners: 32,
             head: Duration::from_secs(5),
             request: Duration::from_secs(30),
             idle: Duration::from_secs(30),

@@ -67,7 +67,7 @@ pub(super) async fn list(
     Ok(response)
 }
 
-fn wants_stream(headers: &HeaderMap) -> bool {
+pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
     accepted
         .flat_map(|it| it.split(','))
@@ -133,7 +133,7 @@ fn stream_of(tail: Tail) -> impl Stream<Item = Result<sse::Event, serde_json::Er
 }
 
 /// The data is JSON without line breaks: only writing it can fail.
-fn into_json(error: axum::Error) -> serde_json::Error {
+pub(super) fn into_json(error: axum::Error) -> serde_json::Error {
     serde::ser::Error::custom(error)
 }
 

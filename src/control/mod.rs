@@ -11,14 +11,17 @@ mod commands;
 mod connection;
 mod devices;
 mod events;
+mod listening;
 mod orders;
 mod problem;
 mod query;
 mod reading;
 pub mod server;
 mod socket;
+pub mod tap;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod traffic;
 mod view;
 
 use std::collections::BTreeMap;
@@ -126,6 +129,9 @@ pub struct FixtureStatus {
     pub bad_frames: u64,
     /// Own frames that came back.
     pub echoes: u64,
+    /// The same serial number once more within a scanner's window.
+    #[serde(default)]
+    pub duplicates: u64,
     /// `nak` answers.
     pub naks: u64,
     /// How often the port was opened again.

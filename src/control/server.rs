@@ -2,6 +2,7 @@
 //! that a client does or leaves undone may cost the line anything: all is bounded, and every answer
 //! comes from a snapshot or from the journal's reading half.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -29,7 +30,8 @@ use super::access::{Access, Caller};
 use super::connection::{Held, Limits, Progress, Watched};
 use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
 use super::reading::Reading;
-use super::{Status, backup, commands, devices, events, orders};
+use super::tap::Tap;
+use super::{Status, backup, commands, devices, events, listening, orders};
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
 
@@ -99,6 +101,8 @@ pub struct Api {
     pub durable: watch::Receiver<u64>,
     /// The station's ear.
     pub commands: mpsc::Sender<Command>,
+    /// Where each fixture's traffic is told, by its name.
+    pub taps: BTreeMap<String, Tap>,
 }
 
 /// Serves until `shutdown` is ready, then ends event streams at once, lets other requests finish for
@@ -116,6 +120,8 @@ pub(super) struct Context {
     pub(super) access: Access,
     pub(super) limits: Limits,
     pub(super) streams: Arc<Semaphore>,
+    pub(super) taps: BTreeMap<String, Tap>,
+    pub(super) listeners: Arc<Semaphore>,
     /// The daemon is ending.
     pub(super) ending: CancellationToken,
 }
@@ -139,6 +145,8 @@ pub(super) async fn serve_within(
         access,
         limits,
         streams: Arc::new(Semaphore::new(limits.streams)),
+        taps: api.taps,
+        listeners: Arc::new(Semaphore::new(limits.listeners)),
         ending: ending.clone(),
     });
     let router = router(context);
@@ -286,6 +294,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/devices/{serial}/scrap", post(orders::scrap))
         .route("/v1/events", get(events::list))
         .route("/v1/journal/backup", get(backup::stream))
+        .route("/v1/fixtures/{name}/traffic", get(listening::stream))
         .route("/v1/drain", post(commands::drain))
         .route("/v1/resume", post(commands::resume))
         .method_not_allowed_fallback(async |method: Method| {

@@ -4,6 +4,7 @@ mod orders;
 mod reads;
 mod robust;
 mod streams;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use super::Status;
 use super::access::Access;
 use super::connection::Limits;
 use super::server::{Api, Command, bind, serve_within};
+use super::tap::Tap;
 use crate::device::event::{Admission, Event, PresentationKey};
 use crate::device::rules::{
     CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
@@ -44,6 +46,8 @@ pub(crate) struct Station {
     durable: watch::Sender<u64>,
     pub(crate) status: watch::Sender<Arc<Status>>,
     pub(crate) commands: Option<mpsc::Receiver<Command>>,
+    /// Of the fixtures `nest-1` and `nest 2`.
+    pub(crate) taps: [Tap; 2],
     ending: CancellationToken,
     serving: JoinHandle<()>,
     _dir: tempfile::TempDir,
@@ -61,11 +65,13 @@ impl Station {
         let (durable, durable_seen) = watch::channel(0);
         let (status, status_seen) = watch::channel(Arc::new(Status::default()));
         let (orders, commands) = mpsc::channel(4);
+        let taps = [Tap::default(), Tap::default()];
         let api = Api {
             store: journal.store.clone(),
             status: status_seen,
             durable: durable_seen,
             commands: orders,
+            taps: ["nest-1", "nest 2"].map(str::to_owned).into_iter().zip(taps.clone()).collect(),
         };
         let ending = CancellationToken::new();
         let shutdown = ending.clone().cancelled_owned();
@@ -73,7 +79,7 @@ impl Station {
         let serving = tokio::spawn(serve_within(listener, api, shutdown, limits, access));
         let (writer, store) = (journal.writer, journal.store);
         let commands = Some(commands);
-        Self { path, writer, store, seq: 0, durable, status, commands, ending, serving, _dir: dir }
+        Self { path, writer, store, seq: 0, durable, status, commands, taps, ending, serving, _dir: dir }
     }
 
     fn now(&self) -> Timestamp {

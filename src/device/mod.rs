@@ -15,6 +15,7 @@
 //! ```
 
 pub mod event;
+mod lingering;
 pub mod operator;
 pub mod plan;
 pub mod request;

@@ -18,6 +18,8 @@
 //! `given`) are never deleted. What AWS does not find is gone. What the device had under another name,
 //! before its rules were changed, is detached and stays: `replaces_thing` in the journal names it.
 //!
+//! What AWS refuses to delete is detached once more first (`device::lingering`).
+//!
 //! Where no answer has told the locker's id, the call that makes it is repeated first: by its token it
 //! finds the one that an unanswered call has made. If that call is over an hour old, the locker is looked
 //! for before (`line::lockers`); what is found is recorded, and deleted by its id. With just in time provisioning AWS may have attached
@@ -321,6 +323,7 @@ impl Subject<'_> {
             {
                 done(Output::Left)
             }
+            FailureKind::Conflict | FailureKind::Refused => self.refused(step),
             _ => Verdict::Again,
         }
     }

@@ -121,6 +121,9 @@ pub enum Verdict {
     InDoubt,
     /// Something has to be looked up or set right first.
     Ask(Call),
+    /// It is refused for what a call that was given up may have put back: that is taken away first. Once in a try; else as
+    /// [`Again`](Self::Again).
+    OnceMore(Call),
     /// Not this time; what is there does not show it yet. Tried again from the start.
     Later,
     /// It failed in a way that time can mend. Tried again.
@@ -185,6 +188,11 @@ impl<'a> Subject<'a> {
     pub fn judge(&self, step: Step, call: &Call, result: &Result<Answer, CloudError>) -> Verdict {
         if step == Step::Certificate && self.rules.certificate.register == Register::Aws {
             return self.judge_from_csr(call, result);
+        }
+        if step.retires()
+            && let Some(verdict) = self.judge_lingering(step, call, result)
+        {
+            return verdict;
         }
         match result {
             result if step.clears() => self.judge_clearing(step, call, result),
@@ -332,7 +340,7 @@ impl<'a> Subject<'a> {
             | FailureKind::Stop(_) => Verdict::Again,
             FailureKind::Exists => self.judge_existing(call, error),
             // The device has passed: what is left of its old identity is tried again, seldom.
-            FailureKind::Conflict | FailureKind::Refused if retiring => Verdict::Again,
+            FailureKind::Conflict | FailureKind::Refused if retiring => self.refused(step),
             FailureKind::Conflict => never(FailCode::Conflict, &format!("AWS holds something else: {error}")),
             FailureKind::Refused => never(FailCode::Rejected, &format!("AWS refused for good: {error}")),
         }

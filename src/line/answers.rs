@@ -5,7 +5,6 @@ use super::link::LinkState;
 use crate::device::event::{Admission, Event, Outcome};
 use crate::device::serial::SerialNumber;
 use crate::device::{State, plan};
-use crate::fixture::text::{fail_action, message};
 use crate::fixture::{FailCode, StationMessage};
 use crate::journal::{JournalError, KnownPresentation, Shelf};
 use crate::pki::Fingerprint;
@@ -238,7 +237,7 @@ impl Line {
 
     /// Says `fail` without a record of its own.
     pub(super) fn fail(&mut self, fixture: usize, id: u64, serial: &str, code: FailCode, detail: &str) {
-        let message = message(fail_action(code), detail);
+        let message = self.settings.messages.fail(code, detail);
         let retry = code.may_retry();
         self.say(fixture, StationMessage::Fail { id, serial: serial.to_owned(), code, message, retry }, None);
         self.nest_freed(fixture);

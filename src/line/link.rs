@@ -8,7 +8,6 @@ use super::{Action, FixtureSettings, Line, Tag, Timer};
 use crate::device::event::{CloseReason, Event, Outcome, PresentationKey};
 use crate::device::serial::SerialNumber;
 use crate::fixture::frame::BadReason;
-use crate::fixture::text::{message, nak_action, not_understood};
 use crate::fixture::{NakCode, PROTOCOL, StationMessage};
 use crate::journal::{KnownPresentation, StationEvent};
 use crate::sabotage::sabotaged;
@@ -305,16 +304,12 @@ impl Line {
         }
         if times.len() < BAD_FRAME_ANSWERS {
             times.push_back(now);
-            let message = not_understood(&reason.to_string());
-            self.refuse(fixture, id, NakCode::BadFrame, message);
+            self.nak(fixture, id, NakCode::BadFrame, &reason.to_string());
         }
     }
 
     pub(super) fn nak(&mut self, fixture: usize, id: Option<u64>, code: NakCode, detail: &str) {
-        self.refuse(fixture, id, code, message(nak_action(code), detail));
-    }
-
-    fn refuse(&mut self, fixture: usize, id: Option<u64>, code: NakCode, message: String) {
+        let message = self.settings.messages.nak(code, detail);
         self.links[fixture].naks += 1;
         self.say(fixture, StationMessage::Nak { id, code, message }, None);
     }

@@ -52,6 +52,7 @@ use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber, SerialPattern};
 use crate::device::steps::Step;
 use crate::device::{Certificate, State};
 use crate::fixture::frame::BadReason;
+use crate::fixture::text::Messages;
 use crate::fixture::{Credentials, FixtureMessage, StationMessage};
 use crate::journal::{Entry, JournalError, Recovered, Shelf, StationEvent};
 use crate::pki::{Fingerprint, LeafRequest};
@@ -87,6 +88,8 @@ pub struct Settings {
     pub backlog: usize,
     /// Devices of the backlog that are begun and not finished, at most; at least one.
     pub in_progress: usize,
+    /// What operators read.
+    pub messages: Arc<Messages>,
     /// When this version was made: a clock before it is wrong.
     pub built_at: jiff::Timestamp,
     /// Seed of the jitter.

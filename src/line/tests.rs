@@ -17,6 +17,7 @@ mod from_csr;
 mod given_up;
 mod harness;
 mod issuing;
+mod lingering;
 mod lockers;
 mod operator;
 mod patience;

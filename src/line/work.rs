@@ -59,6 +59,8 @@ pub(super) struct Running {
     pub(super) attempt: u32,
     /// Look-ups since the last try.
     asks: u32,
+    /// In this try, what hung on it has been taken away once more.
+    once_more: bool,
     /// Tries in a row that found nothing.
     not_found: u32,
     /// The newest failure.
@@ -312,6 +314,7 @@ impl Line {
         let running = work.running.entry(step).or_default();
         running.attempt += 1;
         running.asks = 0;
+        running.once_more = false;
         self.call(serial, step, call);
     }
 
@@ -399,11 +402,12 @@ impl Line {
             (Verdict::InDoubt, Err(error)) => self.answer_lost(serial, error),
             (Verdict::InDoubt, Ok(_)) => self.answer_lost(serial, &not_an_answer(call.operation())),
             (Verdict::Ask(call), _) => self.ask(serial, step, call),
+            (Verdict::OnceMore(call), Err(error)) => self.once_more(serial, step, call, error),
             (Verdict::Again, Err(error)) => {
                 self.asked_in_vain(serial, call);
                 self.again_after(serial, step, error);
             }
-            (Verdict::Later | Verdict::Again, _) => {
+            (Verdict::Later | Verdict::Again | Verdict::OnceMore(_), _) => {
                 self.again_after(serial, step, &not_visible(call.operation()));
             }
             (Verdict::Never { code, message }, _) => self.quarantine(serial, code, &message),
@@ -466,12 +470,24 @@ impl Line {
         }
     }
 
+    /// Takes away once more what hangs on what cannot be deleted, unless this try has done so.
+    fn once_more(&mut self, serial: &SerialNumber, step: Step, call: Call, error: &CloudError) {
+        let running = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&step));
+        if running.is_some_and(|it| !std::mem::replace(&mut it.once_more, true)) {
+            tracing::info!(%serial, %step, %error, "something hangs on it still; it is detached once more");
+            self.ask(serial, step, call);
+        } else {
+            self.again_after(serial, step, error);
+        }
+    }
+
     fn ask(&mut self, serial: &SerialNumber, step: Step, call: Call) {
-        let Some(running) = self.works.get_mut(serial).and_then(|it| it.running.get_mut(&step)) else {
-            return;
-        };
+        let Some(work) = self.works.get_mut(serial) else { return };
+        // As many calls as each certificate takes to be taken apart.
+        let most_lingering = u32::try_from(4 * work.device.superseded.len()).unwrap_or(u32::MAX / 2);
+        let Some(running) = work.running.get_mut(&step) else { return };
         running.asks += 1;
-        if running.asks > MAX_ASKS {
+        if running.asks > MAX_ASKS + if running.once_more { most_lingering } else { 0 } {
             self.again_after(serial, step, &not_visible(call.operation()));
         } else {
             self.call(serial, step, call);

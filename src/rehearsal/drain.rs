@@ -367,6 +367,7 @@ fn settings(scene: &Scene) -> Settings {
         keep_undelivered: Duration::from_secs(7 * 86_400),
         backlog: scene.backlog,
         in_progress: in_progress(&scene.quotas),
+        messages: Arc::default(),
         built_at: Timestamp::from_second(1_780_000_000).unwrap(),
         seed: scene.seed,
     }

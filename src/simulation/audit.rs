@@ -268,8 +268,6 @@ impl World<'_> {
             State::Passed if foreign => return Err("it has passed with what is not ours".to_owned()),
             State::Passed => {}
             State::Scrapped if self.truth.given_up.contains(serial) => return self.is_gone(device),
-            // What was given up and took effect later may hang on what is to be deleted: nobody can prevent it.
-            State::Quarantined if self.truth.given_up.contains(serial) && self.may_linger() => return Ok(()),
             State::Quarantined if foreign || self.truth.excused.contains(serial) => return Ok(()),
             State::Quarantined | State::Scrapped => return Err("it has no reason to be put aside".to_owned()),
             _ if self.truth.excused.contains(serial) => return Ok(()),

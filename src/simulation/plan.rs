@@ -199,6 +199,7 @@ impl Plan {
             keep_undelivered: KEEP_UNDELIVERED,
             backlog: 10_000,
             in_progress: 2,
+            messages: Arc::default(),
             built_at: Timestamp::UNIX_EPOCH,
         }
     }

@@ -11,6 +11,8 @@ use tokio::sync::mpsc;
 use self::scanner::Scanning;
 use super::vault::{Keys, Unloaded};
 use crate::clock::TimeSource;
+use crate::control::tap::Tap;
+use crate::control::traffic::{Direction, Seen};
 use crate::device::serial::SerialNumber;
 use crate::error::Chain;
 use crate::fixture::frame::{Decoded, StationDecoder, encode_station};
@@ -71,6 +73,8 @@ pub struct PortCounters {
     /// Times the port was opened, less the first.
     pub reopens: AtomicU64,
     outages: Mutex<Outages>,
+    /// Tells whoever listens what goes over the line.
+    pub traffic: Tap,
 }
 
 impl PortCounters {
@@ -147,6 +151,7 @@ impl Tender {
                 self.counters.reopens.fetch_add(1, Ordering::Relaxed);
             }
             self.tell_open(&port);
+            self.show(None, || Seen::Opened { port: port.path().display().to_string() });
             // What was meant for an earlier opening is stale.
             while self.outgoing.try_recv().is_ok() {}
             if self.tell(Input::PortOpened(self.fixture)).await.is_err() {
@@ -156,6 +161,7 @@ impl Tender {
                 Ok(error) => {
                     self.counters.lock().begin(self.clock.now());
                     tracing::warn!(error = %Chain(&error), "the fixture's port is lost");
+                    self.show(None, || Seen::Lost { reason: Chain(&error).to_string() });
                 }
                 Err(Over) => return,
             }
@@ -217,7 +223,7 @@ impl Tender {
             return scanning.converse(port, &mut self.outgoing).await;
         }
         let (reader, writer) = port.split();
-        let reads = read(self.fixture, reader, &self.inputs, &self.counters);
+        let reads = read(self.fixture, reader, &self.inputs, &self.counters, &*self.clock);
         let mut writing = Writing {
             fixture: self.fixture,
             baud: self.options.baud,
@@ -225,6 +231,7 @@ impl Tender {
             inputs: &self.inputs,
             keys: &self.keys,
             counters: &self.counters,
+            clock: &*self.clock,
         };
         tokio::select! {
             ended = reads => ended,
@@ -235,6 +242,10 @@ impl Tender {
     async fn tell(&self, input: Input) -> Result<(), Over> {
         self.inputs.send(input).await.map_err(|_| Over)
     }
+
+    fn show(&self, direction: Option<Direction>, seen: impl FnOnce() -> Seen) {
+        self.counters.traffic.tell(direction, || self.clock.now().wall, seen);
+    }
 }
 
 async fn read(
@@ -242,6 +253,7 @@ async fn read(
     mut reader: PortReader,
     inputs: &mpsc::Sender<Input>,
     counters: &PortCounters,
+    clock: &dyn TimeSource,
 ) -> Result<PortError, Over> {
     let mut decoder = StationDecoder::new();
     let mut buffer = [0; READ_LEN];
@@ -252,10 +264,20 @@ async fn read(
         };
         decoder.push(&buffer[..len]);
         for decoded in decoder.by_ref() {
+            counters.traffic.tell(Some(Direction::In), || clock.now().wall, || seen(&decoded));
             if let Some(input) = heard(fixture, decoded, counters) {
                 inputs.send(input).await.map_err(|_| Over)?;
             }
         }
+    }
+}
+
+/// What a line from a fixture is to whoever listens.
+fn seen(decoded: &Decoded<FixtureMessage>) -> Seen {
+    match decoded {
+        Decoded::Message(message) => Seen::received(message),
+        Decoded::Echo => Seen::Echo,
+        Decoded::Bad { reason, sample, .. } => Seen::noise(&reason.to_string(), sample),
     }
 }
 
@@ -276,7 +298,7 @@ pub(crate) fn heard(
         }
         Decoded::Bad { id, reason, sample } => {
             counters.bad_frames.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(fixture, %reason, sample, "a line from the fixture is not a frame");
+            tracing::warn!(fixture, %reason, %sample, "a line from the fixture is not a frame");
             Some(Input::BadFrame(fixture, id, reason))
         }
     }
@@ -316,6 +338,7 @@ struct Writing<'a> {
     inputs: &'a mpsc::Sender<Input>,
     keys: &'a KeyStore,
     counters: &'a PortCounters,
+    clock: &'a dyn TimeSource,
 }
 
 impl Writing<'_> {
@@ -329,17 +352,10 @@ impl Writing<'_> {
                     continue;
                 }
             };
-            match message.as_ref().map(encode_station).transpose() {
-                Ok(None) => {}
-                Ok(Some(frame)) => {
-                    if let Err(error) = self.writer.write_all(&frame).await {
-                        return Ok(error);
-                    }
-                    self.counters.frames_out.fetch_add(1, Ordering::Relaxed);
-                }
-                Err(error) => {
-                    tracing::error!(error = %Chain(&error), "a message does not fit a frame; it is not sent")
-                }
+            if let Some(message) = message
+                && let Err(error) = self.write(&message).await
+            {
+                return Ok(error);
             }
             if let Some(tag) = tag {
                 let leaves_in = self.leaves_in();
@@ -347,6 +363,20 @@ impl Writing<'_> {
             }
         }
         Err(Over)
+    }
+
+    async fn write(&mut self, message: &StationMessage) -> Result<(), PortError> {
+        match encode_station(message) {
+            Ok(frame) => self.writer.write_all(&frame).await?,
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "a message does not fit a frame; it is not sent");
+                return Ok(());
+            }
+        }
+        self.counters.frames_out.fetch_add(1, Ordering::Relaxed);
+        let (traffic, now) = (&self.counters.traffic, || self.clock.now().wall);
+        traffic.tell(Some(Direction::Out), now, || Seen::sent(message));
+        Ok(())
     }
 
     /// When the last byte will have left: what the kernel still holds, ten bits a byte.

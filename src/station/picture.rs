@@ -143,6 +143,7 @@ fn fixture(link: &LinkStatus, port: &PortCounters, now: Now) -> FixtureStatus {
         frames_out: port.frames_out.load(Ordering::Relaxed),
         bad_frames: port.bad_frames.load(Ordering::Relaxed),
         echoes: port.echoes.load(Ordering::Relaxed),
+        duplicates: port.duplicates.load(Ordering::Relaxed),
         naks: link.naks,
         reopens: port.reopens.load(Ordering::Relaxed),
         outages: outages.count,

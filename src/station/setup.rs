@@ -19,6 +19,7 @@ use crate::error::ExitStatus;
 use crate::fixture::MAX_ID;
 use crate::fixture::port::PortOptions;
 use crate::fixture::scanner::Scanner;
+use crate::fixture::text::Messages;
 use crate::journal::JournalError;
 use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
 use crate::journal::store::{self, JournalLock, Store};
@@ -152,7 +153,7 @@ pub async fn assemble(
             settings: settings(config, issuer.as_ref()),
             station: config.station.id.clone(),
             directories: directories(config),
-            ports: config.fixtures.iter().map(fixture_port).collect(),
+            ports: config.fixtures.iter().map(|it| fixture_port(it, &config.station.messages)).collect(),
             journal,
             keys,
             issuer: issuer.map(|it| Arc::new(it) as Arc<dyn Issuer>),
@@ -247,6 +248,7 @@ fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
         config_hash: config.hash.to_string(),
         keep_undelivered: config.journal.keep_undelivered,
         backlog: config.station.backlog,
+        messages: config.station.messages.clone(),
         in_progress: in_progress(&config.aws.quotas),
         built_at: crate::clock::made_at(),
         seed: fastrand::u64(..),
@@ -275,14 +277,15 @@ pub(super) fn directories(config: &Config) -> Vec<PathBuf> {
     directories
 }
 
-fn fixture_port(fixture: &crate::config::Fixture) -> FixturePort {
+fn fixture_port(fixture: &crate::config::Fixture, messages: &Arc<Messages>) -> FixturePort {
     let scanner = match &fixture.driver {
         Driver::Sfp => None,
         Driver::Scanner(options) => {
             // Its numbers begin anew at each start: so this one has to be another each time.
             let boot = fastrand::u64(1..=MAX_ID);
             let waits = (fixture.resend, fixture.patience);
-            Some(Box::new(Scanner::new(fixture.name.clone(), waits, (**options).clone(), boot)))
+            let scanner = Scanner::new(fixture.name.clone(), waits, (**options).clone(), boot);
+            Some(Box::new(scanner.saying(messages.clone())))
         }
     };
     FixturePort { options: port_options(fixture), scanner }

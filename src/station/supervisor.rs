@@ -153,8 +153,9 @@ impl Daemon {
         tokio::spawn(herald.run());
         let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (end_api, api_ended) = oneshot::channel::<()>();
-        let api =
-            Api { store, status: status.clone(), durable: station.durable.clone(), commands: command_sender };
+        let names = config.fixtures.iter().map(|it| it.name.clone());
+        let taps = names.zip(station.ports.iter().map(|it| it.traffic.clone())).collect();
+        let api = Api { store, status: status.clone(), durable: station.durable.clone(), commands: command_sender, taps };
         let api = tokio::spawn(server::serve(listener, api, async {
             // A dropped sender ends it too.
             let _ = api_ended.await;

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use linemint::fixture::frame::{
     BadReason, Decoded, FixtureDecoder, StationDecoder, encode_fixture, encode_station,
 };
-use linemint::fixture::text::{fail_action, nak_action, not_understood};
+use linemint::fixture::text::Messages;
 use linemint::fixture::{FailCode, NakCode, StationMessage};
 
 const PAGE: &str = include_str!("../../docs/fixture/protocol.md");
@@ -78,16 +78,17 @@ fn reread(frame: &str) -> (Vec<u8>, String, Option<StationMessage>) {
 #[test]
 fn the_pages_frames_are_what_this_code_sends() {
     let mut types = BTreeSet::new();
+    let words = Messages::default();
     for frame in block("sfp") {
         let (bytes, kind, said) = reread(frame);
         assert_eq!(String::from_utf8_lossy(&bytes), format!("{frame}\n"));
         match said {
             Some(StationMessage::Nak { code: NakCode::BadFrame, message, .. }) => {
-                assert_eq!(message, not_understood(&BadReason::WrongChecksum.to_string()));
+                assert_eq!(message, words.nak(NakCode::BadFrame, &BadReason::WrongChecksum.to_string()));
             }
-            Some(StationMessage::Nak { code, message, .. }) => assert_eq!(message, nak_action(code)),
+            Some(StationMessage::Nak { code, message, .. }) => assert_eq!(message, words.nak(code, "")),
             Some(StationMessage::Fail { code, message, retry, .. }) => {
-                assert_eq!((message.as_str(), retry), (fail_action(code), code.may_retry()));
+                assert_eq!((message, retry), (words.fail(code, ""), code.may_retry()));
             }
             _ => {}
         }

@@ -32,6 +32,10 @@ mod hardening;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod monitor;
+#[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod orders;
 #[cfg(test)]
 mod outage;

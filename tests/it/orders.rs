@@ -61,6 +61,27 @@ fn scrapping_leaves_nothing_in_the_account() {
 }
 
 #[test]
+fn what_is_attached_again_after_it_was_detached_does_not_hold_up_a_scrapping() {
+    // The second deletion waits for its turn: in between comes what an earlier call has left.
+    let (world, mut fixture) = World::running("[aws.quota]\ndelete-certificate = 0.2\n");
+    let (first, second) = (SERIAL, "SN0000000002");
+    fixture.provision(1, first);
+    fixture.provision(2, second);
+    let device = world.get(&format!("/v1/devices/{second}")).unwrap();
+    let certificate = device["certificate"]["arn"].as_str().unwrap().to_owned();
+    assert_eq!(order(&world, "scrap", first).0, 0);
+    state(&world, first, "scrapped");
+    assert_eq!(order(&world, "scrap", second).0, 0);
+    let done = |step: &str| records(&world, second, "step-done").iter().any(|it| it["step"] == step);
+    world.eventually("the certificate is detached", |_| if done("detach-thing") { Ok(()) } else { Err(()) });
+    world.attach_late(second, &certificate);
+    assert!(!done("delete-certificate"), "it was deleted too early for this test");
+    state(&world, second, "scrapped");
+    assert_empty(&world);
+    assert!(records(&world, second, "trouble").is_empty(), "nobody had to wait");
+}
+
+#[test]
 fn a_unit_is_scrapped_out_of_its_nest_and_a_kill_does_not_stop_it() {
     let (mut world, mut fixture) = World::running("");
     fixture.send(&json!({ "type": "unit", "id": 1, "serial": SERIAL }));

@@ -170,7 +170,10 @@ fn what_aws_will_not_let_go_yet_is_tried_until_it_does() {
 fn retry_hurries_a_scrapping_that_waits() {
     let mut h = Harness::ready();
     h.pass(0, 1, "SN1");
-    h.account.fault(Operation::DeletePolicy, Fault::Fail(FailureKind::Conflict));
+    // Once more at once, since something may have been attached late; then it waits.
+    for _ in 0..2 {
+        h.account.fault(Operation::DeletePolicy, Fault::Fail(FailureKind::Conflict));
+    }
     assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
     assert_eq!(h.state("SN1"), State::Quarantined);
     assert_eq!(h.order(Order::Retry, "SN1"), Ok(()));

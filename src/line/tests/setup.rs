@@ -77,6 +77,7 @@ impl Setup {
             keep_undelivered: self.keep,
             backlog: 10_000,
             in_progress: self.in_progress,
+            messages: Arc::default(),
             built_at: jiff::Timestamp::from_second(1_780_000_000).unwrap(),
             seed: self.seed,
         }

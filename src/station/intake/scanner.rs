@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{Outgoing, Over, PortCounters, READ_LEN};
 use crate::clock::TimeSource;
+use crate::control::traffic::{Direction, Seen};
 use crate::fixture::StationMessage;
 use crate::fixture::port::{Port, PortError, PortWriter};
 use crate::fixture::scanner::{Output, Scanner};
@@ -34,9 +35,9 @@ impl Scanning<'_> {
     ) -> Result<PortError, Over> {
         let (mut reader, writer) = port.split();
         let (replies, to_write) = mpsc::channel(REPLIES);
-        let counters = self.counters;
+        let (counters, clock) = (self.counters, self.clock);
         // Beside the rest: a port that takes nothing delays no reading.
-        let writes = write(writer, to_write, counters);
+        let writes = write(writer, to_write, counters, &**clock);
         let turns = async move {
             let mut buffer = [0; READ_LEN];
             self.scanner.opened(self.clock.now().mono);
@@ -93,22 +94,30 @@ impl Scanning<'_> {
                         tracing::warn!(fixture, "a reply is dropped: the scanner's port does not take it");
                     }
                 }
-                Output::Read => {
+                Output::Read(text) => {
                     count(&counters.frames_in);
+                    self.show(|| Seen::line(&text, self.scanner.decode(&text)));
                 }
                 Output::Duplicate => {
                     count(&counters.duplicates);
+                    self.show(|| Seen::Duplicate);
                 }
-                Output::Echo => {
+                Output::Echo(_) => {
                     count(&counters.echoes);
+                    self.show(|| Seen::Echo);
                 }
                 Output::Bad(why, sample) => {
                     count(&counters.bad_frames);
-                    tracing::warn!(fixture, sample, "a line from the scanner {why}");
+                    self.show(|| Seen::noise(&format!("the line {why}"), &sample));
+                    tracing::warn!(fixture, %sample, "a line from the scanner {why}");
                 }
             }
         }
         Ok(())
+    }
+
+    fn show(&self, seen: impl FnOnce() -> Seen) {
+        self.counters.traffic.tell(Some(Direction::In), || self.clock.now().wall, seen);
     }
 
     async fn tell(&self, input: Input) -> Result<(), Over> {
@@ -120,12 +129,15 @@ async fn write(
     mut writer: PortWriter,
     mut to_write: mpsc::Receiver<Vec<u8>>,
     counters: &PortCounters,
+    clock: &dyn TimeSource,
 ) -> Result<PortError, Over> {
     while let Some(bytes) = to_write.recv().await {
         if let Err(error) = writer.write_all(&bytes).await {
             return Ok(error);
         }
         counters.frames_out.fetch_add(1, Ordering::Relaxed);
+        let written = || Seen::line(&String::from_utf8_lossy(&bytes), None);
+        counters.traffic.tell(Some(Direction::Out), || clock.now().wall, written);
     }
     Err(Over)
 }

@@ -262,10 +262,27 @@ impl World {
 
     /// Sends AWS a request of somebody else, signed well enough for the simulation.
     pub(crate) fn seed(&self, path: &str, body: &Value) {
+        self.request("POST", path, "", body);
+    }
+
+    /// A call to AWS that was given up takes effect now: `certificate`, by its ARN, hangs on the policy and the thing
+    /// of its serial number again.
+    pub(crate) fn attach_late(&self, serial: &str, certificate: &str) {
+        self.request(
+            "PUT",
+            &format!("/target-policies/{serial}"),
+            "",
+            &serde_json::json!({ "target": certificate }),
+        );
+        let principal = format!("x-amzn-principal: {certificate}\r\n");
+        self.request("PUT", &format!("/things/{serial}/principals"), &principal, &serde_json::json!({}));
+    }
+
+    fn request(&self, verb: &str, path: &str, headers: &str, body: &Value) {
         use std::io::{Read as _, Write as _};
         let (address, body) = (self.cloud.addr(), body.to_string());
         let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nauthorization: AWS4-HMAC-SHA256 \
+            "{verb} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}connection: close\r\nauthorization: AWS4-HMAC-SHA256 \
              Credential=AKID/20261121/eu-west-1/iot/aws4_request, SignedHeaders=host;x-amz-date, \
              Signature={}\r\nx-amz-date: 20261121T120000Z\r\ncontent-length: {}\r\n\r\n{body}",
             "0".repeat(64),
