@@ -15,6 +15,7 @@ mod orders;
 mod problem;
 mod query;
 mod reading;
+mod reconcile;
 pub mod server;
 mod socket;
 #[cfg(test)]

@@ -29,9 +29,10 @@ use super::access::{Access, Caller};
 use super::connection::{Held, Limits, Progress, Watched};
 use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
 use super::reading::Reading;
-use super::{Status, backup, commands, devices, events, orders};
+use super::{Status, backup, commands, devices, events, orders, reconcile};
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
+use crate::reconcile::{Told, Wish};
 
 pub use super::socket::{ApiError, MAX_PATH_BYTES, bind};
 
@@ -78,6 +79,15 @@ pub enum Command {
         by: Operator,
         /// Told when it is done and on disk.
         reply: OrderReply,
+    },
+    /// Hold the account against the journal.
+    Reconcile {
+        /// What is wanted.
+        wish: Wish,
+        /// Who wants it, and why.
+        by: Operator,
+        /// Told where it is heard; or why not now, a sentence.
+        reply: oneshot::Sender<Result<mpsc::Receiver<Told>, String>>,
     },
     /// Go on by a clock that is doubted.
     OverrideClock {
@@ -286,6 +296,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/devices/{serial}/scrap", post(orders::scrap))
         .route("/v1/events", get(events::list))
         .route("/v1/journal/backup", get(backup::stream))
+        .route("/v1/reconcile", post(reconcile::run))
         .route("/v1/drain", post(commands::drain))
         .route("/v1/resume", post(commands::resume))
         .method_not_allowed_fallback(async |method: Method| {

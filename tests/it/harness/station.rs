@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use linemint::cloud::aws::{AwsCloud, AwsOptions};
+use linemint::cloud::{Call, Cloud as _, Reply};
 use linemint::control::client::{Client, ClientError};
 use linemint::rehearsal::cloud::{Audit, AuditScope, CloudOptions, SimulatedCloud};
 use linemint::rehearsal::fixture::{FixtureOptions, SimulatedFixture};
@@ -194,6 +196,37 @@ impl World {
     /// What the API answers.
     pub(crate) fn get(&self, target: &str) -> Result<Value, ClientError> {
         self.runtime.block_on(Client::new(self.path("api.sock")).get_json(target))
+    }
+
+    /// A client of the station's API.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.path("api.sock"))
+    }
+
+    /// Calls AWS as somebody else of the same account: not through the gate.
+    pub(crate) fn aws(&self, calls: Vec<Call>) -> Vec<Reply> {
+        let options = AwsOptions {
+            region: "eu-west-1".to_owned(),
+            iot_endpoint: Some(self.cloud.url()),
+            managed_integrations_endpoint: Some(self.cloud.url()),
+            call_timeout: PATIENCE,
+            account: None,
+            ca_bundle: None,
+        };
+        let credentials = aws_credential_types::Credentials::new("AKIDOTHER", "test", None, None, "test");
+        self.runtime.block_on(async {
+            let aws = AwsCloud::with_credentials(options, credentials).unwrap();
+            let mut replies = Vec::with_capacity(calls.len());
+            for call in calls {
+                replies.push(aws.call(&call).await.unwrap_or_else(|error| panic!("{call:?}: {error}")).reply);
+            }
+            replies
+        })
+    }
+
+    /// The simulated AWS itself.
+    pub(crate) fn cloud(&self) -> &SimulatedCloud {
+        &self.cloud
     }
 
     /// Looks again until it is so; the status is painted some times a second.
