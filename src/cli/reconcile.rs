@@ -85,7 +85,8 @@ async fn reconcile(
     animated: bool,
 ) -> Result<ExitStatus, CommandError> {
     let client = args.daemon.client()?;
-    let mut screen = Screen { args, out, err, animated, phase: None, repairs: false, after: None, failed: None };
+    let mut screen =
+        Screen { args, out, err, animated, phase: None, repairs: false, after: None, failed: None };
     let mut end = None;
     let followed = client
         .follow("/v1/reconcile", &args.wish(), |told: Told| match screen.take(told) {
@@ -138,14 +139,16 @@ impl<O: Write, E: Write> Screen<'_, O, E> {
                 self.clear()?;
                 self.out.write_all(finding(&it, self.args.delete_extras).as_bytes())?;
             }
-            Told::Repaired { serial, class, outcome } if !self.args.json => {
+            Told::Repaired { serial, class, why, .. } if !self.args.json => {
                 self.clear()?;
                 if !std::mem::replace(&mut self.repairs, true) {
                     writeln!(self.out, "Repairs:")?;
                 }
-                match outcome {
-                    Ok(()) => writeln!(self.out, "  {}  {class}: done", plain(&serial))?,
-                    Err(why) => writeln!(self.out, "  {}  {class}: not done: {}", plain(&serial), plain(&why))?,
+                match why {
+                    None => writeln!(self.out, "  {}  {class}: done", plain(&serial))?,
+                    Some(why) => {
+                        writeln!(self.out, "  {}  {class}: not done: {}", plain(&serial), plain(&why))?
+                    }
                 }
             }
             Told::Finding(_) | Told::Repaired { .. } => {}
@@ -161,7 +164,11 @@ impl<O: Write, E: Write> Screen<'_, O, E> {
                 self.clear()?;
                 writeln!(self.err, "the reconciliation could not go on: {}", plain(&detail))?;
                 if let Some(after) = after {
-                    writeln!(self.err, "  hint: when that is put right, go on with --after {}", plain(&after))?;
+                    writeln!(
+                        self.err,
+                        "  hint: when that is put right, go on with --after {}",
+                        plain(&after)
+                    )?;
                 }
                 return Ok(Some(ExitStatus::Refused));
             }
@@ -210,7 +217,9 @@ fn finding(it: &Finding, delete_extras: bool) -> String {
             format!("makes again: {}", steps.join(", "))
         }
         Some(Repair::Retire(_)) => "deactivates, detaches and deletes it".to_owned(),
-        Some(Repair::Clear { .. }) if delete_extras => "scraps it: deactivates and deletes all of it".to_owned(),
+        Some(Repair::Clear { .. }) if delete_extras => {
+            "scraps it: deactivates and deletes all of it".to_owned()
+        }
         Some(Repair::Clear { .. }) => "leaves it, unless --delete-extras is given".to_owned(),
         None => "leaves it to a person".to_owned(),
     };
@@ -249,7 +258,9 @@ fn summed(it: &Summary) -> String {
         text.push_str(&format!("{} repaired, {} not\n", it.repaired, it.unrepaired));
     }
     if it.listed.is_none() {
-        text.push_str("the account's lists were not read: extras and duplicated lockers were not looked for\n");
+        text.push_str(
+            "the account's lists were not read: extras and duplicated lockers were not looked for\n",
+        );
     }
     text
 }

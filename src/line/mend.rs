@@ -105,13 +105,14 @@ impl Line {
             replaces_thing: None,
         };
         self.admit(serial, Event::Admitted(Box::new(admission)), rules);
-        let thing = Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: true, request_id: None };
+        let thing =
+            Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: true, request_id: None };
         self.record(serial, thing);
         let Some(work) = self.works.get(serial) else { return Err(Refusal::Unknown) };
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
-        let message = format!("made by this station and not in its journal; cleared by {}: {}", by.name, by.reason);
-        let event =
-            Event::Scrapping { presentation: Some(presentation), by, policy, message, asked: false };
+        let message =
+            format!("made by this station and not in its journal; cleared by {}: {}", by.name, by.reason);
+        let event = Event::Scrapping { presentation: Some(presentation), by, policy, message, asked: false };
         self.begin_mending(serial, event);
         Ok(())
     }

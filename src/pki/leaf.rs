@@ -38,7 +38,11 @@ pub fn read_leaf(text: &str) -> Option<Leaf> {
         public_key: Fingerprint::of(parsed.public_key().raw),
         serial_number: parsed.raw_serial().iter().map(|it| format!("{it:02x}")).collect(),
         not_after: Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()?,
-        common_name: parsed.subject().iter_common_name().next().and_then(|it| Some(it.as_str().ok()?.to_owned())),
+        common_name: parsed
+            .subject()
+            .iter_common_name()
+            .next()
+            .and_then(|it| Some(it.as_str().ok()?.to_owned())),
     })
 }
 

@@ -34,9 +34,10 @@ pub fn extra(thing: &str, serial: Option<&str>, product: Option<&str>) -> Findin
         resource: format!("thing {thing}"),
         expected: "the journal knows no such device".to_owned(),
         held: "a thing that bears this station's attribute".to_owned(),
-        remedy: "find out whether an older journal was restored, or another one used: then it is a real device; \
+        remedy:
+            "find out whether an older journal was restored, or another one used: then it is a real device; \
                  present it to take it up, or delete it with `linemint reconcile --repair --delete-extras`"
-            .to_owned(),
+                .to_owned(),
         repair: product.map(|it| Repair::Clear { product: it.to_owned() }),
     }
 }

@@ -19,8 +19,8 @@
 mod compare;
 mod expected;
 mod roster;
-
-
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -260,8 +260,10 @@ pub enum Told {
         serial: String,
         /// What it was about.
         class: Class,
-        /// Done; or why not, or not yet.
-        outcome: Result<(), String>,
+        /// Whether it is done.
+        done: bool,
+        /// Why not, or not yet.
+        why: Option<String>,
     },
     /// The end, and nothing after it.
     Summary(Summary),

@@ -240,6 +240,8 @@ impl Roster {
 
     /// Certificates that selected devices had before and that are there, with whose they are.
     pub fn retired(&self) -> impl Iterator<Item = (&SerialNumber, &ListedCertificate)> {
-        self.retired.iter().filter_map(move |(row, it)| self.rows.get(*row as usize).map(|row| (&row.serial, it)))
+        self.retired
+            .iter()
+            .filter_map(move |(row, it)| self.rows.get(*row as usize).map(|row| (&row.serial, it)))
     }
 }

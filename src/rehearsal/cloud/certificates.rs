@@ -232,12 +232,7 @@ impl Account {
     }
 
     /// Newest first, unless asked otherwise; all, or those that a registered CA has signed.
-    pub(crate) fn list_certificates(
-        &self,
-        ca: Option<Fingerprint>,
-        page: &Page,
-        at: Moment<'_>,
-    ) -> Outcome {
+    pub(crate) fn list_certificates(&self, ca: Option<Fingerprint>, page: &Page, at: Moment<'_>) -> Outcome {
         let after = page.after.as_deref().map(str::parse::<u64>).transpose();
         let after = after.map_err(|_| Refusal::invalid(Service::Iot, "marker is not valid"))?;
         let limit = page.limit + 1;

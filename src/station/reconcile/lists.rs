@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Journal, Run, Stop};
 use crate::cloud::{Call, Cloud, Reply};
-use crate::device::rules::{LockerRule, Register};
+use crate::device::rules::{LockerRule, PolicyRule, Register};
 use crate::reconcile::{Phase, Roster};
 
 /// Pages of one list at most: far more than names are taken.
@@ -23,28 +23,51 @@ impl<C: Cloud + 'static> Run<'_, C> {
         // Where every certificate was registered under the station's CA, its list is the shorter one.
         let by_ca = rules().all(|it| it.certificate.register == Register::WithCa);
         let ca = self.reconciler.ca.filter(|_| by_ca && !journal.rules.is_empty());
+        // What no device can have is not read.
         let lockers = rules().any(|it| matches!(it.locker, LockerRule::Device { .. }));
+        let policies = rules().any(|it| matches!(it.policy, PolicyRule::Device { .. }));
+        let certificates = rules().any(|it| it.certificate.register != Register::Jitp);
         let roster = Mutex::new(&mut journal.roster);
         let station = self.reconciler.station.as_str();
-        let things = self.pages(&roster, |next_token| Call::ListThings { next_token }, |roster, reply| {
-            let Reply::Things { items, next } = reply else { return Err(()) };
-            roster.things(&items, station);
-            Ok(next)
-        });
-        let policies = self.pages(&roster, |marker| Call::ListPolicies { marker }, |roster, reply| {
-            let Reply::Policies { names, next } = reply else { return Err(()) };
-            roster.policies(&names);
-            Ok(next)
-        });
-        let certificates = |marker: Option<String>| match ca {
-            Some(ca) => Call::ListCertificatesByCa { ca: ca.to_string(), marker },
-            None => Call::ListCertificates { marker },
+        let things = self.pages(
+            &roster,
+            |next_token| Call::ListThings { next_token },
+            |roster, reply| {
+                let Reply::Things { items, next } = reply else { return Err(()) };
+                roster.things(&items, station);
+                Ok(next)
+            },
+        );
+        let policies = async {
+            if !policies {
+                return Ok(());
+            }
+            self.pages(
+                &roster,
+                |marker| Call::ListPolicies { marker },
+                |roster, reply| {
+                    let Reply::Policies { names, next } = reply else { return Err(()) };
+                    roster.policies(&names);
+                    Ok(next)
+                },
+            )
+            .await
         };
-        let certificates = self.pages(&roster, certificates, |roster, reply| {
-            let Reply::Certificates { items, next } = reply else { return Err(()) };
-            roster.certificates(items);
-            Ok(next)
-        });
+        let certificates = async {
+            if !certificates {
+                return Ok(());
+            }
+            let call = |marker: Option<String>| match ca {
+                Some(ca) => Call::ListCertificatesByCa { ca: ca.to_string(), marker },
+                None => Call::ListCertificates { marker },
+            };
+            self.pages(&roster, call, |roster, reply| {
+                let Reply::Certificates { items, next } = reply else { return Err(()) };
+                roster.certificates(items);
+                Ok(next)
+            })
+            .await
+        };
         let lockers = async {
             if !lockers {
                 return Ok(());
@@ -84,10 +107,15 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 Ok(None) => return Ok(()),
                 Ok(more) => next = more,
                 Err(()) => {
-                    return Err(Stop::Problem(format!("{} was answered with something else", call.operation())));
+                    return Err(Stop::Problem(format!(
+                        "{} was answered with something else",
+                        call.operation()
+                    )));
                 }
             }
         }
-        Err(Stop::Problem("the account holds more names than are taken: select a shift or a batch".to_owned()))
+        Err(Stop::Problem(
+            "the account holds more names than are taken: select a shift or a batch".to_owned(),
+        ))
     }
 }

@@ -173,12 +173,15 @@ impl<C: Cloud + 'static> Reconciler<C> {
     fn filter(&self, selection: &Selection) -> Result<Filter, String> {
         let Selection { batch, shift, since, until } = selection.clone();
         let Some(shift) = shift else { return Ok(Filter { batch, since, until }) };
-        let wrong = || format!("{shift:.100?} names no shift of this station: it is DATE/NAME, as in 2026-11-21/early");
+        let wrong = || {
+            format!("{shift:.100?} names no shift of this station: it is DATE/NAME, as in 2026-11-21/early")
+        };
         let (day, name) = shift.split_once('/').ok_or_else(wrong)?;
         let day: Date = day.parse().map_err(|_| wrong())?;
         let found = self.shifts.iter().find(|it| it.name == name).ok_or_else(wrong)?;
         let begin = day.to_datetime(found.start).to_zoned(self.timezone.clone()).map_err(|_| wrong())?;
-        let span = shift_at(std::slice::from_ref(found), &self.timezone, begin.timestamp()).ok_or_else(wrong)?;
+        let span =
+            shift_at(std::slice::from_ref(found), &self.timezone, begin.timestamp()).ok_or_else(wrong)?;
         let since = since.map_or(span.begin, |it| it.max(span.begin));
         let until = until.map_or(span.end, |it| it.min(span.end));
         Ok(Filter { batch, since: Some(since), until: Some(until) })
@@ -262,7 +265,9 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let mut journal = self.read_journal().await?;
         let selected = journal.roster.rows().len();
         let mut summary = Summary { selected: selected as u64, ..Summary::default() };
-        if selected == 0 && let Some(batch) = &self.filter.batch {
+        if selected == 0
+            && let Some(batch) = &self.filter.batch
+        {
             return Err(Stop::Problem(format!("no device of this journal belongs to batch {batch:.100}")));
         }
         let all = self.wish.selection.is_all();
@@ -283,13 +288,19 @@ impl<C: Cloud + 'static> Run<'_, C> {
     /// Reads every device: the selected ones to be compared, the others to be known.
     async fn read_journal(&self) -> Result<Journal, Stop> {
         let seq = *self.reconciler.durable.borrow();
-        let mut journal =
-            Journal { roster: Roster::default(), rules: BTreeMap::new(), used: BTreeMap::new(), seq, first: None };
+        let mut journal = Journal {
+            roster: Roster::default(),
+            rules: BTreeMap::new(),
+            used: BTreeMap::new(),
+            seq,
+            first: None,
+        };
         let (mut after, mut done) = (self.wish.after.clone(), 0);
         let begins_behind = after.take();
         loop {
             let from = after.clone();
-            let page = self.reconciler.journal(move |store| store.devices(from.as_deref(), PAGE, |_| true)).await?;
+            let page =
+                self.reconciler.journal(move |store| store.devices(from.as_deref(), PAGE, |_| true)).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.serial.to_string());
             done += page.len() as u64;
@@ -320,7 +331,8 @@ impl<C: Cloud + 'static> Run<'_, C> {
             return Ok(rules.clone());
         }
         let read = self.reconciler.journal(move |store| store.rules(&id)).await?;
-        let rules = Arc::new(read.ok_or_else(|| Stop::Problem(format!("the journal has lost the rules {id}")))?);
+        let rules =
+            Arc::new(read.ok_or_else(|| Stop::Problem(format!("the journal has lost the rules {id}")))?);
         known.insert(id, rules.clone());
         Ok(rules)
     }

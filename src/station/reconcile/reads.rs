@@ -8,7 +8,9 @@ use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use super::{Journal, Look, Run, Stop};
 use crate::cloud::{Call, CertificateStatus, Cloud, Reply};
 use crate::device::rules::{PolicyRule, ProductRules};
-use crate::reconcile::{Class, Expected, Finding, Held, Owner, Phase, Row, Seen, Summary, compare, fixed_name, is_in_flight};
+use crate::reconcile::{
+    Class, Expected, Finding, Held, Owner, Phase, Row, Seen, Summary, compare, fixed_name, is_in_flight,
+};
 
 /// Devices that are read at the same time: enough for each quota at round trips of half a second.
 const AT_ONCE: usize = 64;
@@ -42,7 +44,9 @@ impl<C: Cloud + 'static> Run<'_, C> {
         loop {
             for (at, row) in waiting.by_ref().take(AT_ONCE - looks.len()) {
                 let others = journal.roster.other_lockers(at);
-                looks.push_back(Box::pin(async move { (row, self.device(journal, row, listed, others).await) }));
+                looks.push_back(Box::pin(
+                    async move { (row, self.device(journal, row, listed, others).await) },
+                ));
             }
             let Some((row, looked)) = looks.next().await else { return Ok(()) };
             match looked? {
@@ -183,7 +187,16 @@ impl<C: Cloud + 'static> Run<'_, C> {
         };
         let (thing, certificate, policy, locker, principals, policies, things) =
             tokio::try_join!(thing, certificate, policy, locker, principals, policies, things)?;
-        Ok(Held { thing, policy, certificate, locker, other_lockers: Vec::new(), principals, policies, things })
+        Ok(Held {
+            thing,
+            policy,
+            certificate,
+            locker,
+            other_lockers: Vec::new(),
+            principals,
+            policies,
+            things,
+        })
     }
 
     async fn thing(&self, expected: &Expected) -> Result<Option<Owner>, Stop> {

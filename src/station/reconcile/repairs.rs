@@ -62,7 +62,8 @@ impl<C: Cloud + 'static> Run<'_, C> {
                     Ok(()) => summary.repaired += 1,
                     Err(_) => summary.unrepaired += 1,
                 }
-                self.tell(Told::Repaired { serial, class, outcome }).await?;
+                let (done, why) = (outcome.is_ok(), outcome.err());
+                self.tell(Told::Repaired { serial, class, done, why }).await?;
             }
             self.progress(Phase::Repairs, done, Some(of))?;
         }
@@ -92,7 +93,11 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let order = match (repair, &before) {
             (Repair::Clear { product }, None) => MendOrder::Clear { product: product.clone() },
             (Repair::Finish { steps }, Some(device)) => {
-                let der = if steps.contains(&Step::Certificate) { self.der(device).await? } else { Some(Vec::new()) };
+                let der = if steps.contains(&Step::Certificate) {
+                    self.der(device).await?
+                } else {
+                    Some(Vec::new())
+                };
                 let Some(der) = der else {
                     return Ok(Err("its certificate is not in the journal any more".to_owned()));
                 };

@@ -47,7 +47,8 @@ impl<C: Cloud + 'static> Run<'_, C> {
         summary: &mut Summary,
         repairs: &mut Vec<Finding>,
     ) -> Result<(), Stop> {
-        let retired: Vec<_> = journal.roster.retired().map(|(serial, it)| (serial.clone(), it.clone())).collect();
+        let retired: Vec<_> =
+            journal.roster.retired().map(|(serial, it)| (serial.clone(), it.clone())).collect();
         let extras = if all { self.extras_left(journal).await? } else { Vec::new() };
         let unknown = if all { self.to_examine(journal, summary) } else { Vec::new() };
         let of = (retired.len() + extras.len() + unknown.len()) as u64;
@@ -94,8 +95,9 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let mut names = HashSet::new();
         loop {
             let from = after.take();
-            let page =
-                self.reconciler.journal(move |store| store.devices(from.as_deref(), PAGE, |it| it.last_seq > since));
+            let page = self
+                .reconciler
+                .journal(move |store| store.devices(from.as_deref(), PAGE, |it| it.last_seq > since));
             let page = page.await?;
             let Some(last) = page.last() else { break };
             after = Some(last.serial.to_string());
@@ -129,7 +131,9 @@ impl<C: Cloud + 'static> Run<'_, C> {
     /// A certificate that a device had before.
     async fn retired(&self, serial: SerialNumber, it: &ListedCertificate) -> Result<Option<Finding>, Stop> {
         let Some(device) = self.reconciler.device(serial).await? else { return Ok(None) };
-        let Some(old) = device.superseded.iter().find(|old| old.fingerprint == it.id) else { return Ok(None) };
+        let Some(old) = device.superseded.iter().find(|old| old.fingerprint == it.id) else {
+            return Ok(None);
+        };
         let active = it.status == CertificateStatus::Active;
         let should_be_gone = old.is_deleted();
         let told = (active || should_be_gone) && old.is_retired() && !is_in_flight(&device);
@@ -217,7 +221,8 @@ impl<C: Cloud + 'static> Run<'_, C> {
             return Ok(Some(extra(thing, None, None)));
         };
         let proved = !self.wish.quick && self.all_ours(thing).await?;
-        let known = self.reconciler.device(serial.clone()).await?.is_some_and(|it| it.state != State::Scrapped);
+        let known =
+            self.reconciler.device(serial.clone()).await?.is_some_and(|it| it.state != State::Scrapped);
         let product = Some(product).filter(|_| proved && !known);
         Ok(Some(extra(thing, Some(serial.as_str()), product)))
     }

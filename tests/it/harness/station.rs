@@ -205,6 +205,17 @@ impl World {
 
     /// Calls AWS as somebody else of the same account: not through the gate.
     pub(crate) fn aws(&self, calls: Vec<Call>) -> Vec<Reply> {
+        let aws = self.other_client();
+        self.runtime.block_on(async {
+            let mut replies = Vec::with_capacity(calls.len());
+            for call in calls {
+                replies.push(aws.call(&call).await.unwrap_or_else(|error| panic!("{call:?}: {error}")).reply);
+            }
+            replies
+        })
+    }
+
+    fn other_client(&self) -> AwsCloud {
         let options = AwsOptions {
             region: "eu-west-1".to_owned(),
             iot_endpoint: Some(self.cloud.url()),
@@ -214,14 +225,28 @@ impl World {
             ca_bundle: None,
         };
         let credentials = aws_credential_types::Credentials::new("AKIDOTHER", "test", None, None, "test");
+        let _guard = self.runtime.enter();
+        AwsCloud::with_credentials(options, credentials).unwrap()
+    }
+
+    /// The same for many calls whose order does not matter.
+    pub(crate) fn aws_at_once(&self, calls: impl Iterator<Item = Call>) {
+        use futures_util::StreamExt as _;
+        let aws = self.other_client();
         self.runtime.block_on(async {
-            let aws = AwsCloud::with_credentials(options, credentials).unwrap();
-            let mut replies = Vec::with_capacity(calls.len());
-            for call in calls {
-                replies.push(aws.call(&call).await.unwrap_or_else(|error| panic!("{call:?}: {error}")).reply);
-            }
-            replies
-        })
+            let made = futures_util::stream::iter(calls).map(|call| {
+                let aws = &aws;
+                async move { aws.call(&call).await.unwrap_or_else(|error| panic!("{call:?}: {error}")) }
+            });
+            made.buffer_unordered(64).for_each(|_| std::future::ready(())).await;
+        });
+    }
+
+    /// Puts other values into the configuration, for the next start.
+    pub(crate) fn configure(&self, over: &str) {
+        let path = self.path("linemint.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        put(&path, merged(&text, over).as_bytes());
     }
 
     /// The simulated AWS itself.

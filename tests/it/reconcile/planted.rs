@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 use super::ca_of;
 use crate::harness::World;
 
-const OTHER_DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#;
+const OTHER_DOCUMENT: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}"#;
 
 /// What was planted.
 pub(super) struct Planted {
@@ -139,10 +140,14 @@ impl Planted {
         let mut more = Vec::new();
         let mut orphans = 0;
         for (call, reply) in calls.iter().zip(replies) {
-            if let (Call::RegisterCertificateWithoutCa { .. }, Reply::Certificate { arn, .. }) = (call, reply) {
+            if let (Call::RegisterCertificateWithoutCa { .. }, Reply::Certificate { arn, .. }) = (call, reply)
+            {
                 orphans += 1;
                 if orphans % 2 == 0 {
-                    more.push(Call::AttachPolicy { policy: "somebody-elses".to_owned(), target: arn.clone() });
+                    more.push(Call::AttachPolicy {
+                        policy: "somebody-elses".to_owned(),
+                        target: arn.clone(),
+                    });
                 }
             }
         }
@@ -226,4 +231,27 @@ impl Signer {
         let issued = self.0.issue(&request, SystemClock::default().now().wall).unwrap();
         Call::RegisterCertificateWithoutCa { certificate_pem: to_pem("CERTIFICATE", &issued.der).to_string() }
     }
+}
+
+/// So many devices of another station, with all that a device has.
+pub(super) fn crowd(world: &World, count: usize) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let calls = (0..count).flat_map(|number| {
+        let name = format!("CROWD{number:08}");
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.serial_number = Some(rcgen::SerialNumber::from(number as u64 + 1));
+        let certificate_pem = params.self_signed(&key).unwrap().pem();
+        let locker = Call::CreateCredentialLocker {
+            name: name.clone(),
+            client_token: name.clone(),
+            tags: BTreeMap::new(),
+        };
+        [
+            thing(&name, Some("L9-S99")),
+            policy(&name, OTHER_DOCUMENT),
+            Call::RegisterCertificateWithoutCa { certificate_pem },
+            locker,
+        ]
+    });
+    world.aws_at_once(calls);
 }
