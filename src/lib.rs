@@ -65,6 +65,7 @@ pub mod hardening;
 pub mod journal;
 pub mod line;
 pub mod pki;
+pub mod reconcile;
 pub mod rehearsal;
 mod sabotage;
 pub mod service_manager;

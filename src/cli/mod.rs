@@ -10,6 +10,7 @@ pub mod drain;
 pub mod fixture;
 pub mod journal;
 pub mod manual;
+pub mod reconcile;
 pub mod rehearse;
 pub mod run;
 pub mod status;
@@ -39,6 +40,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Devices and their history
     Device(device::DeviceArgs),
+    /// Work order, journal and cloud: what is missing, half-made, extra, orphaned
+    Reconcile(reconcile::ReconcileArgs),
     /// Tells the station to take no new units
     Drain(drain::Drain),
     /// Tells the station to take new units again
@@ -96,6 +99,7 @@ pub fn main() -> ExitStatus {
         }
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Device(args) => on_runtime(device::run(args)),
+        Command::Reconcile(args) => on_runtime(reconcile::run(args)),
         Command::Drain(args) => on_runtime(drain::run_drain(args)),
         Command::Resume(args) => on_runtime(drain::run_resume(args)),
         Command::Journal(command) => {

@@ -284,8 +284,12 @@ fn resource(call: &Call) -> &str {
         | Call::RegisterCertificate { .. }
         | Call::CreateCertificateFromCsr { .. }
         | Call::ListCertificates { .. }
+        | Call::ListPolicies { .. }
+        | Call::ListThings { .. }
         | Call::ListCredentialLockers { .. } => "",
         Call::DescribeCertificate { id }
+        | Call::ListCertificatesByCa { ca: id, .. }
+        | Call::ListPrincipalThings { principal: id, .. }
         | Call::UpdateCertificate { id, .. }
         | Call::DeleteCertificate { id }
         | Call::GetCredentialLocker { id }

@@ -46,6 +46,9 @@ pub enum Call {
     GetPolicy {
         name: String,
     },
+    ListPolicies {
+        marker: Option<String>,
+    },
     RegisterCertificateWithoutCa {
         certificate_pem: String,
     },
@@ -59,6 +62,11 @@ pub enum Call {
     },
     /// Newest first.
     ListCertificates {
+        marker: Option<String>,
+    },
+    /// Newest first; only those whose CA is registered in the account and is this one.
+    ListCertificatesByCa {
+        ca: String,
         marker: Option<String>,
     },
     DescribeCertificate {
@@ -77,6 +85,9 @@ pub enum Call {
     },
     DescribeThing {
         name: String,
+    },
+    ListThings {
+        next_token: Option<String>,
     },
     AttachPolicy {
         policy: String,
@@ -102,6 +113,10 @@ pub enum Call {
         thing: String,
         next_token: Option<String>,
     },
+    ListPrincipalThings {
+        principal: String,
+        next_token: Option<String>,
+    },
     DeleteThing {
         name: String,
     },
@@ -123,21 +138,25 @@ impl Call {
             Self::ListCredentialLockers { .. } => Operation::ListCredentialLockers,
             Self::CreatePolicy { .. } => Operation::CreatePolicy,
             Self::GetPolicy { .. } => Operation::GetPolicy,
+            Self::ListPolicies { .. } => Operation::ListPolicies,
             Self::RegisterCertificateWithoutCa { .. } => Operation::RegisterCertificateWithoutCa,
             Self::RegisterCertificate { .. } => Operation::RegisterCertificate,
             Self::CreateCertificateFromCsr { .. } => Operation::CreateCertificateFromCsr,
             Self::ListCertificates { .. } => Operation::ListCertificates,
+            Self::ListCertificatesByCa { .. } => Operation::ListCertificatesByCa,
             Self::DescribeCertificate { .. } => Operation::DescribeCertificate,
             Self::DeleteCertificate { .. } => Operation::DeleteCertificate,
             Self::UpdateCertificate { .. } => Operation::UpdateCertificate,
             Self::CreateThing { .. } => Operation::CreateThing,
             Self::DescribeThing { .. } => Operation::DescribeThing,
+            Self::ListThings { .. } => Operation::ListThings,
             Self::AttachPolicy { .. } => Operation::AttachPolicy,
             Self::DetachPolicy { .. } => Operation::DetachPolicy,
             Self::ListAttachedPolicies { .. } => Operation::ListAttachedPolicies,
             Self::AttachThingPrincipal { .. } => Operation::AttachThingPrincipal,
             Self::DetachThingPrincipal { .. } => Operation::DetachThingPrincipal,
             Self::ListThingPrincipals { .. } => Operation::ListThingPrincipals,
+            Self::ListPrincipalThings { .. } => Operation::ListPrincipalThings,
             Self::DeleteThing { .. } => Operation::DeleteThing,
             Self::DeletePolicy { .. } => Operation::DeletePolicy,
             Self::DeleteCredentialLocker { .. } => Operation::DeleteCredentialLocker,
@@ -199,13 +218,17 @@ pub enum Reply {
     IssuedCertificate { id: String, arn: String, pem: String },
     /// `DescribeCertificate`. The PEM, where it came, is that of the certificate whose id it is.
     CertificateDescription { id: String, arn: String, status: CertificateStatus, pem: Option<String> },
-    /// `ListCertificates`: one page.
+    /// `ListCertificates`, `ListCertificatesByCA`: one page.
     Certificates { items: Vec<ListedCertificate>, next: Option<String> },
     /// `CreateThing`.
     Thing { name: String, arn: String },
     /// `DescribeThing`.
     ThingDescription { name: String, arn: String, attributes: BTreeMap<String, String> },
-    /// `ListAttachedPolicies`: one page of policy names.
+    /// `ListThings`: one page.
+    Things { items: Vec<ListedThing>, next: Option<String> },
+    /// `ListPrincipalThings`: one page of names.
+    ThingNames { names: Vec<String>, next: Option<String> },
+    /// `ListPolicies`, `ListAttachedPolicies`: one page of policy names.
     Policies { names: Vec<String>, next: Option<String> },
     /// `ListThingPrincipals`: one page of ARNs.
     Principals { arns: Vec<String>, next: Option<String> },
@@ -223,6 +246,15 @@ pub struct ListedCertificate {
     pub status: CertificateStatus,
     /// When it was made, by AWS's clock.
     pub created: Timestamp,
+}
+
+/// A thing in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedThing {
+    /// Its name.
+    pub name: String,
+    /// Its attributes.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A locker in a list.

@@ -42,10 +42,11 @@ impl Grants<'_> {
         self.allow("*".to_owned(), &anywhere);
         let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
         // Deleting, here and below, is for devices that a person scraps.
-        self.allow(lockers.clone(), &["iotmanagedintegrations:DeleteCredentialLocker"]);
+        let actions =
+            ["iotmanagedintegrations:DeleteCredentialLocker", "iotmanagedintegrations:GetCredentialLocker"];
+        self.allow(lockers.clone(), &actions);
         if !tags.is_empty() {
-            let tagged = ["iotmanagedintegrations:TagResource", "iotmanagedintegrations:GetCredentialLocker"];
-            self.allow(lockers, &tagged);
+            self.allow(lockers, &["iotmanagedintegrations:TagResource"]);
         }
     }
 
@@ -54,6 +55,8 @@ impl Grants<'_> {
         // The principals are looked at when something of that name was there already, and at scrap.
         let actions = ["iot:CreateThing", "iot:DescribeThing", "iot:DeleteThing", "iot:ListThingPrincipals"];
         self.allow(thing, &actions);
+        // A reconciliation, here and below, reads what the account holds.
+        self.allow("*".to_owned(), &["iot:ListThings"]);
     }
 
     fn policy(&mut self, rules: &ProductRules) {
@@ -63,6 +66,7 @@ impl Grants<'_> {
             self.allow(policy.clone(), &["iot:CreatePolicy", "iot:GetPolicy"]);
             if matches!(rules.policy, PolicyRule::Device { .. }) {
                 self.allow(policy.clone(), &["iot:DeletePolicy"]);
+                self.allow("*".to_owned(), &["iot:ListPolicies"]);
             }
             if !tags.is_empty() {
                 self.allow(policy, &["iot:TagResource"]);
@@ -93,12 +97,12 @@ impl Grants<'_> {
                 return;
             }
         };
-        self.allow("*".to_owned(), &[register]);
-        let certificates = self.arn("iot", "cert/*");
-        if rules.certificate.register == Register::Aws {
-            // A certificate whose answer was lost is looked for; one too many is deleted, as below.
-            self.allow("*".to_owned(), &["iot:ListCertificates"]);
+        // Where AWS issues, a certificate whose answer was lost is looked for in the list too.
+        self.allow("*".to_owned(), &[register, "iot:ListCertificates", "iot:ListPrincipalThings"]);
+        if rules.certificate.register == Register::WithCa {
+            self.allow("*".to_owned(), &["iot:ListCertificatesByCA"]);
         }
+        let certificates = self.arn("iot", "cert/*");
         // Detaching is for certificates that are replaced: at a renewal, and when the key of an
         // undelivered one was lost or kept too long.
         let always = [
@@ -107,11 +111,11 @@ impl Grants<'_> {
             "iot:DeleteCertificate",
             "iot:AttachThingPrincipal",
             "iot:DetachThingPrincipal",
+            "iot:ListAttachedPolicies",
         ];
         self.allow(certificates.clone(), &always);
         if rules.policy != PolicyRule::None {
-            let policy = ["iot:AttachPolicy", "iot:DetachPolicy", "iot:ListAttachedPolicies"];
-            self.allow(certificates, &policy);
+            self.allow(certificates, &["iot:AttachPolicy", "iot:DetachPolicy"]);
         }
     }
 
@@ -204,6 +208,10 @@ mod tests {
                     "iotmanagedintegrations:CreateCredentialLocker",
                     "iotmanagedintegrations:ListCredentialLockers",
                     "iot:RegisterCertificateWithoutCA",
+                    "iot:ListThings",
+                    "iot:ListPolicies",
+                    "iot:ListCertificates",
+                    "iot:ListPrincipalThings",
                 ],
             ),
             (
@@ -247,6 +255,8 @@ mod tests {
         assert!(has("iot:CreatePolicy", "policy/thermostat-device"));
         assert!(!grants.iter().any(|(action, _)| action == "iot:DeletePolicy"), "a shared policy stays");
         assert!(grants.contains(&("iot:RegisterCertificate".to_owned(), "*".to_owned())));
+        assert!(grants.contains(&("iot:ListCertificatesByCA".to_owned(), "*".to_owned())));
+        assert!(!grants.iter().any(|(action, _)| action == "iot:ListPolicies"), "it has none of its own");
         assert!(!grants.iter().any(|(action, _)| action.contains("Locker") || action.contains("Tag")));
     }
 
@@ -267,7 +277,7 @@ mod tests {
         );
         let aws = actions(&MINIMAL.replace("certificate = {}", "certificate = { issuer = \"aws\" }"));
         let more: Vec<_> = aws.difference(&plain).map(String::as_str).collect();
-        assert_eq!(more, ["iot:CreateCertificateFromCsr", "iot:ListCertificates"]);
+        assert_eq!(more, ["iot:CreateCertificateFromCsr"]);
         let less: Vec<_> = plain.difference(&aws).map(String::as_str).collect();
         assert_eq!(less, ["iot:RegisterCertificateWithoutCA"]);
         let gov = MINIMAL.replace("eu-west-1", "us-gov-west-1");

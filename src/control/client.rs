@@ -23,6 +23,12 @@ const TIMEOUT: Duration = Duration::from_secs(35);
 /// Longest answer, bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
+/// Longest line of an answer that is followed, bytes.
+const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// Longest silence of an answer that is followed; the daemon says every 15 s that it goes on.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Why the daemon gave no answer, or not the one that was hoped for.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
@@ -116,6 +122,53 @@ impl Client {
         self.exchange(Method::POST, target, body.into()).await
     }
 
+    /// Follows what `POST` of `body` to `target` answers line by line, a JSON document each, until `take` says
+    /// that it has heard enough or the answer ends. Empty lines say only that it goes on.
+    ///
+    /// # Errors
+    /// As [`get_json`](Self::get_json); the answer ends within a line, or nothing comes for a minute.
+    pub async fn follow<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: &impl Serialize,
+        mut take: impl FnMut(T) -> bool,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let opened = tokio::time::timeout(TIMEOUT, self.open(Method::POST, target, body.into())).await;
+        let (response, _driver) = opened.map_err(|_| ClientError::TimedOut { path: self.path.clone() })??;
+        let status = response.status();
+        if !status.is_success() {
+            let body = Limited::new(response.into_body(), MAX_LINE_BYTES).collect().await;
+            let body = body.map_err(|error| self.broken(error))?.to_bytes();
+            return match serde_json::from_slice(&body) {
+                Ok(problem) => Err(ClientError::Refused(problem)),
+                Err(error) => Err(self.foreign(Some(error))),
+            };
+        }
+        let (mut body, mut rest) = (response.into_body(), Vec::new());
+        loop {
+            let frame = tokio::time::timeout(QUIET, body.frame()).await;
+            let frame = frame.map_err(|_| ClientError::TimedOut { path: self.path.clone() })?;
+            let Some(frame) = frame else { break };
+            let Ok(data) = frame.map_err(|error| self.broken(error))?.into_data() else { continue };
+            rest.extend_from_slice(&data);
+            while let Some(end) = rest.iter().position(|it| *it == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                let line = serde_json::from_slice(&line).map_err(|error| self.foreign(Some(error)))?;
+                if !take(line) {
+                    return Ok(());
+                }
+            }
+            if rest.len() > MAX_LINE_BYTES {
+                return Err(ClientError::TooLarge);
+            }
+        }
+        if rest.is_empty() { Ok(()) } else { Err(self.broken("the answer was cut off")) }
+    }
+
     async fn exchange<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -182,6 +235,7 @@ impl Client {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
             .await
             .map_err(|error| self.broken(error))?;
+        // Ends with whoever holds it, however that ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let request = Request::builder()

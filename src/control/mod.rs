@@ -16,6 +16,7 @@ mod orders;
 mod problem;
 mod query;
 mod reading;
+mod reconcile;
 pub mod server;
 mod socket;
 pub mod tap;

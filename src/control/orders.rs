@@ -81,7 +81,7 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
 }
 
 /// Who gives the order, if it may, with a reason that can be kept.
-async fn operator(context: &Context, caller: Caller, reason: String) -> Result<Operator, Refused> {
+pub(super) async fn operator(context: &Context, caller: Caller, reason: String) -> Result<Operator, Refused> {
     let peer = authorize(context, caller).await?;
     if !Operator::is_reason(&reason) {
         return Err(bad_request(format!(

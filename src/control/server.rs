@@ -31,9 +31,10 @@ use super::connection::{Held, Limits, Progress, Watched};
 use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
 use super::reading::Reading;
 use super::tap::Tap;
-use super::{Status, backup, commands, devices, events, listening, orders};
+use super::{Status, backup, commands, devices, events, listening, orders, reconcile};
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
+use crate::reconcile::{Told, Wish};
 
 pub use super::socket::{ApiError, MAX_PATH_BYTES, adopt, bind};
 
@@ -80,6 +81,15 @@ pub enum Command {
         by: Operator,
         /// Told when it is done and on disk.
         reply: OrderReply,
+    },
+    /// Hold the account against the journal.
+    Reconcile {
+        /// What is wanted.
+        wish: Wish,
+        /// Who wants it, and why.
+        by: Operator,
+        /// Told where it is heard; or why not now, a sentence.
+        reply: oneshot::Sender<Result<mpsc::Receiver<Told>, String>>,
     },
     /// Go on by a clock that is doubted.
     OverrideClock {
@@ -295,6 +305,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/events", get(events::list))
         .route("/v1/journal/backup", get(backup::stream))
         .route("/v1/fixtures/{name}/traffic", get(listening::stream))
+        .route("/v1/reconcile", post(reconcile::run))
         .route("/v1/drain", post(commands::drain))
         .route("/v1/resume", post(commands::resume))
         .method_not_allowed_fallback(async |method: Method| {

@@ -2,6 +2,7 @@
 
 mod orders;
 mod reads;
+mod reconcile;
 mod robust;
 mod streams;
 mod traffic;

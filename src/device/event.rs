@@ -7,6 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Certificate;
+use super::mend::Orphan;
 use super::operator::Operator;
 use super::request::CertificateRequest;
 use super::rules::RulesId;
@@ -251,6 +252,32 @@ pub enum Event {
     },
     /// Nothing of it is left, here or in the cloud.
     Scrapped,
+    /// A person has had the account looked through: what is not there any more is made again.
+    Mending {
+        /// Who, and why.
+        by: Operator,
+        /// By these steps.
+        steps: Vec<Step>,
+        /// The certificate, if it is registered again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", with = "crate::pki::base64_der")]
+        der: Vec<u8>,
+    },
+    /// Something cannot be made again: a person has to look at it.
+    MendFailed {
+        /// By this step.
+        step: Step,
+        /// Why.
+        message: String,
+    },
+    /// A person has had the account looked through: a certificate that bears this device's name, or was
+    /// its own, is no device's. It is deactivated and deleted.
+    OrphanFound {
+        /// Who, and why.
+        by: Operator,
+        /// Which certificate, and what it is attached to.
+        #[serde(flatten)]
+        orphan: Box<Orphan>,
+    },
 }
 
 /// What is known of a device when it gets an identity.
@@ -366,6 +393,9 @@ impl Event {
             Self::Released { .. } => "released",
             Self::Scrapping { .. } => "scrapping",
             Self::Scrapped => "scrapped",
+            Self::Mending { .. } => "mending",
+            Self::MendFailed { .. } => "mend-failed",
+            Self::OrphanFound { .. } => "orphan-found",
         }
     }
 

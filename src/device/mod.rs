@@ -16,6 +16,7 @@
 
 pub mod event;
 mod lingering;
+pub mod mend;
 pub mod operator;
 pub mod plan;
 pub mod request;
@@ -35,6 +36,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::event::{Event, Outcome, Output, PresentationKey};
+use self::mend::Mend;
 use self::request::{CertificateRequest, Doubt};
 use self::rules::RulesId;
 use self::scrap::Scrap;
@@ -171,6 +173,12 @@ pub struct Device {
     /// How far it has been cleared away, once it is given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scrap: Option<Scrap>,
+    /// What is made again of it, since the account does not hold it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mend: Option<Mend>,
+    /// How often its locker was made again: each time under another client token.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lockers_remade: u32,
     /// What the cloud holds for it.
     pub done: Done,
     /// Why it failed or is in quarantine.
@@ -353,6 +361,8 @@ impl Device {
             allowance: 0,
             released: false,
             scrap: None,
+            mend: None,
+            lockers_remade: 0,
             done: Done::default(),
             failure: None,
             last_seq: seq,
@@ -384,7 +394,11 @@ impl Device {
             Event::StepDone { step, output, adopted, .. } => {
                 self.done.met |= *adopted && matches!(step, Step::Policy | Step::Thing);
                 self.step_done(*step, output);
+                self.mended(*step, true);
             }
+            Event::Mending { steps, der, .. } => self.begin_mending(steps, der),
+            Event::MendFailed { step, .. } => self.mended(*step, false),
+            Event::OrphanFound { orphan, .. } => self.take_orphan(orphan),
             Event::StepUndone { step } => self.step_undone(*step),
             Event::Trouble { .. } => {}
             Event::Offered { .. } => self.state = State::Delivering,
@@ -488,6 +502,7 @@ impl Device {
     }
 
     fn present_again(&mut self, mac: Option<&Mac>, anew: Option<&event::Admission>) {
+        self.mend_with_the_rest();
         if self.mac.is_none() {
             self.mac = mac.cloned();
         }
@@ -508,6 +523,7 @@ impl Device {
 
     fn renew(&mut self, seq: u64, at: Timestamp, it: &event::Admission) {
         self.present(seq, at, &it.presentation, it.nest.as_ref());
+        self.mend_with_the_rest();
         self.generation += 1;
         self.unclaimed = false;
         self.renewed_at = Some(at);

@@ -22,6 +22,9 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if device.is_scrapping() {
         return device.next_clearing().into_iter().collect();
     }
+    if let Some(mend) = &device.mend {
+        return mend.ready();
+    }
     if device.state == State::Passed || sabotaged!(OldRetiredEarly) && device.to_retire().is_some() {
         if device.owes_look() {
             return vec![Step::Principals];

@@ -174,6 +174,7 @@ impl Device {
         self.state = State::Quarantined;
         self.failure = Some(Failure { code: FailCode::Quarantined, message: message.to_owned() });
         self.scrap = Some(Scrap::default());
+        self.mend = None;
     }
 
     /// AWS has named a certificate that was put among the old ones while the call was out.

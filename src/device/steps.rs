@@ -234,15 +234,18 @@ impl<'a> Subject<'a> {
     }
 
     /// The client token of the device's locker: 64 hex digits that follow from the station, the
-    /// serial and the generation, so that the same device always names the same locker. Tags and
+    /// serial, the generation and how often it had to be made again, so that the same device always names the same locker. Tags and
     /// names are left out on purpose: if they have changed meanwhile, AWS's conflict is better
     /// than a second locker.
     #[must_use]
     pub fn locker_token(&self) -> String {
         let Device { serial, generation, last_seq, .. } = self.device;
         let generation = if sabotaged!(LockerTokenRandom) { *last_seq } else { u64::from(*generation) };
-        Fingerprint::of(format!("linemint/1/locker/{}/{serial}/{generation}", self.rules.station).as_bytes())
-            .to_string()
+        let mut of = format!("linemint/1/locker/{}/{serial}/{generation}", self.rules.station);
+        if self.device.lockers_remade > 0 {
+            of.push_str(&format!("/{}", self.device.lockers_remade));
+        }
+        Fingerprint::of(of.as_bytes()).to_string()
     }
 
     pub(super) fn create_locker(&self) -> Option<Call> {
@@ -271,7 +274,7 @@ impl<'a> Subject<'a> {
         if self.rules.certificate.register == Register::Aws {
             return self.create_certificate();
         }
-        let certificate_pem = to_pem("CERTIFICATE", &self.device.certificate.as_ref()?.der).to_string();
+        let certificate_pem = to_pem("CERTIFICATE", self.device.der_to_register()?).to_string();
         match self.rules.certificate.register {
             Register::WithoutCa => Some(Call::RegisterCertificateWithoutCa { certificate_pem }),
             Register::WithCa => Some(Call::RegisterCertificate {
@@ -320,7 +323,9 @@ impl<'a> Subject<'a> {
                 | Reply::IssuedCertificate { .. }
                 | Reply::Certificates { .. }
                 | Reply::Lockers { .. }
-                | Reply::LockerDescription { .. },
+                | Reply::LockerDescription { .. }
+                | Reply::Things { .. }
+                | Reply::ThingNames { .. },
                 _,
             ) => Verdict::Again,
         }
@@ -497,7 +502,7 @@ const fn is_attaching(step: Step) -> bool {
 }
 
 /// Whether two documents say the same, whatever their white space and the order of their members.
-pub(super) fn same_json(a: &str, b: &str) -> bool {
+pub(crate) fn same_json(a: &str, b: &str) -> bool {
     let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
     matches!((parse(a), parse(b)), (Some(a), Some(b)) if a == b)
 }

@@ -1,6 +1,7 @@
 //! Which event may follow what.
 
 use super::event::Event;
+use super::mend::mends;
 use super::steps::Step;
 use super::{Device, IllegalTransition, State};
 
@@ -53,6 +54,16 @@ impl Device {
             Event::Released { .. } => self.state == S::Quarantined && self.scrap.is_none(),
             Event::Scrapping { .. } => self.state != S::Scrapped && self.scrap.is_none(),
             Event::Scrapped => self.is_scrapping() && self.is_cleared(),
+            Event::Mending { steps, .. } => {
+                self.can_be_mended() && !steps.is_empty() && steps.iter().all(|it| mends(*it))
+            }
+            Event::MendFailed { step, .. } => self.mend.as_ref().is_some_and(|it| it.steps.contains(step)),
+            Event::OrphanFound { orphan, .. } => {
+                self.to_retire().is_none()
+                    && !self.state.is_unfinished()
+                    && !self.is_scrapping()
+                    && self.fingerprint() != Some(orphan.fingerprint)
+            }
             Event::Trouble { .. } | Event::KeyDestroyed { .. } => true,
         }
     }

@@ -66,14 +66,17 @@ impl MadeUp<'_> {
             "iot:GetPolicy" => self.each(policy).into_iter().map(|name| Call::GetPolicy { name }).collect(),
             "iot:DescribeCertificate" => vec![Call::DescribeCertificate { id: nobody() }],
             "iot:ListCertificates" => vec![Call::ListCertificates { marker: None }],
-            "iot:ListAttachedPolicies" => match self.account {
-                Some(account) => {
-                    let region = &self.config.aws.region;
-                    let target = format!("arn:aws:iot:{region}:{account}:cert/{}", self.nobody);
-                    vec![Call::ListAttachedPolicies { target, marker: None }]
-                }
-                None => Vec::new(),
-            },
+            "iot:ListCertificatesByCA" => vec![Call::ListCertificatesByCa { ca: nobody(), marker: None }],
+            "iot:ListThings" => vec![Call::ListThings { next_token: None }],
+            "iot:ListPolicies" => vec![Call::ListPolicies { marker: None }],
+            "iot:ListAttachedPolicies" => {
+                let call = |target| Call::ListAttachedPolicies { target, marker: None };
+                self.certificate().map(call).into_iter().collect()
+            }
+            "iot:ListPrincipalThings" => {
+                let call = |principal| Call::ListPrincipalThings { principal, next_token: None };
+                self.certificate().map(call).into_iter().collect()
+            }
             "iotmanagedintegrations:ListCredentialLockers" => {
                 vec![Call::ListCredentialLockers { next_token: None }]
             }
@@ -82,6 +85,12 @@ impl MadeUp<'_> {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The ARN of a certificate that does not exist, where the account is known.
+    fn certificate(&self) -> Option<String> {
+        let (region, account) = (&self.config.aws.region, self.account?);
+        Some(format!("arn:aws:iot:{region}:{account}:cert/{}", self.nobody))
     }
 
     /// The names that a template of each product yields for a device that does not exist.
@@ -129,7 +138,11 @@ mod tests {
                 "iot:DescribeThing",
                 "iot:GetPolicy",
                 "iot:ListAttachedPolicies",
+                "iot:ListCertificates",
+                "iot:ListPolicies",
+                "iot:ListPrincipalThings",
                 "iot:ListThingPrincipals",
+                "iot:ListThings",
                 "iotmanagedintegrations:GetCredentialLocker",
                 "iotmanagedintegrations:ListCredentialLockers",
             ]

@@ -255,6 +255,7 @@ pub fn is_pending(device: &Device) -> bool {
         || sealed
         || device.to_retire().is_some()
         || device.state == State::Passed && device.owes_look()
+        || device.mend.is_some()
         || device.needs_sweep()
         || device.keys_to_destroy().next().is_some()
 }

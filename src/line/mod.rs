@@ -25,6 +25,7 @@ mod keys;
 mod ledger;
 mod link;
 mod lockers;
+mod mend;
 mod operator;
 mod policy;
 mod principals;
@@ -44,6 +45,7 @@ use std::time::Duration;
 
 use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service};
+use crate::device::mend::MendOrder;
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::request::CertificateRequest;
 use crate::device::retry::RetryBudget;
@@ -197,6 +199,17 @@ pub enum Input {
         order: Order,
         /// With which device.
         serial: SerialNumber,
+        /// Who, and why.
+        by: Operator,
+        /// What the answer is to carry.
+        ticket: u64,
+    },
+    /// What a reconciliation has to be put right, answered with [`Action::Answer`].
+    Mend {
+        /// Whose.
+        serial: SerialNumber,
+        /// What.
+        order: MendOrder,
         /// Who, and why.
         by: Operator,
         /// What the answer is to carry.
@@ -499,6 +512,10 @@ impl Line {
             }
             Input::Order { order, serial, by, ticket } => {
                 let result = self.order(order, &serial, by, shelf)?;
+                self.answer_order(ticket, result);
+            }
+            Input::Mend { serial, order, by, ticket } => {
+                let result = self.mend(&serial, order, by, shelf)?;
                 self.answer_order(ticket, result);
             }
             Input::OverrideClock { by, ticket } => {

@@ -193,6 +193,7 @@ impl Work {
     pub(super) fn still_wants(&self, step: Step) -> bool {
         match self.device.state {
             _ if step.retires() => plan::ready(&self.device, &self.rules).contains(&step),
+            _ if self.device.mend.as_ref().is_some_and(|it| it.steps.contains(&step)) => true,
             State::Quarantined => {
                 matches!(step, Step::Principals | Step::Sweep) && self.device.is_scrapping()
             }
@@ -410,6 +411,9 @@ impl Line {
             (Verdict::Later | Verdict::Again | Verdict::OnceMore(_), _) => {
                 self.again_after(serial, step, &not_visible(call.operation()));
             }
+            (Verdict::Never { message, .. }, _) if self.is_mending(serial, step) => {
+                self.mend_failed(serial, step, &message);
+            }
             (Verdict::Never { code, message }, _) => self.quarantine(serial, code, &message),
         }
     }
@@ -505,6 +509,10 @@ impl Line {
             _ => None,
         };
         let vanished = running.not_found >= NOT_VISIBLE_TRIES;
+        if vanished && self.is_mending(serial, step) {
+            self.mend_failed(serial, step, &error.to_string());
+            return;
+        }
         if let (Some(made), true) = (attaching, vanished) {
             self.make_again(serial, step, made, error);
             return;

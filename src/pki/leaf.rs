@@ -19,6 +19,8 @@ pub struct Leaf {
     pub serial_number: String,
     /// Valid until.
     pub not_after: Timestamp,
+    /// Its subject's common name, where it has one that is text.
+    pub common_name: Option<String>,
 }
 
 /// Reads a text that holds one certificate in PEM and no other; none if it is anything else.
@@ -36,7 +38,24 @@ pub fn read_leaf(text: &str) -> Option<Leaf> {
         public_key: Fingerprint::of(parsed.public_key().raw),
         serial_number: parsed.raw_serial().iter().map(|it| format!("{it:02x}")).collect(),
         not_after: Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()?,
+        common_name: parsed
+            .subject()
+            .iter_common_name()
+            .next()
+            .and_then(|it| Some(it.as_str().ok()?.to_owned())),
     })
+}
+
+/// Whether the CA whose certificate `ca_pem` begins with has signed `leaf`, DER: nobody else can have.
+#[must_use]
+pub fn is_signed_by(leaf: &[u8], ca_pem: &str) -> bool {
+    let Ok(blocks) = pem::blocks(ca_pem) else { return false };
+    let Some(ca) = blocks.first() else { return false };
+    let (Ok((_, ca)), Ok(([], leaf))) = (X509Certificate::from_der(&ca.der), X509Certificate::from_der(leaf))
+    else {
+        return false;
+    };
+    leaf.issuer().as_raw() == ca.subject().as_raw() && leaf.verify_signature(Some(ca.public_key())).is_ok()
 }
 
 #[cfg(test)]
@@ -56,6 +75,26 @@ mod tests {
         assert_eq!(leaf.fingerprint, Fingerprint::of(made.der()));
         assert_eq!(leaf.public_key, Fingerprint::of(&key.subject_public_key_info()));
         assert_eq!((leaf.serial_number.as_str(), leaf.not_after.as_second()), ("01ab", 2_524_521_600));
+    }
+
+    #[test]
+    fn only_the_ca_that_has_signed_it_is_its_signer() {
+        let ca = |name: &str| {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            let pem = params.self_signed(&key).unwrap().pem();
+            (rcgen::Issuer::new(params, key), pem)
+        };
+        let ((ours, pem), (_, of_that_name)) = (ca("line 3"), ca("line 3"));
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "SN1");
+        let made = params.signed_by(&KeyPair::generate().unwrap(), &ours).unwrap();
+        assert!(is_signed_by(made.der(), &pem));
+        assert!(!is_signed_by(made.der(), &of_that_name), "a name is no proof");
+        assert!(!is_signed_by(made.der(), "") && !is_signed_by(b"x", &pem));
+        assert_eq!(read_leaf(&made.pem()).unwrap().common_name.as_deref(), Some("SN1"));
     }
 
     #[test]

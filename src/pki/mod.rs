@@ -35,6 +35,12 @@ impl Fingerprint {
         bytes.copy_from_slice(digest.as_ref());
         Self(bytes)
     }
+
+    /// Its first 64 bits, where many are to be kept and a rare mistake can be found out.
+    #[must_use]
+    pub fn short(&self) -> u64 {
+        self.0.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
 }
 
 impl fmt::Display for Fingerprint {

@@ -147,6 +147,10 @@ impl<C: Cloud + 'static> Engine<C> {
                 let ticket = self.orders.take(reply);
                 Some(Input::Order { order, serial, by, ticket })
             }
+            Command::Mend { serial, order, by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::Mend { serial, order, by, ticket })
+            }
             Command::OverrideClock { by, reply } => {
                 let ticket = self.orders.take(reply);
                 Some(Input::OverrideClock { by, ticket })

@@ -20,6 +20,7 @@ mod engine;
 mod herald;
 pub(crate) mod intake;
 mod picture;
+pub mod reconcile;
 #[cfg(test)]
 mod secrets;
 mod shift_end;
@@ -42,6 +43,7 @@ use tokio::task::JoinHandle;
 
 use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
+use crate::device::mend::MendOrder;
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, Superseded};
@@ -120,6 +122,18 @@ pub enum Command {
         /// Who, and why.
         by: Operator,
         /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Put right what a reconciliation has found. Answered when the order is on disk; what comes of it is
+    /// in the journal.
+    Mend {
+        /// Whose.
+        serial: SerialNumber,
+        /// What.
+        order: MendOrder,
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is begun, or why it is not.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// Go on by a clock that is doubted. Answered when it is on disk.

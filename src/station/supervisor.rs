@@ -5,17 +5,18 @@
 //! promised is on disk. SIGKILL is survived by the journal alone.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::bound::Bound;
 use super::herald::{self, Herald};
 use super::picture::Painter;
-use super::setup::{Assembled, SetupError, assemble, directories};
+use super::reconcile::Reconciler;
+use super::setup::{Assembled, SetupError, StationCloud, assemble, directories};
 use super::shift_end::ShiftEnd;
 use super::{Command, Station, StationError};
 use crate::clock::TimeSource;
@@ -113,6 +114,7 @@ struct Daemon {
     station: Station,
     commands: mpsc::Receiver<server::Command>,
     status: watch::Receiver<Arc<Status>>,
+    reconciler: Arc<Reconciler<StationCloud>>,
     end_api: oneshot::Sender<()>,
     api: tokio::task::JoinHandle<()>,
 }
@@ -125,7 +127,24 @@ impl Daemon {
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
         let Assembled { parts, cloud, store, journal_id, ca } = assembled;
+        let (ca_pem, ca_id, products) =
+            (parts.settings.ca_pem.clone(), parts.settings.ca, parts.settings.products.clone());
         let station = Station::start(parts)?;
+        let reconciler = Reconciler {
+            cloud: cloud.clone(),
+            store: store.clone(),
+            durable: station.durable.clone(),
+            clock: clock.clone(),
+            commands: station.commands.clone(),
+            station: config.station.id.clone(),
+            products,
+            ca_pem,
+            ca: ca_id,
+            timezone: config.station.timezone.clone(),
+            shifts: config.shifts.clone(),
+            turn: Arc::new(Semaphore::new(1)),
+            foreign: Mutex::default(),
+        };
         let directories = directories(config);
         if !directories.is_empty() {
             let (timezone, shifts) = (config.station.timezone.clone(), config.shifts.clone());
@@ -160,7 +179,7 @@ impl Daemon {
             // A dropped sender ends it too.
             let _ = api_ended.await;
         }));
-        Ok(Self { station, commands, status, end_api, api })
+        Ok(Self { station, commands, status, reconciler: Arc::new(reconciler), end_api, api })
     }
 
     /// Carries out commands until a signal says to end, or the station ends on its own.
@@ -181,6 +200,11 @@ impl Daemon {
             // These are answered by the line. If the station is ending, the reply is dropped, which says so.
             server::Command::Order { order, serial, by, reply } => {
                 let _ = self.station.commands.send(Command::Order { order, serial, by, reply }).await;
+                return;
+            }
+            server::Command::Reconcile { wish, by, reply } => {
+                // Whoever asked may have hung up: then the run ends at once.
+                let _ = reply.send(self.reconciler.start(wish, by));
                 return;
             }
             server::Command::OverrideClock { by, reply } => {

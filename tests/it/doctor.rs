@@ -58,7 +58,7 @@ fn a_station_that_is_well_is_told_so_whether_it_runs_or_not() {
     );
     assert_eq!(asked.all("aws-endpoint").iter().filter(|it| it.0 == "ok").count(), 2);
     let allowed = asked.all("aws-permission").iter().filter(|it| it.0 == "ok").count();
-    assert_eq!(allowed, 7, "{:?}", asked.all("aws-permission"));
+    assert_eq!(allowed, 11, "{:?}", asked.all("aws-permission"));
     assert!(!world.path("state/journal").exists(), "nothing was made");
     world.start();
     fixture.hello("nest-1", 1);

@@ -42,6 +42,8 @@ mod outage;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]
+mod reconcile;
+#[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
 mod scanner;

@@ -1,10 +1,11 @@
 //! The calls by which a certificate from a CSR or a locker is made anew or found again: those that
-//! AWS would do twice if they were repeated blindly, and the lists in which their effect is looked for.
+//! AWS would do twice if they were repeated blindly, and the lists of what the account holds.
 
-use aws_sdk_iot::types::CertificateStatus as IotStatus;
+use aws_sdk_iot::types::{Certificate, CertificateStatus as IotStatus};
 
-use super::super::{Operation, Reply};
+use super::super::{CloudError, ListedCertificate, ListedThing, Operation, Reply};
 use super::AwsCloud;
+use super::answers::Exam;
 use super::requests::{Outcome, PAGE, continued};
 
 /// Lockers on a page, AWS's maximum.
@@ -24,13 +25,48 @@ impl AwsCloud {
         let request = self.iot.list_certificates().set_marker(marker);
         let request = request.page_size(PAGE).ascending_order(false);
         let (output, exam) = self.examine(Operation::ListCertificates, request.send().await)?;
-        let mut items = Vec::new();
-        for it in exam.list("certificates", output.certificates)? {
-            let names = (it.certificate_id, it.certificate_arn);
-            let status = it.status.as_ref().map(IotStatus::as_str);
-            items.push(exam.listed_certificate(names, status, it.creation_date)?);
-        }
+        let items = listed(&exam, output.certificates)?;
         Ok(exam.passed(Reply::Certificates { items, next: continued(output.next_marker) }))
+    }
+
+    pub(super) async fn list_certificates_by_ca(&self, ca: &str, marker: Option<String>) -> Outcome {
+        let request = self.iot.list_certificates_by_ca().ca_certificate_id(ca).set_marker(marker);
+        let request = request.page_size(PAGE).ascending_order(false);
+        let (output, exam) = self.examine(Operation::ListCertificatesByCa, request.send().await)?;
+        let items = listed(&exam, output.certificates)?;
+        Ok(exam.passed(Reply::Certificates { items, next: continued(output.next_marker) }))
+    }
+
+    pub(super) async fn list_policies(&self, marker: Option<String>) -> Outcome {
+        let request = self.iot.list_policies().set_marker(marker).page_size(PAGE);
+        let (output, exam) = self.examine(Operation::ListPolicies, request.send().await)?;
+        let mut names = Vec::new();
+        for it in exam.list("policies", output.policies)? {
+            exam.home(it.policy_arn.as_deref().unwrap_or_default())?;
+            names.push(exam.member("policyName", it.policy_name)?);
+        }
+        Ok(exam.passed(Reply::Policies { names, next: continued(output.next_marker) }))
+    }
+
+    pub(super) async fn list_things(&self, token: Option<String>) -> Outcome {
+        let request = self.iot.list_things().set_next_token(token).max_results(PAGE);
+        let (output, exam) = self.examine(Operation::ListThings, request.send().await)?;
+        let mut items = Vec::new();
+        for it in exam.list("things", output.things)? {
+            exam.home(it.thing_arn.as_deref().unwrap_or_default())?;
+            let name = exam.member("thingName", it.thing_name)?;
+            let attributes = it.attributes.unwrap_or_default().into_iter().collect();
+            items.push(ListedThing { name, attributes });
+        }
+        Ok(exam.passed(Reply::Things { items, next: continued(output.next_token) }))
+    }
+
+    pub(super) async fn list_principal_things(&self, principal: &str, token: Option<String>) -> Outcome {
+        let request = self.iot.list_principal_things().principal(principal);
+        let request = request.set_next_token(token).max_results(PAGE);
+        let (output, exam) = self.examine(Operation::ListPrincipalThings, request.send().await)?;
+        let names = exam.list("things", output.things)?;
+        Ok(exam.passed(Reply::ThingNames { names, next: continued(output.next_token) }))
     }
 
     pub(super) async fn get_credential_locker(&self, id: &str) -> Outcome {
@@ -50,4 +86,16 @@ impl AwsCloud {
         }
         Ok(exam.passed(Reply::Lockers { items, next: continued(output.next_token) }))
     }
+}
+
+fn listed(
+    exam: &Exam<'_>,
+    certificates: Option<Vec<Certificate>>,
+) -> Result<Vec<ListedCertificate>, CloudError> {
+    let examined = |it: Certificate| {
+        let names = (it.certificate_id, it.certificate_arn);
+        let status = it.status.as_ref().map(IotStatus::as_str);
+        exam.listed_certificate(names, status, it.creation_date)
+    };
+    exam.list("certificates", certificates)?.into_iter().map(examined).collect()
 }

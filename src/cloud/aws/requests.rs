@@ -48,6 +48,14 @@ impl AwsCloud {
             }
             Call::CreateCertificateFromCsr { csr_pem } => self.create_from_csr(csr_pem).await,
             Call::ListCertificates { marker } => self.list_certificates(marker.clone()).await,
+            Call::ListCertificatesByCa { ca, marker } => {
+                self.list_certificates_by_ca(ca, marker.clone()).await
+            }
+            Call::ListPolicies { marker } => self.list_policies(marker.clone()).await,
+            Call::ListThings { next_token } => self.list_things(next_token.clone()).await,
+            Call::ListPrincipalThings { principal, next_token } => {
+                self.list_principal_things(principal, next_token.clone()).await
+            }
             Call::DescribeCertificate { id } => self.describe_certificate(id).await,
             Call::UpdateCertificate { id, status } => self.update_certificate(id, *status).await,
             Call::CreateThing { name, attributes } => self.create_thing(name, attributes).await,

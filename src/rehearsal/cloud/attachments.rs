@@ -187,6 +187,7 @@ impl Account {
     }
 }
 
-fn is_hidden(visible_from: Duration, at: Moment<'_>) -> bool {
+/// Whether what was made a moment ago does not show yet.
+pub(crate) fn is_hidden(visible_from: Duration, at: Moment<'_>) -> bool {
     !at.must_see && at.now.mono < visible_from
 }

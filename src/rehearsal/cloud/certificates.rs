@@ -231,17 +231,20 @@ impl Account {
         Ok(Done::empty(true))
     }
 
-    /// Newest first, unless asked otherwise.
-    pub(crate) fn list_certificates(&self, page: &Page, at: Moment<'_>) -> Outcome {
+    /// Newest first, unless asked otherwise; all, or those that a registered CA has signed.
+    pub(crate) fn list_certificates(&self, ca: Option<Fingerprint>, page: &Page, at: Moment<'_>) -> Outcome {
         let after = page.after.as_deref().map(str::parse::<u64>).transpose();
         let after = after.map_err(|_| Refusal::invalid(Service::Iot, "marker is not valid"))?;
         let limit = page.limit + 1;
+        let signed = |(_, id): &(&u64, &Fingerprint)| {
+            ca.is_none() || self.certificates.get(*id).is_some_and(|it| it.ca == ca)
+        };
         let mut part: Vec<(&u64, &Fingerprint)> = if page.ascending {
             let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-            self.certificate_order.range((start, Bound::Unbounded)).take(limit).collect()
+            self.certificate_order.range((start, Bound::Unbounded)).filter(signed).take(limit).collect()
         } else {
             let end = after.map_or(Bound::Unbounded, Bound::Excluded);
-            self.certificate_order.range((Bound::Unbounded, end)).rev().take(limit).collect()
+            self.certificate_order.range((Bound::Unbounded, end)).rev().filter(signed).take(limit).collect()
         };
         let more = part.len() == limit;
         part.truncate(page.limit);

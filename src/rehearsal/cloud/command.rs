@@ -37,6 +37,7 @@ pub(crate) enum Command {
     UpdateCertificate(Fingerprint, &'static str),
     DeleteCertificate(Fingerprint, bool),
     ListCertificates(Page),
+    ListCertificatesByCa(Fingerprint, Page),
     CreateThing(CreateThing),
     DescribeThing(String),
     DeleteThing(String, Option<String>),
@@ -106,6 +107,9 @@ impl Command {
             }
             O::DeleteCertificate => Self::DeleteCertificate(parse_id(request)?, request.flag("forceDelete")?),
             O::ListCertificates => Self::ListCertificates(Page::of(request, MARKER)?),
+            O::ListCertificatesByCa => {
+                Self::ListCertificatesByCa(parse_id(request)?, Page::of(request, MARKER)?)
+            }
             O::AttachPolicy => Self::AttachPolicy(PolicyTarget::parse(request)?),
             O::DetachPolicy => Self::DetachPolicy(PolicyTarget::parse(request)?),
             O::ListAttachedPolicies => {
@@ -152,7 +156,7 @@ impl Command {
                 owner.unwrap_or_else(|| it.certificate.fingerprint.to_string())
             }
             Self::KeepIssued(it) => it.owner.clone().unwrap_or_default(),
-            Self::DescribeCa(id) => id.to_string(),
+            Self::DescribeCa(id) | Self::ListCertificatesByCa(id, _) => id.to_string(),
             Self::DescribeCertificate(id)
             | Self::UpdateCertificate(id, _)
             | Self::DeleteCertificate(id, _) => account.certificate_label(&id.to_string()),
@@ -199,7 +203,8 @@ impl Command {
             Self::DescribeCertificate(id) => account.describe_certificate(id, at),
             Self::UpdateCertificate(id, status) => account.update_certificate(id, status, at),
             Self::DeleteCertificate(id, force) => account.delete_certificate(id, force),
-            Self::ListCertificates(page) => account.list_certificates(&page, at),
+            Self::ListCertificates(page) => account.list_certificates(None, &page, at),
+            Self::ListCertificatesByCa(ca, page) => account.list_certificates(Some(ca), &page, at),
             Self::CreateThing(it) => account.create_thing(it, at),
             Self::DescribeThing(name) => account.describe_thing(&name, at),
             Self::DeleteThing(name, version) => account.delete_thing(&name, version.as_deref()),

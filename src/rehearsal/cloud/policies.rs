@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::account::{Account, Done, Moment, Outcome, Policy, seconds};
+use super::attachments::is_hidden;
 use super::check::{Page, Tag, encode_token, iot_tags, policy_name};
 use super::refusal::Refusal;
 use super::request::Request;
@@ -96,7 +97,9 @@ impl Account {
     /// By name; AWS lists by time of creation, which nothing may rely on.
     pub(crate) fn list_policies(&self, page: &Page, at: Moment<'_>) -> Outcome {
         let start = page.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.policies.range::<str, _>((start, Bound::Unbounded)).map(|(name, _)| name);
+        let shown = |(_, it): &(&String, &Policy)| !is_hidden(it.attachable_from, at);
+        let all = self.policies.range::<str, _>((start, Bound::Unbounded));
+        let mut rest = all.filter(shown).map(|(name, _)| name);
         let names: Vec<_> = rest.by_ref().take(page.limit).collect();
         let items: Vec<_> = names
             .iter()

@@ -55,6 +55,7 @@ impl Route {
             ("POST", ["certificate", "register-no-ca"]) => (O::RegisterCertificateWithoutCa, ""),
             ("POST", ["certificates"]) => (O::CreateCertificateFromCsr, ""),
             ("GET", ["certificates"]) => (O::ListCertificates, ""),
+            ("GET", ["certificates-by-ca", ca]) => (O::ListCertificatesByCa, *ca),
             ("GET", ["certificates", id]) => (O::DescribeCertificate, *id),
             ("PUT", ["certificates", id]) => (O::UpdateCertificate, *id),
             ("DELETE", ["certificates", id]) => (O::DeleteCertificate, *id),

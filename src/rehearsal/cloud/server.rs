@@ -28,6 +28,7 @@ use super::world::{Simulation, World};
 use super::x509::Certificate;
 use super::{CloudOptions, CloudSimError, Throttling};
 use crate::clock::{SystemClock, TimeSource};
+use crate::cloud::Quotas;
 
 /// Most connections at a time; more wait in the listen queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -140,6 +141,12 @@ impl SimulatedCloud {
     #[must_use]
     pub fn rows(&self) -> Vec<LedgerRow> {
         self.simulation.world().ledger.rows().cloned().collect()
+    }
+
+    /// Holds other quotas from now on, and no hidden limit.
+    pub fn set_quotas(&self, quotas: &Quotas) {
+        let now = self.simulation.now().mono;
+        self.simulation.world().limits = Limits::new(quotas, &Throttling::default(), now);
     }
 
     /// Sets or lifts a limit over all operations together, calls a second: what another user of

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::account::{Account, Done, Moment, Outcome, Thing};
+use super::attachments::is_hidden;
 use super::check::{Page, encode_token, is_text, is_word, thing_name};
 use super::refusal::Refusal;
 use super::request::Request;
@@ -116,6 +117,7 @@ impl Account {
     pub(crate) fn list_things(&self, command: &ListThings, at: Moment<'_>) -> Outcome {
         let start = command.page.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let wanted = |it: &Thing| match &command.attribute {
+            _ if is_hidden(it.attachable_from, at) => false,
             Some((name, value)) => it.attributes.get(name) == Some(value),
             None => true,
         };

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use linemint::cloud::aws::{AwsCloud, AwsOptions};
+use linemint::cloud::{Call, Cloud as _, Reply};
 use linemint::control::client::{Client, ClientError};
 use linemint::rehearsal::cloud::{Audit, AuditScope, CloudOptions, SimulatedCloud};
 use linemint::rehearsal::fixture::{FixtureOptions, SimulatedFixture};
@@ -203,6 +205,62 @@ impl World {
     /// What the API answers.
     pub(crate) fn get(&self, target: &str) -> Result<Value, ClientError> {
         self.runtime.block_on(Client::new(self.path("api.sock")).get_json(target))
+    }
+
+    /// A client of the station's API.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.path("api.sock"))
+    }
+
+    /// Calls AWS as somebody else of the same account: not through the gate.
+    pub(crate) fn aws(&self, calls: Vec<Call>) -> Vec<Reply> {
+        let aws = self.other_client();
+        self.runtime.block_on(async {
+            let mut replies = Vec::with_capacity(calls.len());
+            for call in calls {
+                replies.push(aws.call(&call).await.unwrap_or_else(|error| panic!("{call:?}: {error}")).reply);
+            }
+            replies
+        })
+    }
+
+    fn other_client(&self) -> AwsCloud {
+        let options = AwsOptions {
+            region: "eu-west-1".to_owned(),
+            iot_endpoint: Some(self.cloud.url()),
+            managed_integrations_endpoint: Some(self.cloud.url()),
+            call_timeout: PATIENCE,
+            account: None,
+            ca_bundle: None,
+        };
+        let credentials = aws_credential_types::Credentials::new("AKIDOTHER", "test", None, None, "test");
+        let _guard = self.runtime.enter();
+        AwsCloud::with_credentials(options, credentials).unwrap()
+    }
+
+    /// The same for many calls whose order does not matter.
+    pub(crate) fn aws_at_once(&self, calls: impl Iterator<Item = Call>) {
+        use futures_util::StreamExt as _;
+        let aws = self.other_client();
+        self.runtime.block_on(async {
+            let made = futures_util::stream::iter(calls).map(|call| {
+                let aws = &aws;
+                async move { aws.call(&call).await.unwrap_or_else(|error| panic!("{call:?}: {error}")) }
+            });
+            made.buffer_unordered(64).for_each(|_| std::future::ready(())).await;
+        });
+    }
+
+    /// Puts other values into the configuration, for the next start.
+    pub(crate) fn configure(&self, over: &str) {
+        let path = self.path("linemint.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        put(&path, merged(&text, over).as_bytes());
+    }
+
+    /// The simulated AWS itself.
+    pub(crate) fn cloud(&self) -> &SimulatedCloud {
+        &self.cloud
     }
 
     /// Looks again until it is so; the status is painted some times a second.

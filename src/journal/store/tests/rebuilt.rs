@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::device::event::{CloseReason, Output};
+use crate::device::mend::Orphan;
 use crate::device::operator::Operator;
 use crate::device::steps::Step;
 use crate::device::{Certificate, Device, KeyState};
@@ -35,7 +36,7 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
     let Event::Admitted(admission) = admission(seq) else { unreachable!() };
     let fingerprint = device.and_then(Device::fingerprint).unwrap_or_else(|| Fingerprint::of(b"none"));
     let by = Operator { uid: 0, name: "root".to_owned(), reason: "why".to_owned() };
-    match which % 24 {
+    match which % 27 {
         0 => Event::Admitted(admission),
         1 => Event::Presented { presentation: key(seq), nest: None, mac: None, anew: None },
         2 => Event::Repeated { presentation: key(seq), nest: None },
@@ -60,6 +61,14 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         21 => done(Step::DeletePolicy, Output::Nothing),
         22 => done(Step::DeleteLocker, Output::Nothing),
         23 if device.is_some_and(Device::is_scrapping) => Event::Scrapped,
+        24 => Event::Mending { by, steps: vec![Step::Locker, Step::Certificate], der: b"der".to_vec() },
+        25 => Event::MendFailed { step: Step::Locker, message },
+        26 => {
+            let (policy, thing) = (Some("policy".to_owned()), None);
+            let fingerprint = Fingerprint::of(&seq.to_be_bytes());
+            let orphan = Orphan { fingerprint, public_key: fingerprint, arn: "a".to_owned(), policy, thing };
+            Event::OrphanFound { by, orphan: Box::new(orphan) }
+        }
         _ => Event::Quarantined { presentation: Some(presentation), code: FailCode::Rejected, message },
     }
 }

@@ -1,0 +1,139 @@
+//! What the account should hold for a device, as the journal has it.
+
+use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
+use crate::device::steps::Subject;
+use crate::device::{Device, State};
+use crate::pki::Fingerprint;
+
+/// What the account should hold for a device. What is not recorded as made is not expected: a device
+/// that has failed or is in quarantine may have a part only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Its serial number.
+    pub serial: String,
+    /// Sequence number of its newest event.
+    pub seq: u64,
+    /// The station's id, as its thing should bear it.
+    pub station: String,
+    /// It is scrapped: nothing of it should be there.
+    pub gone: bool,
+    /// Its thing's name.
+    pub thing: String,
+    /// Whether the thing should be there.
+    pub has_thing: bool,
+    /// Its own locker.
+    pub locker: Option<WantedLocker>,
+    /// Its policy.
+    pub policy: Option<WantedPolicy>,
+    /// Its certificate.
+    pub certificate: Option<WantedCertificate>,
+    /// Certificates that it had, and that are not told to be gone from its thing.
+    pub earlier: Vec<Fingerprint>,
+}
+
+/// A device's own locker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedLocker {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+}
+
+/// A device's policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedPolicy {
+    /// Its name.
+    pub name: String,
+    /// The document that is to be in force; none where a person has made the policy.
+    pub document: Option<String>,
+    /// Whether it is the device's own.
+    pub own: bool,
+    /// Whether it should be attached to the certificate.
+    pub attached: bool,
+}
+
+/// A device's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedCertificate {
+    /// Its id.
+    pub id: Fingerprint,
+    /// Its ARN.
+    pub arn: String,
+    /// Whether it should be active.
+    pub active: bool,
+    /// Whether it should be attached to the thing.
+    pub attached: bool,
+    /// Whether the same one can be registered again. One that AWS has issued cannot.
+    pub can_return: bool,
+}
+
+/// Whether a device is being worked on, so that what the account holds need not be what is recorded.
+#[must_use]
+pub fn is_in_flight(device: &Device) -> bool {
+    device.state.is_unfinished()
+        || device.is_scrapping()
+        || device.to_retire().is_some()
+        || device.state == State::Passed && device.owes_look()
+        || device.needs_sweep()
+        || device.mend.is_some()
+}
+
+impl Expected {
+    /// What is expected of `device`, which was made by `rules`.
+    #[must_use]
+    pub fn of(device: &Device, rules: &ProductRules) -> Self {
+        let subject = Subject { device, rules, ca_pem: "" };
+        let gone = device.state == State::Scrapped;
+        let jitp = rules.certificate.register == Register::Jitp;
+        let earlier = device.superseded.iter().filter(|it| !it.is_retired()).map(|it| it.fingerprint);
+        Self {
+            serial: device.serial.to_string(),
+            seq: device.last_seq,
+            station: rules.station.clone(),
+            gone,
+            thing: subject.thing_name(),
+            has_thing: device.done.thing && !gone,
+            locker: locker(&subject).filter(|_| !gone),
+            policy: policy(&subject).filter(|_| !gone),
+            certificate: certificate(device).filter(|_| !gone && !jitp),
+            earlier: earlier.collect(),
+        }
+    }
+
+    /// Whether a thing of this station's would be a mistake there. Another's was left on purpose.
+    #[must_use]
+    pub fn is_to_be_gone(&self) -> bool {
+        self.gone
+    }
+}
+
+fn locker(subject: &Subject<'_>) -> Option<WantedLocker> {
+    let LockerRule::Device { name, .. } = &subject.rules.locker else { return None };
+    Some(WantedLocker { name: subject.fill(name), id: subject.device.done.locker.clone()? })
+}
+
+fn policy(subject: &Subject<'_>) -> Option<WantedPolicy> {
+    let (rule, done) = (&subject.rules.policy, &subject.device.done);
+    let (document, own) = match rule {
+        PolicyRule::Device { document, .. } => (Some(document.clone()), true),
+        PolicyRule::Product { document, .. } => (Some(document.clone()), false),
+        PolicyRule::Given { .. } => (None, false),
+        PolicyRule::None => return None,
+    };
+    let made = done.policy || matches!(rule, PolicyRule::Given { .. });
+    let name = subject.policy_name().filter(|_| made)?;
+    Some(WantedPolicy { name, document, own, attached: done.attach_policy })
+}
+
+fn certificate(device: &Device) -> Option<WantedCertificate> {
+    let it = device.certificate.as_ref()?;
+    let by_aws = it.public_key.is_some();
+    Some(WantedCertificate {
+        id: it.fingerprint,
+        arn: it.arn.clone()?,
+        active: !by_aws || device.done.active,
+        attached: device.done.attach_thing,
+        can_return: !by_aws,
+    })
+}

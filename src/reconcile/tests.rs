@@ -1,0 +1,347 @@
+//! Any set of flaws is found by its classes, and by nothing else; a repair's steps end them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::cloud::{ListedCertificate, ListedLocker, ListedThing};
+use crate::device::Device;
+use crate::device::event::{Admission, Event, PresentationKey};
+use crate::device::rules::Filling;
+use crate::device::serial::SerialNumber;
+use crate::device::testing::{DOCUMENT, STATION, plain_rules, text};
+use crate::pki::Fingerprint;
+
+/// A device that has all that a device can have, and what the account holds for it when all is well.
+fn whole(own_policy: bool) -> (Expected, Held) {
+    let id = Fingerprint::of(b"certificate");
+    let arn = format!("arn:aws:iot:eu-west-1:123456789012:cert/{id}");
+    let name = if own_policy { "SN1" } else { "lamps" }.to_owned();
+    let document = Some(DOCUMENT.to_owned());
+    let expected = Expected {
+        serial: "SN1".to_owned(),
+        seq: 7,
+        station: STATION.to_owned(),
+        gone: false,
+        thing: "SN1".to_owned(),
+        has_thing: true,
+        locker: Some(WantedLocker { name: "SN1".to_owned(), id: "locker1".to_owned() }),
+        policy: Some(WantedPolicy { name: name.clone(), document, own: own_policy, attached: true }),
+        certificate: Some(WantedCertificate {
+            id,
+            arn: arn.clone(),
+            active: true,
+            attached: true,
+            can_return: true,
+        }),
+        earlier: vec![Fingerprint::of(b"earlier")],
+    };
+    let held = Held {
+        thing: Some(Owner::Us),
+        // The same document, spelt otherwise.
+        policy: own_policy.then(|| Some(DOCUMENT.replace(',', " ,\n "))),
+        certificate: Some(CertificateStatus::Active),
+        locker: true,
+        other_lockers: Vec::new(),
+        principals: Some(vec![arn, format!("arn:x:cert/{}", Fingerprint::of(b"earlier"))]),
+        policies: Some(vec![name]),
+        things: Some(vec!["SN1".to_owned()]),
+    };
+    (expected, held)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Flaw {
+    NoLocker,
+    NoPolicy,
+    NoThing,
+    NoCertificate,
+    PolicyDetached,
+    ThingDetached,
+    Inactive,
+    OtherDocument,
+    AtAnotherThing,
+    AnotherAtIt,
+    AnotherPolicy,
+    Twin,
+    Stolen,
+}
+
+const FLAWS: [Flaw; 13] = [
+    Flaw::NoLocker,
+    Flaw::NoPolicy,
+    Flaw::NoThing,
+    Flaw::NoCertificate,
+    Flaw::PolicyDetached,
+    Flaw::ThingDetached,
+    Flaw::Inactive,
+    Flaw::OtherDocument,
+    Flaw::AtAnotherThing,
+    Flaw::AnotherAtIt,
+    Flaw::AnotherPolicy,
+    Flaw::Twin,
+    Flaw::Stolen,
+];
+
+/// What AWS would hold with those flaws.
+fn flawed(expected: &Expected, mut held: Held, flaws: &BTreeSet<Flaw>) -> Held {
+    let has = |it: Flaw| flaws.contains(&it);
+    let arn = &expected.certificate.as_ref().unwrap().arn;
+    let policy = &expected.policy.as_ref().unwrap().name;
+    held.locker = !has(Flaw::NoLocker);
+    if has(Flaw::OtherDocument) {
+        held.policy = held.policy.map(|_| Some("{}".to_owned()));
+    }
+    if has(Flaw::NoPolicy) {
+        held.policy = None;
+    }
+    if has(Flaw::Stolen) {
+        held.thing = Some(Owner::Station("L9".to_owned()));
+    }
+    if has(Flaw::Inactive) {
+        held.certificate = Some(CertificateStatus::Inactive);
+    }
+    let detached = has(Flaw::ThingDetached) || has(Flaw::NoThing) || has(Flaw::NoCertificate);
+    if detached {
+        held.principals.as_mut().unwrap().retain(|it| it != arn);
+        held.things.as_mut().unwrap().clear();
+    }
+    if has(Flaw::AtAnotherThing) {
+        held.things.as_mut().unwrap().push("bystander".to_owned());
+    }
+    if has(Flaw::AnotherAtIt) {
+        held.principals.as_mut().unwrap().push("arn:x:cert/another".to_owned());
+    }
+    if has(Flaw::PolicyDetached) || has(Flaw::NoPolicy) {
+        held.policies.as_mut().unwrap().retain(|it| it != policy);
+    }
+    if has(Flaw::AnotherPolicy) {
+        held.policies.as_mut().unwrap().push("everything".to_owned());
+    }
+    if has(Flaw::NoThing) {
+        (held.thing, held.principals) = (None, None);
+    }
+    if has(Flaw::NoCertificate) {
+        (held.certificate, held.policies, held.things) = (None, None, None);
+    }
+    if has(Flaw::Twin) {
+        held.other_lockers = vec!["locker2".to_owned()];
+    }
+    held
+}
+
+/// The classes that these flaws are, told without the comparison.
+fn classes(flaws: &BTreeSet<Flaw>) -> BTreeSet<Class> {
+    use Flaw as F;
+    let has = |it: Flaw| flaws.contains(&it);
+    let (thing, certificate) = (!has(F::NoThing), !has(F::NoCertificate));
+    let stolen = has(F::Stolen) && thing;
+    let mut classes = BTreeSet::new();
+    let lost = [F::NoLocker, F::NoPolicy, F::NoThing, F::NoCertificate];
+    if lost.iter().all(|it| has(*it)) {
+        classes.insert(Class::Missing);
+    } else if lost.iter().any(|it| has(*it))
+        || certificate && has(F::PolicyDetached)
+        || certificate && thing && !stolen && has(F::ThingDetached)
+    {
+        classes.insert(Class::HalfMade);
+    }
+    if certificate && has(F::Inactive) {
+        classes.insert(Class::Inactive);
+    }
+    if !has(F::NoPolicy) && has(F::OtherDocument) {
+        classes.insert(Class::PolicyDiffers);
+    }
+    let at_another = certificate && (has(F::AtAnotherThing) || has(F::AnotherPolicy));
+    if at_another || thing && !stolen && has(F::AnotherAtIt) {
+        classes.insert(Class::AttachedToAnother);
+    }
+    if has(F::Twin) {
+        classes.insert(Class::DuplicatedLocker);
+    }
+    if stolen {
+        classes.insert(Class::NotOurs);
+    }
+    classes
+}
+
+/// What AWS holds after these steps.
+fn repaired(expected: &Expected, mut held: Held, steps: &[Step]) -> Held {
+    let certificate = expected.certificate.as_ref().unwrap();
+    for step in steps {
+        match step {
+            Step::Locker => held.locker = true,
+            Step::Policy => held.policy = Some(expected.policy.as_ref().unwrap().document.clone()),
+            Step::Thing => (held.thing, held.principals) = (Some(Owner::Us), Some(Vec::new())),
+            Step::Certificate => {
+                held.certificate = Some(CertificateStatus::Active);
+                (held.policies, held.things) = (Some(Vec::new()), Some(Vec::new()));
+            }
+            Step::AttachPolicy => {
+                held.policies.as_mut().unwrap().push(expected.policy.as_ref().unwrap().name.clone());
+            }
+            Step::AttachThing => {
+                held.principals.as_mut().unwrap().push(certificate.arn.clone());
+                held.things.as_mut().unwrap().push(expected.thing.clone());
+            }
+            other => panic!("{other} repairs nothing"),
+        }
+    }
+    held
+}
+
+proptest! {
+    #[test]
+    fn each_flaw_is_found_under_its_class_and_nothing_else_is(
+        flaws in proptest::sample::subsequence(FLAWS.to_vec(), 0..=FLAWS.len()),
+    ) {
+        let flaws: BTreeSet<Flaw> = flaws.into_iter().collect();
+        let (expected, held) = whole(true);
+        let held = flawed(&expected, held, &flaws);
+        let found = compare(&expected, &held);
+        let told: BTreeSet<Class> = found.iter().map(|it| it.class).collect();
+        prop_assert_eq!(told.len(), found.len(), "each class once");
+        prop_assert_eq!(&told, &classes(&flaws));
+        prop_assert!(found.iter().all(|it| it.serial.as_deref() == Some("SN1")));
+
+        let steps = found.iter().find_map(|it| match &it.repair {
+            Some(Repair::Finish { steps }) => Some(steps.clone()),
+            _ => None,
+        });
+        let lacks = told.contains(&Class::HalfMade) || told.contains(&Class::Missing);
+        prop_assert_eq!(steps.is_some(), lacks && !told.contains(&Class::NotOurs));
+        if let Some(steps) = steps {
+            let left = compare(&expected, &repaired(&expected, held, &steps));
+            let left: BTreeSet<Class> = left.into_iter().map(|it| it.class).collect();
+            prop_assert!(!left.contains(&Class::HalfMade) && !left.contains(&Class::Missing), "{:?}", steps);
+        }
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_no_finding(own in any::<bool>(), document in any::<bool>()) {
+        let (expected, held) = whole(own);
+        prop_assert_eq!(compare(&expected, &held), Vec::new());
+        let policy = if document { held.policy.clone() } else { held.policy.clone().map(|_| None) };
+        let quick = Held { policy, principals: None, policies: None, things: None, ..held };
+        prop_assert_eq!(compare(&expected, &quick), Vec::new());
+    }
+
+    #[test]
+    fn a_serial_is_read_out_of_the_name_that_it_made(
+        serial in "[A-Z0-9]{1,20}",
+        template in proptest::sample::select(vec!["{serial}", "lamp-{serial}", "{station}:{product}-{serial}-x"]),
+    ) {
+        let serial = SerialNumber::parse(&serial).unwrap();
+        let template = text(template);
+        let with = Filling { serial: &serial, mac: None, batch: None, station: STATION, product: "lamp" };
+        let name = template.fill(&with);
+        prop_assert_eq!(serial_in(&template, &name, STATION, "lamp"), Some(serial.as_str()));
+        let shorter = &name[..name.len() - 1];
+        prop_assert_ne!(serial_in(&template, shorter, STATION, "lamp"), Some(serial.as_str()));
+    }
+}
+
+#[test]
+fn a_certificate_that_aws_has_issued_is_not_made_again() {
+    let (mut expected, held) = whole(true);
+    expected.certificate.as_mut().unwrap().can_return = false;
+    let held = flawed(&expected, held, &BTreeSet::from([Flaw::NoCertificate]));
+    let found = compare(&expected, &held);
+    assert_eq!((found.len(), found[0].class, &found[0].repair), (1, Class::HalfMade, &None));
+    assert!(found[0].remedy.contains("renew"), "{}", found[0].remedy);
+}
+
+#[test]
+fn a_scrapped_device_is_to_have_nothing_and_anothers_thing_is_no_mistake() {
+    let (expected, _) = whole(true);
+    let expected = Expected { gone: true, has_thing: false, ..expected };
+    let held = |thing| Held { thing, ..Held::default() };
+    assert_eq!(compare(&expected, &held(None)), Vec::new());
+    assert_eq!(compare(&expected, &held(Some(Owner::Nobody))), Vec::new());
+    assert_eq!(compare(&expected, &held(Some(Owner::Us)))[0].class, Class::Extra);
+}
+
+#[test]
+fn names_without_a_serial_and_templates_with_more_tell_nobody() {
+    for (template, name) in
+        [("lamps", "lamps"), ("{serial}-{mac}", "SN1-aa"), ("x{serial}", "ySN1"), ("x{serial}", "x")]
+    {
+        assert_eq!(serial_in(&text(template), name, STATION, "lamp"), None, "{template}");
+    }
+    assert_eq!(fixed_name(&text("{product}-of-{station}"), "L3", "lamp").as_deref(), Some("lamp-of-L3"));
+    assert_eq!(fixed_name(&text("{serial}"), "L3", "lamp"), None);
+}
+
+fn device(serial: &str) -> Device {
+    let rules = plain_rules("lamp");
+    let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 1 };
+    let admission = Admission {
+        product: "lamp".to_owned(),
+        rules: rules.id(),
+        batch: None,
+        presentation,
+        nest: None,
+        mac: None,
+        device_key: None,
+        request: None,
+        attributes: BTreeMap::new(),
+        replaces_policy: None,
+        replaces_thing: None,
+    };
+    let serial = SerialNumber::parse(serial).unwrap();
+    Device::admit(&serial, 1, Timestamp::UNIX_EPOCH, &Event::Admitted(Box::new(admission))).unwrap()
+}
+
+fn listed(name: &str, station: Option<&str>) -> ListedThing {
+    let attributes = station.map(|it| ("linemint".to_owned(), it.to_owned())).into_iter().collect();
+    ListedThing { name: name.to_owned(), attributes }
+}
+
+fn listed_locker(id: &str, name: &str) -> ListedLocker {
+    let (id, name, created) = (id.to_owned(), Some(name.to_owned()), Timestamp::UNIX_EPOCH);
+    ListedLocker { arn: String::new(), id, name, created }
+}
+
+#[test]
+fn the_lists_are_held_against_all_devices_and_noted_for_the_selected() {
+    let rules = plain_rules("lamp");
+    let mut roster = Roster::default();
+    for number in 0..1_000 {
+        let mut device = device(&format!("SN{number}"));
+        device.done.locker = Some(format!("locker{number}"));
+        roster.add(&device, &rules, number % 2 == 0).unwrap();
+    }
+    roster.sort();
+    assert_eq!(roster.rows().len(), 500);
+    let things = [
+        listed("SN0", Some(STATION)),
+        listed("SN2", Some("L9")),
+        listed("SN1", Some(STATION)),
+        listed("SN1000", Some(STATION)),
+        listed("SN1001", Some("L9")),
+        listed("SN1002", None),
+    ];
+    roster.things(&things, STATION);
+    roster.policies(&["SN0".to_owned(), "elsewhere".to_owned()]);
+    roster.lockers(&[
+        listed_locker("locker0", "SN0"),
+        listed_locker("twin", "SN0"),
+        listed_locker("x", "SN1"),
+    ]);
+    let stranger = ListedCertificate {
+        id: Fingerprint::of(b"stranger"),
+        status: CertificateStatus::Active,
+        created: Timestamp::UNIX_EPOCH,
+    };
+    roster.certificates(vec![stranger.clone()]);
+    let row = |at: usize| &roster.rows()[at].seen;
+    assert!(row(0).thing && row(0).policy && row(0).locker);
+    assert!(!row(1).thing, "it is another station's");
+    assert_eq!(roster.other_lockers(0), ["twin"]);
+    assert_eq!(roster.other_lockers(1), [""; 0]);
+    assert_eq!(roster.extras(), ["SN1000"], "others' things are no business of this station");
+    assert_eq!(roster.strangers(), [stranger]);
+    assert_eq!(roster.listed(), 12);
+}

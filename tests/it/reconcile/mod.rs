@@ -1,0 +1,295 @@
+//! `linemint reconcile` from outside: an account with planted differences, all found and none invented;
+//! repaired, also over a kill; and how long a look takes.
+
+mod planted;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use linemint::cloud::{Operation, Quotas};
+use linemint::reconcile::{Class, Finding, Summary, Told, Wish};
+use linemint::rehearsal::fixture::{FixtureOptions, serials};
+use serde_json::{Value, json};
+
+use self::planted::Planted;
+use crate::harness::{PATIENCE, Process, World, linemint};
+
+/// What a run has told.
+#[derive(Debug, Default)]
+struct Heard {
+    findings: Vec<Finding>,
+    repaired: Vec<(String, Class, Option<String>)>,
+    summary: Option<Summary>,
+    problem: Option<String>,
+    progress: usize,
+}
+
+impl Heard {
+    fn summary(&self) -> &Summary {
+        self.summary.as_ref().unwrap_or_else(|| panic!("{:?}", self.problem))
+    }
+
+    /// Whose, and what.
+    fn found(&self) -> BTreeSet<(Class, String)> {
+        let found = self.findings.iter().map(|it| (it.class, it.serial.clone().unwrap_or_default()));
+        let found: BTreeSet<_> = found.collect();
+        assert_eq!(found.len(), self.findings.len(), "each once: {:#?}", self.findings);
+        found
+    }
+}
+
+/// Runs a reconciliation through the API; what was told until it ended or broke.
+fn heard(world: &World, wish: &Wish, within: Duration) -> (Heard, bool) {
+    let mut heard = Heard::default();
+    let client = world.client();
+    let followed = world.within(
+        within,
+        client.follow("/v1/reconcile", wish, |told: Told| {
+            match told {
+                Told::Progress { .. } => heard.progress += 1,
+                Told::Finding(it) => heard.findings.push(*it),
+                Told::Repaired { serial, class, done, why } => {
+                    assert_eq!(done, why.is_none());
+                    heard.repaired.push((serial, class, why));
+                }
+                Told::Summary(it) => heard.summary = Some(it),
+                Told::Problem { detail, .. } => heard.problem = Some(detail),
+            }
+            true
+        }),
+    );
+    (heard, followed.is_some_and(|it| it.is_ok()))
+}
+
+fn look(world: &World) -> Heard {
+    let (heard, whole) = heard(world, &Wish::default(), PATIENCE);
+    assert!(whole, "{heard:#?}");
+    heard
+}
+
+fn repair() -> Wish {
+    let reason = Some("a test says so".to_owned());
+    Wish { repair: true, delete_extras: true, reason, ..Wish::default() }
+}
+
+/// A station that has passed these devices.
+fn passed(serials: &[String], over: &str) -> World {
+    let mut world = World::new(&format!("[[fixture]]\nresend = \"300ms\"\n{over}"));
+    let fixture = world.simulated(FixtureOptions {
+        nests: 8,
+        resend: Duration::from_millis(300),
+        link: Some(world.path("nest-1.tty")),
+        ..FixtureOptions::new(serials.to_vec())
+    });
+    world.start();
+    let done = world.within(PATIENCE * 5, fixture.wait_done());
+    let report = fixture.report();
+    assert!(done.is_some() && report.is_clean(), "{report:#?}");
+    world.becomes("/v1/status", "/counts/passed", &json!(serials.len()));
+    world
+}
+
+/// Plants `each` of every class; finds all of them and nothing else, repairs what can be, and finds the rest.
+fn all_found_none_invented(each: usize, within: Duration) {
+    let serials = serials(31, each * Planted::DEVICES + 20);
+    let world = passed(&serials, "");
+    assert_eq!(look(&world).found(), BTreeSet::new());
+
+    let planted = Planted::plant(&world, &serials, each);
+    let (seen, whole) = heard(&world, &Wish::default(), within);
+    assert!(whole);
+    assert_eq!(seen.found(), planted.all);
+    assert!(seen.findings.iter().all(|it| !it.remedy.is_empty() && !it.expected.is_empty()));
+    let summary = seen.summary();
+    assert_eq!((summary.selected, summary.compared), (serials.len() as u64, serials.len() as u64));
+    assert!(!summary.is_clean() && seen.progress > 0);
+
+    let (mended, whole) = heard(&world, &repair(), within);
+    assert!(whole);
+    assert_eq!(mended.found(), planted.all, "all is shown before it is repaired");
+    let outcomes: BTreeMap<_, _> =
+        mended.repaired.iter().map(|(serial, class, why)| ((*class, serial.clone()), why)).collect();
+    assert!(outcomes.values().all(|it| it.is_none()), "{outcomes:#?}");
+    assert_eq!(outcomes.keys().cloned().collect::<BTreeSet<_>>(), planted.repairable());
+
+    let (again, whole) = heard(&world, &repair(), within);
+    assert!(whole);
+    assert_eq!(
+        again.found(),
+        &planted.all - &planted.repairable(),
+        "what a person has to look at, and no more"
+    );
+    assert_eq!(again.repaired, Vec::new());
+    planted.assert_left_alone(&world);
+}
+
+#[test]
+fn what_is_planted_is_found_and_nothing_else_and_a_repair_ends_it() {
+    all_found_none_invented(20, PATIENCE * 3);
+}
+
+#[test]
+#[ignore = "minutes: 200 of each class"]
+fn two_hundred_of_each_class_are_found_and_repaired() {
+    all_found_none_invented(200, PATIENCE * 20);
+}
+
+/// The station is killed at some moment of a repair, and started again, `kills` times.
+fn survives(kills: u64) {
+    let serials = serials(32, 4 * Planted::DEVICES + 4);
+    let mut world = passed(&serials, "");
+    let planted = Planted::plant(&world, &serials, 4);
+    let mut random = fastrand::Rng::with_seed(kills);
+    for _ in 0..kills {
+        let moment = Duration::from_millis(random.u64(0..6_000));
+        let config = world.path("linemint.toml");
+        let args = ["reconcile", "--repair", "--delete-extras", "--config", config.to_str().unwrap()];
+        let mut command = Process::start(&mut linemint(&args));
+        // The moment itself is what is tried.
+        assert!(world.within(moment, std::future::pending::<()>()).is_none());
+        world.kill9();
+        command.wait();
+        world.start();
+        world.eventually("it answers again", |world| world.get("/v1/status").map(|_| ()));
+    }
+    world.eventually("what was begun is finished", |world| {
+        let (last, whole) = heard(world, &repair(), PATIENCE);
+        let left = &planted.all - &planted.repairable();
+        if whole && last.found() == left { Ok(()) } else { Err(last.found()) }
+    });
+    planted.assert_left_alone(&world);
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_repair_loses_nothing() {
+    survives(4);
+}
+
+#[test]
+#[ignore = "minutes: 50 kills"]
+fn fifty_kills_in_the_middle_of_a_repair_lose_nothing() {
+    survives(50);
+}
+
+#[test]
+fn the_command_tells_findings_and_ends_with_the_contracts_statuses() {
+    let serials = serials(33, 12);
+    let mut world = passed(&serials, "");
+    let (status, out, log) = world.command(&["reconcile"]);
+    assert_eq!(status, 0, "{out}{log}");
+    assert!(out.contains("12 devices selected, 12 compared") && out.contains("no findings"), "{out}");
+    assert!(log.contains("12 of 12 devices held against the account"), "{log}");
+
+    Planted::plant(&world, &serials, 1);
+    let (status, out, _) = world.command(&["reconcile", "--repair", "--dry-run"]);
+    assert_eq!(status, 1, "{out}");
+    for class in Class::ALL {
+        assert!(out.contains(class.as_str()), "{class} is not in {out}");
+    }
+    assert!(out.contains("makes again: ") && !out.contains("Repairs:"), "{out}");
+    let (status, out, _) = world.command(&["reconcile", "--repair", "--reason", "left over", "--json"]);
+    assert_eq!(status, 1);
+    let lines: Vec<Value> = out.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert_eq!(lines.last().unwrap()["line"], "summary", "{out}");
+    let mended = lines.iter().find(|it| it["line"] == "repaired" && it["class"] == "missing").unwrap();
+    assert_eq!(mended["done"], json!(true), "{mended}");
+    assert!(!lines.iter().any(|it| it["line"] == "repaired" && it["class"] == "extra"), "not asked for");
+    let story = world.get(&format!("/v1/devices/{}", mended["serial"].as_str().unwrap())).unwrap();
+    let began = story["history"].as_array().unwrap().iter().find(|it| it["event"] == "mending").unwrap();
+    assert_eq!(began["by"]["reason"], "left over");
+    assert_eq!(began["by"]["uid"], rustix::process::geteuid().as_raw());
+
+    let (status, _, log) = world.command(&["reconcile", "--shift", "2026-11-21/nosuch"]);
+    assert_eq!(status, 4, "{log}");
+    let (status, _, log) = world.command(&["reconcile", "--batch", "nosuch"]);
+    assert_eq!(status, 4, "{log}");
+    assert!(log.contains("no device of this journal belongs to batch nosuch"), "{log}");
+    let (status, out, log) = world.command(&["reconcile", "--since", "2200-01-01T00:00:00Z"]);
+    assert_eq!(status, 0, "{log}");
+    assert!(out.contains("0 devices selected"), "{out}");
+    assert_eq!(world.command(&["reconcile", "--delete-extras"]).0, 2);
+    world.kill9();
+    assert_eq!(world.command(&["reconcile"]).0, 3);
+}
+
+#[test]
+fn a_selection_is_read_one_by_one_and_an_outage_is_not_taken_for_a_difference() {
+    let serials = serials(34, 6);
+    let mut world = passed(&serials, "");
+    let calls = |world: &World| world.cloud().stats().calls.clone();
+    let before = calls(&world);
+    let wish = Wish { selection: today(&world), ..Wish::default() };
+    let (seen, whole) = heard(&world, &wish, PATIENCE);
+    assert!(whole && seen.summary().is_clean(), "{seen:#?}");
+    assert_eq!((seen.summary().compared, seen.summary().listed), (6, None));
+    let after = calls(&world);
+    let made = |it: &str| after.get(it).map_or(0, |it| it.ok) - before.get(it).map_or(0, |it| it.ok);
+    assert_eq!((made("list-things"), made("describe-thing"), made("get-policy")), (0, 6, 6));
+    assert_permitted(&world, seen.summary());
+    assert_permitted(&world, look(&world).summary());
+
+    world.set_cloud(crate::harness::Mode::Deny);
+    let (seen, whole) = heard(&world, &wish, PATIENCE);
+    assert!(whole && seen.findings.is_empty(), "{seen:#?}");
+    assert!(seen.problem.is_some() && seen.summary.is_none(), "{seen:#?}");
+}
+
+/// Every call that was made is one that `check-config --iam` allows.
+fn assert_permitted(world: &World, summary: &Summary) {
+    let (status, out, log) = world.command(&["check-config", "--iam"]);
+    assert_eq!(status, 0, "{log}");
+    assert!(summary.calls.len() >= 7, "{:?}", summary.calls);
+    for operation in summary.calls.keys() {
+        let operation: Operation = operation.parse().unwrap();
+        let action = format!("\"{}:{}\"", operation.service().iam_prefix(), operation.aws_name());
+        assert!(out.contains(&action), "{action} is not in {out}");
+    }
+}
+
+/// The shift `day` in which the journal's first device was admitted.
+fn first_day(world: &World) -> String {
+    let page = world.get("/v1/devices?limit=1").unwrap();
+    let admitted = page["devices"][0]["admitted_at"].as_str().unwrap().to_owned();
+    format!("{}/day", &admitted[..10])
+}
+
+/// The station's CA, for certificates that it signs behind the journal's back.
+fn ca_of(world: &World) -> (String, String) {
+    let read = |name: &str| fs::read_to_string(world.path("ca").join(name)).unwrap();
+    (read("ca.pem"), read("ca.key"))
+}
+
+/// At AWS's default quotas, which the simulated account holds too: lists first, then attachments and documents.
+#[test]
+#[ignore = "minutes: measures 4,000 devices among 50,000"]
+fn four_thousand_devices_among_fifty_thousand() {
+    let serials = serials(35, 4_000);
+    let mut world = passed(&serials, "[station]\nbacklog = 10000\n");
+    planted::crowd(&world, 46_000);
+    world.kill9();
+    world.configure("[aws.quota]\npreset = \"aws-default\"\n");
+    world.cloud().set_quotas(&Quotas::aws_default());
+    world.start();
+    world.eventually("it answers again", |world| world.get("/v1/status").map(|_| ()));
+
+    let (seen, whole) = heard(&world, &Wish { quick: true, ..Wish::default() }, PATIENCE * 2);
+    let summary = seen.summary();
+    assert!(whole && summary.is_clean() && summary.compared == 4_000, "{summary:?}");
+    eprintln!("existence and status of 4,000 among {:?} names: {} ms", summary.listed, summary.took_ms);
+    assert!(summary.took_ms <= 30_000, "{summary:?}");
+
+    let mut sorted = serials.clone();
+    sorted.sort();
+    let wish = Wish { after: Some(sorted[4_000 - 291].clone()), selection: today(&world), ..Wish::default() };
+    let (seen, whole) = heard(&world, &wish, PATIENCE * 2);
+    let summary = seen.summary();
+    assert!(whole && summary.is_clean() && summary.compared == 290, "{summary:?}");
+    let share = summary.calls["get-policy"] as f64 / (summary.took_ms as f64 / 1000.0) / 10.0;
+    eprintln!("documents and attachments of 290: {} ms, {share:.3} of the tightest quota", summary.took_ms);
+    assert!(share >= 0.9, "{summary:?}");
+}
+
+fn today(world: &World) -> linemint::reconcile::Selection {
+    serde_json::from_value(json!({ "shift": first_day(world) })).unwrap()
+}
