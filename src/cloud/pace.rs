@@ -13,13 +13,15 @@
 //! of all lanes waits for a slot, so that a slow operation cannot use up all slots by waiting.
 //!
 //! Others use the account too, so that what is left of a quota moves. Each lane learns from what is
-//! throttled ([`learner`]); which limit it was is found in `blame`. Within a lane the devices in
+//! throttled ([`learner`]); which limit it was is found in `blame`, and whether it was any in `noise`. Within a lane the devices in
 //! the nests go first (`queue`, [`Class`]). What came of it is in `docs/pace.md`.
 
 mod blame;
 mod creep;
 mod lane;
 pub mod learner;
+mod lull;
+mod noise;
 mod queue;
 mod search;
 mod stats;
@@ -39,6 +41,7 @@ pub use self::stats::OperationStats;
 use self::blame::{Blame, Limit};
 use self::lane::Lane;
 use self::learner::Effect;
+use self::noise::Noise;
 use self::queue::Turn;
 use self::stats::Meter;
 use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, Operation, Quotas};
@@ -65,6 +68,7 @@ pub struct Paced<C> {
     /// What all calls share, where the account as a whole is found to be limited.
     account: Lane,
     blame: Mutex<Blame>,
+    noise: Mutex<Noise>,
     slots: Semaphore,
     clock: Arc<dyn TimeSource>,
     sleep: Arc<dyn Sleep>,
@@ -116,6 +120,7 @@ impl<C: Cloud> Paced<C> {
             certificates: Lane::new(quotas.device_certificates, now, seeds.u64(..)),
             account: Lane::new(None, now, seeds.u64(..)),
             blame: Mutex::new(Blame::new(Operation::ALL.iter().map(rate).collect())),
+            noise: Mutex::new(Noise::new(Operation::ALL.iter().map(rate).collect())),
             slots: Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             clock,
             sleep,
@@ -152,6 +157,10 @@ impl<C: Cloud> Paced<C> {
 
     fn blame(&self) -> MutexGuard<'_, Blame> {
         self.blame.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn noise(&self) -> MutexGuard<'_, Noise> {
+        self.noise.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a call of `operation` may be sent, and charges it. Whoever stops waiting before
@@ -200,11 +209,17 @@ impl<C: Cloud> Paced<C> {
         match outcome.as_ref().map_err(|it| it.kind) {
             Err(FailureKind::Throttled) => {
                 let asked = outcome.as_ref().err().and_then(|it| it.retry_after);
-                self.throttled(operation, asked, (sent, now));
+                if let Some(wait) = asked {
+                    self.lanes[operation as usize].pause(now + wait.min(PAUSE_MAX));
+                }
+                if !self.is_excused(operation, true, sent) {
+                    self.throttled(operation, asked, (sent, now));
+                }
             }
             // It never reached the limit, or nobody knows whether it did.
-            Err(FailureKind::Unreachable | FailureKind::Unknown) => {}
+            Err(FailureKind::Unreachable | FailureKind::Unknown) => return,
             Ok(_) | Err(_) => {
+                self.is_excused(operation, false, sent);
                 self.blame().went_through(operation, now);
                 for lane in self.limits(operation) {
                     if lane.went_through(sent, now) {
@@ -213,18 +228,32 @@ impl<C: Cloud> Paced<C> {
                 }
             }
         }
+        for lane in self.limits(operation) {
+            if let Some((calls, refused)) = lane.noise_found() {
+                self.noise().measured((calls, refused));
+                if refused > 0.0 {
+                    tracing::info!(calls, refused, "AWS throttles whatever the rate");
+                    self.lanes.iter().for_each(Lane::forget_share);
+                }
+            }
+        }
     }
 
-    /// A throttled call lowers the limit that it ran into. With a time to stay away, the operation's
-    /// lane pauses too.
+    /// What a call says of noise, and whether it was refused for no reason, as far as is known.
+    fn is_excused(&self, operation: Operation, refused: bool, sent: Duration) -> bool {
+        let mut noise = self.noise();
+        let far = noise.is_told_by(operation);
+        self.limits(operation).for_each(|it| it.sample(far, sent, refused));
+        noise.excuses(operation, refused)
+    }
+
+    /// A throttled call lowers the limit that it ran into.
     fn throttled(&self, operation: Operation, asked: Option<Duration>, (sent, now): (Duration, Duration)) {
         let own = &self.lanes[operation as usize];
-        if let Some(wait) = asked {
-            own.pause(now + wait.min(PAUSE_MAX));
-        }
+        let far = self.noise().is_told_by(operation);
         let (limit, acquitted, sure) = {
             let mut blame = self.blame();
-            let (limit, acquitted) = blame.throttled(operation, self.account.is_learned(), now);
+            let (limit, acquitted) = blame.throttled(operation, far, self.account.is_learned(), now);
             (limit, acquitted, blame.is_sure_of_operations())
         };
         acquitted.iter().for_each(|it| self.lanes[*it as usize].forget());

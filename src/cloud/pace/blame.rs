@@ -73,11 +73,12 @@ impl Blame {
         self.note(operation, false, now);
     }
 
-    /// A call was throttled. The limit that it ran into, and the operations whose own limits were
-    /// taken for it before.
+    /// A call was throttled, of an operation that is `far` below its ceiling or not. The limit that it ran
+    /// into, and the operations whose own limits were taken for it before.
     pub(super) fn throttled(
         &mut self,
         operation: Operation,
+        far: bool,
         account_is_limited: bool,
         now: Duration,
     ) -> (Limit, Vec<Operation>) {
@@ -91,6 +92,10 @@ impl Blame {
             self.weight = (self.weight * KEPT + self.weigh(operation)).clamp(-CERTAIN, CERTAIN);
         }
         self.passed = false;
+        if far {
+            // Whatever was thought before: hardly its own limit.
+            self.weight = self.weight.max(0.0);
+        }
         let struck = distinct(self.calls.iter().filter(|it| it.2).map(|it| it.1));
         let others = self.calls.iter().filter(|it| it.1 != operation && !it.2).count();
         let alone = self.row.1 >= IN_A_ROW && others > 1;
@@ -165,7 +170,7 @@ mod tests {
             let operation = USED[call % USED.len()];
             let at = AT + Duration::from_millis(100) * call as u32;
             if call % 7 == 6 && struck.contains(&operation) {
-                limit = blame.throttled(operation, account, at).0;
+                limit = blame.throttled(operation, false, account, at).0;
             } else {
                 blame.went_through(operation, at);
             }
@@ -202,9 +207,20 @@ mod tests {
         assert!(!blame.is_sure_of_operations());
         let mut blame = fresh();
         blame.went_through(Operation::CreateThing, AT);
-        assert_eq!(blame.throttled(Operation::CreateThing, false, AT).0, Limit::Operation);
-        let (limit, acquitted) = blame.throttled(Operation::AttachPolicy, false, AT);
+        assert_eq!(blame.throttled(Operation::CreateThing, false, false, AT).0, Limit::Operation);
+        let (limit, acquitted) = blame.throttled(Operation::AttachPolicy, false, false, AT);
         assert_eq!((limit, acquitted.len()), (Limit::Account, 2));
+    }
+
+    #[test]
+    fn an_operation_far_below_its_ceiling_is_not_thought_to_be_its_own_limit() {
+        let near = [Operation::CreateCredentialLocker, Operation::CreatePolicy];
+        let mut blame = fresh();
+        said(&mut blame, &near, 400, false);
+        assert!(blame.is_sure_of_operations());
+        let limit = blame.throttled(Operation::CreateThing, true, true, AT * 41).0;
+        assert!(!blame.is_sure_of_operations());
+        assert_eq!(limit, Limit::Account);
     }
 
     #[test]
@@ -212,7 +228,7 @@ mod tests {
         let mut blame = fresh();
         said(&mut blame, &USED, 100, true);
         for call in 0..60 {
-            let limit = blame.throttled(USED[call % 2], true, AT * 20).0;
+            let limit = blame.throttled(USED[call % 2], false, true, AT * 20).0;
             assert_eq!(limit, Limit::Account, "{call}");
         }
     }
@@ -220,10 +236,10 @@ mod tests {
     #[test]
     fn two_certificate_operations_share_theirs_and_moments_pass() {
         let mut blame = fresh();
-        blame.throttled(Operation::RegisterCertificate, false, AT);
-        let later = blame.throttled(Operation::RegisterCertificateWithoutCa, false, AT + MOMENT * 2);
+        blame.throttled(Operation::RegisterCertificate, false, false, AT);
+        let later = blame.throttled(Operation::RegisterCertificateWithoutCa, false, false, AT + MOMENT * 2);
         assert_eq!(later.0, Limit::Operation);
-        let again = blame.throttled(Operation::RegisterCertificate, false, AT + MOMENT * 2);
+        let again = blame.throttled(Operation::RegisterCertificate, false, false, AT + MOMENT * 2);
         assert_eq!(again.0, Limit::Certificates);
     }
 }

@@ -247,6 +247,17 @@ impl Lane {
         self.pace().learner.is_learned()
     }
 
+    /// What became of a call that no limit but this one can have refused; what is noise, when that has just
+    /// been found.
+    pub(super) fn sample(&self, far: bool, sent: Duration, refused: bool) {
+        self.pace().learner.sample(far, sent, refused);
+    }
+
+    /// Calls of which so many were refused whatever the rate, when that has just been found.
+    pub(super) fn noise_found(&self) -> Option<(f64, f64)> {
+        self.pace().learner.noise_found()
+    }
+
     /// A call went through. Whether the lane is free again by this.
     pub(super) fn went_through(&self, sent: Duration, now: Duration) -> bool {
         self.pace().learner.went_through(sent, now)
@@ -255,6 +266,14 @@ impl Lane {
     /// A call was throttled; `sure`: by this limit.
     pub(super) fn refused(&self, sent: Duration, now: Duration, sure: bool) -> Effect {
         self.pace().learner.refused(sent, now, sure)
+    }
+
+    /// What was learned of others who take a part was noise.
+    pub(super) fn forget_share(&self) {
+        let mut pace = self.pace();
+        if pace.learner.is_shared() {
+            pace.learner.forget();
+        }
     }
 
     /// What was learned was another limit's doing.

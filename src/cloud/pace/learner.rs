@@ -119,6 +119,21 @@ impl Learner {
         }
     }
 
+    /// What became of a call sent at `sent` that no limit but this one can have refused.
+    pub fn sample(&mut self, far: bool, sent: Duration, refused: bool) {
+        if let Some(Learned::Search(it)) = &mut self.learned {
+            it.sample(far, sent, refused);
+        }
+    }
+
+    /// Calls of which so many were refused whatever the rate, when that has just been found.
+    pub fn noise_found(&mut self) -> Option<(f64, f64)> {
+        match &mut self.learned {
+            Some(Learned::Search(it)) => it.noise_found(),
+            Some(Learned::Creep(_)) | None => None,
+        }
+    }
+
     /// A call sent at `sent` went through at `now`. Whether the limit has been forgotten by this: the
     /// ceiling is reached again.
     pub fn went_through(&mut self, sent: Duration, now: Duration) -> bool {

@@ -11,6 +11,9 @@
 //!                             refused              passed: much more
 //! ```
 //!
+//! From Cruise there is a way to Lull and back: what is refused at the known limit again and again may be no
+//! limit's doing, and is looked for at a lower rate (`lull`).
+//!
 //! Limits are held in more than one way: a bucket of one call, a bucket of many, a second that slides,
 //! seconds that stand. Three things are true of all of them, and nothing else is relied on:
 //!
@@ -26,6 +29,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::learner::{Effect, FLOOR, REMEMBERED};
+use super::lull::{Lull, SLOWLY, Shown};
 
 /// The longest that a limit remembers, and a little more, seconds.
 const MEMORY: f64 = 1.05;
@@ -60,23 +64,15 @@ const STOOD: f64 = 15.0;
 /// Calls a second above which that is tried in larger steps: at fewer each refusal weighs too much.
 const STOOD_RATE: f64 = 10.0;
 
-/// The part of the calls that is refused whatever the rate, as long as nothing is known of it, and at
-/// most; and the calls over which it is found.
+/// The part of the calls that may be refused though no limit is met, and in a lull.
 const QUIET: f64 = 0.01;
 const NOISY: f64 = 0.3;
-const NOISE_CALLS: f64 = 100.0;
-
-/// Calls after which what was noise counts for less.
-const FORGOTTEN_CALLS: f64 = 3000.0;
-
-/// What is still refused at less than this part of the limit that was found is noise.
-const FAR_BELOW: f64 = 0.88;
 
 /// The part that a limit refuses when it is met.
 const REFUSES: f64 = 0.6;
 
 /// So much evidence that the limit is met fails a probe, and is a fall where the limit was not expected:
-/// one refusal and two, unless there is noise.
+/// one refusal and two; in a lull more of them.
 const MET: f64 = 4.0;
 const FALLEN: f64 = 6.0;
 
@@ -114,10 +110,6 @@ pub(super) struct Search {
     refused: Duration,
     /// How many of the latest answers were refusals.
     in_a_row: u32,
-    /// The part of the calls that is refused whatever the rate.
-    noise: f64,
-    /// The limit as it was last found or raised: what is refused far below it is noise.
-    found: f64,
     /// How much likelier a limit makes the latest answers than mere noise does; a logarithm.
     evidence: f64,
     /// How much more the next probe tries to find the limit exactly; none when it is known so.
@@ -130,6 +122,9 @@ pub(super) struct Search {
     moved: Duration,
     /// How long an answer takes, seconds.
     takes: f64,
+    lull: Lull,
+    /// Calls and refusals of a lull, where those are noise.
+    noise_found: Option<(f64, f64)>,
     random: fastrand::Rng,
 }
 
@@ -147,6 +142,8 @@ enum Phase {
     Probe { from: Duration, step: f64, sent: u32, good: u32 },
     /// The limit has risen: up until it is found.
     Climb { from: Duration },
+    /// Slower than the known limit, to see what is still refused: from when.
+    Lull { from: Duration },
 }
 
 impl Search {
@@ -165,14 +162,14 @@ impl Search {
             hold: Duration::ZERO,
             refused: now,
             in_a_row: 1,
-            noise: QUIET,
-            found: before,
             evidence: 0.0,
             step: None,
             stands: (before, now),
             passed,
             moved: now,
             takes: secs(now.saturating_sub(sent)),
+            lull: Lull::default(),
+            noise_found: None,
             random,
         };
         it.fall(before, (sent, now));
@@ -219,9 +216,8 @@ impl Search {
             return false;
         }
         self.in_a_row = 0;
-        self.evidence = (self.evidence + ((1.0 - REFUSES) / (1.0 - self.noise)).ln()).max(0.0);
-        let calls = if self.is_far_below() { NOISE_CALLS } else { FORGOTTEN_CALLS };
-        self.noise = (self.noise * (1.0 - 1.0 / calls)).max(QUIET);
+        self.lull.trust();
+        self.evidence = (self.evidence + ((1.0 - REFUSES) / (1.0 - self.expected())).ln()).max(0.0);
         match self.phase {
             Phase::Blocked { from, before, full, .. } => self.unblocked(from, (before, full), sent),
             Phase::Measure { from, good, bad, top, last } => {
@@ -230,12 +226,16 @@ impl Search {
                 self.measured(sent, now);
             }
             Phase::Cruise { .. } if secs(now.saturating_sub(self.refused)) > STALE => self.climb(now),
+            Phase::Cruise { .. } if self.lull.is_due(self.known) => self.begin_lull(now),
             Phase::Cruise { .. } => {}
             Phase::Probe { from, step, sent: calls, good } if sent >= from => {
                 self.phase = Phase::Probe { from, step, sent: calls, good: good + 1 };
                 self.probed(sent, now);
             }
             Phase::Probe { .. } => {}
+            Phase::Lull { from } => {
+                self.lulled(from, sent, now);
+            }
             Phase::Climb { from } => {
                 let used = secs(now.saturating_sub(self.moved)).min(3.0 / self.rate);
                 let before = self.rate;
@@ -257,10 +257,7 @@ impl Search {
             return Effect::Late;
         }
         self.in_a_row += 1;
-        self.evidence += (REFUSES / self.noise).ln();
-        if self.is_far_below() {
-            self.noise = (self.noise + (1.0 - self.noise) / NOISE_CALLS).min(NOISY);
-        }
+        self.evidence += (REFUSES / self.expected()).ln();
         let before = std::mem::replace(&mut self.refused, sent);
         match self.phase {
             Phase::Blocked { from, apart, before, .. } => {
@@ -287,6 +284,15 @@ impl Search {
                 self.probe_failed((from, step, good), (sent, now));
                 Effect::Begun
             }
+            Phase::Lull { .. } if self.evidence >= MET => {
+                self.lull.clear();
+                self.fall(self.rate, (sent, now));
+                Effect::Begun
+            }
+            Phase::Lull { from } => {
+                self.lulled(from, sent, now);
+                Effect::Noted
+            }
             Phase::Climb { .. } => {
                 let before = self.recent(sent).clamp(0.5 * self.rate, self.rate);
                 self.fall(before, (sent, now));
@@ -304,9 +310,9 @@ impl Search {
         self.rate = 1.0 / apart;
     }
 
-    /// Whether it goes slower than any limit that is known of could be the reason for.
-    fn is_far_below(&self) -> bool {
-        matches!(self.phase, Phase::Cruise { .. }) && self.known < FAR_BELOW * self.found
+    /// The part that may be refused without a limit.
+    fn expected(&self) -> f64 {
+        if matches!(self.phase, Phase::Lull { .. }) { NOISY } else { QUIET }
     }
 
     fn told(&self, now: Duration, what: &str) {
@@ -335,7 +341,7 @@ impl Search {
             return;
         }
         let found = (good + 0.5) / span;
-        let step = if bad <= 1.5 * self.noise * (good + bad) {
+        let step = if bad <= 1.5 * QUIET * (good + bad) {
             self.known = top;
             BIG
         } else if secs(sent.saturating_sub(last)) < 0.5 * span {
@@ -347,8 +353,56 @@ impl Search {
             ROUGH
         };
         self.step = Some(step);
-        self.found = self.known;
         self.cruise(now, 0.2);
+        if self.lull.is_due(self.known) {
+            self.begin_lull(now);
+        }
+    }
+
+    /// What became of a call that no limit but this one can have refused.
+    pub(super) fn sample(&mut self, far: bool, sent: Duration, refused: bool) {
+        let since = match self.phase {
+            Phase::Lull { from } => sent.checked_sub(from),
+            _ => None,
+        };
+        self.lull.sample(far, since, refused);
+    }
+
+    /// What was measured in a lull, once: calls, and how many of them were refused for no reason.
+    pub(super) fn noise_found(&mut self) -> Option<(f64, f64)> {
+        self.noise_found.take()
+    }
+
+    fn begin_lull(&mut self, now: Duration) {
+        self.told(now, "lull");
+        self.lull.begin();
+        self.since = now;
+        self.evidence = 0.0;
+        self.in_a_row = 0;
+        self.phase = Phase::Lull { from: now };
+        // What is refused at the known rate may be a limit's doing; what goes through is within it.
+        self.rate = (self.known.min(1.15 * self.recent(now)) * SLOWLY).max(FLOOR);
+    }
+
+    fn lulled(&mut self, from: Duration, sent: Duration, now: Duration) {
+        match self.lull.shown(secs(now.saturating_sub(from))) {
+            Shown::Nothing => {}
+            Shown::Slower(passed) => {
+                self.since = now;
+                self.phase = Phase::Lull { from: now };
+                // It may have fallen just now.
+                let lately = 2.0 * self.within(sent, 0.5) + 1.0;
+                self.rate = (passed.min(lately) * SLOWLY).clamp(FLOOR, self.rate);
+            }
+            Shown::Quiet(calls) => {
+                self.noise_found = Some((calls, 0.0));
+                self.cruise(now, 0.2);
+            }
+            Shown::Noise(calls, refused) => {
+                self.noise_found = Some((calls, refused));
+                self.climb(now);
+            }
+        }
     }
 
     fn cruise(&mut self, now: Duration, probe_after: f64) {
@@ -368,6 +422,11 @@ impl Search {
         before: Duration,
         (sent, now): (Duration, Duration),
     ) -> Effect {
+        self.lull.suspect();
+        if self.lull.is_due(self.known) {
+            self.begin_lull(now);
+            return Effect::Noted;
+        }
         if self.evidence >= FALLEN {
             self.fall(self.rate, (sent, now));
             return Effect::Begun;
@@ -375,9 +434,7 @@ impl Search {
         let span = secs(sent.saturating_sub(before));
         // Between two refusals no more goes through than the limit.
         let found = if span > MEMORY { self.within(sent, span) / span } else { self.known };
-        // What noise refuses says nothing.
-        let weight = (3.0 * QUIET / self.noise).min(1.0);
-        self.known *= 1.0 - weight * (1.0 - (found / self.known).clamp(0.85, 0.98));
+        self.known *= (found / self.known).clamp(0.85, 0.98);
         self.rate = self.known * CARE;
         self.step = self.step.map(|it| (it / 2.0).max(FINE)).filter(|it| *it > FINE);
         self.phase = Phase::Cruise { until: until.max(now + duration(self.wait(now))) };
@@ -403,14 +460,13 @@ impl Search {
             return;
         }
         self.known *= 1.0 + step;
-        self.found = self.known;
         if step > 0.5 * BIG {
             self.climb(now);
             return;
         }
         // Nothing was wrong with what was known, or it has been right for long: then the limit has risen.
         let stood = secs(now.saturating_sub(self.stands.1)) > STOOD && self.known > STOOD_RATE;
-        let next = if self.step.is_none() { BIG } else { step * if stood { 5.0 } else { 2.0 } };
+        let next = if self.step.is_none() { BIG } else { step * if stood || step > 0.1 { 5.0 } else { 2.0 } };
         self.step = self.step.map(|_| next);
         self.phase = Phase::Probe { from: now, step: next, sent: 0, good: 0 };
         self.rate = self.known * (1.0 + next);
