@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+pub mod batch;
 pub mod ca;
 pub mod check_config;
 pub mod cloud;
@@ -38,6 +39,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Devices and their history
     Device(device::DeviceArgs),
+    /// Work orders: opened, closed and shown
+    Batch(batch::BatchArgs),
     /// Tells the station to take no new units
     Drain(drain::Drain),
     /// Tells the station to take new units again
@@ -93,6 +96,7 @@ pub fn main() -> ExitStatus {
         }
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Device(args) => on_runtime(device::run(args)),
+        Command::Batch(args) => on_runtime(batch::run(args)),
         Command::Drain(args) => on_runtime(drain::run_drain(args)),
         Command::Resume(args) => on_runtime(drain::run_resume(args)),
         Command::Journal(command) => {

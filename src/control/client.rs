@@ -1,23 +1,29 @@
 //! The local API's client: what the commands that speak to the daemon use.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body, Frame};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 
 use super::Problem;
 use crate::error::ExitStatus;
 
 /// Longest wait for an answer: more than the 30 s that the server gives itself, so that what it says decides.
 const TIMEOUT: Duration = Duration::from_secs(35);
+
+/// The same for a list of a million serial numbers, on a slow disk.
+const LIST_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Longest answer, bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -111,13 +117,35 @@ impl Client {
         self.exchange(Method::POST, target, body.into()).await
     }
 
+    /// What `POST` of a list to `target` answers: `lines` are the pieces of its text, sent one after the other.
+    ///
+    /// # Errors
+    /// As [`get_json`](Self::get_json).
+    pub async fn post_lines<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        lines: impl Iterator<Item = Bytes> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let frames = futures_util::stream::iter(lines.map(|it| Ok::<_, Infallible>(Frame::data(it))));
+        let sending = self.send(Method::POST, target, ("text/plain", StreamBody::new(frames)));
+        self.told(tokio::time::timeout(LIST_TIMEOUT, sending).await)
+    }
+
     async fn exchange<T: DeserializeOwned>(
         &self,
         method: Method,
         target: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let exchanged = tokio::time::timeout(TIMEOUT, self.send(method, target, body)).await;
+        let sending = self.send(method, target, ("application/json", Full::new(body)));
+        self.told(tokio::time::timeout(TIMEOUT, sending).await)
+    }
+
+    /// What an answer says.
+    fn told<T: DeserializeOwned>(
+        &self,
+        exchanged: Result<Result<(StatusCode, Bytes), ClientError>, Elapsed>,
+    ) -> Result<T, ClientError> {
         let (status, body) = exchanged.map_err(|_| ClientError::TimedOut { path: self.path.clone() })??;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| self.foreign(Some(error)));
@@ -128,12 +156,15 @@ impl Client {
         }
     }
 
-    async fn send(
+    async fn send<B>(
         &self,
         method: Method,
         target: &str,
-        body: Bytes,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
+        (kind, body): (&'static str, B),
+    ) -> Result<(StatusCode, Bytes), ClientError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    {
         let socket = UnixStream::connect(&self.path).await.map_err(|source| self.unreachable(source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
             .await
@@ -146,8 +177,8 @@ impl Client {
             .uri(target)
             .header(header::HOST, "localhost")
             .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .header(header::CONTENT_TYPE, kind)
+            .body(body)
             .map_err(|error| self.broken(error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
         let status = response.status();

@@ -108,7 +108,8 @@ impl<C: Cloud + 'static> Engine<C> {
                     self.publish();
                 }
             }
-            let told = burst.iter().any(|it| matches!(it, Input::Drain | Input::Resume));
+            let told =
+                burst.iter().any(|it| matches!(it, Input::Drain | Input::Resume | Input::Batch { .. }));
             for input in burst.drain(..) {
                 let actions = self.line.handle(self.clock.now(), input, &self.store)?;
                 let newest = *durable.borrow();
@@ -145,6 +146,10 @@ impl<C: Cloud + 'static> Engine<C> {
             Command::Order { order, serial, by, reply } => {
                 let ticket = self.orders.take(reply);
                 Some(Input::Order { order, serial, by, ticket })
+            }
+            Command::Batch { order, by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::Batch { order, by, ticket })
             }
             Command::OverrideClock { by, reply } => {
                 let ticket = self.orders.take(reply);
@@ -278,7 +283,10 @@ fn gate(dir: &Path, min_free: u64) -> Option<String> {
             let free = it.f_bavail.saturating_mul(it.f_frsize);
             // No figure that moves: what is said to a repeated unit is said the same.
             (free < min_free).then(|| {
-                format!("the station's disk is nearly full: less than {} MiB left (journal.min_free)", min_free >> 20)
+                format!(
+                    "the station's disk is nearly full: less than {} MiB left (journal.min_free)",
+                    min_free >> 20
+                )
             })
         }
         Err(error) => Some(format!("the station's disk cannot be asked for its free space: {error}")),

@@ -39,6 +39,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::batch;
 use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
 use crate::device::operator::{Operator, Order, Refusal};
@@ -116,6 +117,15 @@ pub enum Command {
         order: Order,
         /// With which device.
         serial: SerialNumber,
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// A person's order about batches. Answered when it is carried out and on disk.
+    Batch {
+        /// What.
+        order: batch::Order,
         /// Who, and why.
         by: Operator,
         /// Told when it is done, or why it is not.

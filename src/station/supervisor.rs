@@ -139,6 +139,10 @@ impl Daemon {
                 let _ = self.station.commands.send(Command::Order { order, serial, by, reply }).await;
                 return;
             }
+            server::Command::Batch { order, by, reply } => {
+                let _ = self.station.commands.send(Command::Batch { order, by, reply }).await;
+                return;
+            }
             server::Command::OverrideClock { by, reply } => {
                 let _ = self.station.commands.send(Command::OverrideClock { by, reply }).await;
                 return;
