@@ -376,6 +376,7 @@ impl Factory {
             product: "thermostat".to_owned(),
             rules: Fingerprint::of(b"rules"),
             batch: None,
+            extra: false,
             presentation,
             nest: Some("1".to_owned()),
             mac: None,

@@ -15,6 +15,7 @@
 //!        │                     (adapters: each does one kind of I/O, none names another)
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
 //!       device ──────────── one device: events, state, steps, plan, retries
+//!       batch ───────────── work orders, and their lists of serial numbers
 //!       fixture, cloud, pki, journal, control ── their types, traits and pure rules
 //!        │
 //!   T0  clock, error
@@ -50,6 +51,7 @@
 //! The `Cloud` trait has one method that takes a [`cloud::Call`], instead of a method for each
 //! operation: so pace, statistics, faults and recording each need one place only.
 
+pub mod batch;
 pub mod cli;
 pub mod clock;
 pub mod cloud;

@@ -79,7 +79,9 @@ mod tests {
                         assert_eq!(by.reason, "no time server today");
                         reply.send(Ok(())).unwrap();
                     }
-                    Command::Order { .. } | Command::Reconcile { .. } => unreachable!("no device was named"),
+                    Command::Order { .. } | Command::Reconcile { .. } | Command::Batch { .. } => {
+                        unreachable!("no device or batch was named")
+                    }
                 }
             }
         });

@@ -1,5 +1,6 @@
 //! The command line: one file for each command.
 
+pub mod batch;
 pub mod ca;
 pub mod check_config;
 pub mod cloud;
@@ -42,6 +43,8 @@ enum Command {
     Device(device::DeviceArgs),
     /// Work order, journal and cloud: what is missing, half-made, extra, orphaned
     Reconcile(reconcile::ReconcileArgs),
+    /// Work orders: opened, closed and shown
+    Batch(batch::BatchArgs),
     /// Tells the station to take no new units
     Drain(drain::Drain),
     /// Tells the station to take new units again
@@ -100,6 +103,7 @@ pub fn main() -> ExitStatus {
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Device(args) => on_runtime(device::run(args)),
         Command::Reconcile(args) => on_runtime(reconcile::run(args)),
+        Command::Batch(args) => on_runtime(batch::run(args)),
         Command::Drain(args) => on_runtime(drain::run_drain(args)),
         Command::Resume(args) => on_runtime(drain::run_resume(args)),
         Command::Journal(command) => {

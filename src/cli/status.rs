@@ -154,8 +154,8 @@ fn render(status: &Status, colour: bool) -> String {
     for reason in &status.reasons {
         let _ = writeln!(text, "  {}", plain(reason));
     }
-    if let Some(batch) = &status.batch {
-        let _ = writeln!(text, "Batch: {}", plain(batch));
+    for batch in &status.batches {
+        let _ = writeln!(text, "Batch: {} ({})", plain(&batch.id), plain(&batch.product));
     }
     let counts = State::ALL.map(|it| format!("{it} {}", status.counts.of(it), it = it.as_str()));
     let _ = writeln!(text, "Devices: {}", counts.join(", "));
@@ -373,6 +373,8 @@ mod tests {
             uptime_s: 11_520,
             fixtures: vec![fixture],
             batch: None,
+            batches: Vec::new(),
+            products: Vec::new(),
             counts: Counts { delivering: 1, passed: 40, ..Counts::default() },
             operations: vec![
                 operation("create-policy", 7, Some(5.0)),

@@ -1,24 +1,29 @@
 //! The local API's client: what the commands that speak to the daemon use.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 
 use super::Problem;
 use crate::error::ExitStatus;
 
 /// Longest wait for an answer: more than the 30 s that the server gives itself, so that what it says decides.
 const TIMEOUT: Duration = Duration::from_secs(35);
+
+/// The same for a list of a million serial numbers, on a slow disk.
+const LIST_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Longest answer, bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -134,39 +139,35 @@ impl Client {
         mut take: impl FnMut(T) -> bool,
     ) -> Result<(), ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
-        let opened = tokio::time::timeout(TIMEOUT, self.open(Method::POST, target, body.into())).await;
-        let (response, _driver) = opened.map_err(|_| ClientError::TimedOut { path: self.path.clone() })??;
-        let status = response.status();
-        if !status.is_success() {
-            let body = Limited::new(response.into_body(), MAX_LINE_BYTES).collect().await;
-            let body = body.map_err(|error| self.broken(error))?.to_bytes();
-            return match serde_json::from_slice(&body) {
-                Ok(problem) => Err(ClientError::Refused(problem)),
-                Err(error) => Err(self.foreign(Some(error))),
-            };
-        }
-        let (mut body, mut rest) = (response.into_body(), Vec::new());
+        let mut lines = self.answer_lines(Method::POST, target, body.into()).await?;
         loop {
-            let frame = tokio::time::timeout(QUIET, body.frame()).await;
-            let frame = frame.map_err(|_| ClientError::TimedOut { path: self.path.clone() })?;
-            let Some(frame) = frame else { break };
-            let Ok(data) = frame.map_err(|error| self.broken(error))?.into_data() else { continue };
-            rest.extend_from_slice(&data);
-            while let Some(end) = rest.iter().position(|it| *it == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
-                if line.trim_ascii().is_empty() {
-                    continue;
-                }
-                let line = serde_json::from_slice(&line).map_err(|error| self.foreign(Some(error)))?;
-                if !take(line) {
-                    return Ok(());
-                }
+            let line = tokio::time::timeout(QUIET, lines.next()).await;
+            let line = match line.map_err(|_| ClientError::TimedOut { path: self.path.clone() })? {
+                Err(ClientError::Ended { .. }) if lines.kept.is_empty() => return Ok(()),
+                Err(ClientError::Ended { .. }) => return Err(self.broken("the answer was cut off")),
+                line => line?,
+            };
+            if line.trim_ascii().is_empty() {
+                continue;
             }
-            if rest.len() > MAX_LINE_BYTES {
-                return Err(ClientError::TooLarge);
+            if !take(serde_json::from_slice(&line).map_err(|error| self.foreign(Some(error)))?) {
+                return Ok(());
             }
         }
-        if rest.is_empty() { Ok(()) } else { Err(self.broken("the answer was cut off")) }
+    }
+
+    /// What `POST` of a list to `target` answers: `lines` are the pieces of its text, sent one after the other.
+    ///
+    /// # Errors
+    /// As [`get_json`](Self::get_json).
+    pub async fn post_lines<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        lines: impl Iterator<Item = Bytes> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let frames = futures_util::stream::iter(lines.map(|it| Ok::<_, Infallible>(Frame::data(it))));
+        let sending = self.send(Method::POST, target, ("text/plain", StreamBody::new(frames)));
+        self.told(tokio::time::timeout(LIST_TIMEOUT, sending).await)
     }
 
     async fn exchange<T: DeserializeOwned>(
@@ -175,7 +176,15 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let exchanged = tokio::time::timeout(TIMEOUT, self.send(method, target, body)).await;
+        let sending = self.send(method, target, ("application/json", Full::new(body)));
+        self.told(tokio::time::timeout(TIMEOUT, sending).await)
+    }
+
+    /// What an answer says.
+    fn told<T: DeserializeOwned>(
+        &self,
+        exchanged: Result<Result<(StatusCode, Bytes), ClientError>, Elapsed>,
+    ) -> Result<T, ClientError> {
         let (status, body) = exchanged.map_err(|_| ClientError::TimedOut { path: self.path.clone() })??;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| self.foreign(Some(error)));
@@ -191,7 +200,16 @@ impl Client {
     /// # Errors
     /// As [`get_json`](Self::get_json).
     pub async fn lines(&self, target: &str) -> Result<AnswerLines, ClientError> {
-        let opening = self.open(Method::GET, target, Bytes::new());
+        self.answer_lines(Method::GET, target, Bytes::new()).await
+    }
+
+    async fn answer_lines(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<AnswerLines, ClientError> {
+        let opening = self.open(method, target, ("application/json", Full::new(body)));
         let opened = tokio::time::timeout(TIMEOUT, opening).await;
         let (driver, response) = opened.map_err(|_| ClientError::TimedOut { path: self.path.clone() })??;
         if response.status().is_success() {
@@ -208,12 +226,15 @@ impl Client {
         }
     }
 
-    async fn send(
+    async fn send<B>(
         &self,
         method: Method,
         target: &str,
-        body: Bytes,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
+        body: (&'static str, B),
+    ) -> Result<(StatusCode, Bytes), ClientError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    {
         let (_driver, response) = self.open(method, target, body).await?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
@@ -225,12 +246,15 @@ impl Client {
     }
 
     /// Sends a request on a connection of its own, which lasts as long as the driver.
-    async fn open(
+    async fn open<B>(
         &self,
         method: Method,
         target: &str,
-        body: Bytes,
-    ) -> Result<(Driver, Response<Incoming>), ClientError> {
+        (kind, body): (&'static str, B),
+    ) -> Result<(Driver, Response<Incoming>), ClientError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static,
+    {
         let socket = UnixStream::connect(&self.path).await.map_err(|source| self.unreachable(source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
             .await
@@ -243,8 +267,8 @@ impl Client {
             .uri(target)
             .header(header::HOST, "localhost")
             .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
+            .header(header::CONTENT_TYPE, kind)
+            .body(body)
             .map_err(|error| self.broken(error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
         Ok((driver, response))

@@ -6,6 +6,8 @@
 
 mod access;
 mod backup;
+pub mod batch;
+mod batches;
 pub mod client;
 mod commands;
 mod connection;
@@ -61,8 +63,14 @@ pub struct Status {
     pub uptime_s: u64,
     /// The fixtures, in the order of the configuration.
     pub fixtures: Vec<FixtureStatus>,
-    /// The open batch.
+    /// The open batch; where several products have one, the one that was opened last.
     pub batch: Option<String>,
+    /// The open batches, the one that was opened last at the end.
+    #[serde(default)]
+    pub batches: Vec<OpenBatch>,
+    /// The products of this station.
+    #[serde(default)]
+    pub products: Vec<ProductStatus>,
     /// Devices by state.
     pub counts: Counts,
     /// The pace of each AWS operation in use.
@@ -76,6 +84,24 @@ pub struct Status {
     pub binding: Option<Binding>,
     /// The station's CA certificate, where it has one.
     pub ca: Option<CaStatus>,
+}
+
+/// An open batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenBatch {
+    /// Its id.
+    pub id: String,
+    /// What is made.
+    pub product: String,
+}
+
+/// A product of this station.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductStatus {
+    /// Its name.
+    pub name: String,
+    /// The regular expression that its serial numbers match.
+    pub serial: String,
 }
 
 /// How a station is doing.
@@ -118,6 +144,12 @@ pub struct FixtureStatus {
     pub state: String,
     /// Its serial port: a path, or the USB adapter that it is on.
     pub port: String,
+    /// What it presents now.
+    #[serde(default)]
+    pub product: String,
+    /// The batch that its devices come into.
+    #[serde(default)]
+    pub batch: Option<String>,
     /// Its firmware, where it has told one.
     pub firmware: Option<String>,
     /// Units in its nests.
@@ -301,6 +333,9 @@ pub struct Device {
     pub product: String,
     /// The batch that was open when it was admitted.
     pub batch: Option<String>,
+    /// It is not on the list of that batch.
+    #[serde(default)]
+    pub extra: bool,
     /// Its MAC address, 12 lower-case hex digits.
     pub mac: Option<String>,
     /// Where it stands.

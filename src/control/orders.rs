@@ -91,12 +91,18 @@ pub(super) async fn operator(context: &Context, caller: Caller, reason: String) 
     Ok(Operator { uid: peer.uid, name: peer.name, reason })
 }
 
-async fn carry_out(context: &Context, make: impl FnOnce(OrderReply) -> Command) -> Result<(), Refused> {
+pub(super) async fn carry_out(
+    context: &Context,
+    make: impl FnOnce(OrderReply) -> Command,
+) -> Result<(), Refused> {
     let (reply, answer) = oneshot::channel();
     context.commands.send(make(reply)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())?.map_err(|refusal| match refusal {
         Refusal::Unknown => {
             not_found(refusal.to_string()).with_hint("serial numbers are compared to the letter")
+        }
+        Refusal::NoBatch(_) => {
+            not_found(refusal.to_string()).with_hint("linemint batch list shows those that there are")
         }
         Refusal::Not(_) => conflict(refusal.to_string()),
     })

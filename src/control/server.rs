@@ -31,7 +31,8 @@ use super::connection::{Held, Limits, Progress, Watched};
 use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
 use super::reading::Reading;
 use super::tap::Tap;
-use super::{Status, backup, commands, devices, events, listening, orders, reconcile};
+use super::{Status, backup, batches, commands, devices, events, listening, orders, reconcile};
+use crate::batch;
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
 use crate::reconcile::{Told, Wish};
@@ -90,6 +91,15 @@ pub enum Command {
         by: Operator,
         /// Told where it is heard; or why not now, a sentence.
         reply: oneshot::Sender<Result<mpsc::Receiver<Told>, String>>,
+    },
+    /// Do something with a batch.
+    Batch {
+        /// What.
+        order: batch::Order,
+        /// Who wants it, and why.
+        by: Operator,
+        /// Told when it is done and on disk.
+        reply: OrderReply,
     },
     /// Go on by a clock that is doubted.
     OverrideClock {
@@ -258,6 +268,20 @@ async fn respond(
     limits: Limits,
 ) -> Result<Response<Held>, Infallible> {
     let serving = progress.serve();
+    if request.method() == Method::POST
+        && request.uri().path() == batches::PATH
+        && batches::is_list(request.headers())
+    {
+        // Read by its handler as it comes, which has limits of its own; so has what it waits for.
+        serving.stream();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(caller);
+        let response = match TowerToHyperService::new(router).call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        return Ok(response.map(|body| Held::new(body, serving)));
+    }
     let answered = async {
         let mut request = match whole(request, limits).await {
             Ok(request) => request,
@@ -302,6 +326,10 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/devices/{serial}/retry", post(orders::retry))
         .route("/v1/devices/{serial}/release", post(orders::release))
         .route("/v1/devices/{serial}/scrap", post(orders::scrap))
+        .route(batches::PATH, get(batches::list).post(batches::open))
+        .route("/v1/batches/{id}", get(batches::show))
+        .route("/v1/batches/{id}/serials", get(batches::serials))
+        .route("/v1/batches/{id}/close", post(batches::close))
         .route("/v1/events", get(events::list))
         .route("/v1/journal/backup", get(backup::stream))
         .route("/v1/fixtures/{name}/traffic", get(listening::stream))

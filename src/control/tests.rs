@@ -1,5 +1,6 @@
 //! The server with a real journal behind it, spoken to over its socket in bytes.
 
+mod batches;
 mod orders;
 mod reads;
 mod reconcile;
@@ -240,6 +241,7 @@ fn admitted(batch: Option<&str>) -> What {
         product: "lamp".to_owned(),
         rules: rules().id(),
         batch: batch.map(str::to_owned),
+        extra: false,
         presentation: presentation(1),
         nest: Some("A".to_owned()),
         mac: None,

@@ -16,6 +16,7 @@ pub(super) fn device(it: &device::Device, rules: Option<&ProductRules>) -> Devic
         serial: it.serial.to_string(),
         product: it.product.clone(),
         batch: it.batch.clone(),
+        extra: it.extra,
         mac: it.mac.as_ref().map(ToString::to_string),
         state: it.state,
         generation: it.generation,

@@ -287,9 +287,12 @@ pub struct Admission {
     pub product: String,
     /// The rules it is made by.
     pub rules: RulesId,
-    /// The open batch.
+    /// The batch that it comes into; none if it has one already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
+    /// It is not on the list of that batch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extra: bool,
     /// Which presentation.
     pub presentation: PresentationKey,
     /// The nest.
@@ -396,6 +399,16 @@ impl Event {
             Self::Mending { .. } => "mending",
             Self::MendFailed { .. } => "mend-failed",
             Self::OrphanFound { .. } => "orphan-found",
+        }
+    }
+
+    /// What is known of the device, where it gets an identity, or another.
+    #[must_use]
+    pub fn admission(&self) -> Option<&Admission> {
+        match self {
+            Self::Admitted(it) | Self::Renewed(it) => Some(it),
+            Self::Presented { anew, .. } => anew.as_deref(),
+            _ => None,
         }
     }
 

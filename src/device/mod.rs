@@ -113,6 +113,9 @@ pub struct Device {
     /// The batch that was open then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
+    /// It is not on the list of that batch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extra: bool,
     /// Its MAC address, where it has told one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
@@ -333,6 +336,7 @@ impl Device {
             product: it.product.clone(),
             rules: it.rules,
             batch: it.batch.clone(),
+            extra: it.extra,
             mac: it.mac.clone(),
             device_key: it.device_key.clone(),
             attributes: it.attributes.clone(),
@@ -515,6 +519,14 @@ impl Device {
         }
     }
 
+    /// A device that has no batch may come into one with what it gets anew. One that has, keeps it.
+    fn join(&mut self, it: &event::Admission) {
+        if self.batch.is_none() {
+            self.batch.clone_from(&it.batch);
+            self.extra = it.extra;
+        }
+    }
+
     fn close(&mut self, key: &PresentationKey, outcome: Outcome) {
         if self.presentation.key == *key {
             self.presentation.outcome = Some(outcome);
@@ -532,6 +544,7 @@ impl Device {
         self.request.clone_from(&it.request);
         self.device_key.clone_from(&it.device_key);
         self.attributes.clone_from(&it.attributes);
+        self.join(it);
         self.supersede(it.replaces_policy.as_ref());
         let other_mac = it.mac.is_some() && it.mac != self.mac;
         if other_mac {
@@ -555,6 +568,7 @@ impl Device {
             self.device_key.clone_from(&it.device_key);
         }
         self.attributes.clone_from(&it.attributes);
+        self.join(it);
         if self.rules != it.rules {
             self.rules = it.rules;
             self.rename(it.replaces_thing.as_ref());

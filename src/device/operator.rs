@@ -67,6 +67,9 @@ pub enum Refusal {
     /// The journal knows no such device.
     #[error("this station's journal knows no such device")]
     Unknown,
+    /// The journal knows no such batch.
+    #[error("this station's journal knows no batch {0}")]
+    NoBatch(crate::batch::BatchId),
     /// Not in the state that it is in, a sentence for the person.
     #[error("{0}")]
     Not(String),

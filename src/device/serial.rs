@@ -91,7 +91,7 @@ impl TryFrom<String> for SerialNumber {
 /// A product's pattern for serial numbers. It always has to match the whole serial number,
 /// whether it says `^…$` or not: half a match would let anything into the names of AWS resources.
 #[derive(Debug, Clone)]
-pub struct SerialPattern(Regex);
+pub struct SerialPattern(Regex, Arc<str>);
 
 impl SerialPattern {
     /// Compiles `pattern`.
@@ -101,7 +101,13 @@ impl SerialPattern {
     pub fn new(pattern: &str) -> Result<Self, regex::Error> {
         // Compiled alone first, so that an unbalanced `)` cannot close our group.
         Regex::new(pattern)?;
-        Regex::new(&format!("^(?:{pattern})$")).map(Self)
+        Regex::new(&format!("^(?:{pattern})$")).map(|it| Self(it, pattern.into()))
+    }
+
+    /// The pattern as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.1
     }
 }
 

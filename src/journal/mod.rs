@@ -16,6 +16,8 @@
 //! events are the truth, and they lie in the [`log`]; the folds lie in sled ([`store`]), so that a
 //! restart is quick. What sled holds can be made again from the log at any time, and is.
 
+#[cfg(test)]
+pub(crate) mod book;
 pub mod copy;
 pub mod fold;
 pub mod keys;
@@ -29,6 +31,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::{Batch, BatchId, Terms};
 use crate::device::event::{Event, Outcome, PresentationKey};
 use crate::device::operator::Operator;
 use crate::device::rules::{ProductRules, RulesId};
@@ -119,6 +122,56 @@ pub enum StationEvent {
         /// Who, and why.
         by: Operator,
     },
+    /// A batch is about to be opened with a list of serial numbers. The record's number is the list's.
+    BatchOpening {
+        /// Its id.
+        batch: BatchId,
+        /// What is made.
+        product: String,
+    },
+    /// A part of a list.
+    BatchSerials {
+        /// The list.
+        list: u64,
+        /// In ascending order, behind those of the parts before.
+        serials: Vec<SerialNumber>,
+    },
+    /// A list has not come to its end: it is forgotten, and its batch is not open.
+    BatchDropped {
+        /// The batch that was to be opened.
+        batch: BatchId,
+        /// The list.
+        list: u64,
+    },
+    /// A batch is open.
+    BatchOpened(Box<Opened>),
+    /// It is closed. Its devices keep it.
+    BatchClosed {
+        /// Its id.
+        batch: BatchId,
+        /// Who, and why.
+        by: Operator,
+    },
+    /// It is open again.
+    BatchReopened {
+        /// Its id.
+        batch: BatchId,
+        /// Who, and why.
+        by: Operator,
+    },
+}
+
+/// How a batch was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// What with.
+    #[serde(flatten)]
+    pub terms: Terms,
+    /// Its list, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<u64>,
+    /// Who, and why; an empty reason where none was given.
+    pub by: Operator,
 }
 
 /// A record with the device as it is after it.
@@ -220,6 +273,18 @@ pub trait Shelf: Send + Sync {
     /// # Errors
     /// The record cannot be read.
     fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError>;
+
+    /// The batch of that id. Of records after `since` nobody needs to know.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    fn batch(&self, id: &BatchId, since: u64) -> Result<Option<Batch>, JournalError>;
+
+    /// Whether a serial number is on a list that was complete with record `since`.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    fn is_listed(&self, list: u64, since: u64, serial: &SerialNumber) -> Result<bool, JournalError>;
 }
 
 /// What a restart begins with.
@@ -240,6 +305,10 @@ pub struct Recovered {
     pub boots: BTreeMap<String, u64>,
     /// Devices by state.
     pub counts: BTreeMap<State, u64>,
+    /// The batches that are open.
+    pub batches: Vec<Batch>,
+    /// Lists that have not come to their end, and the batches that they were for.
+    pub lists: Vec<(u64, BatchId)>,
 }
 
 /// Whether a restart has to take the device up again: something is left to do for it, or a private

@@ -49,8 +49,12 @@
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
 //! | `b` fixture | its last reset |
+//! | `w` id | a batch, with the numbers of its devices by state |
+//! | `e` list serial | a part of a list of serial numbers, by its first one |
+//! | `o` list | the batch of a list that has not come to its end |
 //! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
 
+mod batches;
 mod checkpoint;
 mod device_row;
 pub(crate) mod files;
@@ -80,17 +84,19 @@ use super::log::Position;
 use super::log::read::{Found, Walk};
 use super::record::decode;
 use super::{JournalError, KnownPresentation, Record, Recovered, Shelf, copy, log};
+use crate::batch::{Batch, BatchId};
 use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 
+pub use self::batches::{Listed, ListedPage, MAX_LISTED_SCAN};
 pub use self::lock::JournalLock;
 pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
-/// Format of the index; 1 was sled alone, 2 had a row for each place in the log.
-pub const FORMAT: u32 = 3;
+/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no batches.
+pub const FORMAT: u32 = 4;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;
@@ -155,6 +161,14 @@ impl Shelf for Store {
             Some(known) => Ok(known),
             None => self.read(&presentation_key(key)),
         }
+    }
+
+    fn batch(&self, id: &BatchId, since: u64) -> Result<Option<Batch>, JournalError> {
+        self.batch_since(id, since)
+    }
+
+    fn is_listed(&self, list: u64, since: u64, serial: &SerialNumber) -> Result<bool, JournalError> {
+        self.listed_since(list, since, serial)
     }
 }
 
@@ -299,6 +313,8 @@ impl Store {
             recovered.rules.extend(self.read(&key(b'r', &name))?.map(|rules| (id, rules)));
         }
         recovered.policies = self.names(b's')?;
+        recovered.batches = self.batch_rows(None, usize::MAX, crate::batch::Batch::is_open)?;
+        recovered.lists = self.unfinished_lists()?;
         for name in self.names(b'b')? {
             let boot = self.read(&key(b'b', &name))?;
             recovered.boots.extend(boot.map(|boot| (name, boot)));

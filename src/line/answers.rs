@@ -197,7 +197,7 @@ impl Line {
                 answered |= it.as_str() == serial && self.place_of(&it) == Some((fixture, id));
                 self.quarantine(&it, FailCode::Mismatch, &detail);
             } else {
-                self.admit_quarantined(fixture, &it, &detail);
+                self.admit_quarantined(fixture, &it, &detail, shelf)?;
             }
         }
         if !answered {
@@ -208,16 +208,25 @@ impl Line {
 
     /// A serial that was never presented, but claimed: it is kept, so that it cannot pass later
     /// without a person having looked at it.
-    fn admit_quarantined(&mut self, fixture: usize, serial: &SerialNumber, detail: &str) {
-        let product = &self.settings.products[&self.links[fixture].settings.product];
+    fn admit_quarantined(
+        &mut self,
+        fixture: usize,
+        serial: &SerialNumber,
+        detail: &str,
+        shelf: &dyn Shelf,
+    ) -> Result<(), JournalError> {
+        let product = self.product(fixture);
         if SerialNumber::parse_as(serial.as_str(), &product.serial).is_err() {
-            return;
+            return Ok(());
         }
         let rules = product.rules.clone();
+        // What the batch would not take is of none.
+        let joining = self.joins(&rules.product, serial, shelf)?.ok().flatten();
         let admission = Admission {
             product: rules.product.clone(),
             rules: rules.id(),
-            batch: None,
+            extra: joining.as_ref().is_some_and(|it| it.extra),
+            batch: joining.map(|it| it.batch.into()),
             // No presentation has the number 0: it was not presented.
             presentation: self.links[fixture].key(0),
             nest: None,
@@ -233,6 +242,7 @@ impl Line {
         let message = detail.to_owned();
         self.record(serial, Event::Quarantined { presentation, code: FailCode::Mismatch, message });
         self.may_leave(serial);
+        Ok(())
     }
 
     /// Says `fail` without a record of its own.

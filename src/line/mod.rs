@@ -11,6 +11,7 @@
 //! that of `certificate-asked`.
 
 mod answers;
+mod batches;
 mod breaker;
 mod clock;
 mod deliver;
@@ -43,6 +44,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::batch;
 use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service};
 use crate::device::mend::MendOrder;
@@ -63,6 +65,7 @@ use self::clock::ClockGate;
 use self::link::Link;
 use self::work::Work;
 
+pub use self::batches::BatchStatus;
 pub use self::directory::{Deliver, Delivery};
 pub use self::held::Held;
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
@@ -103,7 +106,7 @@ pub struct Settings {
 pub struct FixtureSettings {
     /// Its name.
     pub name: String,
-    /// The product it presents.
+    /// The product it presents, unless an open batch says another.
     pub product: String,
     /// How often what waits for an answer is repeated.
     pub resend: Duration,
@@ -217,6 +220,15 @@ pub enum Input {
     },
     /// A person says to go on by a clock that is doubted, answered with [`Action::Answer`].
     OverrideClock {
+        /// Who, and why.
+        by: Operator,
+        /// What the answer is to carry.
+        ticket: u64,
+    },
+    /// A person's order about batches, answered with [`Action::Answer`].
+    Batch {
+        /// What.
+        order: batch::Order,
         /// Who, and why.
         by: Operator,
         /// What the answer is to carry.
@@ -416,6 +428,8 @@ pub struct Line {
     budgets: BTreeMap<Service, RetryBudget>,
     /// The newest trouble that is not over, by operation: how often in a row, and what.
     troubles: BTreeMap<Operation, (u32, String)>,
+    /// Which batches are open.
+    batches: batches::Batches,
     gate: Option<String>,
     clock: ClockGate,
     /// When keys that were kept for too long are looked for next, monotonic.
@@ -455,6 +469,7 @@ impl Line {
             probe_due: None,
             budgets: BTreeMap::new(),
             troubles: BTreeMap::new(),
+            batches: batches::Batches::recovered(recovered.batches),
             gate: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
             look_for_keys_at: Duration::ZERO,
@@ -474,6 +489,7 @@ impl Line {
         });
         line.look_at_clock();
         line.adopt_rules();
+        line.drop_lists(recovered.lists);
         line.recover(recovered.pending);
         line.start_more();
         let actions = std::mem::take(&mut line.out);
@@ -520,6 +536,10 @@ impl Line {
             }
             Input::OverrideClock { by, ticket } => {
                 let result = self.override_clock(by);
+                self.answer_order(ticket, result);
+            }
+            Input::Batch { order, by, ticket } => {
+                let result = self.order_batch(order, by, shelf)?;
                 self.answer_order(ticket, result);
             }
             Input::Durable(seq) => self.durable = self.durable.max(seq),

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Line;
+use super::batches::BatchStatus;
 use super::link::{Link, LinkState};
 use super::work::Work;
+use crate::batch::BatchId;
 use crate::cloud::Operation;
 use crate::device::State;
 use crate::device::plan;
@@ -36,6 +38,10 @@ pub struct LineStatus {
     pub waiting: BTreeMap<Operation, u64>,
     /// The fixtures, in the order of the configuration.
     pub links: Vec<LinkStatus>,
+    /// The batches that are open, the one opened last at the end.
+    pub batches: Vec<BatchStatus>,
+    /// The products, each with its pattern of serial numbers.
+    pub products: Vec<(String, String)>,
 }
 
 /// A picture of one fixture.
@@ -43,6 +49,10 @@ pub struct LineStatus {
 pub struct LinkStatus {
     /// Its name.
     pub name: String,
+    /// What it presents now.
+    pub product: String,
+    /// The batch that its devices come into.
+    pub batch: Option<BatchId>,
     /// `closed`, `waiting for hello`, `ready`, or why it is refused.
     pub state: &'static str,
     /// Its firmware, where it has told one.
@@ -95,11 +105,19 @@ impl Line {
             buffered: owed.filter(|it| !it.device.is_open()).count(),
             waiting: waiting(self.works.values()),
             oldest_s: oldest.map(|it| (self.now.wall.as_second() - it.as_second()).max(0)),
-            links: self.links.iter().map(|it| self.link_status(it)).collect(),
+            links: (0..self.links.len()).map(|it| self.link_status(it)).collect(),
+            batches: self.batches.told(),
+            products: self
+                .settings
+                .products
+                .iter()
+                .map(|(name, it)| (name.clone(), it.serial.as_str().to_owned()))
+                .collect(),
         }
     }
 
-    fn link_status(&self, link: &Link) -> LinkStatus {
+    fn link_status(&self, fixture: usize) -> LinkStatus {
+        let link = &self.links[fixture];
         let nests = link.open.values().map(|open| NestStatus {
             nest: open.nest.clone(),
             serial: open.serial.to_string(),
@@ -108,6 +126,8 @@ impl Line {
         });
         LinkStatus {
             name: link.settings.name.clone(),
+            product: self.presents(fixture).to_owned(),
+            batch: self.batch_at(fixture).cloned(),
             state: state_word(link.state),
             firmware: link.firmware.clone(),
             nests: nests.collect(),

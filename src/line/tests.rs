@@ -6,6 +6,7 @@
 
 mod account;
 mod anew;
+mod batches;
 mod breaker;
 mod clock;
 mod conversation;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::batches::{Joined, Joining};
 use super::from_csr::of_device;
 use super::link::{LinkState, Open};
-use super::{Line, Product, Timer};
+use super::{Line, Timer};
 use crate::device::State;
 use crate::device::event::{Admission, CloseReason, Event, Outcome};
 use crate::device::request::CertificateRequest;
@@ -26,6 +27,8 @@ const MAX_ATTRIBUTES: usize = 16;
 struct Presented {
     id: u64,
     serial: SerialNumber,
+    /// What it is taken for.
+    product: String,
     nest: Option<String>,
     mac: Option<Mac>,
     key: Option<DevicePublicKey>,
@@ -84,7 +87,8 @@ impl Line {
             self.nak(fixture, Some(id), NakCode::Draining, "");
             return Ok(());
         }
-        match self.read_unit(fixture, unit) {
+        let product = self.taken_for(fixture, &unit.serial, shelf)?;
+        match self.read_unit(product, unit) {
             Ok(it) => self.present(fixture, Presented { was_closed, ..it }, shelf),
             Err((code, detail)) => {
                 self.nak(fixture, Some(id), code, &detail);
@@ -141,8 +145,23 @@ impl Line {
         Ok(())
     }
 
-    fn read_unit(&self, fixture: usize, unit: Unit) -> Result<Presented, Refusal> {
-        let product = self.product(fixture);
+    /// What a unit is taken for: what its fixture presents now, or what it was when it was presented there last.
+    /// A change-over in between is no reason to refuse it.
+    fn taken_for(&mut self, fixture: usize, serial: &str, shelf: &dyn Shelf) -> Result<String, JournalError> {
+        if let Ok(serial) = SerialNumber::parse(serial)
+            && self.fetch(&serial, shelf)?
+        {
+            let device = &self.works[&serial].device;
+            let was_here = device.presentation.key.fixture == self.links[fixture].settings.name;
+            if was_here && self.settings.products.contains_key(&device.product) {
+                return Ok(device.product.clone());
+            }
+        }
+        Ok(self.presents(fixture).to_owned())
+    }
+
+    fn read_unit(&self, name: String, unit: Unit) -> Result<Presented, Refusal> {
+        let product = &self.settings.products[&name];
         let serial = SerialNumber::parse_as(&unit.serial, &product.serial)
             .map_err(|error| (NakCode::BadSerial, error.to_string()))?;
         let bad = |detail: String| (NakCode::BadUnit, detail);
@@ -162,20 +181,19 @@ impl Line {
             Some("") => Some(None),
             Some(text) => Some(Some(text.parse().map_err(|_| bad("holds is no SHA-256".to_owned()))?)),
         };
-        if product.rules.require_batch {
-            return Err((NakCode::NoBatch, String::new()));
-        }
         let Unit { id, nest, attributes, .. } = unit;
-        Ok(Presented { id, serial, nest, mac, key, request, holds, attributes, was_closed: false })
+        let was_closed = false;
+        Ok(Presented { id, serial, product: name, nest, mac, key, request, holds, attributes, was_closed })
     }
 
     fn present(&mut self, fixture: usize, it: Presented, shelf: &dyn Shelf) -> Result<(), JournalError> {
         if !self.fetch(&it.serial, shelf)? {
-            self.present_new(fixture, &it);
+            let joined = self.joins(&it.product, &it.serial, shelf)?;
+            self.present_new(fixture, &it, joined);
             return Ok(());
         }
         let device = &self.works[&it.serial].device;
-        let wanted = &self.product(fixture).rules.product;
+        let wanted = &it.product;
         if device.product != *wanted {
             let why = format!("{} is a {}, this fixture's product is a {wanted}", it.serial, device.product);
             self.refuse_known(fixture, &it, (NakCode::BadUnit, FailCode::Rejected), &why);
@@ -190,13 +208,14 @@ impl Line {
             self.nak(fixture, Some(it.id), NakCode::Elsewhere, "");
             return Ok(());
         }
+        let joined = self.joins_late(&it.product, &it.serial, shelf)?;
         let device = &self.works[&it.serial].device;
         if device.state == State::Passed {
-            self.present_passed(fixture, &it);
+            self.present_passed(fixture, &it, joined);
         } else if device.has_passed_before() && differs(device, &it).is_none() {
-            self.present_released(fixture, &it);
+            self.present_released(fixture, &it, joined);
         } else {
-            self.present_unfinished(fixture, &it);
+            self.present_unfinished(fixture, &it, joined);
         }
         Ok(())
     }
@@ -229,18 +248,22 @@ impl Line {
         !self.links.iter().any(|link| link.open.values().any(|open| open.serial == it.serial))
     }
 
-    fn present_new(&mut self, fixture: usize, it: &Presented) {
+    fn present_new(&mut self, fixture: usize, it: &Presented, joined: Joined) {
+        let joining = match joined {
+            Ok(joining) => joining,
+            Err((code, detail)) => return self.nak(fixture, Some(it.id), code, &detail),
+        };
         if let Some(reason) = self.refuse_new() {
             self.nak(fixture, Some(it.id), NakCode::Busy, &reason);
             return;
         }
-        let rules = self.product(fixture).rules.clone();
-        let admission = self.admission(fixture, it, &rules, Replaced::default());
+        let rules = self.settings.products[&it.product].rules.clone();
+        let admission = self.admission((fixture, it), &rules, Replaced::default(), joining);
         self.admit(&it.serial, Event::Admitted(Box::new(admission)), rules);
         self.accept(fixture, it);
     }
 
-    fn present_unfinished(&mut self, fixture: usize, it: &Presented) {
+    fn present_unfinished(&mut self, fixture: usize, it: &Presented, joined: Joined) {
         let device = &self.works[&it.serial].device;
         if let Some(what) = differs(device, it) {
             let detail =
@@ -249,15 +272,21 @@ impl Line {
             self.nak(fixture, Some(it.id), NakCode::Quarantined, &detail);
             return;
         }
-        let rules = self.rules_anew(it);
+        let joining = match joined {
+            Ok(joining) => joining,
+            Err((code, detail)) => return self.nak(fixture, Some(it.id), code, &detail),
+        };
+        let joins = || joining.is_some().then(|| self.works[&it.serial].rules.clone());
+        let rules = self.rules_anew(it).or_else(joins);
         if rules.is_some() && self.works[&it.serial].is_calling() {
             // An answer to what was asked under the old rules must not be taken for one under the new.
             self.nak(fixture, Some(it.id), NakCode::Busy, "AWS has yet to answer what it was asked before");
             return;
         }
-        let anew = rules
-            .as_ref()
-            .map(|rules| Box::new(self.admission(fixture, it, rules, self.replaced(it, rules))));
+        let anew = rules.as_ref().map(|rules| {
+            let replaced = self.replaced(it, rules, joining.as_ref());
+            Box::new(self.admission((fixture, it), rules, replaced, joining.clone()))
+        });
         let presentation = self.links[fixture].key(it.id);
         let event = Event::Presented { presentation, nest: it.nest.clone(), mac: it.mac.clone(), anew };
         let recorded = self.record(&it.serial, event);
@@ -281,20 +310,20 @@ impl Line {
     }
 
     /// What the old certificates of a device hang on that is made by `rules` from now on.
-    fn replaced(&self, it: &Presented, rules: &ProductRules) -> Replaced {
+    fn replaced(&self, it: &Presented, rules: &ProductRules, joining: Option<&Joining>) -> Replaced {
         let work = &self.works[&it.serial];
         let old = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
         let thing = rules.thing.fill(&Filling {
             serial: &it.serial,
             mac: it.mac.as_ref().or(work.device.mac.as_ref()),
-            batch: work.device.batch.as_deref(),
+            batch: work.device.batch.as_deref().or(joining.map(|it| it.batch.as_str())),
             station: &rules.station,
             product: &rules.product,
         });
         Replaced { policy: old.policy_name(), thing: Some(old.thing_name()).filter(|it| *it != thing) }
     }
 
-    fn present_passed(&mut self, fixture: usize, it: &Presented) {
+    fn present_passed(&mut self, fixture: usize, it: &Presented, joined: Joined) {
         let device = &self.works[&it.serial].device;
         let live = device.fingerprint();
         if it.holds.is_some_and(|holds| holds.is_some() && holds == live) {
@@ -310,7 +339,7 @@ impl Line {
                 self.pass_again(fixture, it);
             }
             Repeat::Reject => self.nak(fixture, Some(it.id), NakCode::Duplicate, ""),
-            Repeat::Renew => self.renew(fixture, it),
+            Repeat::Renew => self.renew(fixture, it, joined),
             Repeat::Return => {
                 let what = match it.holds {
                     None => differs(device, it).map(|what| format!("another {what}")),
@@ -330,12 +359,12 @@ impl Line {
 
     /// A person has let it out of quarantine: with the certificate that it has proved it passes, else
     /// it gets another, whatever the product does with others that come again.
-    fn present_released(&mut self, fixture: usize, it: &Presented) {
+    fn present_released(&mut self, fixture: usize, it: &Presented, joined: Joined) {
         let live = self.works[&it.serial].device.fingerprint();
         if live.is_some() && it.holds == Some(live) {
             self.pass_again(fixture, it);
         } else {
-            self.renew(fixture, it);
+            self.renew(fixture, it, joined);
         }
     }
 
@@ -347,13 +376,18 @@ impl Line {
         self.may_leave(&it.serial);
     }
 
-    fn renew(&mut self, fixture: usize, it: &Presented) {
+    fn renew(&mut self, fixture: usize, it: &Presented, joined: Joined) {
+        let joining = match joined {
+            Ok(joining) => joining,
+            Err((code, detail)) => return self.nak(fixture, Some(it.id), code, &detail),
+        };
         if let Some(reason) = self.refuse_new() {
             self.nak(fixture, Some(it.id), NakCode::Busy, &reason);
             return;
         }
         let rules = self.works[&it.serial].rules_now(&self.settings.products).clone();
-        let admission = self.admission(fixture, it, &rules, self.replaced(it, &rules));
+        let replaced = self.replaced(it, &rules, joining.as_ref());
+        let admission = self.admission((fixture, it), &rules, replaced, joining);
         if self.record(&it.serial, Event::Renewed(Box::new(admission))) {
             let seq = self.seq;
             if let Some(work) = self.works.get_mut(&it.serial) {
@@ -405,21 +439,19 @@ impl Line {
         self.backlog_is_full().then(full)
     }
 
-    fn product(&self, fixture: usize) -> &Product {
-        &self.settings.products[&self.links[fixture].settings.product]
-    }
-
     fn admission(
         &self,
-        fixture: usize,
-        it: &Presented,
+        (fixture, it): (usize, &Presented),
         rules: &Arc<ProductRules>,
         replaced: Replaced,
+        joining: Option<Joining>,
     ) -> Admission {
+        let extra = joining.as_ref().is_some_and(|it| it.extra);
         Admission {
             product: rules.product.clone(),
             rules: rules.id(),
-            batch: None,
+            batch: joining.map(|it| it.batch.into()),
+            extra,
             presentation: self.links[fixture].key(it.id),
             nest: it.nest.clone(),
             mac: it.mac.clone(),

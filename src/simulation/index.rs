@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::batch::{Batch, BatchId};
 use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
+use crate::journal::book::Book;
 use crate::journal::fold::{Change, change, device_after};
 use crate::journal::log::Position;
 use crate::journal::{JournalError, KnownPresentation, Record, Recovered, Shelf, is_pending};
@@ -21,6 +23,7 @@ pub(super) struct Index {
     pub(super) rules: BTreeMap<RulesId, ProductRules>,
     policies: BTreeSet<String>,
     boots: BTreeMap<String, u64>,
+    pub(super) book: Book,
     /// The latest time that a record bears.
     latest: Option<Timestamp>,
 }
@@ -34,6 +37,7 @@ impl Index {
             rules: BTreeMap::new(),
             policies: BTreeSet::new(),
             boots: BTreeMap::new(),
+            book: Book::default(),
             latest: None,
         }
     }
@@ -51,13 +55,22 @@ impl Index {
                 self.presentations.retain(|(name, _, _), _| name != fixture);
                 self.boots.insert(fixture.to_owned(), boot);
             }
-            None => {}
+            // The book takes what changes a batch.
+            Some(
+                Change::ListBegun(..) | Change::ListPart(..) | Change::ListDropped(..) | Change::Batch(..),
+            )
+            | None => {}
         }
         self.at = at;
         self.latest = self.latest.max(Some(record.at));
-        let Some(serial) = &record.serial else { return Ok(None) };
+        let Some(serial) = &record.serial else {
+            self.book.take(record, None);
+            return Ok(None);
+        };
         let before = self.devices.remove(serial);
+        let state = before.as_ref().map(|it| it.state);
         let after = device_after(before, record).map_err(|error| error.to_string())?;
+        self.book.take(record, after.as_ref().map(|it| (it, state)));
         Ok(after.map(|it| &*self.devices.entry(serial.clone()).or_insert(it)))
     }
 
@@ -74,6 +87,7 @@ impl Index {
             boots: self.boots.clone(),
             counts,
             at: self.latest,
+            ..self.book.recovered()
         }
     }
 }
@@ -85,5 +99,13 @@ impl Shelf for Index {
 
     fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
         Ok(self.presentations.get(&(key.fixture.clone(), key.boot, key.id)).cloned())
+    }
+
+    fn batch(&self, id: &BatchId, _since: u64) -> Result<Option<Batch>, JournalError> {
+        Ok(self.book.batches.get(id).cloned())
+    }
+
+    fn is_listed(&self, list: u64, _since: u64, serial: &SerialNumber) -> Result<bool, JournalError> {
+        Ok(self.book.is_listed(list, serial))
     }
 }

@@ -109,7 +109,8 @@ impl<C: Cloud + 'static> Engine<C> {
                     self.publish();
                 }
             }
-            let told = burst.iter().any(|it| matches!(it, Input::Drain | Input::Resume));
+            let told =
+                burst.iter().any(|it| matches!(it, Input::Drain | Input::Resume | Input::Batch { .. }));
             for input in burst.drain(..) {
                 let actions = self.line.handle(self.clock.now(), input, &self.store)?;
                 let newest = *durable.borrow();
@@ -150,6 +151,10 @@ impl<C: Cloud + 'static> Engine<C> {
             Command::Mend { serial, order, by, reply } => {
                 let ticket = self.orders.take(reply);
                 Some(Input::Mend { serial, order, by, ticket })
+            }
+            Command::Batch { order, by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::Batch { order, by, ticket })
             }
             Command::OverrideClock { by, reply } => {
                 let ticket = self.orders.take(reply);

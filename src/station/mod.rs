@@ -41,6 +41,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::batch;
 use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
 use crate::device::mend::MendOrder;
@@ -134,6 +135,15 @@ pub enum Command {
         /// Who, and why.
         by: Operator,
         /// Told when it is begun, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// A person's order about batches. Answered when it is carried out and on disk.
+    Batch {
+        /// What.
+        order: batch::Order,
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is done, or why it is not.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// Go on by a clock that is doubted. Answered when it is on disk.

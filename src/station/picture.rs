@@ -14,10 +14,11 @@ use crate::clock::{Now, TimeSource};
 use crate::cloud::Operation;
 use crate::cloud::pace::OperationStats;
 use crate::control::{
-    Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OperationStatus, StationState, Status,
+    Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OpenBatch, OperationStatus, ProductStatus,
+    StationState, Status,
 };
 use crate::journal::store::Store;
-use crate::line::{LineStatus, LinkStatus};
+use crate::line::{BatchStatus, LineStatus, LinkStatus};
 
 /// What the picture is made from.
 pub(super) struct Painter {
@@ -66,7 +67,13 @@ impl Painter {
                 .zip(&self.ports)
                 .map(|(link, port)| fixture(link, port, self.clock.now()))
                 .collect(),
-            batch: None,
+            batch: line.batches.last().map(|it| it.id.to_string()),
+            batches: line.batches.iter().map(open_batch).collect(),
+            products: line
+                .products
+                .iter()
+                .map(|(name, serial)| ProductStatus { name: name.clone(), serial: serial.clone() })
+                .collect(),
             counts: (&line.counts).into(),
             operations: self.operations(line, paces),
             journal: JournalStatus {
@@ -110,6 +117,10 @@ impl Painter {
     }
 }
 
+fn open_batch(it: &BatchStatus) -> OpenBatch {
+    OpenBatch { id: it.id.to_string(), product: it.product.clone() }
+}
+
 fn judge(line: &LineStatus) -> (StationState, Vec<String>) {
     if line.draining {
         (StationState::Draining, vec!["it takes no new units".to_owned()])
@@ -128,6 +139,8 @@ fn fixture(link: &LinkStatus, port: &PortCounters, now: Now) -> FixtureStatus {
         name: link.name.clone(),
         state: link.state.to_owned(),
         port: port.place.clone(),
+        product: link.product.clone(),
+        batch: link.batch.as_ref().map(ToString::to_string),
         firmware: link.firmware.clone(),
         nests: link
             .nests

@@ -207,6 +207,10 @@ impl Daemon {
                 let _ = reply.send(self.reconciler.start(wish, by));
                 return;
             }
+            server::Command::Batch { order, by, reply } => {
+                let _ = self.station.commands.send(Command::Batch { order, by, reply }).await;
+                return;
+            }
             server::Command::OverrideClock { by, reply } => {
                 let _ = self.station.commands.send(Command::OverrideClock { by, reply }).await;
                 return;

@@ -34,7 +34,8 @@ fn header(it: &Device) -> String {
     };
     row("failure", it.failure.as_ref().map(|it| format!("{}: {}", it.code, it.message)));
     row("product", Some(it.product.clone()));
-    row("batch", it.batch.clone());
+    let extra = if it.extra { " (not on its list)" } else { "" };
+    row("batch", it.batch.as_ref().map(|it| format!("{it}{extra}")));
     row("mac", it.mac.clone());
     row("generation", Some(it.generation.to_string()));
     row("admitted", Some(it.admitted_at.to_string()));

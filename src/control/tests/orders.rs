@@ -30,7 +30,9 @@ fn answering(station: &mut Station, result: Result<(), Refusal>) -> JoinHandle<V
                     heard.push((None, by));
                 }
                 Command::Resume { reply, .. } => reply.send(Ok(())).unwrap(),
-                Command::Drain { .. } | Command::Reconcile { .. } => panic!("nobody drains or reconciles"),
+                Command::Drain { .. } | Command::Reconcile { .. } | Command::Batch { .. } => {
+                    panic!("nobody drains, reconciles or opens a batch")
+                }
             }
         }
         heard

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use super::batches::Said;
 use super::device_row;
 use super::index::Index;
 use crate::device::Device;
@@ -29,18 +30,20 @@ pub(super) fn catch_up(index: &mut Index, journal_dir: &Path, log_dir: &Path) ->
     let known = index.position;
     let mut same = known.seq == index.synced.seq;
     let mut newest: HashMap<SerialNumber, u64> = HashMap::new();
+    let mut said = Said::default();
     let mut batch = Batch::default();
     let mut checked = false;
     while let Some(commit) = walk.next_commit()? {
         for found in commit {
             if found.at.seq > known.seq {
                 if !std::mem::replace(&mut checked, true) {
-                    check(index, journal_dir, &newest)?;
+                    check(index, journal_dir, &newest, &mut said)?;
                 }
                 batch.take(index, journal_dir, found.record, found.at)?;
                 continue;
             }
             same |= found.at == known;
+            said.note(&found.record);
             newest.extend(found.record.serial.map(|it| (it, found.at.seq)));
         }
         if batch.entries.len() >= BATCH {
@@ -56,16 +59,22 @@ pub(super) fn catch_up(index: &mut Index, journal_dir: &Path, log_dir: &Path) ->
         return Err(lost(format!("record {} of its log is not the one that was on disk", known.seq)));
     }
     if !checked {
-        check(index, journal_dir, &newest)?;
+        check(index, journal_dir, &newest, &mut said)?;
     }
     batch.give(index)?;
     Ok(walk)
 }
 
-/// Whether the index holds the newest state of those devices.
-fn check(index: &Index, dir: &Path, newest: &HashMap<SerialNumber, u64>) -> Result<(), JournalError> {
+/// Whether the index holds the newest state of those devices, and of what was `said` of batches.
+fn check(
+    index: &Index,
+    dir: &Path,
+    newest: &HashMap<SerialNumber, u64>,
+    said: &mut Said,
+) -> Result<(), JournalError> {
     for (serial, seq) in newest {
         let device = device_row::read(&index.db, dir, serial)?;
+        said.note_device(device.as_ref().and_then(|it| it.batch.as_deref()), *seq);
         if device.map(|it| it.last_seq) != Some(*seq) {
             return Err(JournalError::Damaged {
                 dir: dir.to_owned(),
@@ -79,7 +88,7 @@ fn check(index: &Index, dir: &Path, newest: &HashMap<SerialNumber, u64>) -> Resu
             });
         }
     }
-    Ok(())
+    said.check(&index.db, dir)
 }
 
 /// Records on their way into the index.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::batches::Changes;
 use super::files::io;
 use super::places::Places;
 use super::{FORMAT, device_row, key, presentation_key};
@@ -23,7 +24,7 @@ use crate::journal::{Entry, JournalError, is_pending};
 const CACHE_BYTES: u64 = 16 << 20;
 
 /// Rows to be written together; none is to be removed.
-type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(super) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// The index, open for writing.
 #[derive(Debug)]
@@ -134,9 +135,11 @@ impl Index {
         let Some((_, last)) = records.last() else { return Ok(0) };
         let mut rows = Rows::new();
         let mut devices: BTreeMap<&SerialNumber, (&Device, Vec<u64>)> = BTreeMap::new();
+        let mut batches = Changes::new(&self.db, &self.path);
         for (entry, at) in records {
             self.latest = self.latest.max(Some(entry.record.at));
             self.add(&mut rows, entry)?;
+            batches.take(&mut rows, entry)?;
             if self.places.note(at) {
                 let (row, value) = self.places.row(&self.path)?;
                 rows.insert(row, Some(value));
@@ -157,6 +160,7 @@ impl Index {
             rows.extend(device_row::rows(&self.db, &self.path, device, &news)?);
             rows.insert(key(b'u', serial.as_str()), is_pending(device).then(Vec::new));
         }
+        batches.finish(&mut rows)?;
         let counts: Vec<_> = self.counts.iter().filter(|(_, count)| **count > 0).collect();
         rows.insert(key(b'm', "counts"), Some(self.encode(&counts)?));
         rows.insert(key(b'm', "latest"), Some(self.encode(&self.latest)?));
@@ -201,7 +205,11 @@ impl Index {
                 self.forget_presentations(rows, fixture)?;
                 rows.insert(key(b'b', fixture), Some(self.encode(&boot)?));
             }
-            None => {}
+            // What changes a batch: see `batches`.
+            Some(
+                Change::ListBegun(..) | Change::ListPart(..) | Change::ListDropped(..) | Change::Batch(..),
+            )
+            | None => {}
         }
         Ok(())
     }

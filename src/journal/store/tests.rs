@@ -1,5 +1,6 @@
 //! The store as a station uses it, and what it makes of what it finds at a start.
 
+mod batches;
 mod disk;
 mod faults;
 mod found;
@@ -28,6 +29,7 @@ pub(super) fn admission(id: u64) -> Event {
         product: "lamp".to_owned(),
         rules: Fingerprint::of(b"rules"),
         batch: None,
+        extra: false,
         presentation: key(id),
         nest: None,
         mac: None,

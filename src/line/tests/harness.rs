@@ -12,6 +12,7 @@ use self::checks::{brief, certificates};
 use super::account::Account;
 use super::setup::Setup;
 use super::shelf::MemoryShelf;
+use crate::batch;
 use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, CloudError};
 use crate::device::operator::{Operator, Order, Refusal};
@@ -308,6 +309,14 @@ impl Harness {
     /// A person gives an order, which is answered at once.
     pub(super) fn order(&mut self, order: Order, serial: &str) -> Result<(), Refusal> {
         self.ordered(order, serial).expect("the order is answered")
+    }
+
+    /// A person gives an order about a batch; the answer, if it has come.
+    pub(super) fn batch(&mut self, order: batch::Order) -> Option<Result<(), Refusal>> {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.input(Input::Batch { order, by: operator("as planned"), ticket });
+        self.answers_to_orders.remove(&ticket)
     }
 
     /// A person says to go on by the clock.

@@ -21,6 +21,8 @@ pub(super) const RESEND: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(super) struct Setup {
     pub(super) rules: ProductRules,
+    /// Those of other products.
+    pub(super) others: Vec<ProductRules>,
     /// Names of the fixtures; all present the one product.
     pub(super) fixtures: Vec<String>,
     pub(super) seed: u64,
@@ -38,6 +40,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             rules: rules(),
+            others: Vec::new(),
             fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()],
             seed: 7,
             ca: "the CA",
@@ -57,8 +60,11 @@ impl Setup {
     }
 
     pub(super) fn settings(&self) -> Settings {
-        let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
-        let product = Product { rules: Arc::new(self.rules.clone()), serial, deliver: self.deliver.clone() };
+        let products = self.others.iter().chain([&self.rules]).map(|rules| {
+            let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
+            let product = Product { rules: Arc::new(rules.clone()), serial, deliver: self.deliver.clone() };
+            (rules.product.clone(), product)
+        });
         let fixtures = self.fixtures.iter().map(|name| FixtureSettings {
             name: name.clone(),
             product: self.rules.product.clone(),
@@ -69,7 +75,7 @@ impl Setup {
         Settings {
             station: STATION.to_owned(),
             fixtures: fixtures.collect(),
-            products: BTreeMap::from([(self.rules.product.clone(), product)]),
+            products: products.collect::<BTreeMap<_, _>>(),
             ca: Some(Fingerprint::of(self.ca.as_bytes())),
             ca_pem: format!("{}\n", self.ca),
             chain_pem: "the chain\n".to_owned(),

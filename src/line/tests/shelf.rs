@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::batch::{Batch, BatchId};
 use crate::device::event::{Event, PresentationKey};
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, plan};
+use crate::journal::book::Book;
 use crate::journal::{
     Entry, JournalError, KnownPresentation, Recovered, Shelf, StationEvent, What, is_pending, record,
 };
@@ -20,6 +22,7 @@ pub(super) struct MemoryShelf {
     rules: BTreeMap<RulesId, ProductRules>,
     policies: BTreeSet<String>,
     boots: BTreeMap<String, u64>,
+    pub(super) book: Book,
     /// Every event, oldest first.
     pub(super) events: Vec<(SerialNumber, Event)>,
     pub(super) station_events: Vec<StationEvent>,
@@ -34,6 +37,7 @@ impl MemoryShelf {
         self.at = self.at.max(Some(record.at));
         let read: crate::journal::Record = record::decode(&record::encode(&record).unwrap()).unwrap();
         assert_eq!(read, record, "a record does not read back");
+        self.book.take(&record, device.as_ref().map(|(device, before)| (&**device, *before)));
         match record.what {
             What::Device(event) => {
                 let serial = record.serial.expect("an event of a device names it");
@@ -106,6 +110,7 @@ impl MemoryShelf {
             policies: self.policies.iter().cloned().collect(),
             boots: self.boots.clone(),
             counts,
+            ..self.book.recovered()
         }
     }
 }
@@ -117,5 +122,13 @@ impl Shelf for MemoryShelf {
 
     fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
         Ok(self.presentations.get(&(key.fixture.clone(), key.boot, key.id)).cloned())
+    }
+
+    fn batch(&self, id: &BatchId, _since: u64) -> Result<Option<Batch>, JournalError> {
+        Ok(self.book.batches.get(id).cloned())
+    }
+
+    fn is_listed(&self, list: u64, _since: u64, serial: &SerialNumber) -> Result<bool, JournalError> {
+        Ok(self.book.is_listed(list, serial))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::batch::{Batch, BatchId};
 use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
@@ -36,6 +37,14 @@ impl Shelf for MemoryShelf {
 
     fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
         Ok(self.presentations.get(&(key.fixture.clone(), key.boot, key.id)).cloned())
+    }
+
+    fn batch(&self, _id: &BatchId, _since: u64) -> Result<Option<Batch>, JournalError> {
+        Ok(None)
+    }
+
+    fn is_listed(&self, _list: u64, _since: u64, _serial: &SerialNumber) -> Result<bool, JournalError> {
+        Ok(false)
     }
 }
 

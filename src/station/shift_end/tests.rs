@@ -32,6 +32,7 @@ fn journal(dir: &std::path::Path, count: i64, directory: impl Fn(i64) -> Option<
             product: "lamp".to_owned(),
             rules: Fingerprint::of(b"rules"),
             batch: None,
+            extra: false,
             presentation: presentation.clone(),
             nest: None,
             mac: None,

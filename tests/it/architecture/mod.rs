@@ -15,6 +15,7 @@ const TIERS: &[(&str, u8)] = &[
     ("clock", 0),
     ("error", 0),
     ("sabotage", 0),
+    ("batch", 1),
     ("device", 1),
     ("line", 1),
     ("reconcile", 1),
@@ -36,6 +37,7 @@ const TIERS: &[(&str, u8)] = &[
     ("control", 1),
     ("control::access", 2),
     ("control::backup", 2),
+    ("control::batches", 2),
     ("control::client", 2),
     ("control::commands", 2),
     ("control::connection", 2),
@@ -69,6 +71,7 @@ const ADAPTERS: &[&[&str]] = &[
     &[
         "control::access",
         "control::backup",
+        "control::batches",
         "control::client",
         "control::commands",
         "control::connection",
@@ -102,6 +105,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("journal::store", "journal::copy", "the backup of a running station ends where its writer is"),
     ("journal::store", "journal::log", "sled is the index of the log"),
     ("control::reading", "journal::store", "the API's reading half is the journal's, of which there is one"),
+    ("control::batches", "journal::store", "the same"),
     ("control::devices", "journal::store", "the same"),
     ("control::server", "journal::store", "the same"),
 ];

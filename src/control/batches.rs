@@ -1,0 +1,358 @@
+//! `GET` and `POST /v1/batches`, and what lies below.
+//!
+//! A list of serial numbers comes as a body of lines that is read as it comes, a part after the other; the next part
+//! is taken when the one before is on disk, so that the line's own records never queue behind a million of these.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::{Extension, Json};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+
+use super::access::Caller;
+use super::batch::{self, BatchPage, Closing, ListedPage, NewBatch};
+use super::commands::authorize;
+use super::orders::{carry_out, read};
+use super::problem::{Refused, bad_request, internal, not_found, too_large, too_slow};
+use super::query;
+use super::server::{Command, Context};
+use crate::batch::{BatchId, MAX_LISTED, Order, Terms};
+use crate::device::operator::{MAX_REASON_LEN, Operator};
+use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber};
+use crate::journal::store::{Listed, Store};
+
+/// Serial numbers that are journaled between two waits for the disk: some ten records.
+const PART: usize = 2_000;
+
+/// A list's longest body, bytes.
+const MAX_LIST_BYTES: u64 = MAX_LISTED * (MAX_SERIAL_LEN as u64 + 2);
+
+/// The path of all batches.
+pub(super) const PATH: &str = "/v1/batches";
+
+/// The parameters of a page of batches.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    state: Option<String>,
+    after: Option<String>,
+    limit: Option<String>,
+}
+
+/// The parameters of a page of a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SerialsQuery {
+    missing: Option<String>,
+    after: Option<String>,
+    limit: Option<String>,
+}
+
+/// The parameters of an opening with a list.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    id: String,
+    product: Option<String>,
+    strict: Option<String>,
+    fixtures: Option<String>,
+    reason: Option<String>,
+}
+
+pub(super) async fn list(
+    State(context): State<Arc<Context>>,
+    parameters: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<BatchPage>, Refused> {
+    let wanted = query::parameters(parameters)?;
+    let open = match query::given(wanted.state).as_deref() {
+        None => None,
+        Some("open") => Some(true),
+        Some("closed") => Some(false),
+        Some(_) => return Err(bad_request("a batch's state is open or closed")),
+    };
+    let after = query::given(wanted.after).map(|it| id("after", &it)).transpose()?;
+    let limit = query::limit(wanted.limit)?;
+    let read = move |store: &Store| {
+        store.batches(after.as_ref(), limit + 1, |it| open.is_none_or(|open| it.is_open() == open))
+    };
+    let mut batches = context.reading.read("list batches", read).await?;
+    let more = batches.len() > limit;
+    batches.truncate(limit);
+    let next = batches.last().filter(|_| more).map(|it| it.id().to_string());
+    Ok(Json(BatchPage { batches: batches.into_iter().map(batch::Batch::from).collect(), next }))
+}
+
+pub(super) async fn show(
+    State(context): State<Arc<Context>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<batch::Batch>, Refused> {
+    one(&context, id_in_path(path)?).await
+}
+
+pub(super) async fn serials(
+    State(context): State<Arc<Context>>,
+    path: Result<Path<String>, PathRejection>,
+    parameters: Result<Query<SerialsQuery>, QueryRejection>,
+) -> Result<Json<ListedPage>, Refused> {
+    let wanted = query::parameters(parameters)?;
+    let missing = flag("missing", wanted.missing)?.unwrap_or(false);
+    let after = query::given(wanted.after).map(|it| query::serial("after", &it)).transpose()?;
+    let limit = query::limit(wanted.limit)?;
+    let batch = find(&context, id_in_path(path)?).await?;
+    let read = move |store: &Store| store.listed(&batch, after.as_ref(), limit, |it| !missing || !it.here);
+    let page = context.reading.read("read a batch's list", read).await?;
+    let wire = |it: Listed| batch::Listed { serial: it.serial.into(), state: it.state, here: it.here };
+    let (serials, next) = (page.found.into_iter().map(wire).collect(), page.next.map(String::from));
+    Ok(Json(ListedPage { serials, next }))
+}
+
+pub(super) async fn close(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    path: Result<Path<String>, PathRejection>,
+    body: Bytes,
+) -> Result<Json<batch::Batch>, Refused> {
+    let id = id_in_path(path)?;
+    let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { &body };
+    let Closing { reason } = read(body)?;
+    let by = operator(&context, caller, reason).await?;
+    order(&context, Order::Close(id.clone()), &by).await?;
+    one(&context, id).await
+}
+
+/// Whether the body of a request is a list of serial numbers.
+pub(super) fn is_list(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    kind.is_some_and(|it| it.starts_with("text/"))
+}
+
+pub(super) async fn open(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    parameters: Result<Query<ListQuery>, QueryRejection>,
+    request: Request,
+) -> Result<Json<batch::Batch>, Refused> {
+    if is_list(request.headers()) {
+        return open_with_list(context, caller, query::parameters(parameters)?, request.into_body()).await;
+    }
+    let body = axum::body::to_bytes(request.into_body(), context.limits.body_bytes).await;
+    let new: NewBatch = read(&body.map_err(|_| too_large(context.limits.body_bytes))?)?;
+    let batch = id("id", &new.id)?;
+    let wanted = match (new.product, new.count) {
+        (Some(product), Some(expected)) => {
+            let terms =
+                Terms { batch: batch.clone(), product, strict: false, fixtures: new.fixtures, expected };
+            Order::Open(terms)
+        }
+        (None, None) if new.fixtures.is_empty() => {
+            if new.reason.is_none() {
+                let what = format!("to open {batch} again a reason has to be given");
+                return Err(
+                    bad_request(what).with_hint("a new batch needs a product, and a number or a list")
+                );
+            }
+            Order::Reopen(batch.clone())
+        }
+        _ => {
+            return Err(bad_request(
+                "a new batch has a \"product\" and a \"count\", or a list of serial numbers as its body",
+            ));
+        }
+    };
+    let by = operator(&context, caller, new.reason).await?;
+    order(&context, wanted, &by).await?;
+    one(&context, batch).await
+}
+
+async fn open_with_list(
+    context: Arc<Context>,
+    caller: Caller,
+    wanted: ListQuery,
+    mut body: Body,
+) -> Result<Json<batch::Batch>, Refused> {
+    let batch = id("id", &wanted.id)?;
+    let product = wanted.product.ok_or_else(|| bad_request("product is missing"))?;
+    let strict = flag("strict", wanted.strict)?.unwrap_or(true);
+    let fixtures = query::given(wanted.fixtures).unwrap_or_default();
+    let fixtures = fixtures.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    let terms = Terms { batch: batch.clone(), product, strict, fixtures, expected: 0 };
+    let by = operator(&context, caller, query::given(wanted.reason)).await?;
+    // In a task of its own: a caller who hangs up ends the opening too, and in good order.
+    let (taking, id) = (context.clone(), batch.clone());
+    let taken = tokio::spawn(async move {
+        let result = take_list(&taking, terms, &by, &mut body).await;
+        if result.is_err() {
+            // A refusal is heard by whoever has been let finish.
+            drain(&mut body, taking.limits.stall).await;
+        }
+        result
+    });
+    taken.await.map_err(|error| internal("open a batch", &error))??;
+    one(&context, id).await
+}
+
+async fn take_list(context: &Context, terms: Terms, by: &Operator, body: &mut Body) -> Result<(), Refused> {
+    let batch = terms.batch.clone();
+    order(context, Order::Begin(terms), by).await?;
+    match take_lines(context, &batch, by, body).await {
+        Ok(()) => order(context, Order::Finish(batch), by).await,
+        Err(refused) => {
+            // If the line has given it up itself, nothing is left to be given up.
+            order(context, Order::Drop(batch), by).await?;
+            Err(refused)
+        }
+    }
+}
+
+/// Reads the body line by line and has it journaled.
+async fn take_lines(
+    context: &Context,
+    batch: &BatchId,
+    by: &Operator,
+    body: &mut Body,
+) -> Result<(), Refused> {
+    let mut chunks = std::mem::take(body).into_data_stream();
+    let (mut lines, mut part, mut bytes) = (Lines::default(), Vec::with_capacity(PART), 0);
+    loop {
+        let chunk =
+            tokio::time::timeout(context.limits.stall, chunks.next()).await.map_err(|_| too_slow())?;
+        let ended = chunk.is_none();
+        if let Some(chunk) = chunk {
+            let chunk =
+                chunk.map_err(|error| bad_request(format!("the list does not come to its end: {error}")))?;
+            bytes += chunk.len() as u64;
+            if bytes > MAX_LIST_BYTES {
+                *body = Body::from_stream(chunks);
+                return Err(too_large(usize::try_from(MAX_LIST_BYTES).unwrap_or(usize::MAX)));
+            }
+            lines.push(&chunk);
+        }
+        loop {
+            let line = match lines.next(ended) {
+                Ok(Some(serial)) => {
+                    part.push(serial);
+                    true
+                }
+                Ok(None) => false,
+                Err(refused) => {
+                    *body = Body::from_stream(chunks);
+                    return Err(refused);
+                }
+            };
+            if part.len() == PART || !line && ended && !part.is_empty() {
+                let part = std::mem::replace(&mut part, Vec::with_capacity(PART));
+                if let Err(refused) = order(context, Order::Serials(batch.clone(), part), by).await {
+                    *body = Body::from_stream(chunks);
+                    return Err(refused);
+                }
+            }
+            if !line {
+                break;
+            }
+        }
+        if ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Takes the rest of a body and forgets it.
+async fn drain(body: &mut Body, stall: Duration) {
+    let mut chunks = std::mem::take(body).into_data_stream();
+    let mut bytes = 0;
+    while let Ok(Some(Ok(chunk))) = tokio::time::timeout(stall, chunks.next()).await {
+        bytes += chunk.len() as u64;
+        if bytes > MAX_LIST_BYTES {
+            return;
+        }
+    }
+}
+
+/// Serial numbers, one a line.
+#[derive(Debug, Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    read: usize,
+    number: u64,
+}
+
+impl Lines {
+    fn push(&mut self, chunk: &[u8]) {
+        self.bytes.drain(..self.read);
+        self.read = 0;
+        self.bytes.extend_from_slice(chunk);
+    }
+
+    /// The next one, if its line is there; at the end also one without a line feed.
+    fn next(&mut self, ended: bool) -> Result<Option<SerialNumber>, Refused> {
+        loop {
+            let rest = &self.bytes[self.read..];
+            let (line, length) = match rest.iter().position(|it| *it == b'\n') {
+                Some(length) => (&rest[..length], length + 1),
+                None if ended && !rest.is_empty() => (rest, rest.len()),
+                None if rest.len() > MAX_SERIAL_LEN + 1 => (rest, rest.len()),
+                None => return Ok(None),
+            };
+            self.read += length;
+            self.number += 1;
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            let serial = SerialNumber::parse(&String::from_utf8_lossy(line));
+            let bad = |error| {
+                bad_request(format!("line {}: {error}", self.number)).with_hint(
+                    "the body is a list of serial numbers, one a line, in ascending order (LC_ALL=C sort -u)",
+                )
+            };
+            return serial.map(Some).map_err(bad);
+        }
+    }
+}
+
+async fn one(context: &Context, id: BatchId) -> Result<Json<batch::Batch>, Refused> {
+    Ok(Json(find(context, id).await?.into()))
+}
+
+async fn find(context: &Context, id: BatchId) -> Result<crate::batch::Batch, Refused> {
+    let wanted = id.clone();
+    let found = context.reading.read("read a batch", move |store| store.find_batch(&wanted)).await?;
+    found.ok_or_else(|| not_found(format!("this station's journal knows no batch {id}")))
+}
+
+async fn order(context: &Context, order: Order, by: &Operator) -> Result<(), Refused> {
+    let by = by.clone();
+    carry_out(context, |reply| Command::Batch { order, by, reply }).await
+}
+
+/// Who gives the order, if it may, with a reason that can be kept.
+async fn operator(context: &Context, caller: Caller, reason: Option<String>) -> Result<Operator, Refused> {
+    let peer = authorize(context, caller).await?;
+    if reason.as_deref().is_some_and(|it| !Operator::is_reason(it)) {
+        return Err(bad_request(format!("a reason is one line of 1 to {MAX_REASON_LEN} characters")));
+    }
+    Ok(Operator { uid: peer.uid, name: peer.name, reason: reason.unwrap_or_default() })
+}
+
+fn flag(name: &str, value: Option<String>) -> Result<Option<bool>, Refused> {
+    match query::given(value).as_deref() {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(bad_request(format!("{name} is true or false"))),
+    }
+}
+
+fn id(name: &str, text: &str) -> Result<BatchId, Refused> {
+    BatchId::parse(text).map_err(|error| bad_request(format!("{name}: {error}")))
+}
+
+fn id_in_path(path: Result<Path<String>, PathRejection>) -> Result<BatchId, Refused> {
+    let Path(text) = path.map_err(|rejection| bad_request(rejection.body_text()))?;
+    id("what stands in the path", &text)
+}
