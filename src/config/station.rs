@@ -43,10 +43,11 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         table.problem(&at.place, format!("{wanted:?} is not a time zone of this system"), hint);
     }
     let backlog = table.whole("backlog", BACKLOG, 1..=MAX_BACKLOG);
+    let days_off = super::shifts::days_off(&table);
     table.finish();
     let timezone = timezone.ok()?;
     let timezone_name = timezone.iana_name().unwrap_or(wanted).to_owned();
-    Some(Station { id: id?, timezone, timezone_name, backlog: backlog as usize })
+    Some(Station { id: id?, timezone, timezone_name, days_off: days_off?, backlog: backlog as usize })
 }
 
 /// A name of our own: of a station, product or fixture.

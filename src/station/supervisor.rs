@@ -89,9 +89,8 @@ impl Daemon {
         let station = Station::start(parts)?;
         let directories = directories(config);
         if !directories.is_empty() {
-            let (timezone, shifts) = (config.station.timezone.clone(), config.shifts.clone());
-            let shift_end =
-                ShiftEnd { store: store.clone(), clock: clock.clone(), timezone, shifts, directories };
+            let calendar = config.calendar();
+            let shift_end = ShiftEnd { store: store.clone(), clock: clock.clone(), calendar, directories };
             // It ends with the process: what it tells is in the journal.
             tokio::spawn(shift_end.run());
         }
