@@ -66,6 +66,7 @@ pub mod journal;
 pub mod line;
 pub mod pki;
 pub mod rehearsal;
+pub mod report;
 mod sabotage;
 pub mod shift;
 #[cfg(test)]

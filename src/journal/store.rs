@@ -45,11 +45,15 @@
 //! | `d` serial | the device after its newest record with the numbers of the newest 64 and how many were put away, or how many pieces it is in |
 //! | `x` serial 0 seq n | a piece of such a device |
 //! | `u` serial | nothing: something is left to do for it |
+//! | `t` time serial | what reports tell of a device, by its first presentation (ms since 1970, as all times here) |
+//! | `w` time time serial | nothing: that device first passed then, in a later hour than it was first presented |
+//! | `q` number | what happened in those five minutes |
+//! | `y` batch | when its first and last device were first presented |
 //! | `p` fixture 0 boot id | the presentation |
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
 //! | `b` fixture | its last reset |
-//! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
+//! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `down` (what keeps the station from its work), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
 
 mod checkpoint;
 mod device_row;
@@ -64,6 +68,7 @@ mod numbers;
 mod open;
 mod pending;
 mod places;
+mod summaries;
 mod writer;
 
 use std::collections::VecDeque;
@@ -89,8 +94,8 @@ pub use self::lock::JournalLock;
 pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
-/// Format of the index; 1 was sled alone, 2 had a row for each place in the log.
-pub const FORMAT: u32 = 3;
+/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 had nothing for reports.
+pub const FORMAT: u32 = 4;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;
