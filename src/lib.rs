@@ -69,6 +69,7 @@ pub mod line;
 pub mod pki;
 pub mod reconcile;
 pub mod rehearsal;
+pub mod report;
 mod sabotage;
 pub mod service_manager;
 pub mod shift;

@@ -43,7 +43,7 @@ impl Served {
         let (status_to, status) = watch::channel(Arc::new(Status::default()));
         let (durable_to, durable) = watch::channel(0);
         let (commands, mut orders) = mpsc::channel(4);
-        let api = Api { store: opened.store.clone(), status, durable, commands };
+        let api = Api { store: opened.store.clone(), status, durable, commands, taps: Default::default() };
         let listener = {
             let _inside = runtime.enter();
             good(bind(&socket))

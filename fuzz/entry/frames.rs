@@ -21,7 +21,7 @@ fn side<M: Incoming + Serialize + PartialEq + Debug>(data: &[u8]) -> usize {
         match it {
             Decoded::Message(message) => again(message),
             // Each byte is escaped by four characters at most.
-            Decoded::Bad { sample, .. } => assert!(sample.len() <= 4 * 64, "{sample}"),
+            Decoded::Bad { sample, .. } => assert!(sample.to_string().len() <= 4 * 256, "{sample}"),
             Decoded::Echo => {}
         }
     }

@@ -40,7 +40,7 @@ use crate::fixture::scanner::ScannerOptions;
 use crate::fixture::text::Messages;
 use crate::line::Deliver;
 use crate::pki::Fingerprint;
-use crate::shift::Shift;
+use crate::shift::{Calendar, Shift};
 
 pub use errors::{ConfigError, ConfigErrors};
 pub use files::{Files, SystemFiles};
@@ -78,6 +78,18 @@ pub struct Config {
     pub hash: Fingerprint,
 }
 
+impl Config {
+    /// The shift calendar.
+    #[must_use]
+    pub fn calendar(&self) -> Calendar {
+        Calendar {
+            shifts: self.shifts.clone(),
+            timezone: self.station.timezone.clone(),
+            days_off: self.station.days_off.clone(),
+        }
+    }
+}
+
 /// `[station]`.
 #[derive(Debug, Clone)]
 pub struct Station {
@@ -87,6 +99,8 @@ pub struct Station {
     pub timezone: jiff::tz::TimeZone,
     /// The time zone's IANA name.
     pub timezone_name: String,
+    /// Days on which no shift begins.
+    pub days_off: std::collections::BTreeSet<jiff::civil::Date>,
     /// Unfinished devices that are taken in at most; at least one.
     pub backlog: usize,
     /// What operators read; English unless `messages` names a file that says it in their language.

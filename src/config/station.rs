@@ -50,11 +50,19 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         None => Some(Messages::default()),
     };
     let backlog = table.whole("backlog", BACKLOG, 1..=MAX_BACKLOG);
+    let days_off = super::shifts::days_off(&table);
     table.finish();
     let timezone = timezone.ok()?;
     let timezone_name = timezone.iana_name().unwrap_or(wanted).to_owned();
     let messages = Arc::new(messages?);
-    Some(Station { id: id?, timezone, timezone_name, backlog: backlog as usize, messages })
+    Some(Station {
+        id: id?,
+        timezone,
+        timezone_name,
+        days_off: days_off?,
+        backlog: backlog as usize,
+        messages,
+    })
 }
 
 /// A name of our own: of a station, product or fixture.

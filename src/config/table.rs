@@ -143,6 +143,25 @@ impl<'d> Table<'d> {
         self.problem(place, format!("{what} is not supported by this version of linemint yet"), hint);
     }
 
+    /// A list of texts; the inner none where the key is missing, the outer one where it is wrong.
+    #[expect(clippy::option_option, reason = "missing is no mistake, and a mistake is not missing")]
+    pub(super) fn list(&self, key: &'static str, example: &str) -> Option<Option<Vec<At<&'d str>>>> {
+        let Some(at) = self.value(key) else { return Some(None) };
+        let Some(list) = at.value.as_array() else {
+            self.problem(&at.place, "must be a list of texts", example);
+            return None;
+        };
+        let mut texts = Vec::new();
+        for value in list {
+            let Some(text) = value.get_ref().as_str() else {
+                self.problem(&at.place, "must be a list of texts", example);
+                return None;
+            };
+            texts.push(At { value: text, place: at.place.clone() });
+        }
+        Some(Some(texts))
+    }
+
     /// True or false.
     pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {
         let Some(at) = self.value(key) else { return default };

@@ -109,7 +109,8 @@ fn the_shipped_file_explains_every_key() {
             explained.push(format!("{table}.{key}"));
         }
     }
-    let keys = "station.id station.timezone station.backlog station.messages journal.dir journal.min_free journal.seal_key \
+    let keys = "station.id station.timezone station.days_off station.backlog station.messages journal.dir journal.min_free \
+         journal.seal_key \
         journal.keep_undelivered api.socket api.board aws.region aws.iot_endpoint \
         aws.managed_integrations_endpoint aws.call_timeout aws.account aws.ca_bundle aws.quota.share \
         aws.quota.preset aws.quota.device-certificates pki.ca_certificate pki.ca_key fixture.name \
@@ -124,7 +125,7 @@ fn the_shipped_file_explains_every_key() {
         product.thermostat.certificate.register product.thermostat.deliver product.thermostat.directory \
         product.thermostat.repeat product.thermostat.require_batch product.thermostat.max_certificates \
         product.thermostat.endpoint product.thermostat.roots product.thermostat.verify shift.name \
-        shift.start shift.end";
+        shift.start shift.end shift.days";
     let operations = Operation::ALL.iter().map(|it| format!("aws.quota.{}", it.kebab()));
     for key in keys.split_whitespace().map(str::to_owned).chain(operations) {
         assert!(explained.contains(&key), "{key}");

@@ -28,9 +28,6 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(900);
 /// Longest answer, bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
-/// Longest line of an answer that is followed, bytes.
-const MAX_LINE_BYTES: usize = 1 << 20;
-
 /// Longest silence of an answer that is followed; the daemon says every 15 s that it goes on.
 const QUIET: Duration = Duration::from_secs(60);
 

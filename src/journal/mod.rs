@@ -159,6 +159,26 @@ pub enum StationEvent {
         /// Who, and why.
         by: Operator,
     },
+    /// Something has kept the station, or a part of it, from its work for some seconds.
+    Hindered {
+        /// What.
+        cause: Cause,
+        /// The part of the station: a fixture's name.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+        /// Since when.
+        since: Timestamp,
+        /// A sentence.
+        message: String,
+    },
+    /// It does so no more.
+    Unhindered {
+        /// What.
+        cause: Cause,
+        /// The part of the station.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
+    },
 }
 
 /// How a batch was opened.
@@ -172,6 +192,39 @@ pub struct Opened {
     pub list: Option<u64>,
     /// Who, and why; an empty reason where none was given.
     pub by: Operator,
+}
+
+/// What keeps a station from its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Nothing goes through until a person has changed something.
+    LineStopped,
+    /// AWS does not answer.
+    Offline,
+    /// A fixture is not there.
+    FixtureAway,
+    /// The disk is nearly full.
+    Disk,
+    /// The clock cannot be right.
+    Clock,
+    /// The daemon does not run.
+    StationOff,
+}
+
+impl Cause {
+    /// The word used everywhere outside.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LineStopped => "line-stopped",
+            Self::Offline => "offline",
+            Self::FixtureAway => "fixture-away",
+            Self::Disk => "disk",
+            Self::Clock => "clock",
+            Self::StationOff => "station-off",
+        }
+    }
 }
 
 /// A record with the device as it is after it.

@@ -45,6 +45,10 @@
 //! | `d` serial | the device after its newest record with the numbers of the newest 64 and how many were put away, or how many pieces it is in |
 //! | `x` serial 0 seq n | a piece of such a device |
 //! | `u` serial | nothing: something is left to do for it |
+//! | `t` time serial | what reports tell of a device, by its first presentation (ms since 1970, as all times here) |
+//! | `f` time time serial | nothing: that device first passed then, in a later hour than it was first presented |
+//! | `q` number | what happened in those five minutes |
+//! | `y` batch | when its first and last device were first presented |
 //! | `p` fixture 0 boot id | the presentation |
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
@@ -52,7 +56,7 @@
 //! | `w` id | a batch, with the numbers of its devices by state |
 //! | `e` list serial | a part of a list of serial numbers, by its first one |
 //! | `o` list | the batch of a list that has not come to its end |
-//! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
+//! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `down` (what keeps the station from its work), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
 
 mod batches;
 mod checkpoint;
@@ -68,6 +72,7 @@ mod numbers;
 mod open;
 mod pending;
 mod places;
+mod summaries;
 mod writer;
 
 use std::collections::VecDeque;
@@ -95,7 +100,7 @@ pub use self::lock::JournalLock;
 pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
-/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no batches.
+/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 neither batches nor what reports count.
 pub const FORMAT: u32 = 4;
 
 /// Most devices that one call of [`Store::devices`] looks at.

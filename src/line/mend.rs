@@ -95,6 +95,7 @@ impl Line {
             product: rules.product.clone(),
             rules: rules.id(),
             batch: None,
+            extra: false,
             presentation: presentation.clone(),
             nest: None,
             mac: None,

@@ -281,6 +281,7 @@ fn device(serial: &str) -> Device {
         product: "lamp".to_owned(),
         rules: rules.id(),
         batch: None,
+        extra: false,
         presentation,
         nest: None,
         mac: None,

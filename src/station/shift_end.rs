@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use crate::clock::TimeSource;
 use crate::device::event::Event;
 use crate::error::Chain;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, What};
-use crate::shift::{Shift, ShiftSpan, shift_at};
+use crate::shift::{Calendar, ShiftSpan};
 
 /// How often the clock is looked at: it may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -29,8 +28,7 @@ const MAX_LISTED: usize = 200;
 pub(super) struct ShiftEnd {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn TimeSource>,
-    pub(super) timezone: TimeZone,
-    pub(super) shifts: Vec<Shift>,
+    pub(super) calendar: Calendar,
     /// Told even if nothing was delivered there.
     pub(super) directories: Vec<PathBuf>,
 }
@@ -49,7 +47,7 @@ impl ShiftEnd {
         let mut running = None;
         loop {
             let now = self.clock.now().wall;
-            let present = shift_at(&self.shifts, &self.timezone, now);
+            let present = self.calendar.at(now);
             if let Some(ended) = ended(&mut running, present) {
                 self.tell(ended).await;
             }

@@ -140,16 +140,14 @@ impl Daemon {
             products,
             ca_pem,
             ca: ca_id,
-            timezone: config.station.timezone.clone(),
-            shifts: config.shifts.clone(),
+            calendar: config.calendar(),
             turn: Arc::new(Semaphore::new(1)),
             foreign: Mutex::default(),
         };
         let directories = directories(config);
         if !directories.is_empty() {
-            let (timezone, shifts) = (config.station.timezone.clone(), config.shifts.clone());
-            let shift_end =
-                ShiftEnd { store: store.clone(), clock: clock.clone(), timezone, shifts, directories };
+            let calendar = config.calendar();
+            let shift_end = ShiftEnd { store: store.clone(), clock: clock.clone(), calendar, directories };
             // It ends with the process: what it tells is in the journal.
             tokio::spawn(shift_end.run());
         }

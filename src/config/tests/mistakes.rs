@@ -126,6 +126,20 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("#roots = \"roots.pem\"", "roots = \"key.pem\"", "product.thermostat.roots", "private key"),
     ("name = \"late\"", "name = \"early\"", "shift.early.name", "another shift"),
     ("name = \"late\"\nstart = \"14:00\"", "name = \"late\"\nstart = \"13:30\"", "shift.late", "overlaps"),
+    ("#days = [\"mon\",", "days = [\"mo\",", "shift.early.days", "is not one of mon tue"),
+    (
+        "#days = [\"mon\", \"tue\", \"wed\", \"thu\", \"fri\"]",
+        "days = []",
+        "shift.early.days",
+        "names no day",
+    ),
+    (
+        "#days = [\"mon\", \"tue\", \"wed\", \"thu\", \"fri\"]",
+        "days = \"mon\"",
+        "shift.early.days",
+        "a list of texts",
+    ),
+    ("#days_off = [\"2026-12-25\",", "days_off = [\"25.12.2026\",", "station.days_off", "is not a day"),
     ("start = \"22:00\"", "start = \"22\"", "shift.night.start", "time of day"),
 ];
 

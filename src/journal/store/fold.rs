@@ -6,6 +6,7 @@ use std::path::Path;
 use super::batches::Said;
 use super::device_row;
 use super::index::Index;
+use super::summaries::{has_slots, has_summary, note_slots};
 use crate::device::Device;
 use crate::device::serial::SerialNumber;
 use crate::journal::fold::device_after;
@@ -29,7 +30,7 @@ pub(super) fn catch_up(index: &mut Index, journal_dir: &Path, log_dir: &Path) ->
     let mut walk = Walk::from(log_dir, &index.id, index.synced)?;
     let known = index.position;
     let mut same = known.seq == index.synced.seq;
-    let mut newest: HashMap<SerialNumber, u64> = HashMap::new();
+    let mut newest = Newest::default();
     let mut said = Said::default();
     let mut batch = Batch::default();
     let mut checked = false;
@@ -44,7 +45,8 @@ pub(super) fn catch_up(index: &mut Index, journal_dir: &Path, log_dir: &Path) ->
             }
             same |= found.at == known;
             said.note(&found.record);
-            newest.extend(found.record.serial.map(|it| (it, found.at.seq)));
+            note_slots(&found.record, &mut newest.slots);
+            newest.devices.extend(found.record.serial.map(|it| (it, found.at.seq)));
         }
         if batch.entries.len() >= BATCH {
             batch.give(index)?;
@@ -65,27 +67,30 @@ pub(super) fn catch_up(index: &mut Index, journal_dir: &Path, log_dir: &Path) ->
     Ok(walk)
 }
 
-/// Whether the index holds the newest state of those devices, and of what was `said` of batches.
-fn check(
-    index: &Index,
-    dir: &Path,
-    newest: &HashMap<SerialNumber, u64>,
-    said: &mut Said,
-) -> Result<(), JournalError> {
-    for (serial, seq) in newest {
+/// The newest records that the index has and that may not be on disk in it, by what they are about.
+#[derive(Default)]
+struct Newest {
+    devices: HashMap<SerialNumber, u64>,
+    slots: BTreeMap<i64, u64>,
+}
+
+/// Whether the index holds the newest state of those, and of what was `said` of batches.
+fn check(index: &Index, dir: &Path, newest: &Newest, said: &mut Said) -> Result<(), JournalError> {
+    let old = |what: String| JournalError::Damaged { dir: dir.to_owned(), what };
+    if !has_slots(&index.db, dir, &newest.slots)? {
+        return Err(old("the index has lost what reports count".to_owned()));
+    }
+    for (serial, seq) in &newest.devices {
         let device = device_row::read(&index.db, dir, serial)?;
         said.note_device(device.as_ref().and_then(|it| it.batch.as_deref()), *seq);
-        if device.map(|it| it.last_seq) != Some(*seq) {
-            return Err(JournalError::Damaged {
-                dir: dir.to_owned(),
-                what: format!("the index holds an old state of device {serial}"),
-            });
-        }
+        let Some(device) = device.filter(|it| it.last_seq == *seq) else {
+            return Err(old(format!("the index holds an old state of device {serial}")));
+        };
         if !device_row::has_history(&index.db, dir, serial)? {
-            return Err(JournalError::Damaged {
-                dir: dir.to_owned(),
-                what: format!("the index has lost records of the history of device {serial}"),
-            });
+            return Err(old(format!("the index has lost records of the history of device {serial}")));
+        }
+        if !has_summary(&index.db, dir, &device)? {
+            return Err(old(format!("the index holds an old summary of device {serial}")));
         }
     }
     said.check(&index.db, dir)

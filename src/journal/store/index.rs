@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::batches::Changes;
 use super::files::io;
 use super::places::Places;
+use super::summaries::Folding;
 use super::{FORMAT, device_row, key, presentation_key};
 use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
@@ -20,6 +21,7 @@ use crate::journal::fold::{Change, change};
 use crate::journal::log::Position;
 use crate::journal::record::{decode, encode};
 use crate::journal::{Entry, JournalError, is_pending};
+use crate::report::slot::Open;
 
 const CACHE_BYTES: u64 = 16 << 20;
 
@@ -42,6 +44,8 @@ pub(super) struct Index {
     places: Places,
     /// The latest time that a record bears; none where an earlier version has not noted it.
     latest: Option<jiff::Timestamp>,
+    /// What keeps the station from its work, by the newest record.
+    down: Open,
 }
 
 /// How long sled's own lock is waited for. The journal's lock is held, so whoever has sled's is on
@@ -84,6 +88,7 @@ impl Index {
             synced: position,
             places: Places::default(),
             latest: None,
+            down: Open::new(),
         };
         let mut rows = Rows::new();
         rows.insert(key(b'm', "format"), Some(it.encode(&FORMAT)?));
@@ -116,6 +121,7 @@ impl Index {
         let synced = read(&db, path, &key(b'm', "synced"))?.ok_or_else(missing)?;
         let counts = read::<Vec<_>>(&db, path, &key(b'm', "counts"))?.unwrap_or_default();
         let latest = read(&db, path, &key(b'm', "latest"))?;
+        let down = read(&db, path, &key(b'm', "down"))?.unwrap_or_default();
         let places = Places::newest(&db, path)?;
         Ok(Self {
             db,
@@ -126,6 +132,7 @@ impl Index {
             synced,
             places,
             latest,
+            down,
         })
     }
 
@@ -136,7 +143,10 @@ impl Index {
         let mut rows = Rows::new();
         let mut devices: BTreeMap<&SerialNumber, (&Device, Vec<u64>)> = BTreeMap::new();
         let mut batches = Changes::new(&self.db, &self.path);
+        let (db, path) = (self.db.clone(), self.path.clone());
+        let mut folding = Folding::new(&db, &path);
         for (entry, at) in records {
+            folding.take(entry, &mut self.down)?;
             self.latest = self.latest.max(Some(entry.record.at));
             self.add(&mut rows, entry)?;
             batches.take(&mut rows, entry)?;
@@ -161,6 +171,8 @@ impl Index {
             rows.insert(key(b'u', serial.as_str()), is_pending(device).then(Vec::new));
         }
         batches.finish(&mut rows)?;
+        rows.extend(folding.rows()?);
+        rows.insert(key(b'm', "down"), Some(self.encode(&self.down)?));
         let counts: Vec<_> = self.counts.iter().filter(|(_, count)| **count > 0).collect();
         rows.insert(key(b'm', "counts"), Some(self.encode(&counts)?));
         rows.insert(key(b'm', "latest"), Some(self.encode(&self.latest)?));

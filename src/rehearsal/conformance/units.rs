@@ -6,7 +6,7 @@ use super::desk::Desk;
 use super::paper::Paper;
 use super::rules::{self, Rule};
 use super::watch::Presentation;
-use crate::fixture::text::{fail_action, nak_action};
+use crate::fixture::text::Messages;
 use crate::fixture::{Credentials, FailCode, FixtureMessage, MAX_ID, NakCode, StationMessage, Unit};
 
 /// What makes a serial number that is in no nest.
@@ -183,12 +183,12 @@ fn pass(unit: &Unit) -> StationMessage {
 }
 
 fn fail(unit: &Unit, code: FailCode) -> StationMessage {
-    let message = fail_action(code).to_owned();
+    let message = Messages::default().fail(code, "");
     StationMessage::Fail { id: unit.id, serial: unit.serial.clone(), code, message, retry: code.may_retry() }
 }
 
 fn nak(id: Option<u64>, code: NakCode) -> StationMessage {
-    StationMessage::Nak { id, code, message: nak_action(code).to_owned() }
+    StationMessage::Nak { id, code, message: Messages::default().nak(code, "") }
 }
 
 /// Says `credentials` as the station does, until the unit has an answer. Whether it was `written`.

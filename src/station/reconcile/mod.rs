@@ -21,8 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Command;
@@ -37,7 +35,7 @@ use crate::journal::store::Store;
 use crate::journal::{JournalError, Shelf as _};
 use crate::line::Product;
 use crate::reconcile::{Finding, Phase, Roster, Selection, Summary, Told, Wish};
-use crate::shift::{Shift, shift_at};
+use crate::shift::Calendar;
 
 /// Tries of a read before its device is given up.
 const TRIES: u32 = 8;
@@ -77,10 +75,8 @@ pub struct Reconciler<C> {
     pub ca_pem: String,
     /// Its id in AWS.
     pub ca: Option<crate::pki::Fingerprint>,
-    /// The shifts' time zone.
-    pub timezone: TimeZone,
     /// The shifts.
-    pub shifts: Vec<Shift>,
+    pub calendar: Calendar,
     /// Held by the one that runs.
     pub turn: Arc<Semaphore>,
     /// Certificates that were looked into and are not this station's, in short.
@@ -173,15 +169,7 @@ impl<C: Cloud + 'static> Reconciler<C> {
     fn filter(&self, selection: &Selection) -> Result<Filter, String> {
         let Selection { batch, shift, since, until } = selection.clone();
         let Some(shift) = shift else { return Ok(Filter { batch, since, until }) };
-        let wrong = || {
-            format!("{shift:.100?} names no shift of this station: it is DATE/NAME, as in 2026-11-21/early")
-        };
-        let (day, name) = shift.split_once('/').ok_or_else(wrong)?;
-        let day: Date = day.parse().map_err(|_| wrong())?;
-        let found = self.shifts.iter().find(|it| it.name == name).ok_or_else(wrong)?;
-        let begin = day.to_datetime(found.start).to_zoned(self.timezone.clone()).map_err(|_| wrong())?;
-        let span =
-            shift_at(std::slice::from_ref(found), &self.timezone, begin.timestamp()).ok_or_else(wrong)?;
+        let span = self.calendar.named(&shift).map_err(|error| error.to_string())?;
         let since = since.map_or(span.begin, |it| it.max(span.begin));
         let until = until.map_or(span.end, |it| it.min(span.end));
         Ok(Filter { batch, since: Some(since), until: Some(until) })

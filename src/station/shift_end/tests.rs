@@ -1,9 +1,14 @@
+use std::collections::BTreeSet;
+
+use jiff::tz::TimeZone;
+
 use crate::device::event::{Admission, PresentationKey};
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, Device, KeyState};
 use crate::journal::store::{JournalLock, Opened, open};
 use crate::journal::{Entry, Journal as _, Record};
 use crate::pki::Fingerprint;
+use crate::shift::Shift;
 
 use super::*;
 
@@ -94,11 +99,14 @@ fn a_long_list_is_cut_and_says_so() {
     assert_eq!(it.list(), "A B");
 }
 
+fn shift(name: &str, begin: i64, end: i64) -> ShiftSpan {
+    let day = "2026-09-21".parse().unwrap();
+    ShiftSpan { day, name: name.to_owned(), begin: at(begin), end: at(end), extra_minutes: 0 }
+}
+
 #[test]
 fn a_shift_ends_once() {
-    let span = |name: &str, begin: i64, end: i64| {
-        Some(ShiftSpan { name: name.to_owned(), begin: at(begin), end: at(end) })
-    };
+    let span = |name: &str, begin: i64, end: i64| Some(shift(name, begin, end));
     let mut running = None;
     // The station starts within it.
     assert_eq!(ended(&mut running, span("early", 0, 8)), None);
@@ -135,8 +143,11 @@ async fn the_line_names_shift_directory_number_and_serials() {
     let watched = ShiftEnd {
         store: opened.store.clone(),
         clock: Arc::new(crate::clock::ManualClock::at(at(0))),
-        timezone: TimeZone::UTC,
-        shifts: vec![Shift::whole_day()],
+        calendar: Calendar {
+            shifts: vec![Shift::whole_day()],
+            timezone: TimeZone::UTC,
+            days_off: BTreeSet::new(),
+        },
         directories: vec![PathBuf::from("/a"), PathBuf::from("/b")],
     };
     let log = Log::default();
@@ -144,7 +155,7 @@ async fn the_line_names_shift_directory_number_and_serials() {
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     // The runtime of a test has one thread: what it logs is logged here.
     let _here = tracing::subscriber::set_default(subscriber);
-    watched.tell(ShiftSpan { name: "early".to_owned(), begin: at(0), end: at(10) }).await;
+    watched.tell(shift("early", 0, 10)).await;
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");

@@ -30,6 +30,7 @@ const TIERS: &[(&str, u8)] = &[
     ("pki::issuer", 2),
     ("pki::request", 2),
     ("journal", 1),
+    ("report", 1),
     ("journal::copy", 2),
     ("journal::keys", 2),
     ("journal::log", 2),

@@ -1,0 +1,268 @@
+//! The rows that reports are made from: a [`Summary`] for each device in the order of their first presentations,
+//! and a [`Slot`] for each five minutes in which something happened.
+//!
+//! Both are folds of the records, each row with the number of the newest record in it, so that a row that a
+//! power cut has taken back is found out at a start like a device's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::guard::guarded;
+use super::index::{failed, read};
+use super::{Store, damaged, key};
+use crate::device::Device;
+use crate::device::serial::SerialNumber;
+use crate::journal::record::{decode, encode};
+use crate::journal::{Entry, JournalError, Record, What};
+use crate::report::slot::{self, Open, Slot};
+use crate::report::source::{Head, Source};
+use crate::report::summary::{Summary, to_millisecond};
+
+/// A row and what is to stand in it.
+type Row = (Vec<u8>, Option<Vec<u8>>);
+
+/// When the devices of a batch were first presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Span {
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    first: Timestamp,
+    #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    last: Timestamp,
+}
+
+/// The rows that records change, as they will be written.
+#[derive(Debug)]
+pub(super) struct Folding<'a> {
+    db: &'a sled::Db,
+    path: &'a Path,
+    summaries: HashMap<&'a SerialNumber, Summary>,
+    slots: BTreeMap<i64, Slot>,
+    batches: BTreeMap<String, Span>,
+    late: Vec<Row>,
+}
+
+impl<'a> Folding<'a> {
+    pub(super) fn new(db: &'a sled::Db, path: &'a Path) -> Self {
+        let (summaries, slots, batches) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { db, path, summaries, slots, batches, late: Vec::new() }
+    }
+
+    /// Takes in a record; `open` is what keeps the station from its work.
+    pub(super) fn take(&mut self, entry: &'a Entry, open: &mut Open) -> Result<(), JournalError> {
+        for (number, news) in slot::of(&entry.record, open) {
+            self.slot(number)?.add(&news);
+        }
+        let (Some((device, before)), What::Device(event)) = (&entry.device, &entry.record.what) else {
+            return Ok(());
+        };
+        let known = match self.summaries.remove(&device.serial) {
+            None if before.is_some() => read(self.db, self.path, &summary_key(device))?,
+            known => known,
+        };
+        let had_passed = known.as_ref().is_some_and(|it: &Summary| it.passed.is_some());
+        let it = Summary::after(known, device, event, entry.record.at);
+        if let (None, Some(batch)) = (before, &it.batch) {
+            self.note_batch(batch, it.first)?;
+        }
+        // Where the pass is in a later hour than the first presentation, it is found by its own time too.
+        if let Some(passed) = it.passed.filter(|passed| !had_passed && hour(*passed) != hour(it.first)) {
+            self.late.push((late_key(passed, device), Some(Vec::new())));
+        }
+        self.summaries.insert(&device.serial, it);
+        Ok(())
+    }
+
+    fn slot(&mut self, number: i64) -> Result<&mut Slot, JournalError> {
+        if !self.slots.contains_key(&number) {
+            let known = read(self.db, self.path, &slot_key(number))?.unwrap_or_default();
+            self.slots.insert(number, known);
+        }
+        Ok(self.slots.entry(number).or_default())
+    }
+
+    fn note_batch(&mut self, batch: &str, first: Timestamp) -> Result<(), JournalError> {
+        let known = match self.batches.get(batch) {
+            Some(it) => Some(*it),
+            None => read(self.db, self.path, &key(b'y', batch))?,
+        };
+        let Span { first: begin, last } = known.unwrap_or(Span { first, last: first });
+        self.batches.insert(batch.to_owned(), Span { first: begin.min(first), last: last.max(first) });
+        Ok(())
+    }
+
+    /// All rows.
+    pub(super) fn rows(self) -> Result<Vec<Row>, JournalError> {
+        let mut rows = self.late;
+        let path = self.path;
+        for it in self.summaries.values() {
+            rows.push((key_of(it), Some(bytes(path, it)?)));
+        }
+        for (number, it) in &self.slots {
+            rows.push((slot_key(*number), Some(bytes(path, it)?)));
+        }
+        for (batch, it) in &self.batches {
+            rows.push((key(b'y', batch), Some(bytes(path, it)?)));
+        }
+        Ok(rows)
+    }
+}
+
+fn bytes<T: Serialize>(path: &Path, it: &T) -> Result<Vec<u8>, JournalError> {
+    encode(it).map_err(|error| damaged(path, &format!("a row for reports cannot be written: {error}")))
+}
+
+fn hour(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(3600)
+}
+
+/// A number as it is ordered among keys.
+fn ordered(number: i64) -> [u8; 8] {
+    (number.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+fn time_key(letter: u8, at: Timestamp) -> Vec<u8> {
+    [&[letter][..], &ordered(at.as_millisecond())].concat()
+}
+
+fn key_of(it: &Summary) -> Vec<u8> {
+    [&time_key(b't', it.first)[..], it.serial.as_str().as_bytes()].concat()
+}
+
+fn summary_key(device: &Device) -> Vec<u8> {
+    [&time_key(b't', to_millisecond(device.admitted_at))[..], device.serial.as_str().as_bytes()].concat()
+}
+
+fn late_key(passed: Timestamp, device: &Device) -> Vec<u8> {
+    [&time_key(b'f', passed)[..], &summary_key(device)[1..]].concat()
+}
+
+fn slot_key(number: i64) -> Vec<u8> {
+    [&[b'q'][..], &ordered(number)].concat()
+}
+
+/// Whether the index holds the newest summary of that device.
+pub(super) fn has_summary(db: &sled::Db, path: &Path, device: &Device) -> Result<bool, JournalError> {
+    let found: Option<Summary> = read(db, path, &summary_key(device))?;
+    Ok(found.is_some_and(|it| it.seqs.1 == device.last_seq))
+}
+
+/// The slots whose rows have to hold records up to those numbers, if the index holds `record`.
+pub(super) fn note_slots(record: &Record, newest: &mut BTreeMap<i64, u64>) {
+    // What a hindrance has spread over earlier slots follows from the rows that are written with them.
+    if let What::Device(_) = &record.what {
+        for (number, it) in slot::of(record, &mut Open::new()) {
+            newest.insert(number, it.seq);
+        }
+    }
+}
+
+/// Whether the index holds those slots as they were written last.
+pub(super) fn has_slots(
+    db: &sled::Db,
+    path: &Path,
+    newest: &BTreeMap<i64, u64>,
+) -> Result<bool, JournalError> {
+    for (number, seq) in newest {
+        let found: Option<Slot> = read(db, path, &slot_key(*number))?;
+        if found.is_none_or(|it| it.seq < *seq) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Source for Store {
+    fn head(&self) -> Result<Head, JournalError> {
+        self.caught_up()?;
+        let newest = self.shared.newest();
+        Ok(Head { seq: newest.seq, hash: newest.hash.to_string() })
+    }
+
+    fn summaries(
+        &self,
+        begin: Timestamp,
+        end: Timestamp,
+        each: &mut dyn FnMut(Summary),
+    ) -> Result<(), JournalError> {
+        self.caught_up()?;
+        guarded(&self.dir, || {
+            for row in self.db.range(time_key(b't', begin)..time_key(b't', end)) {
+                let (_, value) = row.map_err(|source| failed(&self.dir, "read", source))?;
+                each(self.decode(&value)?);
+            }
+            Ok(())
+        })
+    }
+
+    fn passed_later(
+        &self,
+        begin: Timestamp,
+        end: Timestamp,
+        each: &mut dyn FnMut(Summary),
+    ) -> Result<(), JournalError> {
+        self.caught_up()?;
+        // Those of the hour in which the time begins are found by their first presentations.
+        let hour = Timestamp::from_second(hour(begin) * 3600).unwrap_or(begin);
+        self.summaries(hour, begin, &mut |it| {
+            let same_hour = it.passed.is_some_and(|at| self::hour(at) == self::hour(it.first));
+            if same_hour && it.passed.is_some_and(|at| (begin..end).contains(&at)) {
+                each(it);
+            }
+        })?;
+        guarded(&self.dir, || {
+            for row in self.db.range(time_key(b'f', begin)..time_key(b'f', end)).keys() {
+                let row = row.map_err(|source| failed(&self.dir, "read", source))?;
+                let summary = [b"t", row.get(9..).unwrap_or_default()].concat();
+                let it: Option<Summary> = read(&self.db, &self.dir, &summary)?;
+                let Some(it) = it else { return Err(damaged(&self.dir, "a device's summary is missing")) };
+                if it.first < begin {
+                    each(it);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn slots(&self, begin: Timestamp, end: Timestamp, now: Timestamp) -> Result<Slot, JournalError> {
+        self.caught_up()?;
+        // A slot belongs to the span in which it begins.
+        let first = begin.as_second().div_euclid(slot::SECONDS)
+            + i64::from(begin.as_second().rem_euclid(slot::SECONDS) > 0);
+        let after = end.as_second().div_euclid(slot::SECONDS)
+            + i64::from(end.as_second().rem_euclid(slot::SECONDS) > 0);
+        let mut sum = Slot::default();
+        guarded(&self.dir, || {
+            for row in self.db.range(slot_key(first)..slot_key(after)) {
+                let (_, value) = row.map_err(|source| failed(&self.dir, "read", source))?;
+                let it: Slot = decode(&value)
+                    .map_err(|error| damaged(&self.dir, &format!("a slot cannot be read: {error}")))?;
+                sum.add(&it);
+            }
+            let open: Open = read(&self.db, &self.dir, &key(b'm', "down"))?.unwrap_or_default();
+            for (number, it) in slot::so_far(&open, now) {
+                if (first..after).contains(&number) {
+                    sum.add(&it);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(sum)
+    }
+
+    fn batch(&self, id: &str) -> Result<Option<(Timestamp, Timestamp)>, JournalError> {
+        self.caught_up()?;
+        let span: Option<Span> = self.read(&key(b'y', id))?;
+        Ok(span.map(|it| (it.first, it.last)))
+    }
+
+    fn summary(&self, serial: &SerialNumber) -> Result<Option<Summary>, JournalError> {
+        self.caught_up()?;
+        match self.stored(serial)? {
+            Some(device) => self.read(&summary_key(&device)),
+            None => Ok(None),
+        }
+    }
+}

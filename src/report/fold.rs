@@ -1,0 +1,581 @@
+//! From the journal to the report: one look at each device of the selection, none of them kept.
+
+use std::collections::BTreeMap;
+
+use jiff::{Timestamp, ToSpan as _, Zoned};
+
+use super::model::{
+    Balance, Certificates, Downtime, Exception, Exceptions, FailureRow, Handover, Hour, JournalRange, Pace,
+    Quota, Ratio, Report, SCHEMA, Span, StationHead, Times, Yields,
+};
+use super::slot::Slot;
+use super::source::{Expected, Source};
+use super::summary::{Class, Spent, Summary};
+use crate::device::serial::SerialNumber;
+use crate::fixture::FailCode;
+use crate::fixture::text::Messages;
+use crate::journal::JournalError;
+use crate::shift::{Calendar, ShiftSpan};
+
+/// Longer than this it is told by the day.
+const BY_THE_HOUR_MINUTES: i64 = 2 * 24 * 60 + 120;
+
+/// Hours or days that are told at most.
+const MAX_ROWS: usize = 400;
+
+/// Failures from which on a device that passed is an exception.
+const OFTEN: u32 = 3;
+
+/// Serial numbers that are named with a reason.
+const NAMED: usize = 5;
+
+/// What a report is to be about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// A shift.
+    Shift(ShiftSpan),
+    /// Any time.
+    Time {
+        /// The first instant.
+        begin: Timestamp,
+        /// The first instant after it.
+        end: Timestamp,
+    },
+    /// A work order.
+    Batch(String),
+}
+
+/// What a report says beside the journal.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The station.
+    pub station: StationHead,
+    /// The journal's id.
+    pub journal_id: String,
+    /// The shift calendar.
+    pub calendar: Calendar,
+    /// The planned time for a device.
+    pub takt_ms: Option<u64>,
+    /// When it is made.
+    pub now: Timestamp,
+    /// What the daemon says of AWS's limits.
+    pub quota: Option<Quota>,
+    /// What the daemon says of itself.
+    pub handover: Handover,
+}
+
+/// Makes the report of a selection.
+///
+/// # Errors
+/// The journal or the order cannot be read.
+pub fn make(
+    source: &dyn Source,
+    selection: &Selection,
+    context: &Context,
+    expected: Option<&dyn Expected>,
+) -> Result<Report, JournalError> {
+    let head = source.head()?;
+    let (begin, end) = span_of(source, selection, context)?;
+    let admitted_before = source.slots(begin, end, context.now)?.admitted;
+    let mut tally = Tally::new(begin, end, context);
+    let batch = match selection {
+        Selection::Batch(id) => Some(id.as_str()),
+        _ => None,
+    };
+    let mut failed = None;
+    source.summaries(begin, end, &mut |it| {
+        if batch.is_some_and(|id| it.batch.as_deref() != Some(id)) {
+            return;
+        }
+        match expected.map_or(Ok(true), |order| order.contains(&it.serial)) {
+            Ok(true) => tally.take(&it),
+            Ok(false) => tally.take_extra(&it),
+            Err(error) => failed = Some(error),
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if batch.is_none() {
+        source.passed_later(begin, end, &mut |it| tally.take_earlier(&it))?;
+    }
+    let slot = source.slots(begin, end, context.now)?;
+    match (batch, expected) {
+        (Some(id), Some(order)) => tally.weigh_order(source, id, order)?,
+        (Some(_), None) => tally.weigh_alone(),
+        (None, _) => tally.weigh_counted(admitted_before, slot.admitted),
+    }
+    let journal = JournalRange {
+        id: context.journal_id.clone(),
+        first: tally.seqs.0,
+        last: tally.seqs.1,
+        head: head.seq,
+        head_hash: head.hash,
+    };
+    let span = span(selection, begin, end, context);
+    Ok(tally.finish(span, journal, &slot, context))
+}
+
+/// The first instant and the first one after it.
+fn span_of(
+    source: &dyn Source,
+    selection: &Selection,
+    context: &Context,
+) -> Result<(Timestamp, Timestamp), JournalError> {
+    Ok(match selection {
+        Selection::Shift(it) => (it.begin, it.end),
+        Selection::Time { begin, end } => (*begin, *end),
+        Selection::Batch(id) => match source.batch(id)? {
+            Some((first, last)) => (first, last.checked_add(1.millisecond()).unwrap_or(last)),
+            None => (context.now, context.now),
+        },
+    })
+}
+
+fn span(selection: &Selection, begin: Timestamp, end: Timestamp, context: &Context) -> Span {
+    let calendar = &context.calendar;
+    let local =
+        |at: Timestamp| at.to_zoned(calendar.timezone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
+    let (kind, name, extra_minutes) = match selection {
+        Selection::Shift(it) => ("shift", Some(it.to_string()), it.extra_minutes),
+        Selection::Time { .. } => ("time", None, 0),
+        Selection::Batch(id) => ("batch", Some(id.clone()), 0),
+    };
+    let mut odd_days = BTreeMap::new();
+    let days = std::iter::successors(Some(calendar.day_of(begin)), |it| it.tomorrow().ok()).take(MAX_ROWS);
+    for day in days.take_while(|it| *it <= calendar.day_of(end)) {
+        odd_days.extend(calendar.odd_hours(day).map(|hours| (day.to_string(), hours)));
+    }
+    Span {
+        kind: kind.to_owned(),
+        name,
+        timezone: calendar.timezone.iana_name().unwrap_or("UTC").to_owned(),
+        begin,
+        end,
+        begin_local: local(begin),
+        end_local: local(end),
+        minutes: (end.as_second() - begin.as_second()) / 60,
+        extra_minutes,
+        odd_days,
+        over: end <= context.now,
+    }
+}
+
+/// What is counted.
+struct Tally {
+    begin: Timestamp,
+    end: Timestamp,
+    seqs: (u64, u64),
+    products: BTreeMap<String, u64>,
+    fixtures: BTreeMap<String, u64>,
+    batches: BTreeMap<String, u64>,
+    balance: Balance,
+    certificates: Certificates,
+    exceptions: Exceptions,
+    /// By code: failures, devices, the first of them.
+    failures: BTreeMap<FailCode, (u64, u64, Vec<String>)>,
+    fails: u64,
+    retested: u64,
+    reworked: u64,
+    pass_ms: Vec<u32>,
+    spent: Spent,
+    /// When devices passed, within the time.
+    passes: Vec<i64>,
+    hours: Vec<Hour>,
+}
+
+impl Tally {
+    fn new(begin: Timestamp, end: Timestamp, context: &Context) -> Self {
+        Self {
+            begin,
+            end,
+            seqs: (0, 0),
+            products: BTreeMap::new(),
+            fixtures: BTreeMap::new(),
+            batches: BTreeMap::new(),
+            balance: Balance::default(),
+            certificates: Certificates::default(),
+            exceptions: Exceptions::default(),
+            failures: BTreeMap::new(),
+            fails: 0,
+            retested: 0,
+            reworked: 0,
+            pass_ms: Vec::new(),
+            spent: Spent::default(),
+            passes: Vec::new(),
+            hours: hours(begin, end, context),
+        }
+    }
+
+    fn take(&mut self, it: &Summary) {
+        let class = it.class();
+        *match class {
+            Class::FirstPass => &mut self.balance.first_pass,
+            Class::AfterRetest => &mut self.balance.after_retest,
+            Class::AfterRework => &mut self.balance.after_rework,
+            Class::Scrapped => &mut self.balance.scrapped,
+            Class::Quarantined => &mut self.balance.quarantined,
+            Class::Failed => &mut self.balance.failed,
+            Class::InProgress => &mut self.balance.in_progress,
+        } += 1;
+        let first = if self.seqs.0 == 0 { it.seqs.0 } else { self.seqs.0.min(it.seqs.0) };
+        self.seqs = (first, self.seqs.1.max(it.seqs.1));
+        count(&mut self.products, &it.product);
+        count(&mut self.fixtures, &it.fixture);
+        it.batch.iter().for_each(|batch| count(&mut self.batches, batch));
+        self.fail_rows(it);
+        self.time(it);
+        self.certify(it, class);
+        self.except(it, class);
+        if let Some(hour) = hour_of(&mut self.hours, it.first) {
+            hour.presented += 1;
+        }
+    }
+
+    /// One of the batch that is not on its list.
+    fn take_extra(&mut self, it: &Summary) {
+        self.balance.extras += 1;
+        self.exceptions
+            .extras
+            .push(|| exception(it, format!("{}, but not on the order", it.class().as_str())));
+    }
+
+    /// One that was first presented before the time and first passed in it.
+    fn take_earlier(&mut self, it: &Summary) {
+        self.balance.from_earlier += 1;
+        self.passed_at(it);
+    }
+
+    fn passed_at(&mut self, it: &Summary) {
+        let Some(passed) = it.passed.filter(|at| (self.begin..self.end).contains(at)) else { return };
+        self.passes.push(passed.as_millisecond());
+        if let Some(hour) = hour_of(&mut self.hours, passed) {
+            hour.passed += 1;
+        }
+    }
+
+    fn fail_rows(&mut self, it: &Summary) {
+        for (code, times) in &it.failures {
+            let (failures, devices, serials) = self.failures.entry(*code).or_default();
+            *failures += u64::from(*times);
+            *devices += 1;
+            if serials.len() < NAMED {
+                serials.push(it.serial.to_string());
+            }
+            self.fails += u64::from(*times);
+        }
+    }
+
+    fn time(&mut self, it: &Summary) {
+        self.retested += u64::from(it.presentations - it.repeats.min(it.presentations) > 1);
+        self.reworked += u64::from(it.reworks > 0);
+        if it.passed.is_some_and(|at| at >= self.end) && it.class().is_good() {
+            self.balance.passed_after += 1;
+        }
+        if let Some(ms) = it.pass_ms {
+            self.pass_ms.push(u32::try_from(ms).unwrap_or(u32::MAX));
+            self.spent.operator += it.spent.operator;
+            self.spent.fixture += it.spent.fixture;
+            self.spent.making += it.spent.making;
+        }
+        self.passed_at(it);
+    }
+
+    fn certify(&mut self, it: &Summary, class: Class) {
+        let all = &mut self.certificates;
+        all.issued += u64::from(it.certificates.0);
+        all.revoked += u64::from(it.certificates.1);
+        all.active += u64::from(it.active);
+        all.keys_destroyed += u64::from(it.destroyed);
+        all.keys_waiting += u64::from(it.sealed);
+        all.passed_without_active += u64::from(class.is_good() && !it.active);
+        all.active_without_pass += u64::from(!class.is_good() && it.active);
+    }
+
+    fn except(&mut self, it: &Summary, class: Class) {
+        let all = &mut self.exceptions;
+        let why = || it.why.as_ref().map_or_else(|| it.state.as_str().to_owned(), |(_, why)| why.clone());
+        match class {
+            Class::Quarantined => all.quarantined.push(|| exception(it, why())),
+            Class::Scrapped => all.scrapped.push(|| {
+                let active = if it.active { "; its certificate is still active" } else { "" };
+                exception(it, format!("{}{active}", it.ordered.as_ref().map_or_else(why, told)))
+            }),
+            Class::Failed => all.failed.push(|| exception(it, why())),
+            Class::InProgress => all.in_progress.push(|| exception(it, it.state.as_str().to_owned())),
+            _ if it.failed_times() >= OFTEN => {
+                let codes: Vec<_> =
+                    it.failures.iter().map(|(code, times)| format!("{code} {times}")).collect();
+                all.often_retested.push(|| exception(it, codes.join(", ")));
+            }
+            _ => {}
+        }
+        if let Some(ordered) = &it.ordered {
+            all.ordered.push(|| exception(it, told(ordered)));
+        }
+        if it.repeats > 0 {
+            self.balance.duplicates += u64::from(it.repeats);
+            self.balance.duplicated_devices += 1;
+            all.duplicates.push(|| exception(it, format!("{} times more", it.repeats)));
+        }
+    }
+
+    fn sum(&mut self) -> u64 {
+        let balance = &mut self.balance;
+        balance.sum = balance.rows().iter().map(|(_, count)| count).sum();
+        balance.sum
+    }
+
+    /// A work order: what it asks for is the total.
+    fn weigh_order(
+        &mut self,
+        source: &dyn Source,
+        id: &str,
+        order: &dyn Expected,
+    ) -> Result<(), JournalError> {
+        self.balance.of = "ordered".to_owned();
+        self.balance.total = order.count();
+        let made = |serial: &SerialNumber| {
+            Ok(source.summary(serial)?.is_some_and(|it| it.batch.as_deref() == Some(id)))
+        };
+        if order.is_listed() {
+            let missing = &mut self.exceptions.missing;
+            order.missing(&made, &mut |serial| {
+                let serial = serial.to_string();
+                let why = "ordered and never presented in this batch".to_owned();
+                missing.push(|| Exception { serial, at: None, code: None, why });
+            })?;
+            self.balance.missing = self.exceptions.missing.count;
+        } else {
+            self.balance.missing = order.count().saturating_sub(self.sum());
+        }
+        let (sum, total) = (self.sum(), self.balance.total);
+        if sum != total {
+            self.balance.problems.push(format!("{sum} are accounted for, but {total} were ordered"));
+        }
+        self.balance.closes = self.balance.problems.is_empty();
+        Ok(())
+    }
+
+    /// A batch of which nobody knows what was ordered.
+    fn weigh_alone(&mut self) {
+        self.balance.of = "presented".to_owned();
+        self.balance.total = self.sum();
+        self.balance.closes = true;
+    }
+
+    /// A time: the total is what was counted as it came, apart from the devices. While devices are still
+    /// coming it is counted before and after they are looked at.
+    fn weigh_counted(&mut self, before: u64, after: u64) {
+        self.balance.of = "presented".to_owned();
+        let sum = self.sum();
+        self.balance.total = sum.clamp(before, after.max(before));
+        // What is counted is counted in steps of five minutes.
+        let countable = |at: Timestamp| at.as_second().rem_euclid(super::slot::SECONDS) == 0;
+        if !countable(self.begin) || !countable(self.end) {
+            self.balance.total = sum;
+        }
+        if self.balance.total != sum {
+            let message = format!(
+                "the journal has counted {} first presentations, but holds {sum} devices of them",
+                self.balance.total
+            );
+            self.balance.problems.push(message);
+        }
+        self.balance.closes = self.balance.problems.is_empty();
+    }
+
+    fn yields(&self) -> Yields {
+        let balance = &self.balance;
+        let (all, good) = (balance.sum - balance.missing, balance.good());
+        Yields {
+            first_pass: Ratio::new(
+                balance.first_pass,
+                all,
+                "devices that passed in their very first presentation, of all presented",
+            ),
+            last: Ratio::new(good, all, "devices that have passed, whatever it took, of all presented"),
+            attempts: Ratio::new(good, good + self.fails, "passes of all answers, passes and fails"),
+            retest: Ratio::new(
+                self.retested,
+                all,
+                "devices presented more than once before they passed, of all presented",
+            ),
+            rework: Ratio::new(
+                balance.after_rework,
+                self.reworked,
+                "devices good after a new identity or a release from quarantine, of those that had one",
+            ),
+        }
+    }
+
+    fn failure_rows(&self) -> Vec<FailureRow> {
+        let mut rows: Vec<_> = self.failures.iter().collect();
+        rows.sort_by_key(|(code, (failures, ..))| (std::cmp::Reverse(*failures), **code));
+        let mut so_far = 0;
+        let share = |part: u64| (part * 10_000).checked_div(self.fails).unwrap_or(0);
+        let row = |(code, (failures, devices, serials)): (&FailCode, &(u64, u64, Vec<String>))| {
+            so_far += failures;
+            FailureRow {
+                code: code.to_string(),
+                failures: *failures,
+                devices: *devices,
+                share: share(*failures),
+                cumulative: share(so_far),
+                serials: serials.clone(),
+                remedy: Messages::default().fail(*code, ""),
+            }
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    fn pace(&mut self, context: &Context) -> Pace {
+        self.passes.sort_unstable();
+        let gaps = self.passes.windows(2).map(|it| (it[1] - it[0], it[0]));
+        let (gap, at) = gaps.max_by_key(|(gap, at)| (*gap, std::cmp::Reverse(*at))).unwrap_or((0, 0));
+        let up_to = self.end.min(context.now.max(self.begin));
+        let ms = u64::try_from(up_to.as_millisecond() - self.begin.as_millisecond()).unwrap_or(0);
+        for hour in &mut self.hours {
+            hour.target = context.takt_ms.and_then(|takt| (hour.seconds * 1000).checked_div(takt));
+        }
+        Pace {
+            takt_ms: context.takt_ms,
+            actual_ms: ms.checked_div(self.passes.len() as u64),
+            hours: std::mem::take(&mut self.hours),
+            longest_gap_ms: u64::try_from(gap).unwrap_or(0),
+            longest_gap_at: if gap > 0 { Timestamp::from_millisecond(at).ok() } else { None },
+        }
+    }
+
+    fn times(&mut self) -> Times {
+        self.pass_ms.sort_unstable();
+        let all = &self.pass_ms;
+        // The smallest time that so many of them did not exceed.
+        let at = |percent: usize| {
+            let rank = (all.len() * percent).div_ceil(100).max(1);
+            all.get(rank - 1).map(|it| u64::from(*it))
+        };
+        Times {
+            devices: all.len() as u64,
+            p50_ms: at(50),
+            p95_ms: at(95),
+            p99_ms: at(99),
+            operator_ms: self.spent.operator,
+            fixture_ms: self.spent.fixture,
+            making_ms: self.spent.making,
+            quota_ms: None,
+            journal_ms: None,
+        }
+    }
+
+    fn finish(mut self, span: Span, journal: JournalRange, slot: &Slot, context: &Context) -> Report {
+        let (yields, failures) = (self.yields(), self.failure_rows());
+        let (pace, times) = (self.pace(context), self.times());
+        let handover =
+            super::handover::with_actions(context.handover.clone(), &self.balance, &self.certificates);
+        Report {
+            schema: SCHEMA.to_owned(),
+            version: 1,
+            corrects: None,
+            made_at: context.now,
+            station: context.station.clone(),
+            selection: span,
+            journal,
+            products: self.products,
+            fixtures: self.fixtures,
+            batches: self.batches,
+            balance: self.balance,
+            yields,
+            pace,
+            times,
+            downtime: downtime(slot),
+            crashes: slot.crashes,
+            failures,
+            exceptions: self.exceptions,
+            certificates: self.certificates,
+            quota: context.quota.clone(),
+            handover,
+            stations: Vec::new(),
+            twice: Vec::new(),
+        }
+    }
+}
+
+fn downtime(slot: &Slot) -> Vec<Downtime> {
+    let row = |(what, it): (&String, &super::slot::Down)| {
+        let (cause, of) = match what.split_once(' ') {
+            Some((cause, of)) => (cause, Some(of.to_owned())),
+            None => (what.as_str(), None),
+        };
+        Downtime { cause: cause.to_owned(), of, times: it.times, ms: it.ms }
+    };
+    let mut rows: Vec<_> = slot.down.iter().map(row).collect();
+    rows.sort_by_key(|it| (std::cmp::Reverse(it.ms), it.cause.clone(), it.of.clone()));
+    rows
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => *count += 1,
+        None => {
+            counts.insert(name.to_owned(), 1);
+        }
+    }
+}
+
+fn exception(it: &Summary, why: String) -> Exception {
+    let code = it.why.as_ref().map(|(code, _)| code.to_string());
+    Exception { serial: it.serial.to_string(), at: Some(it.updated), code, why }
+}
+
+/// Who has ordered what, and why.
+fn told((order, by): &(String, crate::device::operator::Operator)) -> String {
+    format!("{order} by {}: {}", by.name, by.reason)
+}
+
+/// The hours of a time, or its days.
+fn hours(begin: Timestamp, end: Timestamp, context: &Context) -> Vec<Hour> {
+    let by_hour = (end.as_second() - begin.as_second()) / 60 <= BY_THE_HOUR_MINUTES;
+    let zoned = |at: Timestamp| at.to_zoned(context.calendar.timezone.clone());
+    let mut rows: Vec<Hour> = Vec::new();
+    let mut at = begin;
+    while at < end && rows.len() < MAX_ROWS {
+        let here = zoned(at);
+        let next = if by_hour { next_hour(&here) } else { next_day(&here) }.min(end);
+        if next <= at {
+            break;
+        }
+        let over = next.min(context.now.max(at));
+        let label = here.strftime(if by_hour { "%H:%M" } else { "%Y-%m-%d" }).to_string();
+        // An hour that comes twice in a night is told apart by its offset.
+        let label = match rows.last_mut().filter(|it| by_hour && it.label == label) {
+            Some(before) => {
+                before.label = zoned(before.begin).strftime("%H:%M %:z").to_string();
+                here.strftime("%H:%M %:z").to_string()
+            }
+            None => label,
+        };
+        let seconds = u64::try_from(over.as_second() - at.as_second()).unwrap_or(0);
+        rows.push(Hour { begin: at, label, seconds, presented: 0, passed: 0, target: None });
+        at = next;
+    }
+    rows
+}
+
+/// The next full hour on the wall; offsets that are no full hours make it the wall's all the same.
+fn next_hour(here: &Zoned) -> Timestamp {
+    let past = i64::from(here.minute()) * 60 + i64::from(here.second());
+    let second = here.timestamp().as_second() + 3600 - past;
+    Timestamp::from_second(second).unwrap_or(Timestamp::MAX)
+}
+
+fn next_day(here: &Zoned) -> Timestamp {
+    let next = here.tomorrow().and_then(|it| it.start_of_day());
+    next.map_or(Timestamp::MAX, |it| it.timestamp())
+}
+
+/// The row that a time lies in; the time is none before the first.
+fn hour_of(hours: &mut [Hour], at: Timestamp) -> Option<&mut Hour> {
+    let number = hours.partition_point(|it| it.begin <= at);
+    hours.get_mut(number.checked_sub(1)?)
+}

@@ -1,0 +1,365 @@
+//! For the terminal: at most 100 columns, readable in two minutes, the headline first.
+
+use std::fmt::{self, Write};
+
+use super::super::model::{Exceptions, Report};
+use super::{milli, number, percent, plain, shares_of_time, span};
+
+/// Widest line, characters.
+pub const WIDTH: usize = 100;
+
+/// Devices of a list that are shown; the others are in the CSV.
+const SHOWN: usize = 10;
+
+/// Columns of the longest bar.
+const BAR: u64 = 40;
+
+/// The report as text.
+#[must_use]
+pub fn render(report: &Report) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut text, report);
+    // Whatever came in from outside: no line is wider than the terminal.
+    let lines = text.lines().map(|line| plain(line.trim_end(), WIDTH));
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn write(out: &mut String, it: &Report) -> fmt::Result {
+    head(out, it)?;
+    balance(out, it)?;
+    yields(out, it)?;
+    pace(out, it)?;
+    times(out, it)?;
+    stops(out, it)?;
+    failures(out, it)?;
+    exceptions(out, &it.exceptions)?;
+    certificates(out, it)?;
+    quota(out, it)?;
+    stations(out, it)?;
+    handover(out, it)
+}
+
+/// What the report is of, in a few words.
+pub(super) fn title(it: &Report) -> String {
+    let name = it.selection.name.as_deref().unwrap_or_default();
+    match it.selection.kind.as_str() {
+        "shift" => format!("Shift {name}"),
+        "batch" => format!("Batch {name}"),
+        _ => "Report".to_owned(),
+    }
+}
+
+/// Whether clocks change in it, and whether it is over.
+pub(super) fn remarks(it: &Report) -> Vec<String> {
+    let mut all = Vec::new();
+    let span = &it.selection;
+    if span.extra_minutes != 0 {
+        let hours = |minutes: i64| format!("{} h {:02} min", minutes / 60, minutes % 60);
+        let (real, usual) = (hours(span.minutes), hours(span.minutes - span.extra_minutes));
+        all.push(format!("the clocks change in this shift: it has {real} instead of {usual}"));
+    }
+    all.extend(span.odd_days.iter().map(|(day, hours)| format!("{day} has {hours} hours")));
+    if !span.over {
+        all.push("it is not over yet: these are the figures up to now".to_owned());
+    }
+    if let Some(old) = &it.corrects {
+        all.push(format!("version {}, corrects the report {old}", it.version));
+    }
+    all
+}
+
+fn list(counts: &std::collections::BTreeMap<String, u64>) -> String {
+    let all: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {}", number(*count))).collect();
+    if all.is_empty() { "-".to_owned() } else { all.join(", ") }
+}
+
+fn head(out: &mut String, it: &Report) -> fmt::Result {
+    writeln!(out, "{}  ·  station {}", title(it), it.station.id)?;
+    writeln!(out, "{}", it.balance.headline())?;
+    writeln!(out)?;
+    let span = &it.selection;
+    writeln!(out, "  from      {}  ({})", span.begin_local, span.timezone)?;
+    writeln!(out, "  to        {}", span.end_local)?;
+    for remark in remarks(it) {
+        writeln!(out, "  note      {remark}")?;
+    }
+    writeln!(out, "  products  {}", list(&it.products))?;
+    writeln!(out, "  fixtures  {}", list(&it.fixtures))?;
+    if !it.batches.is_empty() {
+        writeln!(out, "  batches   {}", list(&it.batches))?;
+    }
+    writeln!(
+        out,
+        "  made      {} by linemint {}, configuration {:.16}",
+        it.made_at, it.station.software, it.station.config
+    )?;
+    let journal = &it.journal;
+    writeln!(
+        out,
+        "  journal   {}, records {} to {}, head {}",
+        journal.id, journal.first, journal.last, journal.head
+    )?;
+    writeln!(out, "            {}", journal.head_hash)
+}
+
+fn section(out: &mut String, name: &str) -> fmt::Result {
+    writeln!(out, "\n{}", name.to_uppercase())
+}
+
+fn balance(out: &mut String, it: &Report) -> fmt::Result {
+    section(out, "balance")?;
+    let balance = &it.balance;
+    for (word, count) in balance.rows() {
+        if word != "missing" || balance.of == "ordered" {
+            writeln!(out, "  {word:<44}{:>10}", number(count))?;
+        }
+    }
+    writeln!(out, "  {:<44}{:>10}", "sum", number(balance.sum))?;
+    writeln!(
+        out,
+        "  {:<44}{:>10}  {}",
+        balance.of,
+        number(balance.total),
+        if balance.closes { "the same" } else { "NOT THE SAME" }
+    )?;
+    writeln!(out, "  apart from that:")?;
+    if balance.of == "ordered" {
+        writeln!(out, "    {:<42}{:>10}", "not on the order", number(balance.extras))?;
+    } else {
+        writeln!(out, "    {:<42}{:>10}", "presented earlier, passed here", number(balance.from_earlier))?;
+        writeln!(
+            out,
+            "    {:<42}{:>10}",
+            "presented here, passed after its end",
+            number(balance.passed_after)
+        )?;
+    }
+    let duplicates = format!("of {} devices", number(balance.duplicated_devices));
+    writeln!(
+        out,
+        "    {:<42}{:>10}  {duplicates}",
+        "presented again after they had passed",
+        number(balance.duplicates)
+    )
+}
+
+fn yields(out: &mut String, it: &Report) -> fmt::Result {
+    section(out, "yield")?;
+    let all = &it.yields;
+    let rows = [
+        ("first-pass", &all.first_pass),
+        ("final", &all.last),
+        ("of attempts", &all.attempts),
+        ("re-tested", &all.retest),
+        ("reworked and good", &all.rework),
+    ];
+    for (word, ratio) in rows {
+        let of = format!("{} of {}", number(ratio.part), number(ratio.whole));
+        writeln!(out, "  {word:<18}{:>9}   {of}", percent(ratio.share))?;
+        writeln!(out, "    = {}", ratio.definition)?;
+    }
+    Ok(())
+}
+
+fn pace(out: &mut String, it: &Report) -> fmt::Result {
+    section(out, "pace")?;
+    let pace = &it.pace;
+    let takt = pace.takt_ms.map_or_else(|| "none set".to_owned(), span);
+    let actual = pace.actual_ms.map_or_else(|| "-".to_owned(), span);
+    writeln!(
+        out,
+        "  takt {takt}, actual {actual} a passed device, longest gap {}",
+        span(pace.longest_gap_ms)
+    )?;
+    writeln!(out, "  {:<14}{:>10}{:>10}{:>10}{:>8}", "from", "presented", "passed", "target", "")?;
+    let most = pace.hours.iter().map(|it| it.passed.max(it.target.unwrap_or(0))).max().unwrap_or(0);
+    for hour in &pace.hours {
+        let target = hour.target.map_or_else(|| "-".to_owned(), number);
+        let less = hour
+            .target
+            .filter(|target| hour.passed < *target)
+            .map_or_else(String::new, |target| format!("-{}", target - hour.passed));
+        let bar =
+            "#".repeat(usize::try_from((hour.passed * BAR).checked_div(most).unwrap_or(0)).unwrap_or(0));
+        let (presented, passed) = (number(hour.presented), number(hour.passed));
+        writeln!(out, "  {:<14}{presented:>10}{passed:>10}{target:>10}{less:>8}  {bar}", hour.label)?;
+    }
+    Ok(())
+}
+
+fn times(out: &mut String, it: &Report) -> fmt::Result {
+    section(out, "time, presentation to pass")?;
+    let times = &it.times;
+    let show = |it: Option<u64>| it.map_or_else(|| "-".to_owned(), span);
+    writeln!(
+        out,
+        "  p50 {}   p95 {}   p99 {}   of {} devices",
+        show(times.p50_ms),
+        show(times.p95_ms),
+        show(times.p99_ms),
+        number(times.devices)
+    )?;
+    let parts = shares_of_time(times);
+    let sum: u64 = parts.iter().map(|(_, ms)| ms).sum();
+    for (word, ms) in parts {
+        let share = percent((ms * 10_000).checked_div(sum));
+        writeln!(out, "  {word:<52}{:>14}{share:>11}", span(ms))?;
+    }
+    Ok(())
+}
+
+fn stops(out: &mut String, it: &Report) -> fmt::Result {
+    section(out, "downtime")?;
+    for row in &it.downtime {
+        let cause = match &row.of {
+            Some(of) => format!("{} {of}", row.cause),
+            None => row.cause.clone(),
+        };
+        writeln!(out, "  {cause:<44}{:>5} times  {:>14}", number(row.times), span(row.ms))?;
+    }
+    if it.downtime.is_empty() {
+        writeln!(out, "  none")?;
+    }
+    if it.crashes > 0 {
+        writeln!(
+            out,
+            "  the daemon ended {} times without saying so; how long it was away then is not known",
+            it.crashes
+        )?;
+    }
+    Ok(())
+}
+
+fn failures(out: &mut String, it: &Report) -> fmt::Result {
+    section(out, "failures")?;
+    if it.failures.is_empty() {
+        return writeln!(out, "  none");
+    }
+    writeln!(out, "  {:<16}{:>9}{:>9}{:>11}{:>13}", "code", "times", "devices", "share", "cumulative")?;
+    for (rank, row) in it.failures.iter().enumerate() {
+        let (share, cumulative) = (percent(Some(row.share)), percent(Some(row.cumulative)));
+        writeln!(
+            out,
+            "  {:<16}{:>9}{:>9}{share:>11}{cumulative:>13}",
+            row.code,
+            number(row.failures),
+            number(row.devices)
+        )?;
+        if rank < 3 {
+            writeln!(out, "    {}", row.remedy)?;
+        }
+    }
+    Ok(())
+}
+
+fn exceptions(out: &mut String, it: &Exceptions) -> fmt::Result {
+    section(out, "exceptions")?;
+    let mut none = true;
+    for (word, listed) in it.lists().into_iter().filter(|(_, it)| it.count > 0) {
+        none = false;
+        writeln!(out, "  {word}: {}", number(listed.count))?;
+        for device in listed.devices.iter().take(SHOWN) {
+            let at = device.at.map_or_else(String::new, |it| format!("{it:.0} "));
+            let code = device.code.as_ref().map_or_else(String::new, |it| format!("{it}: "));
+            writeln!(out, "    {:<24} {at}{code}{}", plain(&device.serial, 50), device.why)?;
+        }
+        let more = listed.count.saturating_sub(SHOWN.min(listed.devices.len()) as u64);
+        if more > 0 {
+            writeln!(out, "    and {} more: see the CSV", number(more))?;
+        }
+    }
+    if none { writeln!(out, "  none") } else { Ok(()) }
+}
+
+fn certificates(out: &mut String, it: &Report) -> fmt::Result {
+    section(out, "certificates and keys")?;
+    let all = &it.certificates;
+    writeln!(
+        out,
+        "  issued {}, active {}, revoked {}; private keys destroyed {}, waiting for delivery {}",
+        number(all.issued),
+        number(all.active),
+        number(all.revoked),
+        number(all.keys_destroyed),
+        number(all.keys_waiting)
+    )?;
+    if all.passed_without_active + all.active_without_pass > 0 {
+        writeln!(
+            out,
+            "  passed without an active certificate {}, active without a pass {}",
+            number(all.passed_without_active),
+            number(all.active_without_pass)
+        )?;
+    }
+    Ok(())
+}
+
+fn quota(out: &mut String, it: &Report) -> fmt::Result {
+    let Some(quota) = &it.quota else { return Ok(()) };
+    let since = quota.since.map_or_else(String::new, |it| format!(", since {it:.0}"));
+    section(out, &format!("aws limits{since}"))?;
+    writeln!(
+        out,
+        "  {:<36}{:>11}{:>9}{:>11}{:>8}{:>12}",
+        "operation", "limit 1/s", "calls", "throttled", "errors", "bound"
+    )?;
+    for row in &quota.operations {
+        let (limit, bound) = (milli(row.limit_milli), percent(Some(row.bound_share)));
+        let (calls, throttled, errors) = (number(row.calls), number(row.throttled), number(row.errors));
+        writeln!(out, "  {:<36}{limit:>11}{calls:>9}{throttled:>11}{errors:>8}{bound:>12}", row.operation)?;
+    }
+    if let Some(operation) = &quota.binding {
+        let more = quota.more_stations_milli.map_or_else(String::new, |it| {
+            format!("; it would carry {} such stations more", milli(Some(it)))
+        });
+        writeln!(out, "  bound by {operation}, {} of the time{more}", percent(Some(quota.binding_share)))?;
+    }
+    Ok(())
+}
+
+fn stations(out: &mut String, it: &Report) -> fmt::Result {
+    if it.stations.is_empty() {
+        return Ok(());
+    }
+    section(out, "stations")?;
+    writeln!(
+        out,
+        "  {:<24}{:>9}{:>9}{:>11}{:>9}{:>12}{:>9}  balance",
+        "station", "total", "good", "first-pass", "scrapped", "quarantined", "open"
+    )?;
+    for row in &it.stations {
+        let [total, good, first, scrapped, quarantined, open] =
+            [row.total, row.good, row.first_pass, row.scrapped, row.quarantined, row.open].map(number);
+        let closes = if row.closes { "closes" } else { "DOES NOT" };
+        writeln!(
+            out,
+            "  {:<24}{total:>9}{good:>9}{first:>11}{scrapped:>9}{quarantined:>12}{open:>9}  {closes}",
+            plain(&row.id, 23)
+        )?;
+    }
+    for it in &it.twice {
+        writeln!(out, "  {} is at {}", it.serial, it.stations.join(" and "))?;
+    }
+    Ok(())
+}
+
+fn handover(out: &mut String, it: &Report) -> fmt::Result {
+    section(out, "hand-over")?;
+    let handover = &it.handover;
+    if let Some(state) = &handover.state {
+        let oldest =
+            handover.oldest_s.map_or_else(String::new, |it| format!(", the oldest for {}", span(it * 1000)));
+        let backlog = number(handover.backlog.unwrap_or(0));
+        writeln!(out, "  the station is {state}, {backlog} devices unfinished{oldest}")?;
+    }
+    for action in &handover.actions {
+        writeln!(out, "  [ ] {action}")?;
+    }
+    if handover.actions.is_empty() {
+        writeln!(out, "  nothing is left to do")?;
+    }
+    section(out, "sign-off")?;
+    writeln!(out, "  prepared by linemint at {}", it.station.id)?;
+    writeln!(out, "  reviewed by ______________________________   at ____________________")
+}

@@ -1,0 +1,248 @@
+//! What happened at the station in five minutes: counted as it is journaled, in rows of the journal's index that
+//! grow with the time and not with the devices.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::device::event::Event;
+use crate::journal::{Cause, Record, StationEvent, What};
+
+/// How long one is, seconds.
+pub const SECONDS: i64 = 300;
+
+/// Slots over which one hindrance is spread at most: a month. A station that was off for longer was not down.
+const MAX_SPREAD: i64 = 31 * 86_400 / SECONDS;
+
+/// What happened in one slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "each is the number of events of that name")]
+pub struct Slot {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub admitted: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub repeated: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub issued: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub destroyed: u64,
+    /// Starts of a daemon that had not said before that it stopped.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub crashes: u64,
+    /// What kept the station from its work, and which part of it: how often it began and how long it lasted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub down: BTreeMap<String, Down>,
+    /// The newest record that counts here.
+    pub seq: u64,
+}
+
+/// How often and how long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// How often it began.
+    #[serde(rename = "n")]
+    pub times: u64,
+    /// How long it lasted, milliseconds.
+    pub ms: u64,
+}
+
+/// What keeps the station from its work now: cause and part, and since when, milliseconds since 1970.
+pub type Open = BTreeMap<String, i64>;
+
+/// The number of the slot that a time lies in.
+#[must_use]
+pub fn number(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(SECONDS)
+}
+
+/// The instant at which a slot begins.
+#[must_use]
+pub fn begin(number: i64) -> Timestamp {
+    Timestamp::from_second(number.saturating_mul(SECONDS)).unwrap_or(Timestamp::MAX)
+}
+
+impl Slot {
+    /// Adds what else happened in it.
+    pub fn add(&mut self, other: &Self) {
+        self.admitted += other.admitted;
+        self.repeated += other.repeated;
+        self.issued += other.issued;
+        self.destroyed += other.destroyed;
+        self.crashes += other.crashes;
+        for (what, it) in &other.down {
+            let down = self.down.entry(what.clone()).or_default();
+            down.times += it.times;
+            down.ms += it.ms;
+        }
+        self.seq = self.seq.max(other.seq);
+    }
+}
+
+/// How a cause and the part of the station that it is about are written as one.
+#[must_use]
+pub fn key(cause: Cause, of: Option<&str>) -> String {
+    match of {
+        Some(of) => format!("{} {of}", cause.as_str()),
+        None => cause.as_str().to_owned(),
+    }
+}
+
+/// What a record adds to which slots. `open` is what keeps the station from its work, before and after it.
+#[must_use]
+pub fn of(record: &Record, open: &mut Open) -> Vec<(i64, Slot)> {
+    let mut slot = Slot { seq: record.seq, ..Slot::default() };
+    match &record.what {
+        What::Device(event) => {
+            match event {
+                Event::Admitted(_) => slot.admitted = 1,
+                Event::Repeated { .. } => slot.repeated = 1,
+                Event::Issued { .. } => slot.issued = 1,
+                Event::KeyDestroyed { .. } => slot.destroyed = 1,
+                _ => return Vec::new(),
+            }
+            vec![(number(record.at), slot)]
+        }
+        What::Station(event) => of_station(event, record, open, slot),
+    }
+}
+
+fn of_station(event: &StationEvent, record: &Record, open: &mut Open, mut slot: Slot) -> Vec<(i64, Slot)> {
+    let now = record.at.as_millisecond();
+    let mut all = Vec::new();
+    match event {
+        StationEvent::LineStopped { .. } => begin_one(open, key(Cause::LineStopped, None), now),
+        StationEvent::LineResumed => end_one(open, &key(Cause::LineStopped, None), record, &mut all),
+        StationEvent::ClockDoubted { .. } => begin_one(open, key(Cause::Clock, None), now),
+        StationEvent::ClockTrusted | StationEvent::ClockOverridden { .. } => {
+            end_one(open, &key(Cause::Clock, None), record, &mut all);
+        }
+        StationEvent::Hindered { cause, of, since, .. } => {
+            begin_one(open, key(*cause, of.as_deref()), since.as_millisecond().min(now));
+        }
+        StationEvent::Unhindered { cause, of } => {
+            end_one(open, &key(*cause, of.as_deref()), record, &mut all)
+        }
+        StationEvent::Stopped => {
+            // From now on the station itself is what is missing.
+            for what in open.keys().cloned().collect::<Vec<_>>() {
+                end_one(open, &what, record, &mut all);
+            }
+            begin_one(open, key(Cause::StationOff, None), now);
+        }
+        StationEvent::Started { .. } => {
+            let off = key(Cause::StationOff, None);
+            if open.contains_key(&off) {
+                end_one(open, &off, record, &mut all);
+            } else if record.seq > 1 {
+                // Nobody knows when it ended: what was open then is not counted, and the time neither.
+                open.clear();
+                slot.crashes = 1;
+                all.push((number(record.at), slot));
+            }
+        }
+        _ => {}
+    }
+    all
+}
+
+fn begin_one(open: &mut Open, what: String, since: i64) {
+    open.entry(what).or_insert(since);
+}
+
+fn end_one(open: &mut Open, what: &str, record: &Record, all: &mut Vec<(i64, Slot)>) {
+    if let Some(since) = open.remove(what) {
+        spread(what, since, record.at.as_millisecond(), record.seq, all);
+    }
+}
+
+/// Books a hindrance in the slots that it lasted through.
+fn spread(what: &str, since: i64, until: i64, seq: u64, all: &mut Vec<(i64, Slot)>) {
+    let length = SECONDS * 1000;
+    let last = until.div_euclid(length);
+    let first = since.div_euclid(length);
+    for at in first.max(last - MAX_SPREAD)..=last {
+        let ms = until.min((at + 1) * length) - since.max(at * length);
+        let down = Down { times: u64::from(at == first), ms: u64::try_from(ms).unwrap_or(0) };
+        let down = BTreeMap::from([(what.to_owned(), down)]);
+        all.push((at, Slot { seq, down, ..Slot::default() }));
+    }
+}
+
+/// What is open at `now`, as if it ended then: for a report that is made while it lasts.
+#[must_use]
+pub fn so_far(open: &Open, now: Timestamp) -> Vec<(i64, Slot)> {
+    let mut all = Vec::new();
+    for (what, since) in open {
+        spread(what, *since, now.as_millisecond(), 0, &mut all);
+    }
+    all
+}
+
+/// For serde: what is zero is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(seq: u64, second: i64, event: StationEvent) -> Record {
+        let at = Timestamp::from_second(1_800_000_000 + second).unwrap();
+        Record { seq, at, serial: None, what: What::Station(event) }
+    }
+
+    fn fold(records: Vec<Record>) -> (BTreeMap<i64, Slot>, Open) {
+        let (mut slots, mut open) = (BTreeMap::<i64, Slot>::new(), Open::new());
+        for it in records {
+            for (number, slot) in of(&it, &mut open) {
+                slots.entry(number - 6_000_000).or_default().add(&slot);
+            }
+        }
+        (slots, open)
+    }
+
+    #[test]
+    fn downtime_is_split_at_the_borders_and_a_stop_ends_all_else() {
+        let started = StationEvent::Started { version: String::new(), config: String::new() };
+        let (slots, open) = fold(vec![
+            record(1, 0, started.clone()),
+            record(2, 290, StationEvent::LineStopped { message: String::new() }),
+            record(3, 291, StationEvent::LineStopped { message: "said again".into() }),
+            record(4, 610, StationEvent::Stopped),
+            record(5, 620, started.clone()),
+            record(
+                6,
+                700,
+                StationEvent::Hindered {
+                    cause: Cause::FixtureAway,
+                    of: Some("nest-1".into()),
+                    since: Timestamp::from_second(1_800_000_690).unwrap(),
+                    message: String::new(),
+                },
+            ),
+            record(7, 710, started),
+        ]);
+        let line: Vec<_> =
+            slots.iter().filter_map(|(at, it)| Some((*at, it.down.get("line-stopped")?.ms))).collect();
+        assert_eq!(line, [(0, 10_000), (1, 300_000), (2, 10_000)]);
+        assert_eq!(
+            slots.values().filter_map(|it| it.down.get("line-stopped")).map(|it| it.times).sum::<u64>(),
+            1
+        );
+        assert_eq!(slots[&2].down["station-off"], Down { times: 1, ms: 10_000 });
+        // The daemon was killed: since when the fixture was there again nobody knows.
+        assert_eq!((slots[&2].crashes, slots[&2].down.len(), open.len()), (1, 2, 0));
+    }
+
+    #[test]
+    fn what_lasts_counts_up_to_now() {
+        let open = Open::from([("offline iot".to_owned(), 1_800_000_000_500)]);
+        let all = so_far(&open, Timestamp::from_second(1_800_000_301).unwrap());
+        let ms: Vec<_> = all.iter().map(|(_, it)| it.down["offline iot"].ms).collect();
+        assert_eq!(ms, [299_500, 1_000]);
+    }
+}

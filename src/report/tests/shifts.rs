@@ -1,0 +1,302 @@
+//! Three recorded shifts: the night in which the clocks are set back, a morning with an outage, an afternoon of
+//! rework. Each is told as the records of a station would tell it.
+
+use super::super::fold::{Context, Selection, make};
+use super::super::model::{OperationRow, Quota, Report};
+use super::*;
+use crate::journal::Cause;
+
+/// A night of nine hours: a device every ten minutes, one in nine of which has to be presented again.
+pub(super) fn clocks_set_back() -> (History, Report) {
+    let mut history = History::default();
+    let begin = at("2026-10-24T20:00:00Z");
+    history
+        .station(seconds(begin, -60), StationEvent::Started { version: "0.1.0".into(), config: "c".into() });
+    // From the shift before: it passes in this one.
+    let early = serial("TH000999");
+    history.device(seconds(begin, -30), &early, Event::Admitted(Box::new(admission(None, "nest-1", 999))));
+    history.make(seconds(begin, -30), &early, 20);
+    history.fail(
+        seconds(begin, -5),
+        &early,
+        FailCode::Removed,
+        "Put the unit back and present it once more.",
+    );
+    history.present(seconds(begin, 100), &early, 1_999);
+    history.pass(seconds(begin, 101), &early, 4);
+    for number in 0..54_u64 {
+        let now = seconds(begin, number as i64 * 600 + 7);
+        let serial = serial(&format!("TH{:06}", 1_000 + number));
+        history.device(now, &serial, Event::Admitted(Box::new(admission(None, nest(number), number))));
+        history.make(now, &serial, 6 + (number % 5) as i64);
+        let offered = seconds(now, 12);
+        if number % 9 == 4 {
+            history.fail(
+                offered,
+                &serial,
+                FailCode::WriteFailed,
+                "Seat the unit again and present it once more.",
+            );
+            history.present(seconds(offered, 45), &serial, 2_000 + number);
+            history.pass(seconds(offered, 46), &serial, 5);
+        } else {
+            history.pass(offered, &serial, 3);
+        }
+    }
+    let report = report(&history, "2026-10-24/night", "2026-10-25T05:10:00Z", |_| {});
+    (history, report)
+}
+
+fn nest(number: u64) -> &'static str {
+    if number % 3 == 0 { "nest-2" } else { "nest-1" }
+}
+
+/// A morning in which AWS is not reached for fifty minutes, the line is stopped for ten, and a fixture is away.
+pub(super) fn outage() -> (History, Report) {
+    let mut history = History::default();
+    let begin = at("2026-11-20T05:00:00Z");
+    for number in 0..96_u64 {
+        let now = seconds(begin, number as i64 * 300 + 11);
+        let serial = serial(&format!("TH{:06}", 5_000 + number));
+        trouble(&mut history, begin, number);
+        if (24..34).contains(&number) {
+            wait_for_the_cloud(&mut history, now, &serial, number, begin);
+        } else if number < 94 {
+            history.device(
+                now,
+                &serial,
+                Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number))),
+            );
+            history.make(now, &serial, 8);
+            history.pass(seconds(now, 9), &serial, 3);
+        } else {
+            history.device(
+                now,
+                &serial,
+                Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number))),
+            );
+        }
+    }
+    let report = report(&history, "2026-11-20/early", "2026-11-20T13:10:00Z", |context| {
+        let row = |operation: &str, calls, bound_share| OperationRow {
+            operation: operation.to_owned(),
+            limit_milli: Some(10_000),
+            calls,
+            throttled: calls / 50,
+            errors: 5,
+            bound_share,
+        };
+        context.quota = Some(Quota {
+            since: Some(at("2026-11-19T04:00:00Z")),
+            operations: vec![row("create-policy", 204, 1_250), row("create-thing", 196, 0)],
+            binding: Some("create-policy".to_owned()),
+            binding_share: 1_250,
+            more_stations_milli: Some(3_400),
+        });
+        context.handover.state = Some("ready".to_owned());
+        context.handover.backlog = Some(2);
+        context.handover.oldest_s = Some(889);
+    });
+    (history, report)
+}
+
+/// What keeps the station from its work, as it comes and goes.
+fn trouble(history: &mut History, begin: Timestamp, number: u64) {
+    let now = seconds(begin, number as i64 * 300 + 5);
+    let event = match number {
+        23 => StationEvent::Hindered {
+            cause: Cause::Offline,
+            of: Some("iot".into()),
+            since: seconds(now, -5),
+            message: "AWS IoT does not answer".into(),
+        },
+        33 => StationEvent::Unhindered { cause: Cause::Offline, of: Some("iot".into()) },
+        50 => StationEvent::LineStopped { message: "the credentials are refused".into() },
+        52 => StationEvent::LineResumed,
+        70 => StationEvent::Hindered {
+            cause: Cause::FixtureAway,
+            of: Some("nest-2".into()),
+            since: seconds(now, -5),
+            message: "fixture nest-2 is away".into(),
+        },
+        71 => StationEvent::Unhindered { cause: Cause::FixtureAway, of: Some("nest-2".into()) },
+        _ => return,
+    };
+    history.station(now, event);
+}
+
+/// It waits on the rack until the outage is over, and is presented again.
+fn wait_for_the_cloud(
+    history: &mut History,
+    now: Timestamp,
+    it: &SerialNumber,
+    number: u64,
+    begin: Timestamp,
+) {
+    history.device(now, it, Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number))));
+    let presentation = history.devices[it].presentation.key.clone();
+    let message = "Put the unit on the waiting rack; the cloud cannot be reached.".to_owned();
+    let code = FailCode::Offline;
+    history.device(seconds(now, 60), it, Event::Deferred { presentation, code, message });
+    let over = seconds(begin, 34 * 300 + number as i64 * 20);
+    history.make(over, it, 8);
+    history.present(seconds(over, 60), it, 4_000 + number);
+    history.pass(seconds(over, 61), it, 3);
+}
+
+/// An afternoon in which devices come back, are released, renewed and scrapped.
+pub(super) fn rework() -> (History, Report) {
+    let mut history = History::default();
+    let begin = at("2026-11-21T13:00:00Z");
+    for number in 0..40_u64 {
+        let now = seconds(begin, number as i64 * 700 + 3);
+        let serial = serial(&format!("TH{:06}", 7_000 + number));
+        history.device(
+            now,
+            &serial,
+            Event::Admitted(Box::new(admission(Some("WO-4712"), nest(number), number))),
+        );
+        history.make(now, &serial, 7);
+        rework_one(&mut history, seconds(now, 8), &serial, number);
+    }
+    let report = report(&history, "2026-11-21/late", "2026-11-21T21:10:00Z", |_| {});
+    (history, report)
+}
+
+fn rework_one(history: &mut History, now: Timestamp, it: &SerialNumber, number: u64) {
+    let key = history.devices[it].presentation.key.clone();
+    let code = FailCode::Mismatch;
+    let message = "Stop: units may be swapped. <b>Put both aside</b> & call the line engineer.".to_owned();
+    let quarantined = Event::Quarantined { presentation: Some(key), code, message };
+    match number {
+        5 | 6 | 7 => history.device(now, it, quarantined),
+        8 | 9 => {
+            history.device(now, it, quarantined);
+            history.device(
+                seconds(now, 900),
+                it,
+                Event::Released { by: operator("labels were swapped, put right") },
+            );
+            history.present(seconds(now, 930), it, 600 + number);
+            history.pass(seconds(now, 931), it, 4);
+        }
+        14 => {
+            let by = operator("fell from the bench");
+            let scrap = Event::Scrapping {
+                presentation: None,
+                by,
+                policy: None,
+                message: "scrapped".into(),
+                asked: false,
+            };
+            history.device(now, it, scrap);
+        }
+        20 => {
+            for time in 0..4 {
+                history.fail(
+                    seconds(now, time * 40),
+                    it,
+                    FailCode::WriteFailed,
+                    "Seat the unit again and present it once more.",
+                );
+                history.present(seconds(now, time * 40 + 30), it, 700 + u64::try_from(time).unwrap());
+            }
+            history.pass(seconds(now, 151), it, 4);
+        }
+        25 => history.fail(now, it, FailCode::Removed, "Put the unit back and present it once more."),
+        30 | 31 => {
+            history.pass(now, it, 3);
+            history.device(
+                seconds(now, 400),
+                it,
+                Event::Renewed(Box::new(admission(None, "nest-1", 800 + number))),
+            );
+            history.device(
+                seconds(now, 403),
+                it,
+                Event::Issued { certificate: certificate(&format!("new {it}")) },
+            );
+            let output = Output::Certificate { arn: format!("arn:new:{it}") };
+            let done = Event::StepDone { step: Step::Certificate, output, adopted: false, request_id: None };
+            history.device(seconds(now, 404), it, done);
+            history.pass(seconds(now, 410), it, 3);
+        }
+        35 => {
+            history.pass(now, it, 3);
+            for time in 1..4 {
+                let again = Event::Repeated { presentation: presentation("nest-1", 900 + time), nest: None };
+                history.device(seconds(now, 20 * i64::try_from(time).unwrap()), it, again);
+            }
+        }
+        _ => history.pass(now, it, 3),
+    }
+}
+
+fn report(history: &History, shift: &str, now: &str, set: impl FnOnce(&mut Context)) -> Report {
+    let mut context = context(at(now));
+    set(&mut context);
+    let shift = context.calendar.named(shift).unwrap();
+    make(history, &Selection::Shift(shift), &context, None).unwrap()
+}
+
+#[test]
+fn the_night_in_which_the_clocks_are_set_back_has_nine_hours_and_says_so() {
+    let (_, it) = clocks_set_back();
+    assert_eq!((it.selection.minutes, it.selection.extra_minutes), (540, 60));
+    assert_eq!(it.selection.odd_days["2026-10-25"], 25);
+    let labels: Vec<_> = it.pace.hours.iter().map(|it| it.label.as_str()).collect();
+    assert_eq!(
+        labels,
+        ["22:00", "23:00", "00:00", "01:00", "02:00 +02:00", "02:00 +01:00", "03:00", "04:00", "05:00"]
+    );
+    assert!(it.pace.hours.iter().all(|it| (it.presented, it.seconds, it.target) == (6, 3_600, Some(6))));
+    let balance = &it.balance;
+    assert_eq!(
+        (balance.total, balance.first_pass, balance.after_retest, balance.from_earlier),
+        (54, 48, 6, 1)
+    );
+    assert_eq!(it.times.devices, 54);
+    assert_eq!((it.times.p50_ms, it.times.p99_ms), (Some(15_000), Some(15_000)));
+    assert_eq!(it.times.operator_ms, 6 * 45_000);
+    assert_eq!(it.yields.first_pass.share, Some(8_888));
+}
+
+#[test]
+fn an_outage_is_told_with_its_cause_and_where_the_time_went() {
+    let (_, it) = outage();
+    assert!(it.balance.closes);
+    assert_eq!((it.balance.after_retest, it.balance.in_progress, it.balance.total), (10, 2, 96));
+    let rows: Vec<_> =
+        it.downtime.iter().map(|it| (it.cause.as_str(), it.of.as_deref(), it.times, it.ms)).collect();
+    let expected = [
+        ("offline", Some("iot"), 1, 3_005_000),
+        ("line-stopped", None, 1, 600_000),
+        ("fixture-away", Some("nest-2"), 1, 305_000),
+    ];
+    assert_eq!(rows, expected);
+    assert_eq!((it.failures[0].code.as_str(), it.failures[0].failures), ("offline", 10));
+    assert!(it.times.operator_ms > it.times.making_ms, "they lay on the rack");
+    assert_eq!(it.batches["WO-4711"], 96);
+}
+
+#[test]
+fn rework_is_told_by_device() {
+    let (history, it) = rework();
+    let balance = &it.balance;
+    assert!(balance.closes);
+    assert_eq!((balance.first_pass, balance.after_retest, balance.after_rework), (30, 1, 4));
+    assert_eq!((balance.scrapped, balance.quarantined, balance.failed), (1, 3, 1));
+    assert_eq!((balance.duplicates, balance.duplicated_devices), (3, 1));
+    assert_eq!(it.exceptions.ordered.count, 3, "two releases and a scrap");
+    assert_eq!(it.exceptions.often_retested.devices[0].why, "write-failed 4");
+    assert_eq!(it.exceptions.scrapped.devices[0].why, "scrap by ada: fell from the bench");
+    assert_eq!(it.yields.rework.part, 4);
+    assert_eq!(it.certificates.issued, 42);
+    // By the batch it is the same, and what is missing is told.
+    let order = Order((0..41).map(|it| serial(&format!("TH{:06}", 7_000 + it))).collect());
+    let of_batch =
+        make(&history, &Selection::Batch("WO-4712".into()), &context(it.made_at), Some(&order)).unwrap();
+    assert!(of_batch.balance.closes);
+    assert_eq!((of_batch.balance.missing, of_batch.balance.good()), (1, balance.good()));
+    assert_eq!(of_batch.exceptions.missing.devices[0].serial, "TH007040");
+}
