@@ -44,7 +44,7 @@ fn checked(mut fixture: Fixture, options: CheckOptions) -> (Report, Duration) {
     (check.report(), now - begin)
 }
 
-fn of<'a>(report: &'a Report, status: Verdict) -> Vec<&'a str> {
+fn of(report: &Report, status: Verdict) -> Vec<&'static str> {
     report.checks.iter().filter(|it| it.status == status).map(|it| it.id).collect()
 }
 
@@ -55,10 +55,11 @@ fn told(report: &Report) -> String {
 
 #[test]
 fn the_simulated_fixture_keeps_every_rule() {
+    let pattern = Regex::new("^SN[0-9]+$").unwrap();
     for device_key in [false, true] {
         let options = CheckOptions {
             name: Some("nest-1".into()),
-            serial: Some(Regex::new("^SN[0-9]+$").unwrap()),
+            serial: Some(pattern.clone()),
             device_key: Some(device_key),
             reset: true,
             ..CheckOptions::default()
