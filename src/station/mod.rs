@@ -15,7 +15,7 @@
 //! the same code runs in production and in simulation.
 
 mod bound;
-mod deliveries;
+pub(crate) mod deliveries;
 mod engine;
 pub(crate) mod intake;
 mod picture;
