@@ -13,9 +13,9 @@
 //! overwritten but `manifest.json`, which then names the newest certificate. The same delivery a second time
 //! changes nothing.
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
+mod folders;
+
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -25,6 +25,9 @@ use zeroize::Zeroizing;
 use crate::durable_fs::{self, FileError};
 use crate::fixture::Credentials;
 use crate::pki::Fingerprint;
+use crate::sabotage::sabotaged;
+
+pub(crate) use self::folders::{Folders, SystemFolders};
 
 /// Format of the manifest; later versions only add members.
 const FORMAT: u32 = 1;
@@ -106,18 +109,24 @@ pub fn prepare(directory: &Path, station: &str) -> Result<(), DeliveryError> {
     if !directory.exists() && directory.parent().is_some_and(Path::is_dir) {
         durable_fs::create_dir(directory, DIR_MODE)?;
     }
-    let unreadable = failed("read", directory);
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
+    tidy(&SystemFolders, directory, station)
+}
+
+/// Removes what a crash has left half written.
+///
+/// # Errors
+/// The directory is not there, or cannot be read.
+pub(crate) fn tidy(at: &impl Folders, directory: &Path, station: &str) -> Result<(), DeliveryError> {
+    let names = match at.names(directory) {
+        Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(DeliveryError::Missing { directory: directory.to_owned() });
         }
-        Err(error) => return Err(unreadable(error).into()),
+        Err(error) => return Err(failed("read", directory)(error).into()),
     };
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&temporary_name(station, "")) {
-            clear(&entry.path())?;
-        }
+    let begin = temporary_name(station, "");
+    for name in names.iter().filter(|it| it.starts_with(&begin)) {
+        clear(at, &directory.join(name))?;
     }
     Ok(())
 }
@@ -127,48 +136,74 @@ pub fn prepare(directory: &Path, station: &str) -> Result<(), DeliveryError> {
 /// # Errors
 /// Nothing was delivered, or not durably. The same call again takes it up.
 pub fn deliver(directory: &Path, handed: &Handed<'_>) -> Result<(), DeliveryError> {
-    if !directory.is_dir() {
+    deliver_on(&SystemFolders, directory, handed)
+}
+
+/// As [`deliver`], on another file system.
+///
+/// # Errors
+/// As there.
+pub(crate) fn deliver_on(
+    at: &impl Folders,
+    directory: &Path,
+    handed: &Handed<'_>,
+) -> Result<(), DeliveryError> {
+    if !at.is_dir(directory) {
         return Err(DeliveryError::Missing { directory: directory.to_owned() });
     }
     let folder = directory.join(folder_name(&handed.credentials.serial));
-    if fs::symlink_metadata(&folder).is_err_and(|it| it.kind() == io::ErrorKind::NotFound) {
+    if !at.is_taken(&folder) {
         let mut files = files(handed.credentials);
         let manifest = manifest(handed, &files, "", Vec::new());
         files.push((MANIFEST, manifest_text(&manifest)));
-        put_folder(directory, &folder, handed.station, &files)?;
-        return Ok(durable_fs::sync_dir(directory)?);
+        put_folder(at, directory, &folder, handed.station, &files)?;
+        return sync_name(at, directory);
     }
-    let before = read_manifest(&folder)?.filter(|it| it.serial == handed.credentials.serial);
+    let before = read_manifest(at, &folder)?.filter(|it| it.serial == handed.credentials.serial);
     let Some(before) = before else { return Err(DeliveryError::Foreign { path: folder }) };
     if before.fingerprint == handed.credentials.certificate_sha256 {
         let there = before.files.keys().any(|it| it.contains('/'));
         let place = if there { folder.join(&before.fingerprint) } else { folder.clone() };
-        check(&place, &files(handed.credentials))?;
+        check(at, &place, &files(handed.credentials))?;
         // A crash may have come between the name and its sync.
-        durable_fs::sync_dir(&folder)?;
+        at.sync(&folder)?;
     } else {
-        deliver_later(&folder, handed, before)?;
+        deliver_later(at, &folder, handed, before)?;
     }
-    Ok(durable_fs::sync_dir(directory)?)
+    sync_name(at, directory)
+}
+
+/// The folder has its name on disk too.
+fn sync_name(at: &impl Folders, directory: &Path) -> Result<(), DeliveryError> {
+    if sabotaged!(FolderNameUnsynced) {
+        return Ok(());
+    }
+    Ok(at.sync(directory)?)
 }
 
 /// A later certificate of the same serial number goes beside the earlier ones.
-fn deliver_later(folder: &Path, handed: &Handed<'_>, before: Manifest) -> Result<(), DeliveryError> {
+fn deliver_later(
+    at: &impl Folders,
+    folder: &Path,
+    handed: &Handed<'_>,
+    before: Manifest,
+) -> Result<(), DeliveryError> {
     let fingerprint = &handed.credentials.certificate_sha256;
     let (place, files) = (folder.join(fingerprint), files(handed.credentials));
-    if place.exists() {
-        check(&place, &files)?;
+    if at.is_taken(&place) {
+        check(at, &place, &files)?;
     } else {
-        put_folder(folder, &place, handed.station, &files)?;
+        put_folder(at, folder, &place, handed.station, &files)?;
     }
-    durable_fs::sync_dir(folder)?;
+    at.sync(folder)?;
     let mut previous = before.previous;
     previous.push(before.fingerprint);
     let manifest = manifest(handed, &files, &format!("{fingerprint}/"), previous);
-    Ok(durable_fs::replace(&folder.join(MANIFEST), FILE_MODE, &manifest_text(&manifest))?)
+    Ok(at.replace(&folder.join(MANIFEST), &manifest_text(&manifest))?)
 }
 
-type Content = Zeroizing<Vec<u8>>;
+/// A file's content, wiped on drop.
+pub(crate) type Content = Zeroizing<Vec<u8>>;
 
 fn files(it: &Credentials) -> Vec<(&'static str, Content)> {
     let content = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
@@ -209,9 +244,9 @@ fn manifest_text(manifest: &Manifest) -> Content {
 }
 
 /// What lies there; none if there is no manifest that can be read.
-fn read_manifest(folder: &Path) -> Result<Option<Manifest>, DeliveryError> {
+fn read_manifest(at: &impl Folders, folder: &Path) -> Result<Option<Manifest>, DeliveryError> {
     let path = folder.join(MANIFEST);
-    match read(&path) {
+    match at.read(&path) {
         Ok(text) => Ok(serde_json::from_slice(&text).ok()),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(None)
@@ -220,16 +255,10 @@ fn read_manifest(folder: &Path) -> Result<Option<Manifest>, DeliveryError> {
     }
 }
 
-fn read(path: &Path) -> io::Result<Content> {
-    // Reserved whole: a vector that grows leaves copies.
-    let mut content = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
-    fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut content)?;
-    Ok(content)
-}
-
 /// Makes the folder `place` in `parent` with all its files, at one stroke: it has another name until all of
 /// it is on disk. Its own name is on disk when `parent` is synced.
 fn put_folder(
+    at: &impl Folders,
     parent: &Path,
     place: &Path,
     station: &str,
@@ -237,46 +266,45 @@ fn put_folder(
 ) -> Result<(), DeliveryError> {
     let name = place.file_name().map(|it| it.to_string_lossy()).unwrap_or_default();
     let temporary = parent.join(temporary_name(station, &name));
-    clear(&temporary)?;
+    clear(at, &temporary)?;
     let put = || -> Result<(), FileError> {
-        DirBuilder::new()
-            .mode(DIR_MODE)
-            .create(&temporary)
-            .map_err(failed("make the directory", &temporary))?;
+        at.make(&temporary).map_err(failed("make the directory", &temporary))?;
         for (name, content) in files {
-            durable_fs::write_new(&temporary.join(name), FILE_MODE, content)?;
+            at.write(&temporary.join(name), content)?;
         }
-        durable_fs::sync_dir(&temporary)?;
-        fs::rename(&temporary, place).map_err(failed("name", place))
+        if !sabotaged!(FolderNamedUnsynced) {
+            at.sync(&temporary)?;
+        }
+        at.rename(&temporary, place).map_err(failed("name", place))
     };
     put().map_err(|error| {
         // A part is of no use to anyone; if it stays, the next try or start removes it.
-        let _ = clear(&temporary);
+        let _ = clear(at, &temporary);
         error.into()
     })
 }
 
 /// Whether the files are there as they should be. One that is missing is put there again; one that is another
 /// is left alone.
-fn check(place: &Path, files: &[(&'static str, Content)]) -> Result<(), DeliveryError> {
+fn check(at: &impl Folders, place: &Path, files: &[(&'static str, Content)]) -> Result<(), DeliveryError> {
     for (name, content) in files {
         let path = place.join(name);
-        match read(&path) {
+        match at.read(&path) {
             Ok(there) if there == *content => {}
             Ok(_) => return Err(DeliveryError::Changed { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // By another name first: where it is cut off here there must be no half file.
-                durable_fs::replace(&path, FILE_MODE, content)?;
+                at.replace(&path, content)?;
             }
             Err(error) => return Err(failed("read", &path)(error).into()),
         }
     }
-    Ok(durable_fs::sync_dir(place)?)
+    Ok(at.sync(place)?)
 }
 
 /// Removes a temporary folder, if it is there.
-fn clear(path: &Path) -> Result<(), FileError> {
-    match fs::remove_dir_all(path) {
+fn clear(at: &impl Folders, path: &Path) -> Result<(), FileError> {
+    match at.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
     }

@@ -110,6 +110,12 @@ mod chosen {
         ReplacedUndeleted,
         /// What a late call has attached again is not detached again.
         DetachedOnce,
+        /// A delivered folder gets its name before what is in it is on disk.
+        FolderNamedUnsynced,
+        /// A folder counts as delivered before its name is on disk.
+        FolderNameUnsynced,
+        /// A device passes though its files could not be delivered.
+        PassedUndelivered,
     }
 
     thread_local! {

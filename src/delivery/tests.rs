@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
 use proptest::prelude::*;
@@ -214,7 +215,7 @@ fn a_delivery_that_fails_leaves_nothing_behind() {
     // A name that is too long for a file system, as a disk that is full would be.
     let it = credentials("SN1", "a");
     let place = dir.path().join("x".repeat(300));
-    let put = put_folder(dir.path(), &place, "L3-S07", &files(&it));
+    let put = put_folder(&SystemFolders, dir.path(), &place, "L3-S07", &files(&it));
     assert!(matches!(put, Err(DeliveryError::File(_))));
     assert_eq!(tree(dir.path()), []);
 }

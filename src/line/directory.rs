@@ -14,6 +14,7 @@ use crate::device::{State, plan};
 use crate::fixture::Credentials;
 use crate::journal::KnownPresentation;
 use crate::pki::Fingerprint;
+use crate::sabotage::sabotaged;
 
 /// The first and the longest pause before a delivery is tried again.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -141,6 +142,7 @@ impl Line {
         let may_pass = device.fingerprint() == Some(fingerprint)
             && (device.state.is_unfinished() || device.state == State::Failed)
             && plan::is_complete(device, &work.rules);
+        let result = if sabotaged!(PassedUndelivered) { Ok(()) } else { result };
         match result {
             Ok(()) if may_pass => {
                 let pending = self.deliveries.0.remove(serial);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::cloud::{Account, arn, der_of};
 use super::disk::SimKeys;
+use super::folders::SimFolders;
 use super::index::Index;
 use super::plan::{SHARED_POLICY, STATION};
 use crate::cloud::{Call, CertificateStatus};
@@ -57,6 +58,8 @@ pub(super) struct Truth {
     /// Whether a call has taken effect long after it was given up: it may undo a detaching made meanwhile,
     /// which nobody can prevent. The certificate is inactive all the same.
     pub(super) late: bool,
+    /// What was delivered, by serial and certificate: a hash of all of it.
+    delivered: HashMap<(String, Fingerprint), Fingerprint>,
 }
 
 impl Truth {
@@ -213,6 +216,22 @@ impl Truth {
             return Ok(());
         }
         Err(format!("the private key of {serial} is destroyed before it has passed on disk"))
+    }
+
+    /// A device has passed: its files are on disk, all of them, and are what they were.
+    pub(super) fn delivers(
+        &mut self,
+        serial: &str,
+        certificate: Fingerprint,
+        folders: &SimFolders,
+    ) -> Result<(), String> {
+        let content = folders.check(serial, certificate)?;
+        let before = *self.delivered.entry((serial.to_owned(), certificate)).or_insert(content);
+        if before == content {
+            Ok(())
+        } else {
+            Err(format!("what was delivered for {serial} is another thing now"))
+        }
     }
 
     /// A unit hears `pass`.

@@ -15,6 +15,7 @@ mod cable;
 mod calls;
 mod cloud;
 mod disk;
+mod folders;
 mod index;
 mod issued;
 mod issuer;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use self::plan::Plan;
 use self::world::{Event, Stats, World};
+use crate::device::State;
 use crate::journal::is_pending;
 use crate::line::Input;
 
@@ -102,6 +104,7 @@ impl World {
     }
 
     fn audit(&mut self) -> Result<(), String> {
+        self.look_into_folders();
         let Some(life) = &self.life else { return Err("the station is down".to_owned()) };
         let mut stored: std::collections::BTreeMap<_, _> =
             self.pieces.iter().map(|it| (it.serial.clone(), it.stored)).collect();
@@ -116,6 +119,15 @@ impl World {
             stored,
         };
         world.audit()?;
+        if self.plan.delivers {
+            self.folders.audit(&self.plan.serials)?;
+            let Some(life) = &self.life else { return Err("the station is down".to_owned()) };
+            for (device, live) in life.index.devices.values().filter_map(|it| Some((it, it.fingerprint()?))) {
+                if device.state == State::Passed {
+                    self.truth.delivers(device.serial.as_str(), live, &self.folders)?;
+                }
+            }
+        }
         self.check_log()?;
         use base64::Engine as _;
         let secret = base64::engine::general_purpose::STANDARD.encode(issuer::SECRET);

@@ -60,6 +60,8 @@ impl World {
             return Ok(());
         }
         cable.decoder.push(bytes);
+        self.look_into_folders();
+        let cable = &mut self.cables[fixture];
         let lines: Vec<_> = cable.decoder.by_ref().collect();
         for line in lines {
             if let Decoded::Message(message) = line {
@@ -86,6 +88,7 @@ impl World {
     }
 
     pub(super) fn jig_due(&mut self, fixture: usize) -> Result<(), String> {
+        self.look_into_folders();
         let now = self.now;
         let jig = &mut self.jigs[fixture];
         if jig.wakes_at != Some(now) {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::cloud::Fault;
 use super::disk::Ending;
+use super::folders::DIRECTORY;
 use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat};
 use crate::device::serial::SerialPattern;
 use crate::device::testing;
@@ -88,6 +89,8 @@ pub(super) struct Plan {
     pub(super) comes_back: bool,
     /// The account holds certificates of an earlier life.
     pub(super) earlier_life: bool,
+    /// The credentials become files in a directory, and not a fixture's.
+    pub(super) delivers: bool,
     pub(super) traps: Vec<Trap>,
 }
 
@@ -134,6 +137,7 @@ impl Plan {
             gives_up: !twin && rng.u8(..3) == 0,
             comes_back: false,
             earlier_life: false,
+            delivers: !twin && rng.u8(..5) == 0,
             traps: Vec::new(),
         }
     }
@@ -159,6 +163,7 @@ impl Plan {
             gives_up: false,
             comes_back: false,
             earlier_life: false,
+            delivers: false,
             traps: Vec::new(),
         }
     }
@@ -167,6 +172,10 @@ impl Plan {
     pub(super) fn rules_at(&self, start: u64) -> &ProductRules {
         let at = usize::try_from(start).unwrap_or(usize::MAX).min(self.rules.len() - 1);
         &self.rules[at]
+    }
+
+    fn deliver(&self) -> Deliver {
+        if self.delivers { Deliver::Directory(DIRECTORY.into()) } else { Deliver::Fixture }
     }
 
     pub(super) fn fixture(number: usize) -> String {
@@ -189,7 +198,7 @@ impl Plan {
             fixtures: fixtures.collect(),
             products: BTreeMap::from([(
                 PRODUCT.to_owned(),
-                Product { rules, serial: PATTERN.clone(), deliver: Deliver::Fixture },
+                Product { rules, serial: PATTERN.clone(), deliver: self.deliver() },
             )]),
             ca: Some(Fingerprint::of(b"the CA\n")),
             ca_pem: "the CA\n".to_owned(),

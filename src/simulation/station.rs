@@ -7,20 +7,23 @@ use std::time::Duration;
 
 use super::calls::{Asker, Out};
 use super::disk::Ending;
+use super::folders::DIRECTORY;
 use super::index::Index;
 use super::issuer::Stopped;
-use super::plan::Trap;
+use super::plan::{STATION, Trap};
 use super::world::{Event, World};
+use crate::delivery::tidy;
+use crate::device::event::Event as DeviceEvent;
 use crate::device::serial::SerialNumber;
 use crate::fixture::StationMessage;
 use crate::fixture::frame::encode_station;
-use crate::journal::Entry;
 use crate::journal::log::read::{Walk, repair};
 use crate::journal::log::write::LogWriter;
 use crate::journal::log::{ChainHash, Position};
+use crate::journal::{Entry, What};
 use crate::line::{Action, Held, Input, Line};
 use crate::station::intake::{self, Outgoing, PortCounters};
-use crate::station::vault::{Issue, Makers, What, destroy_group, issue_group};
+use crate::station::vault::{self, Issue, Makers, destroy_group, issue_group};
 
 /// Records in one commit at most: the scribe's limit is far more than a simulation ever has.
 const GROUP: usize = 512;
@@ -61,6 +64,9 @@ impl World {
             ));
         }
         self.truth.told = recovered.seq;
+        if self.plan.delivers {
+            tidy(&self.folders, Path::new(DIRECTORY), STATION).map_err(|it| it.to_string())?;
+        }
         crate::station::sweep_keys(&self.keys, &recovered).map_err(|it| it.to_string())?;
         let (line, first) = Line::start(self.plan.settings(number), recovered, self.now());
         self.life = Some(Life {
@@ -130,6 +136,7 @@ impl World {
         let unsynced = self.disk.unsynced();
         self.tell(|| format!("the station ends: {ending:?}, {unsynced} bytes are not synced"));
         self.disk.crash(ending, &mut self.rng);
+        self.folders.crash(ending, &mut self.rng);
         for cable in &mut self.cables {
             cable.is_open = false;
             cable.epoch += 1;
@@ -235,7 +242,7 @@ impl World {
             }
             Action::Issue { serial, generation, request, .. } => {
                 let takes = self.millis(40);
-                let what = What::Certificate(request);
+                let what = vault::What::Certificate(request);
                 self.after(takes, Event::Issue(number, vec![Issue { serial, generation, what }]));
             }
             Action::Call { serial, step, generation, call, .. } => {
@@ -250,12 +257,12 @@ impl World {
             }
             Action::MakeCsr { serial, generation, common_name, .. } => {
                 let takes = self.millis(40);
-                let what = What::Request { common_name };
+                let what = vault::What::Request { common_name };
                 self.after(takes, Event::Issue(number, vec![Issue { serial, generation, what }]));
             }
-            // No product here delivers into a directory.
-            Action::Deliver(_) => {
-                return Err(format!("nothing here asks for this: {action:?}"));
+            Action::Deliver(delivery) => {
+                let takes = self.millis(60);
+                self.after(takes, Event::Deliver(number, delivery));
             }
             // Nobody gives orders here.
             Action::Answer { .. } => {}
@@ -336,6 +343,12 @@ impl World {
                 return Err(format!("record {} makes another device than the line's", entry.record.seq));
             }
             self.truth.on_disk(&entry.record, device)?;
+            if let (true, What::Device(DeviceEvent::Passed { .. }), Some(device)) =
+                (self.plan.delivers, &entry.record.what, device)
+                && let Some(live) = device.fingerprint()
+            {
+                self.truth.delivers(device.serial.as_str(), live, &self.folders)?;
+            }
         }
         self.stats.records += group.len() as u64;
         let seq = life.index.at.seq;
@@ -370,8 +383,8 @@ impl World {
             for Issue { serial, generation, what } in group {
                 let busy = "the CA is busy".to_owned();
                 let input = match what {
-                    What::Certificate(_) => Input::Issued { serial, generation, result: Err(busy) },
-                    What::Request { .. } => Input::CsrMade { serial, generation, result: Err(busy) },
+                    vault::What::Certificate(_) => Input::Issued { serial, generation, result: Err(busy) },
+                    vault::What::Request { .. } => Input::CsrMade { serial, generation, result: Err(busy) },
                 };
                 self.after(Duration::ZERO, Event::Input(number, input));
             }

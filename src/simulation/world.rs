@@ -9,6 +9,7 @@ use super::cable::Cable;
 use super::calls::Out;
 use super::cloud::Account;
 use super::disk::{Ending, SimDisk, SimKeys};
+use super::folders::SimFolders;
 use super::issuer::SimIssuer;
 use super::jig::{Jig, Piece};
 use super::plan::{BEGIN, Plan, Trap};
@@ -16,7 +17,7 @@ use super::station::Life;
 use crate::clock::Now;
 use crate::device::serial::SerialNumber;
 use crate::fixture::StationMessage;
-use crate::line::Input;
+use crate::line::{Delivery, Input};
 use crate::pki::Fingerprint;
 use crate::station::vault::Issue;
 
@@ -38,6 +39,8 @@ pub(super) enum Event {
     Issue(u64, Vec<Issue>),
     /// Keys have been destroyed.
     Destroy(u64, Vec<(SerialNumber, Fingerprint)>),
+    /// Credentials are put into the directory.
+    Deliver(u64, Box<Delivery>),
     /// A call arrives at AWS.
     Arrives(u64),
     /// A call that was given up takes effect after all.
@@ -115,6 +118,7 @@ pub(super) struct World {
     /// The index as a crash may find it: behind the log.
     pub(super) old_index: Option<super::index::Index>,
     pub(super) keys: SimKeys,
+    pub(super) folders: SimFolders,
     pub(super) issuer: SimIssuer,
     pub(super) account: Account,
     /// Calls that have left and not been answered.
@@ -156,6 +160,7 @@ impl World {
             disk: SimDisk::default(),
             old_index: None,
             keys: SimKeys::default(),
+            folders: SimFolders::default(),
             issuer: SimIssuer::default(),
             account: Account::default(),
             out: BTreeMap::new(),
@@ -255,6 +260,7 @@ impl World {
                 | Event::Durable(..)
                 | Event::Issue(..)
                 | Event::Destroy(..)
+                | Event::Deliver(..)
                 | Event::Input(..)
         );
         if !occasion || self.healed || self.crashes_left == 0 || self.life.is_none() {
@@ -305,6 +311,7 @@ impl World {
                 Ok(())
             }
             Event::Destroy(life, group) if alive(self, life) => self.destroy(group),
+            Event::Deliver(life, it) if alive(self, life) => self.deliver(*it),
             Event::Opens(life, fixture) if alive(self, life) => self.opens(fixture),
             _ => Ok(()),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::vault::{Keys, Unloaded};
-use crate::delivery::{self, Handed};
+use crate::delivery::{self, Folders, Handed, SystemFolders};
 use crate::error::Chain;
 use crate::journal::keys::KeyStore;
 use crate::line::{Delivery, Input};
@@ -39,7 +39,7 @@ pub(super) fn start(
                 tracing::error!(error = %Chain(&error), "credentials cannot be delivered yet");
             }
             while let Some(it) = to_do.blocking_recv() {
-                if inputs.blocking_send(carry_out(*it, &*keys, &station)).is_err() {
+                if inputs.blocking_send(carry_out(*it, &*keys, &station, &SystemFolders)).is_err() {
                     return;
                 }
             }
@@ -49,7 +49,7 @@ pub(super) fn start(
 }
 
 /// Puts a device's credentials, with their private key if it is here, into their directory.
-pub(crate) fn carry_out(it: Delivery, keys: &impl Keys, station: &str) -> Input {
+pub(crate) fn carry_out(it: Delivery, keys: &impl Keys, station: &str, folders: &impl Folders) -> Input {
     let Delivery { serial, fingerprint, directory, product, at, mut credentials, key, .. } = it;
     if let Some(key) = key {
         match keys.load(&key) {
@@ -67,6 +67,7 @@ pub(crate) fn carry_out(it: Delivery, keys: &impl Keys, station: &str) -> Input 
         }
     }
     let handed = Handed { station, product: &product, at, credentials: &credentials };
-    let result = delivery::deliver(&directory, &handed).map_err(|error| Chain(&error).to_string());
+    let result = delivery::deliver_on(folders, &directory, &handed);
+    let result = result.map_err(|error| Chain(&error).to_string());
     Input::Delivered { serial, fingerprint, result }
 }

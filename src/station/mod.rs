@@ -15,7 +15,7 @@
 //! the same code runs in production and in simulation.
 
 mod bound;
-mod deliveries;
+pub(crate) mod deliveries;
 mod engine;
 mod herald;
 pub(crate) mod intake;
