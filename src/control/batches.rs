@@ -81,6 +81,7 @@ pub(super) async fn list(
         store.batches(after.as_ref(), limit + 1, |it| open.is_none_or(|open| it.is_open() == open))
     };
     let mut batches = context.reading.read("list batches", read).await?;
+    context.reading.on_disk(batches.iter().map(|it| it.last_seq).max().unwrap_or(0)).await?;
     let more = batches.len() > limit;
     batches.truncate(limit);
     let next = batches.last().filter(|_| more).map(|it| it.id().to_string());
@@ -322,7 +323,10 @@ async fn one(context: &Context, id: BatchId) -> Result<Json<batch::Batch>, Refus
 async fn find(context: &Context, id: BatchId) -> Result<crate::batch::Batch, Refused> {
     let wanted = id.clone();
     let found = context.reading.read("read a batch", move |store| store.find_batch(&wanted)).await?;
-    found.ok_or_else(|| not_found(format!("this station's journal knows no batch {id}")))
+    let unknown = || not_found(format!("this station's journal knows no batch {id}"));
+    let found = found.ok_or_else(unknown)?;
+    context.reading.on_disk(found.last_seq).await?;
+    Ok(found)
 }
 
 async fn order(context: &Context, order: Order, by: &Operator) -> Result<(), Refused> {

@@ -95,6 +95,15 @@ fn a_work_order_from_its_list_to_what_is_missing() {
     assert_eq!(counts(&world, "WO-4711"), [3, 2, 2, 1, 0]);
     let (status, out, _) = world.command(&["batch", "show", "WO-4711", "--missing"]);
     assert_eq!((status, out.trim()), (0, serial(3).as_str()));
+    let (_, out, _) = world.command(&["batch", "show", "WO-4711"]);
+    assert!(
+        out.starts_with(
+            "WO-4711  closed\n  product         thermostat\n  expected        3\n  missing         1\n"
+        ),
+        "{out}"
+    );
+    assert!(out.contains("  takes           only serial numbers on its list\n"), "{out}");
+    assert!(out.trim_end().ends_with(": the shift is over"), "{out}");
     // Once more, with a reason.
     let (status, _, log) = open(&world, &["WO-4711", "--product", "thermostat", "--count", "3"]);
     assert_eq!(status, 4, "{log}");
@@ -209,7 +218,7 @@ fn a_long_list_is_opened_while_the_line_goes_on_and_survives_backup_and_restore(
     let count = long();
     // As a spreadsheet may have it: in no order.
     let step = 7_919;
-    assert!(count % step != 0, "every number once");
+    assert!(!count.is_multiple_of(step), "every number once");
     let text: String = (0..count).map(|it| serial(it * step % count) + "\n").collect();
     let path = world.path("serials.csv");
     put(&path, text.as_bytes());

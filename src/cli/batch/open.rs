@@ -40,7 +40,7 @@ pub struct OpenArgs {
     #[arg(long, value_name = "N", group = "amount", requires = "product", value_parser = clap::value_parser!(u64).range(1..=MAX_COUNT))]
     pub count: Option<u64>,
     /// Whether serial numbers that are not in the file are refused; they are, unless this is false.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", requires = "expected")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", requires = "amount", conflicts_with = "count")]
     pub strict: Option<bool>,
     /// Fixtures that are to present this product while the batch is open, beside those that do so anyway.
     #[arg(long = "fixture", value_name = "NAME", num_args = 1.., requires = "amount")]

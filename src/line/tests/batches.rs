@@ -1,5 +1,8 @@
 //! Batches: what units find open, and what a person orders.
 
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
 use super::harness::Harness;
 use super::setup::{Setup, text, unit, unit_in};
 use crate::batch::{BatchId, Order, Terms};
@@ -317,4 +320,179 @@ fn tags_are_filled_with_the_batch_of_the_admission() {
         })
     };
     assert_eq!(tagged(&h).as_deref(), Some("WO-1"));
+}
+
+/// Something happens around batches.
+#[derive(Debug, Clone)]
+enum Op {
+    Present {
+        serial: usize,
+        nest: usize,
+    },
+    /// The newest unit of a nest has stored its credentials.
+    Confirm {
+        nest: usize,
+    },
+    Open {
+        which: usize,
+        list: Option<u8>,
+        strict: bool,
+    },
+    /// A list that is not brought to its end.
+    Begin {
+        which: usize,
+    },
+    Close {
+        which: usize,
+    },
+    Reopen {
+        which: usize,
+    },
+    /// What is decided from now on is on disk only later, if at all.
+    Unsynced,
+    Synced,
+    Crash {
+        kept: usize,
+    },
+}
+
+const UNITS: [&str; 6] = ["SN1", "SN2", "SN3", "SN4", "SN5", "SN6"];
+const BATCHES: [&str; 3] = ["WO-1", "WO-2", "WO-3"];
+
+fn op() -> impl Strategy<Value = Op> {
+    let which = 0..BATCHES.len();
+    prop_oneof![
+        8 => (0..UNITS.len(), 0..2_usize).prop_map(|(serial, nest)| Op::Present { serial, nest }),
+        6 => (0..2_usize).prop_map(|nest| Op::Confirm { nest }),
+        4 => (which.clone(), prop::option::of(1..64_u8), any::<bool>())
+            .prop_map(|(which, list, strict)| Op::Open { which, list, strict }),
+        1 => which.clone().prop_map(|which| Op::Begin { which }),
+        3 => which.clone().prop_map(|which| Op::Close { which }),
+        2 => which.prop_map(|which| Op::Reopen { which }),
+        1 => Just(Op::Unsynced),
+        1 => Just(Op::Synced),
+        2 => (0..6_usize).prop_map(|kept| Op::Crash { kept }),
+    ]
+}
+
+/// A station, and the newest presentation of each nest.
+struct World {
+    h: Harness,
+    next_id: u64,
+    nests: [Option<(u64, &'static str)>; 2],
+    /// The batch that each device was in first, as it was on disk.
+    first: std::collections::BTreeMap<String, Option<String>>,
+}
+
+impl World {
+    fn happen(&mut self, op: &Op) {
+        let h = &mut self.h;
+        match *op {
+            Op::Present { serial, nest } => {
+                self.next_id += 1;
+                self.nests[nest] = Some((self.next_id, UNITS[serial]));
+                h.unit(0, unit_in(self.next_id, UNITS[serial], ["a", "b"][nest]));
+            }
+            Op::Confirm { nest } => {
+                if let Some((id, serial)) = self.nests[nest]
+                    && h.was_offered(serial)
+                {
+                    h.written(0, id, serial);
+                }
+            }
+            // Refused or not: what it does to the rest is what counts.
+            Op::Open { which, list: None, .. } => drop(h.batch(Order::Open(terms(BATCHES[which], 2)))),
+            Op::Open { which, list: Some(list), strict } => {
+                let of = |it: &usize| list >> it & 1 == 1;
+                let listed: Vec<_> = (0..UNITS.len()).filter(of).map(|it| UNITS[it]).collect();
+                let batch = id(BATCHES[which]);
+                h.batch(Order::Begin(Terms { strict, ..terms(BATCHES[which], 0) }));
+                h.batch(Order::Serials(batch.clone(), serials(&listed)));
+                h.batch(Order::Finish(batch));
+            }
+            Op::Begin { which } => drop(h.batch(Order::Begin(strict(BATCHES[which])))),
+            Op::Close { which } => drop(h.batch(Order::Close(id(BATCHES[which])))),
+            Op::Reopen { which } => drop(h.batch(Order::Reopen(id(BATCHES[which])))),
+            Op::Unsynced => h.syncs = false,
+            Op::Synced => {
+                h.syncs = true;
+                h.sync(usize::MAX);
+            }
+            Op::Crash { kept } => {
+                h.crash(kept);
+                h.connect(0, 1);
+                h.hear(0);
+            }
+        }
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let shelf = &self.h.shelf;
+        for device in shelf.devices.values() {
+            let first = self.first.entry(device.serial.to_string()).or_insert_with(|| device.batch.clone());
+            if first.is_some() {
+                assert_eq!(*first, device.batch, "{} has another batch than before", device.serial);
+            }
+            let Some(batch) = &device.batch else { continue };
+            let batch = &shelf.book.batches[&id(batch)];
+            let listed = batch.list.is_none_or(|it| shelf.book.is_listed(it, &device.serial));
+            assert_eq!(device.extra, !listed, "{}", device.serial);
+            assert!(listed || !batch.terms.strict, "{} is not on {}", device.serial, batch.id());
+        }
+        for batch in shelf.book.batches.values() {
+            let of = |it: &&crate::device::Device| it.batch.as_deref() == Some(batch.id().as_str());
+            let mut tally = crate::batch::Tally::default();
+            for device in shelf.devices.values().filter(of) {
+                let counts = if device.extra { &mut tally.extra } else { &mut tally.ordered };
+                *counts.entry(device.state).or_default() += 1;
+            }
+            let counted = |it: &std::collections::BTreeMap<State, u64>| {
+                it.iter().filter(|it| *it.1 > 0).map(|(state, it)| (*state, *it)).collect::<Vec<_>>()
+            };
+            assert_eq!(counted(&batch.tally.ordered), counted(&tally.ordered), "{}", batch.id());
+            assert_eq!(counted(&batch.tally.extra), counted(&tally.extra), "{}", batch.id());
+        }
+        let open = shelf.book.batches.values().filter(|it| it.is_open()).count();
+        assert!(open <= 1, "{open} batches of one product are open");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(4711),
+        ..ProptestConfig::with_cases(200)
+    })]
+
+    /// Whatever is opened, closed, presented and cut off in between: a device keeps its batch, a strict list is
+    /// kept to, and the numbers of a batch are those of its devices.
+    #[test]
+    fn a_batch_counts_its_devices_and_they_keep_it(
+        ops in prop::collection::vec(op(), 1..60),
+        required in any::<bool>(),
+    ) {
+        let setup = Setup::with(|it| {
+            it.require_batch = required;
+            it.repeat = Repeat::Renew;
+            it.max_certificates = 1_000;
+            if required {
+                it.thing = text("{serial}-{batch}");
+            }
+        });
+        let mut world =
+            World { h: Harness::ready_with(setup), next_id: 0, nests: [None, None], first: Default::default() };
+        for op in &ops {
+            world.happen(op);
+        }
+        world.happen(&Op::Synced);
+        world.happen(&Op::Crash { kept: usize::MAX });
+        let open: Vec<_> = world.h.shelf.book.batches.values().filter(|it| it.is_open()).collect();
+        let told: Vec<_> = world.h.line.status().batches.into_iter().map(|it| it.id).collect();
+        prop_assert_eq!(told, open.iter().map(|it| it.id().clone()).collect::<Vec<_>>());
+        prop_assert!(world.h.shelf.book.unfinished.is_empty());
+        for device in world.h.shelf.devices.values() {
+            prop_assert!(!required || device.batch.is_some(), "{} has no batch", device.serial);
+        }
+    }
 }
