@@ -162,3 +162,172 @@ impl Device {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::Timestamp;
+
+    use super::super::event::{Admission, Event, Output, PresentationKey};
+    use super::super::operator::Operator;
+    use super::super::serial::SerialNumber;
+    use super::super::steps::Subject;
+    use super::super::testing::plain_rules;
+    use super::super::{Certificate, plan};
+    use super::*;
+    use crate::cloud::Call;
+    use crate::journal::is_pending;
+
+    const DER: &[u8] = b"a certificate";
+
+    struct Life {
+        device: Device,
+        seq: u64,
+    }
+
+    impl Life {
+        /// A device that has passed with all that a device has.
+        fn passed() -> Self {
+            let rules = plain_rules("lamp");
+            let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 1 };
+            let admission = Admission {
+                product: "lamp".to_owned(),
+                rules: rules.id(),
+                batch: None,
+                presentation: presentation.clone(),
+                nest: None,
+                mac: None,
+                device_key: None,
+                request: None,
+                attributes: BTreeMap::new(),
+                replaces_policy: None,
+                replaces_thing: None,
+            };
+            let serial = SerialNumber::parse("SN1").unwrap();
+            let event = Event::Admitted(Box::new(admission));
+            let mut life =
+                Self { device: Device::admit(&serial, 1, Timestamp::UNIX_EPOCH, &event).unwrap(), seq: 1 };
+            let fingerprint = Fingerprint::of(DER);
+            life.takes(Event::Issued {
+                certificate: Certificate {
+                    fingerprint,
+                    der: DER.to_vec(),
+                    serial_number: "01".to_owned(),
+                    not_after: Timestamp::MAX,
+                    key: KeyState::Device,
+                    arn: None,
+                    public_key: None,
+                    issuer: None,
+                },
+            });
+            life.done(
+                Step::Locker,
+                Output::Locker { id: "locker1".to_owned(), arn: None, others: Vec::new() },
+            );
+            life.done(Step::Certificate, Output::Certificate { arn: format!("arn:x:cert/{fingerprint}") });
+            for step in [Step::Policy, Step::Thing, Step::AttachPolicy, Step::AttachThing] {
+                life.done(step, Output::Nothing);
+            }
+            life.takes(Event::Passed { presentation, directory: None });
+            assert!(!is_pending(&life.device) && life.ready().is_empty());
+            life
+        }
+
+        fn takes(&mut self, event: Event) {
+            self.seq += 1;
+            self.device.apply(self.seq, Timestamp::UNIX_EPOCH, &event).unwrap();
+        }
+
+        fn refuses(&self, event: &Event) {
+            self.device.clone().apply(self.seq + 1, Timestamp::UNIX_EPOCH, event).unwrap_err();
+        }
+
+        fn done(&mut self, step: Step, output: Output) {
+            self.takes(Event::StepDone { step, output, adopted: false, request_id: None });
+        }
+
+        fn ready(&self) -> Vec<Step> {
+            plan::ready(&self.device, &plain_rules("lamp"))
+        }
+
+        fn call(&self, step: Step) -> Call {
+            let rules = plain_rules("lamp");
+            Subject { device: &self.device, rules: &rules, ca_pem: "" }.call(step).unwrap()
+        }
+    }
+
+    fn by() -> Operator {
+        Operator { uid: 0, name: "root".to_owned(), reason: "why".to_owned() }
+    }
+
+    fn mending(steps: &[Step]) -> Event {
+        let der = if steps.contains(&Step::Certificate) { DER.to_vec() } else { Vec::new() };
+        Event::Mending { by: by(), steps: steps.to_vec(), der }
+    }
+
+    #[test]
+    fn what_is_gone_is_made_again_and_what_hangs_on_it_after_that() {
+        use Step::{AttachPolicy, AttachThing, Certificate, Locker, Policy, Thing};
+        let mut life = Life::passed();
+        let first = life.call(Locker);
+        life.takes(mending(&[Locker, Policy, Thing, Certificate, AttachPolicy, AttachThing]));
+        assert!(is_pending(&life.device), "a restart goes on with it");
+        life.refuses(&mending(&[Locker]));
+        assert_eq!(life.ready(), [Locker, Policy, Thing, Certificate]);
+        assert_ne!(life.call(Locker), first, "AWS may know the first token for the locker that is gone");
+        let Call::RegisterCertificateWithoutCa { certificate_pem } = life.call(Certificate) else { panic!() };
+        assert_eq!(certificate_pem, *crate::pki::to_pem("CERTIFICATE", DER), "the same one");
+        life.done(Locker, Output::Locker { id: "locker2".to_owned(), arn: None, others: Vec::new() });
+        life.done(Certificate, Output::Certificate { arn: "arn:x".to_owned() });
+        assert_eq!(life.ready(), [Policy, Thing]);
+        life.done(Policy, Output::Nothing);
+        assert_eq!(life.ready(), [Thing, AttachPolicy]);
+        life.takes(Event::MendFailed { step: Thing, message: "it is another's".to_owned() });
+        assert_eq!(life.ready(), [AttachPolicy], "nothing is attached to what is not there");
+        life.done(AttachPolicy, Output::Nothing);
+        assert_eq!((life.ready(), life.device.state), (Vec::new(), State::Passed));
+        assert_eq!(life.device.done.locker.as_deref(), Some("locker2"));
+        assert!(!is_pending(&life.device));
+    }
+
+    #[test]
+    fn only_what_rests_is_mended_and_only_by_steps_that_make() {
+        let life = Life::passed();
+        life.refuses(&mending(&[]));
+        life.refuses(&mending(&[Step::DeleteThing]));
+        let mut life = Life::passed();
+        life.takes(Event::Scrapping {
+            presentation: None,
+            by: by(),
+            policy: None,
+            message: String::new(),
+            asked: false,
+        });
+        life.refuses(&mending(&[Step::Thing]));
+    }
+
+    #[test]
+    fn an_orphan_is_retired_in_awss_order_and_the_devices_own_certificate_never_is() {
+        let mut life = Life::passed();
+        let orphan = |der: &[u8]| Orphan {
+            fingerprint: Fingerprint::of(der),
+            public_key: Fingerprint::of(b"key"),
+            arn: "arn:x:cert/orphan".to_owned(),
+            policy: Some("SN1".to_owned()),
+            thing: Some("elsewhere".to_owned()),
+        };
+        life.refuses(&Event::OrphanFound { by: by(), orphan: Box::new(orphan(DER)) });
+        life.takes(Event::OrphanFound { by: by(), orphan: Box::new(orphan(b"orphan")) });
+        life.refuses(&Event::OrphanFound { by: by(), orphan: Box::new(orphan(b"another")) });
+        for step in [Step::Deactivate, Step::DetachPolicy, Step::DetachThing, Step::Delete] {
+            assert_eq!(life.ready(), [step]);
+            if let Call::DetachThingPrincipal { thing, .. } = life.call(step) {
+                assert_eq!(thing, "elsewhere");
+            }
+            life.done(step, Output::Nothing);
+        }
+        assert!(life.ready().is_empty() && !is_pending(&life.device));
+        assert_eq!(life.device.fingerprint(), Some(Fingerprint::of(DER)));
+    }
+}

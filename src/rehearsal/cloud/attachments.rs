@@ -46,6 +46,11 @@ pub(crate) struct ThingPrincipal {
 }
 
 impl ThingPrincipal {
+    /// Attached beside others.
+    pub(crate) fn new(thing: String, principal: String) -> Self {
+        Self { thing, principal, exclusive: false }
+    }
+
     /// Reads and checks the members.
     pub(crate) fn parse(request: &Request) -> Result<Self, Refusal> {
         let exclusive = match request.query("thingPrincipalType") {

@@ -23,6 +23,13 @@ pub(crate) struct RegisterCertificate {
     status: &'static str,
 }
 
+impl RegisterCertificate {
+    /// Active, and without a CA.
+    pub(crate) fn without_ca(certificate: Certificate) -> Self {
+        Self { certificate: Box::new(certificate), issuer: Issuer::Any, status: "ACTIVE" }
+    }
+}
+
 /// What the caller says of the issuer.
 #[derive(Debug)]
 enum Issuer {

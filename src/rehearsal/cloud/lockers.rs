@@ -23,6 +23,11 @@ pub(crate) struct CreateLocker {
 }
 
 impl CreateLocker {
+    /// One of that name, without token and tags.
+    pub(crate) fn named(name: &str) -> Self {
+        Self { name: Some(name.to_owned()), client_token: None, tags: None }
+    }
+
     /// Reads and checks the members.
     pub(crate) fn parse(request: &Request) -> Result<Self, Refusal> {
         let it: Self = request.members()?;

@@ -15,15 +15,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::account::Account;
+use super::account::{Account, Done};
+use super::attachments::{PolicyTarget, ThingPrincipal};
 use super::audit::{Audit, AuditScope, Names, audit};
 use super::authority::Authority;
 use super::cas::RegisterCa;
+use super::certificates::RegisterCertificate;
 use super::faults::Faults;
 use super::ledger::{Ledger, LedgerRow, Stats};
 use super::limits::Limits;
+use super::lockers::CreateLocker;
 use super::policies::CreatePolicy;
 use super::service::{Dropped, Service};
+use super::things::CreateThing;
 use super::world::{Simulation, World};
 use super::x509::Certificate;
 use super::{CloudOptions, CloudSimError, Throttling};
@@ -129,6 +133,38 @@ impl SimulatedCloud {
     pub fn place_policy(&self, name: &str, document: &str) -> Result<(), String> {
         let (name, document) = (name.to_owned(), document.to_owned());
         self.simulation.place(|account, at| account.create_policy(CreatePolicy { name, document }, at))
+    }
+
+    /// Puts a whole device into the account, as `station` has made it: all of one name, and attached. The
+    /// locker's id and the certificate's ARN.
+    ///
+    /// # Errors
+    /// What AWS would say, in words.
+    pub fn place_device(
+        &self,
+        name: &str,
+        station: &str,
+        document: &str,
+        certificate_pem: &str,
+    ) -> Result<(String, String), String> {
+        let mut placed = (String::new(), String::new());
+        self.simulation.place(|account, at| {
+            let text = |done: &Done, member: &str| {
+                let value = done.body.as_ref().and_then(|it| it[member].as_str());
+                value.unwrap_or_default().to_owned()
+            };
+            let locker = account.create_locker(CreateLocker::named(name), at)?;
+            account.create_thing(CreateThing::of_station(name, station), at)?;
+            let (policy, document) = (name.to_owned(), document.to_owned());
+            account.create_policy(CreatePolicy { name: policy.clone(), document }, at)?;
+            let certificate = RegisterCertificate::without_ca(Certificate::from_pem(certificate_pem)?);
+            let registered = account.register_certificate(certificate, at)?;
+            placed = (text(&locker, "Id"), text(&registered, "certificateArn"));
+            let target = placed.1.clone();
+            account.attach_policy(&PolicyTarget { policy, target: target.clone() }, at)?;
+            account.attach_thing_principal(&ThingPrincipal::new(name.to_owned(), target), at)
+        })?;
+        Ok(placed)
     }
 
     /// The counters so far.

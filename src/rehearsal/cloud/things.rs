@@ -37,6 +37,12 @@ struct AttributePayload {
 }
 
 impl CreateThing {
+    /// One that bears the attribute of a station.
+    pub(crate) fn of_station(name: &str, station: &str) -> Self {
+        let attributes = BTreeMap::from([("linemint".to_owned(), station.to_owned())]);
+        Self { name: name.to_owned(), attributes, thing_type: None }
+    }
+
     /// Reads and checks the members.
     pub(crate) fn parse(request: &Request) -> Result<Self, Refusal> {
         let name = thing_name(request)?;

@@ -238,26 +238,6 @@ impl World {
         AwsCloud::with_credentials(options, credentials).unwrap()
     }
 
-    /// The same for many calls whose order does not matter.
-    pub(crate) fn aws_at_once(&self, calls: impl Iterator<Item = Call>) {
-        use futures_util::StreamExt as _;
-        let aws = self.other_client();
-        self.runtime.block_on(async {
-            let made = futures_util::stream::iter(calls).map(|call| {
-                let aws = &aws;
-                async move { aws.call(&call).await.unwrap_or_else(|error| panic!("{call:?}: {error}")) }
-            });
-            made.buffer_unordered(64).for_each(|_| std::future::ready(())).await;
-        });
-    }
-
-    /// Puts other values into the configuration, for the next start.
-    pub(crate) fn configure(&self, over: &str) {
-        let path = self.path("linemint.toml");
-        let text = fs::read_to_string(&path).unwrap();
-        put(&path, merged(&text, over).as_bytes());
-    }
-
     /// The simulated AWS itself.
     pub(crate) fn cloud(&self) -> &SimulatedCloud {
         &self.cloud

@@ -1,6 +1,7 @@
 //! `linemint reconcile` from outside: an account with planted differences, all found and none invented;
 //! repaired, also over a kill; and how long a look takes.
 
+mod crowd;
 mod planted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use linemint::cloud::{Operation, Quotas};
 use linemint::reconcile::{Class, Finding, Summary, Told, Wish};
+use linemint::rehearsal::cloud::CloudOptions;
 use linemint::rehearsal::fixture::{FixtureOptions, serials};
 use serde_json::{Value, json};
 
@@ -265,10 +267,12 @@ fn ca_of(world: &World) -> (String, String) {
 #[ignore = "minutes: measures 4,000 devices among 50,000"]
 fn four_thousand_devices_among_fifty_thousand() {
     let serials = serials(35, 4_000);
-    let mut world = passed(&serials, "[station]\nbacklog = 10000\n");
-    planted::crowd(&world, 46_000);
-    world.kill9();
-    world.configure("[aws.quota]\npreset = \"aws-default\"\n");
+    let mut world = World::with_cloud(
+        "[aws.quota]\npreset = \"aws-default\"\n",
+        CloudOptions { region: "eu-west-1".to_owned(), ..CloudOptions::default() },
+    );
+    crowd::write_journal(&world, &serials);
+    crowd::gather(&world, 46_000);
     world.cloud().set_quotas(&Quotas::aws_default());
     world.start();
     world.eventually("it answers again", |world| world.get("/v1/status").map(|_| ()));

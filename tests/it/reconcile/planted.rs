@@ -232,26 +232,3 @@ impl Signer {
         Call::RegisterCertificateWithoutCa { certificate_pem: to_pem("CERTIFICATE", &issued.der).to_string() }
     }
 }
-
-/// So many devices of another station, with all that a device has.
-pub(super) fn crowd(world: &World, count: usize) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let calls = (0..count).flat_map(|number| {
-        let name = format!("CROWD{number:08}");
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.serial_number = Some(rcgen::SerialNumber::from(number as u64 + 1));
-        let certificate_pem = params.self_signed(&key).unwrap().pem();
-        let locker = Call::CreateCredentialLocker {
-            name: name.clone(),
-            client_token: name.clone(),
-            tags: BTreeMap::new(),
-        };
-        [
-            thing(&name, Some("L9-S99")),
-            policy(&name, OTHER_DOCUMENT),
-            Call::RegisterCertificateWithoutCa { certificate_pem },
-            locker,
-        ]
-    });
-    world.aws_at_once(calls);
-}
