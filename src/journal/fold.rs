@@ -4,6 +4,7 @@ use crate::device::event::{Event, Outcome, PresentationKey};
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, IllegalTransition};
+use crate::pki::Fingerprint;
 
 use super::{KnownPresentation, Record, StationEvent, What};
 
@@ -45,6 +46,19 @@ pub fn change(record: &Record) -> Option<Change<'_>> {
         What::Station(StationEvent::FixtureReset { fixture, boot }) => Some(Change::Reset(fixture, *boot)),
         What::Station(_) => None,
     }
+}
+
+/// The public key that a device tells in this record as its own (SHA-256 of the SubjectPublicKeyInfo).
+#[must_use]
+pub fn told_key(record: &Record) -> Option<(Fingerprint, &SerialNumber)> {
+    let What::Device(event) = &record.what else { return None };
+    let admission = match event {
+        Event::Admitted(it) | Event::Renewed(it) => it,
+        Event::Presented { anew: Some(it), .. } => it,
+        _ => return None,
+    };
+    let key = admission.device_key.as_ref()?;
+    Some((key.fingerprint(), record.serial.as_ref()?))
 }
 
 fn presented<'a>(event: &'a Event, serial: &SerialNumber) -> Option<Change<'a>> {

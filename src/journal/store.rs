@@ -49,6 +49,7 @@
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
 //! | `b` fixture | its last reset |
+//! | `k` hash | the serial of the device that was the first to tell this public key as its own |
 //! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
 
 mod checkpoint;
@@ -84,13 +85,14 @@ use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
+use crate::pki::Fingerprint;
 
 pub use self::lock::JournalLock;
 pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
-/// Format of the index; 1 was sled alone, 2 had a row for each place in the log.
-pub const FORMAT: u32 = 3;
+/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no rows of keys.
+pub const FORMAT: u32 = 4;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;
@@ -154,6 +156,13 @@ impl Shelf for Store {
         match self.shared.pending.presentation(key)? {
             Some(known) => Ok(known),
             None => self.read(&presentation_key(key)),
+        }
+    }
+
+    fn holder_of_key(&self, told: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
+        match self.shared.pending.holder_of_key(told)? {
+            Some(serial) => Ok(Some(serial)),
+            None => self.read(&key(b'k', &told.to_string())),
         }
     }
 }

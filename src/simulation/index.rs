@@ -8,9 +8,10 @@ use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
-use crate::journal::fold::{Change, change, device_after};
+use crate::journal::fold::{Change, change, device_after, told_key};
 use crate::journal::log::Position;
 use crate::journal::{JournalError, KnownPresentation, Record, Recovered, Shelf, is_pending};
+use crate::pki::Fingerprint;
 
 /// What the records up to a place in the log have made.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +22,7 @@ pub(super) struct Index {
     pub(super) rules: BTreeMap<RulesId, ProductRules>,
     policies: BTreeSet<String>,
     boots: BTreeMap<String, u64>,
+    keys: BTreeMap<Fingerprint, SerialNumber>,
     /// The latest time that a record bears.
     latest: Option<Timestamp>,
 }
@@ -34,6 +36,7 @@ impl Index {
             rules: BTreeMap::new(),
             policies: BTreeSet::new(),
             boots: BTreeMap::new(),
+            keys: BTreeMap::new(),
             latest: None,
         }
     }
@@ -52,6 +55,9 @@ impl Index {
                 self.boots.insert(fixture.to_owned(), boot);
             }
             None => {}
+        }
+        if let Some((key, serial)) = told_key(record) {
+            self.keys.entry(key).or_insert_with(|| serial.clone());
         }
         self.at = at;
         self.latest = self.latest.max(Some(record.at));
@@ -85,5 +91,9 @@ impl Shelf for Index {
 
     fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
         Ok(self.presentations.get(&(key.fixture.clone(), key.boot, key.id)).cloned())
+    }
+
+    fn holder_of_key(&self, key: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
+        Ok(self.keys.get(key).cloned())
     }
 }

@@ -253,8 +253,8 @@ impl World {
                 let what = What::Request { common_name };
                 self.after(takes, Event::Issue(number, vec![Issue { serial, generation, what }]));
             }
-            // No product here delivers into a directory.
-            Action::Deliver(_) => {
+            // No product here delivers into a directory, or connects.
+            Action::Deliver(_) | Action::Connect(_) => {
                 return Err(format!("nothing here asks for this: {action:?}"));
             }
             // Nobody gives orders here.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::intake::{Outbox, Outgoing};
+use super::prover::Prover;
 use super::vault::{Issue, Vault, What};
 use super::worker::Worker;
 use super::{Command, StationError};
@@ -36,6 +37,7 @@ pub(super) struct Engine<C> {
     pub(super) deliveries: mpsc::Sender<Box<Delivery>>,
     pub(super) outboxes: Vec<Outbox>,
     pub(super) worker: Worker<C>,
+    pub(super) prover: Prover,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) status: watch::Sender<Arc<LineStatus>>,
     /// What waits for a record to be on disk.
@@ -205,6 +207,7 @@ impl<C: Cloud + 'static> Engine<C> {
                 self.post(fixture, Outgoing::Offer { credentials, key, serial });
             }
             Action::Deliver(delivery) => pass_on(&self.deliveries, delivery, "delivery")?,
+            Action::Connect(trial) => self.prover.connect(*trial),
             Action::Issue { serial, generation, request, .. } => {
                 let what = What::Certificate(request);
                 pass_on(&self.vault.issue, Issue { serial, generation, what }, "issuer")?;
@@ -278,7 +281,10 @@ fn gate(dir: &Path, min_free: u64) -> Option<String> {
             let free = it.f_bavail.saturating_mul(it.f_frsize);
             // No figure that moves: what is said to a repeated unit is said the same.
             (free < min_free).then(|| {
-                format!("the station's disk is nearly full: less than {} MiB left (journal.min_free)", min_free >> 20)
+                format!(
+                    "the station's disk is nearly full: less than {} MiB left (journal.min_free)",
+                    min_free >> 20
+                )
             })
         }
         Err(error) => Some(format!("the station's disk cannot be asked for its free space: {error}")),

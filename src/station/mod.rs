@@ -19,6 +19,7 @@ mod deliveries;
 mod engine;
 pub(crate) mod intake;
 mod picture;
+mod prover;
 #[cfg(test)]
 mod secrets;
 mod shift_end;
@@ -180,6 +181,7 @@ impl Station {
             deliveries,
             outboxes,
             worker: worker::Worker::new(parts.cloud, inputs.clone()),
+            prover: prover::Prover::new(keys, inputs.clone()),
             inputs,
             status: status_sender,
             held: crate::line::Held::default(),

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
+use crate::journal::fold::told_key;
 use crate::journal::{Entry, JournalError, KnownPresentation, Recovered, Shelf, What};
+use crate::pki::Fingerprint;
 
 /// What is on disk.
 #[derive(Debug, Default)]
@@ -13,12 +15,16 @@ pub(super) struct MemoryShelf {
     pub(super) seq: u64,
     devices: HashMap<SerialNumber, Device>,
     presentations: HashMap<(String, u64, u64), KnownPresentation>,
+    keys: HashMap<Fingerprint, SerialNumber>,
 }
 
 impl MemoryShelf {
     pub(super) fn commit(&mut self, entry: Entry) {
         assert_eq!(entry.record.seq, self.seq + 1, "a gap in the journal");
         self.seq = entry.record.seq;
+        if let Some((key, serial)) = told_key(&entry.record) {
+            self.keys.entry(key).or_insert_with(|| serial.clone());
+        }
         let (What::Device(event), Some(serial)) = (entry.record.what, entry.record.serial) else { return };
         if let Some((key, outcome)) = event.presentation() {
             let known = KnownPresentation { serial: serial.clone(), outcome };
@@ -36,6 +42,10 @@ impl Shelf for MemoryShelf {
 
     fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
         Ok(self.presentations.get(&(key.fixture.clone(), key.boot, key.id)).cloned())
+    }
+
+    fn holder_of_key(&self, key: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
+        Ok(self.keys.get(key).cloned())
     }
 }
 

@@ -46,6 +46,7 @@ const TIERS: &[(&str, u8)] = &[
     ("control::reading", 2),
     ("control::server", 2),
     ("control::socket", 2),
+    ("cloud::handshake", 2),
     ("config", 2),
     ("delivery", 2),
     ("durable_fs", 2),
