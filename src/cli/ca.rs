@@ -11,11 +11,25 @@ use crate::error::{Chain, ExitStatus};
 use crate::pki::authority::{self, NewRoot};
 use crate::pki::{IssueError, issuer};
 
+mod account;
+mod under;
+
+pub use self::account::{RegisterArgs, ShowArgs};
+pub use self::under::{CsrArgs, ImportArgs};
+
 /// What can be done with a CA.
 #[derive(Debug, Subcommand)]
 pub enum CaCommand {
     /// Make a station CA for trials: a P-256 key and a certificate for 25 years
     Init(InitArgs),
+    /// Make the key of a CA and the request that the company's CA is to sign
+    Csr(CsrArgs),
+    /// Take the certificate that the company's CA has signed, with those above it
+    Import(ImportArgs),
+    /// Register the configuration's CA with AWS IoT, and make it active
+    Register(RegisterArgs),
+    /// The configuration's CA: subject, key, life left, whether AWS knows it
+    Show(ShowArgs),
 }
 
 /// Where the CA goes, and what it is called.
@@ -64,19 +78,30 @@ impl InitError {
 }
 
 /// Runs the command. What was made goes to stdout, but for the key; errors to stderr.
-#[must_use]
-pub fn run(command: CaCommand, now: Timestamp) -> ExitStatus {
-    let CaCommand::Init(args) = command;
-    match init(&args, now) {
-        Ok(root) => match say(&args, &root, now) {
+pub async fn run(command: CaCommand, now: Timestamp) -> ExitStatus {
+    match command {
+        CaCommand::Init(args) => run_init(&args, now),
+        CaCommand::Csr(args) => under::csr(&args),
+        CaCommand::Import(args) => under::import(&args, now),
+        CaCommand::Register(args) => account::register(&args, now).await,
+        CaCommand::Show(args) => account::show(&args, now).await,
+    }
+}
+
+fn run_init(args: &InitArgs, now: Timestamp) -> ExitStatus {
+    match init(args, now) {
+        Ok(root) => match say(args, &root, now) {
             Ok(()) => ExitStatus::Done,
             Err(_) => ExitStatus::Io,
         },
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {}", Chain(&error));
-            error.exit_status()
-        }
+        Err(error) => told(&error, error.exit_status()),
     }
+}
+
+/// Says on stderr what went wrong.
+fn told(error: &dyn std::error::Error, status: ExitStatus) -> ExitStatus {
+    let _ = writeln!(std::io::stderr(), "error: {}", Chain(error));
+    status
 }
 
 fn say(args: &InitArgs, root: &NewRoot, now: Timestamp) -> std::io::Result<()> {
@@ -196,23 +221,25 @@ mod tests {
         assert_eq!(temp.path().read_dir().unwrap().count(), 1);
     }
 
-    #[test]
-    fn the_exit_status_says_what_was_wrong() {
+    #[tokio::test]
+    async fn the_exit_status_says_what_was_wrong() {
         let temp = tempfile::tempdir().unwrap();
         let file = temp.path().join("file");
         durable_fs::create_new(&file, 0o600, b"").unwrap();
         let command = |dir: &Path, common_name: &str| {
             CaCommand::Init(InitArgs { dir: dir.to_owned(), common_name: common_name.to_owned() })
         };
-        assert_eq!(run(command(&file, "x"), now()), ExitStatus::Io);
-        assert_eq!(run(command(&temp.path().join("a"), ""), now()), ExitStatus::Usage);
-        assert_eq!(run(command(&temp.path().join("a"), "x"), now()), ExitStatus::Done);
-        assert_eq!(run(command(&temp.path().join("a"), "x"), now()), ExitStatus::Io);
+        assert_eq!(run(command(&file, "x"), now()).await, ExitStatus::Io);
+        assert_eq!(run(command(&temp.path().join("a"), ""), now()).await, ExitStatus::Usage);
+        assert_eq!(run(command(&temp.path().join("a"), "x"), now()).await, ExitStatus::Done);
+        assert_eq!(run(command(&temp.path().join("a"), "x"), now()).await, ExitStatus::Io);
     }
 
     #[test]
     fn the_command_line_needs_a_directory_and_has_a_name_to_offer() {
-        let CaCommand::Init(args) = Cli::try_parse_from(["ca", "init", "--dir", "d"]).unwrap().command;
+        let CaCommand::Init(args) = Cli::try_parse_from(["ca", "init", "--dir", "d"]).unwrap().command else {
+            panic!("init");
+        };
         assert_eq!(args.common_name, "linemint station CA");
         assert!(Cli::try_parse_from(["ca", "init"]).is_err());
         assert!(Cli::try_parse_from(["ca", "init", "--dir", "d", "--common-name", ""]).is_err());

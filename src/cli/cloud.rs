@@ -37,6 +37,14 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
 
+    /// Where devices connect by TLS with their certificates (verify = "tls"); port 0 takes a free one
+    #[arg(long, value_name = "ADDR", requires = "data_roots")]
+    pub data_listen: Option<SocketAddr>,
+
+    /// Write what that server is trusted by to this file, PEM; a product's `roots`
+    #[arg(long, value_name = "FILE", requires = "data_listen")]
+    pub data_roots: Option<PathBuf>,
+
     /// Write every call to this file, as JSON lines; an existing file is emptied
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
@@ -57,6 +65,7 @@ pub async fn simulate(args: SimulateArgs) -> ExitStatus {
         faults: args.faults,
         seed: args.seed,
         ledger: args.ledger,
+        data_listen: args.data_listen,
         ..CloudOptions::default()
     };
     let (mut interrupt, mut terminate) =
@@ -68,7 +77,12 @@ pub async fn simulate(args: SimulateArgs) -> ExitStatus {
         Ok(cloud) => cloud,
         Err(error) => return fail(&error, ExitStatus::Io),
     };
-    if let Err(error) = announce(&cloud.url()) {
+    if let Some(path) = &args.data_roots
+        && let Err(error) = crate::durable_fs::replace(path, 0o644, cloud.data_roots().as_bytes())
+    {
+        return fail(&error, ExitStatus::Io);
+    }
+    if let Err(error) = announce(&cloud.url(), cloud.data_endpoint().as_deref()) {
         return fail(&error, ExitStatus::Io);
     }
     tokio::select! {
@@ -81,9 +95,12 @@ pub async fn simulate(args: SimulateArgs) -> ExitStatus {
     }
 }
 
-fn announce(url: &str) -> io::Result<()> {
+fn announce(url: &str, data: Option<&str>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening on {url}")?;
+    if let Some(data) = data {
+        writeln!(stdout, "devices connect to {data}")?;
+    }
     stdout.flush()
 }
 

@@ -89,7 +89,7 @@ pub fn main() -> ExitStatus {
         }
         Command::Ca(command) => {
             hardening::harden();
-            ca::run(command, SystemClock::default().now().wall)
+            on_runtime(ca::run(command, SystemClock::default().now().wall))
         }
         Command::Run(args) => {
             telemetry::start("info", None);

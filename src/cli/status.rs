@@ -177,6 +177,9 @@ fn render(status: &Status, colour: bool) -> String {
     );
     if let Some(ca) = &status.ca {
         let _ = writeln!(text, "CA: {}, until {}", plain(&ca.subject), ca.not_after);
+        if let Some(warning) = &ca.warning {
+            let _ = writeln!(text, "Warning: {}", plain(warning));
+        }
     }
     text
 }

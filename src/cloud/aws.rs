@@ -10,6 +10,7 @@
 //! An answer counts only if it is AWS's: see `answers` for a success, `classify` for a failure.
 
 mod answers;
+mod authority;
 mod caller;
 mod classify;
 mod lookups;
@@ -36,6 +37,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use super::{Answer, Call, Cloud, CloudError};
 use crate::clock::{SystemClock, TimeSource};
 
+pub use self::authority::{CaMode, CaRegistration, RegisteredCa};
 pub use self::caller::Caller;
 
 /// A connection is refused or made within this, whatever the call may take as a whole.

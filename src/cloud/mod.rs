@@ -8,6 +8,7 @@
 mod operation;
 
 pub mod aws;
+pub mod handshake;
 pub mod pace;
 #[cfg(test)]
 pub(crate) mod testing;

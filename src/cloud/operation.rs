@@ -80,6 +80,7 @@ operations! {
     RegisterCaCertificate, Iot, "register-ca-certificate", "RegisterCACertificate", 10.0;
     GetRegistrationCode, Iot, "get-registration-code", "GetRegistrationCode", 10.0;
     DescribeCaCertificate, Iot, "describe-ca-certificate", "DescribeCACertificate", 10.0;
+    UpdateCaCertificate, Iot, "update-ca-certificate", "UpdateCACertificate", 10.0;
     RegisterCertificate, Iot, "register-certificate", "RegisterCertificate", 10.0;
     RegisterCertificateWithoutCa, Iot, "register-certificate-without-ca", "RegisterCertificateWithoutCA", 10.0;
     CreateCertificateFromCsr, Iot, "create-certificate-from-csr", "CreateCertificateFromCsr", 15.0;

@@ -155,6 +155,9 @@ pub struct Pki {
     pub ca_certificate: PathBuf,
     /// The CA's private key.
     pub ca_key: SecretRef,
+    /// `[pki.previous]`: the certificate of the CA that issued before, PEM as above. Devices in flight keep
+    /// what it has issued for them.
+    pub previous: Option<PathBuf>,
 }
 
 /// One `[[fixture]]`.

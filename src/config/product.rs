@@ -11,7 +11,7 @@ use super::policy;
 use super::station::{bad_certificates, name, read};
 use super::table::{At, Table};
 use crate::device::rules::{
-    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
+    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template, Verify,
 };
 use crate::device::serial::SerialPattern;
 use crate::line::Deliver;
@@ -101,7 +101,7 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
     let max_certificates = table.whole("max_certificates", 3, 1..=1_000);
     let endpoint = endpoint(&table);
     let roots = roots(&table);
-    table.choice("verify", (), &[("none", Some(())), ("cloud", None), ("tls", None)]);
+    let verify = verify(&table, certificate.as_ref());
     table.finish();
     let (pattern_text, serial, _) = serial?;
     // The thing's attribute `linemint` is the station's id: its characters and length are legal there.
@@ -117,6 +117,7 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
         max_certificates,
         endpoint,
         roots,
+        verify,
     };
     Some(Product { rules: Arc::new(rules), serial, pattern_text, deliver: deliver? })
 }
@@ -337,6 +338,33 @@ fn certificate(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<Certif
     };
     table.finish();
     Some(CertificateRule { key, days, common_name: common_name?.value, register })
+}
+
+/// How the result is tried out. Connecting takes a key that the station has, and a server to connect to.
+fn verify(table: &Table<'_>, certificate: Option<&CertificateRule>) -> Verify {
+    let words = [("none", Some(Verify::None)), ("cloud", Some(Verify::Cloud)), ("tls", Some(Verify::Tls))];
+    let verify = table.choice("verify", Verify::None, &words);
+    if verify != Verify::Tls {
+        return verify;
+    }
+    let place = table.place_of("verify");
+    if !table.has("endpoint") || !table.has("roots") {
+        let message = "\"tls\" needs endpoint and roots: where to connect, and what the server is trusted by";
+        table.problem(
+            &place,
+            message,
+            "add both, which the device is told as well, or use verify = \"cloud\"",
+        );
+    }
+    if certificate.is_some_and(|it| it.key == KeyOrigin::Device) {
+        let message = "\"tls\" needs key = \"station\": the station has no key to connect with";
+        table.problem(&place, message, "use verify = \"cloud\"");
+    }
+    if certificate.is_some_and(|it| it.register == Register::Jitp) {
+        let message = "\"tls\" means nothing with register = \"jitp\": the first connection is the device's";
+        table.problem(&place, message, "use verify = \"cloud\", which reads the thing");
+    }
+    verify
 }
 
 /// A host name, with a port perhaps: it is told to the device as it stands.

@@ -166,8 +166,25 @@ pub(super) fn pki(table: Table<'_>) -> Option<Pki> {
         }
         Some(secret)
     });
+    let previous = match table.table("previous") {
+        Some(table) => Some(previous(table)?),
+        None if table.has("previous") => return None,
+        None => None,
+    };
+    if previous.is_some() && previous == ca_certificate {
+        let hint = "name the old CA's certificate here, or remove [pki.previous]";
+        table.problem(&table.place_of("previous"), "is the CA that issues now", hint);
+    }
     table.finish();
-    Some(Pki { ca_certificate: ca_certificate?, ca_key: ca_key? })
+    Some(Pki { ca_certificate: ca_certificate?, ca_key: ca_key?, previous })
+}
+
+/// `[pki.previous]`: the CA that issued before. Its key is not asked for, since nothing more is signed with it.
+fn previous(table: Table<'_>) -> Option<PathBuf> {
+    let at = table.need_path("ca_certificate", "/etc/linemint/ca-2026.pem");
+    let path = at.and_then(|at| certificate_file(&table, &at));
+    table.finish();
+    path
 }
 
 /// A path whose file holds certificates.

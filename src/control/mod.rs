@@ -322,6 +322,9 @@ pub struct CaStatus {
     pub subject: String,
     /// End of its life.
     pub not_after: Timestamp,
+    /// What has to be done about it, in one sentence; `null` while there is time.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 /// A device as it stands.

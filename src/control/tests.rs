@@ -233,6 +233,7 @@ fn rules() -> ProductRules {
         max_certificates: 3,
         endpoint: None,
         roots: None,
+        verify: crate::device::rules::Verify::None,
     }
 }
 

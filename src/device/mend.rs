@@ -195,6 +195,7 @@ mod tests {
                 product: "lamp".to_owned(),
                 rules: rules.id(),
                 batch: None,
+                extra: false,
                 presentation: presentation.clone(),
                 nest: None,
                 mac: None,

@@ -291,6 +291,9 @@ pub struct Done {
     /// call whose answer was lost.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub met: bool,
+    /// The present certificate was tried out as the product wants it (`verify`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub proved: bool,
     /// What else is attached to the thing has been looked at.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub principals: bool,
@@ -603,6 +606,7 @@ impl Device {
             (Step::Activate, _) => self.done.active = true,
             (Step::AttachPolicy, _) => self.done.attach_policy = true,
             (Step::AttachThing, _) => self.done.attach_thing = true,
+            (Step::Verify | Step::Connect, _) => self.done.proved = true,
             (
                 Step::Deactivate
                 | Step::DetachPolicy

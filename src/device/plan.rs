@@ -6,11 +6,12 @@
 //!   issue ─ certificate ┤                   ├─ delivery
 //!   thing ──────────┴─ attach thing ────────┘
 //! ```
+//! Where the product wants a proof, `verify` or `connect` stands between the last column and the delivery.
 //! Everything in one column is asked for at the same time, so that a device costs two round
 //! trips to AWS in a row. Where AWS issues, `issue` makes the request, `certificate` asks for it, and it
 //! is made active in the last column: when it is recorded, and not before.
 
-use super::rules::{LockerRule, PolicyRule, ProductRules, Register};
+use super::rules::{LockerRule, PolicyRule, ProductRules, Register, Verify};
 use super::steps::Step;
 use super::{Device, State};
 use crate::sabotage::sabotaged;
@@ -34,6 +35,15 @@ pub fn ready(device: &Device, rules: &ProductRules) -> Vec<Step> {
     if !device.state.is_unfinished() {
         return tidying(device);
     }
+    let mut steps = making(device, rules);
+    if is_made(device, rules) {
+        steps.extend(owed_proof(device, rules));
+    }
+    steps
+}
+
+/// What is to be made of an unfinished device, and retired meanwhile.
+fn making(device: &Device, rules: &ProductRules) -> Vec<Step> {
     // What has to be retired meanwhile is no concern of the rest.
     let mut steps: Vec<Step> = device.next_retiring().into_iter().collect();
     if needs_locker(device, rules) {
@@ -82,11 +92,25 @@ fn tidying(device: &Device) -> Vec<Step> {
     device.next_retiring().or_else(sweep).into_iter().collect()
 }
 
-/// Whether the cloud holds all that the device is to have and nothing beside it, so that it can be
-/// given its credentials.
+/// Whether the cloud holds all that the device is to have and nothing beside it, and that is proved where
+/// the product wants it, so that it can be given its credentials.
 #[must_use]
 pub fn is_complete(device: &Device, rules: &ProductRules) -> bool {
+    is_made(device, rules) && owed_proof(device, rules).is_none()
+}
+
+fn is_made(device: &Device, rules: &ProductRules) -> bool {
     is_provided(device, rules) && device.doubts.iter().all(|it| it.swept)
+}
+
+/// The proof that the product wants before the device may have its credentials.
+fn owed_proof(device: &Device, rules: &ProductRules) -> Option<Step> {
+    match rules.verify {
+        _ if device.done.proved => None,
+        Verify::None => None,
+        Verify::Cloud => Some(Step::Verify),
+        Verify::Tls => Some(Step::Connect),
+    }
 }
 
 fn is_provided(device: &Device, rules: &ProductRules) -> bool {

@@ -39,6 +39,9 @@ pub struct ProductRules {
     pub endpoint: Option<String>,
     /// The server's roots told to the device, PEM.
     pub roots: Option<String>,
+    /// How the result is tried out before the device may pass.
+    #[serde(default, skip_serializing_if = "Verify::is_none")]
+    pub verify: Verify,
 }
 
 impl ProductRules {
@@ -112,6 +115,27 @@ pub struct CertificateRule {
     pub common_name: Template,
     /// How AWS learns of it.
     pub register: Register,
+}
+
+/// How what was made for a device is tried out before it may pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// Not at all: what AWS has answered counts.
+    #[default]
+    None,
+    /// AWS is asked for it once more.
+    Cloud,
+    /// The station connects with the device's certificate and key; only where it has made the key. The
+    /// rules then name an endpoint and its roots.
+    Tls,
+}
+
+impl Verify {
+    /// For serde: rules of before bear no such member, and keep their hash.
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
 }
 
 /// Who makes a device's key pair.

@@ -14,6 +14,8 @@
 //! | certificate, where AWS issues | `CreateCertificateFromCsr` | **no**: looked for first | the public key finds it |
 //! | activate, where AWS issues | `UpdateCertificate` to `ACTIVE` | yes | |
 //! | sweep | `ListCertificates`, `DescribeCertificate`, only if an answer was lost | yes | what is beside ours is deleted |
+//! | verify, where the product says so | `DescribeThing`, `ListThingPrincipals`, `ListAttachedPolicies`, `DescribeCertificate` | reads | |
+//! | connect, where the product says so | none: a TLS connection as the device | yes | |
 //! | delete, where AWS issues | `DeleteCertificate` | yes | |
 //! | detach-policy, detach-thing | `DetachPolicy`, `DetachThingPrincipal` | yes | |
 //! | delete-certificate, delete-thing, delete-policy, delete-locker | see [`scrap`](super::scrap) | yes | |
@@ -22,6 +24,7 @@
 //! serial and the generation alone, so that a repetition is always the same request.
 
 mod from_csr;
+mod proof;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,6 +65,8 @@ pub enum Step {
     Activate,
     Sweep,
     Delete,
+    Verify,
+    Connect,
 }
 
 impl fmt::Display for Step {
@@ -85,6 +90,8 @@ impl fmt::Display for Step {
             Self::Activate => "activate",
             Self::Sweep => "sweep",
             Self::Delete => "delete",
+            Self::Verify => "verify",
+            Self::Connect => "connect",
         })
     }
 }
@@ -143,8 +150,9 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn call(&self, step: Step) -> Option<Call> {
         match step {
-            // The CA's, and what a look at the whole account can tell.
-            Step::Issue | Step::Sweep => None,
+            // The CA's, a server's, and what a look at the whole account can tell.
+            Step::Issue | Step::Sweep | Step::Connect => None,
+            Step::Verify => Some(Call::DescribeThing { name: self.thing_name() }),
             Step::Locker => self.create_locker(),
             Step::Policy => self.create_policy(),
             Step::Thing => Some(Call::CreateThing { name: self.thing_name(), attributes: self.attributes() }),
@@ -195,6 +203,7 @@ impl<'a> Subject<'a> {
             return verdict;
         }
         match result {
+            result if step == Step::Verify => self.judge_proof(call, result),
             result if step.clears() => self.judge_clearing(step, call, result),
             Ok(answer) => self.judge_answer(step, call, answer),
             Err(error) => self.judge_error(step, call, error),

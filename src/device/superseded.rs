@@ -103,6 +103,7 @@ impl Device {
         }
         self.issued_at = None;
         self.done.active = false;
+        self.done.proved = false;
         self.done.attach_policy = false;
         self.done.attach_thing = false;
     }

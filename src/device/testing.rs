@@ -43,6 +43,7 @@ pub(crate) fn plain_rules(product: &str) -> ProductRules {
         max_certificates: 3,
         endpoint: None,
         roots: None,
+        verify: crate::device::rules::Verify::None,
     }
 }
 

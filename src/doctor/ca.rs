@@ -7,9 +7,8 @@ use crate::config::Config;
 use crate::device::rules::Register;
 use crate::durable_fs::FileError;
 use crate::error::Chain;
-use crate::station::setup::{SetupError, load_ca};
-
-const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
+use crate::pki::summary::expiry_warning;
+use crate::station::setup::{SetupError, load_ca, read_previous};
 
 /// Both checks.
 pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
@@ -21,10 +20,20 @@ pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
         Ok(issuer) => {
             let subject = issuer.subject();
             let issues = CA.ok(format!("{subject} can issue: key and certificate belong together"));
-            vec![issues, life(issuer.not_after(), longest(config), now)]
+            let life = life(issuer.not_after(), longest(config), now);
+            let unread = pki.previous.as_ref().and_then(|it| read_previous(it, now).err());
+            match unread {
+                Some(error) => vec![issues, unused(&error)],
+                None => vec![issues, life],
+            }
         }
         Err(error) => vec![unusable(&error), CA_LIFE.skipped("the CA cannot be used")],
     }
+}
+
+fn unused(error: &SetupError) -> Finding {
+    let detail = format!("the CA of [pki.previous] is of no use any more: {}", Chain(error));
+    CA_LIFE.warning(detail, "remove [pki.previous]; what it has issued for devices in flight is issued anew")
 }
 
 fn unusable(error: &SetupError) -> Finding {
@@ -56,7 +65,7 @@ fn longest(config: &Config) -> u32 {
 fn life(not_after: Timestamp, days: u32, now: Timestamp) -> Finding {
     let left = not_after.duration_since(now);
     let detail = format!("it ends on {}, in {} days", not_after.strftime("%F"), left.as_hours() / 24);
-    if left < YEAR {
+    if expiry_warning(not_after, now).is_some() {
         let remedy = "have the CA renewed now: what it issues ends with it";
         return CA_LIFE.warning(detail, remedy);
     }
@@ -102,8 +111,9 @@ mod tests {
         ] {
             crate::durable_fs::create_new(&path(name), mode, text.as_bytes()).unwrap();
         }
-        let pki =
-            |certificate: &str, key: SecretRef| Some(Pki { ca_certificate: path(certificate), ca_key: key });
+        let pki = |certificate: &str, key: SecretRef| {
+            Some(Pki { ca_certificate: path(certificate), ca_key: key, previous: None })
+        };
         let file = |name: &str| SecretRef::Path(path(name));
         let verdicts = |pki| at(dir.path(), pki).iter().map(|it| it.status).collect::<Vec<_>>();
         assert_eq!(verdicts(pki("ca.pem", file("ca.key"))), [Verdict::Ok, Verdict::Ok]);
@@ -121,6 +131,12 @@ mod tests {
         }
         let credential = SecretRef::Credential("ca.key".to_owned());
         assert_eq!(verdicts(pki("ca.pem", credential)), [Verdict::Skipped, Verdict::Skipped]);
+        let previous = |name: &str| {
+            let pki = pki("ca.pem", file("ca.key")).unwrap();
+            verdicts(Some(Pki { previous: Some(path(name)), ..pki }))
+        };
+        assert_eq!(previous("ca.pem"), [Verdict::Ok, Verdict::Ok]);
+        assert_eq!(previous("ca.key"), [Verdict::Ok, Verdict::Warning]);
         assert_eq!(verdicts(None), [Verdict::Skipped, Verdict::Skipped]);
     }
 

@@ -6,6 +6,7 @@ use crate::device::event::{Event, Outcome, PresentationKey};
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, IllegalTransition};
+use crate::pki::Fingerprint;
 
 use super::{KnownPresentation, Opened, Record, StationEvent, What};
 
@@ -107,6 +108,19 @@ pub fn moved<'a>(record: &Record, device: &'a Device, before: Option<State>) -> 
     let joins = event.admission().is_some_and(|it| it.batch.is_some());
     let before = before.filter(|_| !joins);
     Some(Move { batch, extra: device.extra, before, after: device.state })
+}
+
+/// The public key that a device tells in this record as its own (SHA-256 of the SubjectPublicKeyInfo).
+#[must_use]
+pub fn told_key(record: &Record) -> Option<(Fingerprint, &SerialNumber)> {
+    let What::Device(event) = &record.what else { return None };
+    let admission = match event {
+        Event::Admitted(it) | Event::Renewed(it) => it,
+        Event::Presented { anew: Some(it), .. } => it,
+        _ => return None,
+    };
+    let key = admission.device_key.as_ref()?;
+    Some((key.fingerprint(), record.serial.as_ref()?))
 }
 
 fn presented<'a>(event: &'a Event, serial: &SerialNumber) -> Option<Change<'a>> {

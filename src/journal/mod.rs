@@ -37,6 +37,7 @@ use crate::device::operator::Operator;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, KeyState, State};
+use crate::pki::Fingerprint;
 
 /// One record of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -338,6 +339,12 @@ pub trait Shelf: Send + Sync {
     /// # Errors
     /// The record cannot be read.
     fn is_listed(&self, list: u64, since: u64, serial: &SerialNumber) -> Result<bool, JournalError>;
+
+    /// The device that was the first to tell this public key (SHA-256 of its SubjectPublicKeyInfo) as its own.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    fn holder_of_key(&self, key: &Fingerprint) -> Result<Option<SerialNumber>, JournalError>;
 }
 
 /// What a restart begins with.

@@ -53,6 +53,7 @@
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
 //! | `b` fixture | its last reset |
+//! | `k` hash | the serial of the device that was the first to tell this public key as its own |
 //! | `w` id | a batch, with the numbers of its devices by state |
 //! | `e` list serial | a part of a list of serial numbers, by its first one |
 //! | `o` list | the batch of a list that has not come to its end |
@@ -94,13 +95,14 @@ use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
+use crate::pki::Fingerprint;
 
 pub use self::batches::{Listed, ListedPage, MAX_LISTED_SCAN};
 pub use self::lock::JournalLock;
 pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
-/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 neither batches nor what reports count.
+/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no rows of batches, reports and keys.
 pub const FORMAT: u32 = 4;
 
 /// Most devices that one call of [`Store::devices`] looks at.
@@ -174,6 +176,13 @@ impl Shelf for Store {
 
     fn is_listed(&self, list: u64, since: u64, serial: &SerialNumber) -> Result<bool, JournalError> {
         self.listed_since(list, since, serial)
+    }
+
+    fn holder_of_key(&self, told: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
+        match self.shared.pending.holder_of_key(told)? {
+            Some(serial) => Ok(Some(serial)),
+            None => self.read(&key(b'k', &told.to_string())),
+        }
     }
 }
 

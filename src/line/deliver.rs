@@ -215,11 +215,11 @@ impl Line {
     ) -> Option<(Credentials, Option<Fingerprint>)> {
         let work = self.works.get(serial)?;
         let certificate = work.device.certificate.as_ref()?;
-        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
+        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
         let mut pem = to_pem("CERTIFICATE", &certificate.der).to_string();
         if certificate.public_key.is_none() {
             // Above what AWS has issued there is nothing of ours.
-            pem.push_str(&self.settings.chain_pem);
+            pem.push_str(self.ca_of(&work.device).1);
         }
         let key = (certificate.key == KeyState::Sealed).then(|| certificate.key_id());
         let credentials = Credentials {

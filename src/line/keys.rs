@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use super::{Action, Line, Timer};
+use super::{Action, KnownCa, Line, Timer};
 use crate::device::event::Event;
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject};
@@ -34,11 +34,26 @@ impl Line {
         self.progress(serial);
     }
 
-    /// Whether an unfinished device has a certificate of a CA that is not the station's any more.
+    /// Whether an unfinished device has a certificate of a CA that is neither the station's nor the one before.
     pub(super) fn has_certificate_of_another_ca(&self, serial: &SerialNumber) -> bool {
         let work = self.works.get(serial).filter(|it| it.device.state.is_unfinished());
         let issuer = work.and_then(|it| it.device.certificate.as_ref()?.issuer);
         matches!((issuer, self.settings.ca), (Some(before), Some(now)) if before != now)
+            && self.previous_ca(issuer).is_none()
+    }
+
+    fn previous_ca(&self, issuer: Option<Fingerprint>) -> Option<&KnownCa> {
+        self.settings.previous_ca.as_ref().filter(|it| Some(it.fingerprint) == issuer)
+    }
+
+    /// The certificate of the CA that has issued a device's, and what a device gets above its own, both PEM.
+    pub(super) fn ca_of(&self, device: &Device) -> (&str, &str) {
+        let issuer = device.certificate.as_ref().and_then(|it| it.issuer);
+        match self.previous_ca(issuer) {
+            Some(previous) => (&previous.ca_pem, &previous.chain_pem),
+            // One that bears no issuer is the present CA's: earlier versions knew no other.
+            None => (&self.settings.ca_pem, &self.settings.chain_pem),
+        }
     }
 
     /// An unfinished device gets another certificate than the one it has.
@@ -48,6 +63,8 @@ impl Line {
         self.deliveries.forget(serial);
         // It may wait for a later day; the next certificate has its own.
         work.running.remove(&Step::Sweep);
+        work.running.remove(&Step::Verify);
+        work.running.remove(&Step::Connect);
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
         if let Some((fixture, id)) = self.place_of(serial)
             && let Some(open) = self.links[fixture].open.get_mut(&id)

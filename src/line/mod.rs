@@ -14,6 +14,7 @@ mod answers;
 mod batches;
 mod breaker;
 mod clock;
+mod clones;
 mod deliver;
 mod directory;
 mod doubt;
@@ -30,6 +31,7 @@ mod mend;
 mod operator;
 mod policy;
 mod principals;
+mod proof;
 mod restart;
 mod starts;
 mod status;
@@ -68,6 +70,7 @@ use self::work::Work;
 pub use self::batches::BatchStatus;
 pub use self::directory::{Deliver, Delivery};
 pub use self::held::Held;
+pub use self::proof::{Trial, Unproved};
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
 /// What the line is told at its start.
@@ -85,6 +88,8 @@ pub struct Settings {
     pub ca_pem: String,
     /// What follows the leaf in the chain handed to a device, PEM.
     pub chain_pem: String,
+    /// The CA that issued before, if there is one: devices in flight keep what it has issued.
+    pub previous_ca: Option<KnownCa>,
     /// Hash of the configuration, for the record.
     pub config_hash: String,
     /// How long a private key that no device has fetched is kept.
@@ -99,6 +104,17 @@ pub struct Settings {
     pub built_at: jiff::Timestamp,
     /// Seed of the jitter.
     pub seed: u64,
+}
+
+/// A CA that issues no more, as far as what it has issued goes on.
+#[derive(Debug, Clone)]
+pub struct KnownCa {
+    /// SHA-256 of its certificate.
+    pub fingerprint: Fingerprint,
+    /// Its certificate in PEM.
+    pub ca_pem: String,
+    /// What follows its leaves in a chain, PEM.
+    pub chain_pem: String,
 }
 
 /// A fixture as configured.
@@ -234,6 +250,15 @@ pub enum Input {
         /// What the answer is to carry.
         ticket: u64,
     },
+    /// A [`Action::Connect`] was let in, or not.
+    Connected {
+        /// The device.
+        serial: SerialNumber,
+        /// Its certificate.
+        fingerprint: Fingerprint,
+        /// What came of it.
+        result: Result<(), Unproved>,
+    },
     /// Everything up to this sequence number is on disk.
     Durable(u64),
     /// Take no new units.
@@ -287,6 +312,9 @@ pub enum Action {
     /// Put credentials into a directory, with the private key that is sealed for the certificate, if any;
     /// answer [`Input::Delivered`], or [`Input::KeyLost`].
     Deliver(Box<Delivery>),
+    /// Connect as a device, with the private key that is sealed for it; answer [`Input::Connected`], or
+    /// [`Input::KeyLost`].
+    Connect(Box<Trial>),
     /// Issue a certificate, seal its key, answer [`Input::Issued`].
     Issue {
         /// For whom.
@@ -361,6 +389,7 @@ impl Action {
         match self {
             Self::Record(_) => 0,
             Self::Deliver(it) => it.after,
+            Self::Connect(it) => it.after,
             Self::Send { after, .. }
             | Self::Offer { after, .. }
             | Self::Issue { after, .. }
@@ -542,6 +571,7 @@ impl Line {
                 let result = self.order_batch(order, by, shelf)?;
                 self.answer_order(ticket, result);
             }
+            Input::Connected { serial, fingerprint, result } => self.connected(&serial, fingerprint, result),
             Input::Durable(seq) => self.durable = self.durable.max(seq),
             Input::Drain => self.draining = true,
             Input::Resume => self.draining = false,

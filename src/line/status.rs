@@ -149,10 +149,10 @@ fn waiting<'a>(works: impl Iterator<Item = &'a Work>) -> BTreeMap<Operation, u64
     waiting
 }
 
-/// What a step begins with; none for the CA's own.
+/// What a step begins with; none for the CA's own and a server's.
 fn operation(step: Step, register: Register) -> Option<Operation> {
     Some(match step {
-        Step::Issue => return None,
+        Step::Issue | Step::Connect => return None,
         Step::Locker => Operation::CreateCredentialLocker,
         Step::Policy => Operation::CreatePolicy,
         Step::Thing => Operation::CreateThing,
@@ -172,6 +172,7 @@ fn operation(step: Step, register: Register) -> Option<Operation> {
         Step::DeletePolicy => Operation::DeletePolicy,
         Step::DeleteLocker => Operation::DeleteCredentialLocker,
         Step::Sweep => Operation::ListCertificates,
+        Step::Verify => Operation::DescribeThing,
     })
 }
 

@@ -24,14 +24,14 @@ use crate::sabotage::sabotaged;
 const MAX_ATTRIBUTES: usize = 16;
 
 /// A unit whose texts have been read.
-struct Presented {
-    id: u64,
-    serial: SerialNumber,
+pub(super) struct Presented {
+    pub(super) id: u64,
+    pub(super) serial: SerialNumber,
     /// What it is taken for.
-    product: String,
+    pub(super) product: String,
     nest: Option<String>,
     mac: Option<Mac>,
-    key: Option<DevicePublicKey>,
+    pub(super) key: Option<DevicePublicKey>,
     /// Its certificate signing request, where AWS gets it.
     request: Option<CertificateRequest>,
     /// The certificate that it says it holds: `Some(None)` if it says that it holds none.
@@ -46,7 +46,7 @@ type Refusal = (NakCode, String);
 
 /// What a device's old certificates hang on when it gets another.
 #[derive(Default)]
-struct Replaced {
+pub(super) struct Replaced {
     /// The policy.
     policy: Option<String>,
     /// The thing, if it gets another name.
@@ -187,6 +187,9 @@ impl Line {
     }
 
     fn present(&mut self, fixture: usize, it: Presented, shelf: &dyn Shelf) -> Result<(), JournalError> {
+        if self.is_clone(fixture, &it, shelf)? {
+            return Ok(());
+        }
         if !self.fetch(&it.serial, shelf)? {
             let joined = self.joins(&it.product, &it.serial, shelf)?;
             self.present_new(fixture, &it, joined);
@@ -430,7 +433,7 @@ impl Line {
     }
 
     /// Why no new device may be taken in now.
-    fn refuse_new(&self) -> Option<String> {
+    pub(super) fn refuse_new(&self) -> Option<String> {
         if let Some(reason) = self.gate.as_deref().or_else(|| self.clock.closed()) {
             return Some(reason.to_owned());
         }
@@ -439,7 +442,7 @@ impl Line {
         self.backlog_is_full().then(full)
     }
 
-    fn admission(
+    pub(super) fn admission(
         &self,
         (fixture, it): (usize, &Presented),
         rules: &Arc<ProductRules>,

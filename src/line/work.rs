@@ -62,7 +62,7 @@ pub(super) struct Running {
     /// In this try, what hung on it has been taken away once more.
     once_more: bool,
     /// Tries in a row that found nothing.
-    not_found: u32,
+    pub(super) not_found: u32,
     /// The newest failure.
     pub(super) last: Option<(FailureKind, String)>,
     /// It waits for a look at the whole account.
@@ -276,6 +276,10 @@ impl Line {
         if self.must_wait_to_start(serial, step) {
             return false;
         }
+        if step == Step::Connect {
+            self.connect(serial);
+            return false;
+        }
         if step == Step::Policy && self.is_shared(serial) {
             return self.begin_shared(serial);
         }
@@ -309,9 +313,11 @@ impl Line {
             Step::Locker | Step::DeleteLocker if self.seeks_locker(serial, step) => return,
             _ => {}
         }
-        let Some(work) = self.works.get_mut(serial) else { return };
-        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
+        let Some(work) = self.works.get(serial) else { return };
+        let ca_pem = self.ca_of(&work.device).0;
+        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem };
         let Some(call) = subject.call(step) else { return };
+        let Some(work) = self.works.get_mut(serial) else { return };
         let running = work.running.entry(step).or_default();
         running.attempt += 1;
         running.asks = 0;
@@ -378,7 +384,7 @@ impl Line {
         result: &Result<Answer, CloudError>,
     ) {
         let Some(work) = self.works.get(serial) else { return };
-        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: &self.settings.ca_pem };
+        let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
         let verdict = subject.judge(step, call, result);
         let wanted = work.still_wants(step);
         self.note_health(call.operation(), result);
@@ -499,7 +505,7 @@ impl Line {
     }
 
     /// A step that did not go through is tried again; what has vanished is made again first.
-    fn again_after(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
+    pub(super) fn again_after(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let Some(running) = work.running.get_mut(&step) else { return };
         running.not_found = if error.kind == FailureKind::NotFound { running.not_found + 1 } else { 0 };
@@ -517,9 +523,7 @@ impl Line {
             self.make_again(serial, step, made, error);
             return;
         }
-        if vanished && step == Step::Activate {
-            let detail = format!("AWS does not show the certificate that it has issued: {error}");
-            self.quarantine(serial, FailCode::Rejected, &detail);
+        if vanished && self.unproved(serial, step, error) {
             return;
         }
         self.try_later(serial, step, error);
@@ -564,8 +568,12 @@ impl Line {
     pub(super) fn note_trouble(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let Some(running) = work.running.get_mut(&step) else { return };
-        // What the CA says is no operation's of AWS.
-        let text = if step == Step::Issue { error.message.clone() } else { error.to_string() };
+        // What the CA or a server says is no operation's of AWS.
+        let text = if matches!(step, Step::Issue | Step::Connect) {
+            error.message.clone()
+        } else {
+            error.to_string()
+        };
         running.last = Some((error.kind, text.clone()));
         let attempt = running.attempt.max(1);
         // Being throttled is ordinary; of the rest the first few and then ever fewer are kept.
@@ -590,6 +598,8 @@ impl Line {
                 running.attempt += 1;
             }
             self.issue(serial);
+        } else if step == Step::Connect {
+            self.connect(serial);
         } else {
             self.call_first(serial, step);
         }

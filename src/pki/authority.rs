@@ -1,10 +1,10 @@
-//! Makes a station CA for trials. A company's own CA is better, and imported.
+//! Makes a station CA: a root for trials, or the key and the request for one under the company's root.
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
-    SerialNumber,
+    SerialNumber, SigningKey,
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -56,4 +56,39 @@ pub fn make_root(common_name: &str, now: Timestamp) -> Result<NewRoot, IssueErro
         fingerprint: Fingerprint::of(certificate.der()),
         not_after,
     })
+}
+
+/// The key of a CA and the request for its certificate, which the company's CA is to sign.
+pub struct NewAuthority {
+    /// The PKCS #10 request, PEM.
+    pub csr_pem: String,
+    /// The private key, PKCS #8 in PEM. Wiped on drop.
+    pub key_pem: Zeroizing<String>,
+}
+
+/// Makes a P-256 key and the request for a CA certificate of path length 0.
+///
+/// # Errors
+/// As for [`make_root`].
+pub fn request_authority(common_name: &str) -> Result<NewAuthority, IssueError> {
+    let (_, pkcs8) = new_key()?;
+    let mut key = KeyPair::try_from(pkcs8.as_slice()).map_err(IssueError::KeyPair)?;
+    key.zeroize();
+    let csr_pem = authority_csr(common_name, &key)?;
+    Ok(NewAuthority { csr_pem, key_pem: to_pem("PRIVATE KEY", &pkcs8) })
+}
+
+/// The request for a CA certificate of path length 0, signed with `key`, PEM.
+///
+/// # Errors
+/// As for [`make_root`].
+pub fn authority_csr(common_name: &str, key: &impl SigningKey) -> Result<String, IssueError> {
+    check_common_name(common_name).map_err(IssueError::Request)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let csr = params.serialize_request(key).map_err(IssueError::Sign)?;
+    Ok(to_pem("CERTIFICATE REQUEST", csr.der()).to_string())
 }

@@ -16,7 +16,7 @@ use super::{IssueError, to_pem};
 /// Certificates in the CA's file at most: webpki follows no more than six above a leaf.
 const MAX_CERTIFICATES: usize = 6;
 /// What AWS-LC signs and verifies with.
-const MAX_CA_RSA_BITS: usize = 8192;
+pub(super) const MAX_CA_RSA_BITS: usize = 8192;
 
 /// Why a CA certificate or its key is not fit to issue. Found at start.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,10 @@ pub(crate) struct CaChain {
     pub(crate) public_key: Vec<u8>,
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
+    /// All of the CA's file, PEM.
+    pub(crate) file_pem: String,
+    /// Certificates in the CA's file.
+    pub(crate) length: usize,
     /// Those above the issuing CA but for the anchor, with the issuing CA before them.
     intermediates: Vec<CertificateDer<'static>>,
     /// The last of the file: trusted, because the operator named it.
@@ -99,10 +103,11 @@ impl CaChain {
             };
             certificates.push(certificate);
         }
+        // First their order: in another one, what stands above what means nothing.
+        certificates.windows(2).try_for_each(|it| check_order(&it[0], &it[1]))?;
         for (below, certificate) in certificates.iter().enumerate() {
             check_ca(certificate, below, now)?;
         }
-        certificates.windows(2).try_for_each(|it| check_order(&it[0], &it[1]))?;
 
         let follow = certificates.iter().zip(&ders).filter(|(it, _)| !is_self_issued(it));
         let follow_pem = follow.map(|(_, der)| to_pem("CERTIFICATE", der).to_string()).collect();
@@ -120,6 +125,8 @@ impl CaChain {
             public_key: issuing.public_key().subject_public_key.data.to_vec(),
             not_before,
             not_after,
+            file_pem: ders.iter().map(|it| to_pem("CERTIFICATE", it).to_string()).collect(),
+            length: ders.len(),
             intermediates: below_anchor.to_vec(),
             anchor: anchor.to_owned(),
         })

@@ -103,6 +103,12 @@ impl<K: SigningKey> StationIssuer<K> {
         &self.chain.subject
     }
 
+    /// The CA's file as it was read, written anew: the issuing certificate and those above it, PEM.
+    #[must_use]
+    pub fn file_pem(&self) -> &str {
+        &self.chain.file_pem
+    }
+
     /// The end of the issuing CA's life, and so of every leaf's.
     #[must_use]
     pub const fn not_after(&self) -> Timestamp {
@@ -178,6 +184,15 @@ impl<K: SigningKey + Send + Sync> Issuer for StationIssuer<K> {
     fn chain_pem(&self) -> &str {
         &self.chain.follow_pem
     }
+}
+
+/// Of a CA that issues no more: its certificate's SHA-256, the certificate, and what follows its leaves, PEM.
+///
+/// # Errors
+/// It could not issue now either.
+pub(crate) fn read_chain(ca_pem: &str, now: Timestamp) -> Result<(Fingerprint, String, String), CaError> {
+    let chain = CaChain::parse(ca_pem, now)?;
+    Ok((Fingerprint::of(&chain.der), chain.pem, chain.follow_pem))
 }
 
 /// Everything in a leaf that is the same for each kind of key. Nothing comes from a CSR.

@@ -8,6 +8,7 @@ pub mod leaf;
 mod pem;
 mod public_key;
 pub mod request;
+pub mod summary;
 
 use std::fmt;
 use std::str::FromStr;
@@ -111,6 +112,14 @@ pub struct DevicePublicKey {
     /// The SubjectPublicKeyInfo, DER, base64 in records.
     #[serde(with = "crate::pki::base64_der")]
     pub spki_der: Vec<u8>,
+}
+
+impl DevicePublicKey {
+    /// SHA-256 of the SubjectPublicKeyInfo: by this two keys are compared.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.spki_der)
+    }
 }
 
 /// A leaf that was issued and verified against its chain.

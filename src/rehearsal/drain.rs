@@ -346,6 +346,7 @@ fn settings(scene: &Scene) -> Settings {
         max_certificates: 3,
         endpoint: None,
         roots: None,
+        verify: crate::device::rules::Verify::None,
     };
     let fixture = |name: &&str| FixtureSettings {
         name: (*name).to_owned(),
@@ -363,6 +364,7 @@ fn settings(scene: &Scene) -> Settings {
         ca: None,
         ca_pem: String::new(),
         chain_pem: String::new(),
+        previous_ca: None,
         config_hash: "0".to_owned(),
         keep_undelivered: Duration::from_secs(7 * 86_400),
         backlog: scene.backlog,

@@ -129,11 +129,12 @@ impl World {
             faults: cloud_faults(options.faults),
             seed: options.seed,
             ledger: options.keep.as_ref().map(|dir| dir.join("ledger.jsonl")),
+            data_listen: Some(([127, 0, 0, 1], 0).into()),
             ..CloudOptions::default()
         })
         .await
         .map_err(RehearsalError::Cloud)?;
-        let config = stage.config(options, &cloud.url())?;
+        let config = stage.config(options, &cloud)?;
         stage::furnish(&cloud, &config)?;
         let serials = stage::deal(&config, options)?;
         let fixtures = start_fixtures(&config, options, &serials).map_err(RehearsalError::Fixture)?;

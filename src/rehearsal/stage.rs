@@ -14,7 +14,7 @@ use super::report::Report;
 use super::{Faults, Options, empty_dir, serials};
 use crate::cloud::Quotas;
 use crate::config::{Config, ConfigErrors, Driver, Files, Pki, SecretRef, SystemFiles};
-use crate::device::rules::{Filling, LockerRule, PolicyRule, ProductRules, Register};
+use crate::device::rules::{Filling, LockerRule, PolicyRule, ProductRules, Register, Verify};
 use crate::device::serial::{Mac, SerialNumber};
 use crate::durable_fs::{FileError, create_new};
 use crate::line::Deliver;
@@ -73,7 +73,8 @@ impl Stage {
     }
 
     /// The configuration: the built-in one, or the given one with its surroundings replaced.
-    pub(super) fn config(&self, options: &Options, url: &str) -> Result<Config, StageError> {
+    pub(super) fn config(&self, options: &Options, cloud: &SimulatedCloud) -> Result<Config, StageError> {
+        let url = &cloud.url();
         let path = self.dir.join("linemint.toml");
         let Some(given) = &options.config else {
             let text = built_in(options, url);
@@ -96,10 +97,17 @@ impl Stage {
         config.pki = config.pki.map(|_| Pki {
             ca_certificate: self.dir.join("ca.pem"),
             ca_key: SecretRef::Path(self.dir.join("ca.key")),
+            previous: None,
         });
         for product in config.products.values_mut() {
             // There are no work orders in a rehearsal.
-            Arc::make_mut(&mut product.rules).require_batch = false;
+            let rules = Arc::make_mut(&mut product.rules);
+            rules.require_batch = false;
+            if rules.verify == Verify::Tls {
+                // Not the account's own endpoint, which knows nothing of this.
+                rules.endpoint = cloud.data_endpoint();
+                rules.roots = Some(cloud.data_roots().to_owned());
+            }
         }
         for (number, fixture) in config.fixtures.iter_mut().enumerate() {
             fixture.port = self.dir.join(format!("fixture-{number}")).into();

@@ -10,9 +10,10 @@ use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 use crate::journal::book::Book;
-use crate::journal::fold::{Change, change, device_after};
+use crate::journal::fold::{Change, change, device_after, told_key};
 use crate::journal::log::Position;
 use crate::journal::{JournalError, KnownPresentation, Record, Recovered, Shelf, is_pending};
+use crate::pki::Fingerprint;
 
 /// What the records up to a place in the log have made.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,7 @@ pub(super) struct Index {
     policies: BTreeSet<String>,
     boots: BTreeMap<String, u64>,
     pub(super) book: Book,
+    keys: BTreeMap<Fingerprint, SerialNumber>,
     /// The latest time that a record bears.
     latest: Option<Timestamp>,
 }
@@ -38,6 +40,7 @@ impl Index {
             policies: BTreeSet::new(),
             boots: BTreeMap::new(),
             book: Book::default(),
+            keys: BTreeMap::new(),
             latest: None,
         }
     }
@@ -60,6 +63,9 @@ impl Index {
                 Change::ListBegun(..) | Change::ListPart(..) | Change::ListDropped(..) | Change::Batch(..),
             )
             | None => {}
+        }
+        if let Some((key, serial)) = told_key(record) {
+            self.keys.entry(key).or_insert_with(|| serial.clone());
         }
         self.at = at;
         self.latest = self.latest.max(Some(record.at));
@@ -107,5 +113,9 @@ impl Shelf for Index {
 
     fn is_listed(&self, list: u64, _since: u64, serial: &SerialNumber) -> Result<bool, JournalError> {
         Ok(self.book.is_listed(list, serial))
+    }
+
+    fn holder_of_key(&self, key: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
+        Ok(self.keys.get(key).cloned())
     }
 }

@@ -203,6 +203,7 @@ impl Plan {
             ca: Some(Fingerprint::of(b"the CA\n")),
             ca_pem: "the CA\n".to_owned(),
             chain_pem: String::new(),
+            previous_ca: None,
             config_hash: start.to_string(),
             seed: self.seed.wrapping_add(start),
             keep_undelivered: KEEP_UNDELIVERED,

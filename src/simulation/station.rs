@@ -264,6 +264,10 @@ impl World {
                 let takes = self.millis(60);
                 self.after(takes, Event::Deliver(number, delivery));
             }
+            // No product here connects.
+            Action::Connect(_) => {
+                return Err(format!("nothing here asks for this: {action:?}"));
+            }
             // Nobody gives orders here.
             Action::Answer { .. } => {}
             Action::DestroyKey { serial, fingerprint, .. } => {

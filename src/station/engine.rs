@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deliveries::Queues;
 use super::intake::{Outbox, Outgoing};
+use super::prover::Prover;
 use super::vault::{Issue, Vault, What};
 use super::worker::Worker;
 use super::{Command, StationError};
@@ -37,6 +38,7 @@ pub(super) struct Engine<C> {
     pub(super) deliveries: Queues,
     pub(super) outboxes: Vec<Outbox>,
     pub(super) worker: Worker<C>,
+    pub(super) prover: Prover,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) status: watch::Sender<Arc<LineStatus>>,
     /// What waits for a record to be on disk.
@@ -218,6 +220,7 @@ impl<C: Cloud + 'static> Engine<C> {
                 Some(queue) => pass_on(queue, delivery, "delivery")?,
                 None => return Err(StationError::Ended("delivery")),
             },
+            Action::Connect(trial) => self.prover.connect(*trial),
             Action::Issue { serial, generation, request, .. } => {
                 let what = What::Certificate(request);
                 pass_on(&self.vault.issue, Issue { serial, generation, what }, "issuer")?;

@@ -20,6 +20,7 @@ mod engine;
 mod herald;
 pub(crate) mod intake;
 mod picture;
+mod prover;
 pub mod reconcile;
 #[cfg(test)]
 mod secrets;
@@ -205,6 +206,7 @@ impl Station {
             deliveries,
             outboxes,
             worker: worker::Worker::new(parts.cloud, inputs.clone()),
+            prover: prover::Prover::new(keys, inputs.clone()),
             inputs,
             status: status_sender,
             held: crate::line::Held::default(),

@@ -19,6 +19,7 @@ use crate::control::{
 };
 use crate::journal::store::Store;
 use crate::line::{BatchStatus, LineStatus, LinkStatus};
+use crate::pki::summary::expiry_warning;
 
 /// What the picture is made from.
 pub(super) struct Painter {
@@ -88,7 +89,11 @@ impl Painter {
                 oldest_s: line.oldest_s.and_then(|it| u64::try_from(it).ok()),
             },
             binding: self.bound.binding(),
-            ca: self.ca.clone().map(|(subject, not_after)| CaStatus { subject, not_after }),
+            ca: self.ca.clone().map(|(subject, not_after)| CaStatus {
+                subject,
+                not_after,
+                warning: expiry_warning(not_after, self.clock.now().wall),
+            }),
         }
     }
 

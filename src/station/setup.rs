@@ -15,7 +15,7 @@ use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
 use crate::cloud::{Operation, Quotas};
 use crate::config::{Config, Driver, NoCredential, Pki, SecretRef};
 use crate::durable_fs::{FileError, read_secret};
-use crate::error::ExitStatus;
+use crate::error::{Chain, ExitStatus};
 use crate::fixture::MAX_ID;
 use crate::fixture::port::PortOptions;
 use crate::fixture::scanner::Scanner;
@@ -23,9 +23,10 @@ use crate::fixture::text::Messages;
 use crate::journal::JournalError;
 use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
 use crate::journal::store::{self, JournalLock, Store};
-use crate::line::{Deliver, FixtureSettings, Product, Settings};
+use crate::line::{Deliver, FixtureSettings, KnownCa, Product, Settings};
 use crate::pki::Issuer;
 use crate::pki::issuer::{CaError, StationIssuer};
+use crate::pki::summary::expiry_warning;
 use zeroize::Zeroizing;
 
 /// Twice two round trips of half a second, which is how far away the farthest Region is, and slow.
@@ -129,10 +130,14 @@ pub async fn assemble(
     credentials: Option<Credentials>,
     clock: Arc<dyn TimeSource>,
 ) -> Result<Assembled, SetupError> {
-    let issuer = match &config.pki {
-        Some(pki) => Some(load_ca(pki, clock.now().wall)?),
-        None => None,
+    let now = clock.now().wall;
+    let (issuer, previous_ca) = match &config.pki {
+        Some(pki) => (Some(load_ca(pki, now)?), previous_ca(pki, now)),
+        None => (None, None),
     };
+    if let Some(warning) = issuer.as_ref().and_then(|it| expiry_warning(it.not_after(), now)) {
+        tracing::warn!(warning);
+    }
     store::refuse_if_gone(&config.journal.dir, &keys_dir(config)).map_err(SetupError::Journal)?;
     let journal = store::open(lock).map_err(SetupError::Journal)?;
     let keys = open_keys(config, &journal.id)?;
@@ -150,7 +155,7 @@ pub async fn assemble(
         journal_id: journal.id.clone(),
         ca: issuer.as_ref().map(|it| (it.subject().to_owned(), it.not_after())),
         parts: Parts {
-            settings: settings(config, issuer.as_ref()),
+            settings: Settings { previous_ca, ..settings(config, issuer.as_ref()) },
             station: config.station.id.clone(),
             directories: directories(config),
             ports: config.fixtures.iter().map(|it| fixture_port(it, &config.station.messages)).collect(),
@@ -186,6 +191,28 @@ pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationIssuer, SetupE
     let key = read_secret(&resolve(&pki.ca_key)?, MAX_KEY_LEN).map_err(SetupError::CaKeyFile)?;
     let key = Zeroizing::new(String::from_utf8_lossy(&key).into_owned());
     StationIssuer::load(&pem, key, now).map_err(SetupError::Ca)
+}
+
+/// The CA that issued before. If it is of no use any more that stops nobody: devices in flight then get
+/// certificates of the present one.
+fn previous_ca(pki: &Pki, now: Timestamp) -> Option<KnownCa> {
+    let path = pki.previous.as_ref()?;
+    match read_previous(path, now) {
+        Ok(it) => Some(it),
+        Err(error) => {
+            let error = Chain(&error);
+            tracing::warn!(%error, "the CA of [pki.previous] is not used: what it issued is issued anew");
+            None
+        }
+    }
+}
+
+pub(crate) fn read_previous(path: &Path, now: Timestamp) -> Result<KnownCa, SetupError> {
+    let pem = std::fs::read_to_string(path)
+        .map_err(|source| SetupError::CaCertificate { path: path.to_owned(), source })?;
+    let chain = crate::pki::issuer::read_chain(&pem, now).map_err(SetupError::Ca)?;
+    let (fingerprint, ca_pem, chain_pem) = chain;
+    Ok(KnownCa { fingerprint, ca_pem, chain_pem })
 }
 
 /// Sealed keys lie in `keys/` beside the journal, so that no copy of the journal takes them along.
@@ -245,6 +272,7 @@ fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
         ca: issuer.map(|it| it.ca()),
         ca_pem: issuer.map_or("", |it| it.ca_pem()).to_owned(),
         chain_pem: issuer.map_or("", |it| it.chain_pem()).to_owned(),
+        previous_ca: None,
         config_hash: config.hash.to_string(),
         keep_undelivered: config.journal.keep_undelivered,
         backlog: config.station.backlog,

@@ -9,6 +9,8 @@ mod api;
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod authority;
+#[cfg(test)]
 mod aws_issued;
 #[cfg(test)]
 mod batches;
@@ -43,6 +45,8 @@ mod orders;
 mod outage;
 #[cfg(test)]
 mod ports;
+#[cfg(test)]
+mod proof;
 #[cfg(test)]
 mod reconcile;
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, State};
 use crate::durable_fs;
-use crate::journal::fold::{Change, change};
+use crate::journal::fold::{Change, change, told_key};
 use crate::journal::log::Position;
 use crate::journal::record::{decode, encode};
 use crate::journal::{Entry, JournalError, is_pending};
@@ -222,6 +222,14 @@ impl Index {
                 Change::ListBegun(..) | Change::ListPart(..) | Change::ListDropped(..) | Change::Batch(..),
             )
             | None => {}
+        }
+        if let Some((told, serial)) = told_key(&entry.record) {
+            let row = key(b'k', &told.to_string());
+            // Whoever told it first keeps it.
+            let is_new = self.db.get(&row).map_err(|source| failed(&self.path, "read", source))?.is_none();
+            if is_new && !rows.contains_key(&row) {
+                rows.insert(row, Some(self.encode(serial)?));
+            }
         }
         Ok(())
     }

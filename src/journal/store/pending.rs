@@ -12,8 +12,10 @@ use std::time::Duration;
 use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
+use crate::journal::fold::told_key;
 use crate::journal::log::Position;
 use crate::journal::{Entry, JournalError, KnownPresentation, StationEvent, What};
+use crate::pki::Fingerprint;
 
 /// Records that wait at most: bounds their memory, what a reader looks through, and how far the index
 /// can be behind the log. A commit beyond it waits.
@@ -216,6 +218,16 @@ impl Pending {
             }
         }
         Ok(None)
+    }
+
+    /// Who tells that public key, in what waits here; none if nobody does.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(super) fn holder_of_key(&self, key: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
+        let state = self.checked()?;
+        let mut told = newest_first(&state).filter_map(|it| told_key(&it.record));
+        Ok(told.find(|(it, _)| it == key).map(|(_, serial)| serial.clone()))
     }
 
     fn checked(&self) -> Result<MutexGuard<'_, State>, JournalError> {

@@ -278,3 +278,36 @@ fn an_unfinished_device_gets_a_certificate_of_the_ca_that_the_station_has() {
         assert_eq!(h.issued.len(), 5);
     }
 }
+
+#[test]
+fn when_the_ca_is_rotated_devices_in_flight_keep_what_the_old_one_has_issued() {
+    let mut h = Harness::ready_with(Setup::with(|it| it.certificate.register = Register::WithCa));
+    h.answers = false;
+    h.unit(0, unit_in(1, "SN1", "a"));
+    let old = h.device("SN1").fingerprint().unwrap();
+    (h.setup.ca, h.setup.previous_ca) = ("another CA", Some("the CA"));
+    h.answers = true;
+    h.restart();
+    h.seconds(10);
+    h.connect(0, 1);
+    h.hello(0, 1);
+    h.unit(0, unit_in(1, "SN1", "a"));
+    h.written_as(0, 1, "SN1", &old.to_string());
+    h.pass(0, 2, "SN2");
+    assert_eq!((h.state("SN1"), h.device("SN1").fingerprint()), (State::Passed, Some(old)));
+    assert_eq!(h.device("SN1").certificates_issued, 1);
+    let cas: Vec<&str> = h
+        .account
+        .log
+        .iter()
+        .filter_map(|it| match it {
+            Call::RegisterCertificate { ca_certificate_pem, .. } => Some(ca_certificate_pem.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(cas.last(), Some(&"another CA\n"), "the newer one issues");
+    assert!(cas[..cas.len() - 1].iter().all(|it| *it == "the CA\n"), "{cas:?}");
+    // And each device gets the chain above its own.
+    assert!(h.credentials("SN1").certificate.ends_with("the chain of the CA\n"));
+    assert!(h.credentials("SN2").certificate.ends_with("-----\nthe chain\n"));
+}

@@ -21,7 +21,7 @@ use crate::device::steps::Step;
 use crate::device::{Device, State};
 use crate::fixture::{Credentials, FixtureMessage, StationMessage, Unit};
 use crate::journal::Entry;
-use crate::line::{Action, Delivery, Input, Line, Tag};
+use crate::line::{Action, Delivery, Input, Line, Tag, Trial};
 use crate::pki::{Fingerprint, LeafRequest};
 
 /// A call that AWS has not answered yet.
@@ -71,6 +71,8 @@ pub(super) struct Harness {
     pub(super) to_deliver: Vec<Delivery>,
     /// What lies in directories: serial number and certificate, in the order in which they came.
     pub(super) directory: Vec<(String, Fingerprint)>,
+    /// Connections to be tried.
+    pub(super) trials: Vec<Trial>,
     /// The certificates issued, in order.
     pub(super) issued: Vec<(String, Fingerprint)>,
     /// Records that are decided, but not on disk.
@@ -122,6 +124,7 @@ impl Harness {
             delivers: true,
             to_deliver: Vec::new(),
             directory: Vec::new(),
+            trials: Vec::new(),
             issued: Vec::new(),
             unwritten: VecDeque::new(),
             held: VecDeque::new(),

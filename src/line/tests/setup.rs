@@ -10,7 +10,7 @@ use crate::device::serial::SerialPattern;
 use crate::device::testing::plain_rules;
 pub(super) use crate::device::testing::{DOCUMENT, STATION, shared_policy, text};
 use crate::fixture::Unit;
-use crate::line::{Deliver, FixtureSettings, Product, Settings};
+use crate::line::{Deliver, FixtureSettings, KnownCa, Product, Settings};
 use crate::pki::Fingerprint;
 
 /// How long an undelivered key is kept.
@@ -28,6 +28,8 @@ pub(super) struct Setup {
     pub(super) seed: u64,
     /// Its CA's certificate.
     pub(super) ca: &'static str,
+    /// The certificate of the CA before it.
+    pub(super) previous_ca: Option<&'static str>,
     /// How long an undelivered key is kept.
     pub(super) keep: Duration,
     /// Devices of the backlog that are begun at a time.
@@ -44,6 +46,7 @@ impl Default for Setup {
             fixtures: vec!["jig-1".to_owned(), "jig-2".to_owned()],
             seed: 7,
             ca: "the CA",
+            previous_ca: None,
             keep: KEEP,
             in_progress: 2,
             deliver: Deliver::Fixture,
@@ -79,6 +82,11 @@ impl Setup {
             ca: Some(Fingerprint::of(self.ca.as_bytes())),
             ca_pem: format!("{}\n", self.ca),
             chain_pem: "the chain\n".to_owned(),
+            previous_ca: self.previous_ca.map(|it| KnownCa {
+                fingerprint: Fingerprint::of(it.as_bytes()),
+                ca_pem: format!("{it}\n"),
+                chain_pem: format!("the chain of {it}\n"),
+            }),
             config_hash: "0".to_owned(),
             keep_undelivered: self.keep,
             backlog: 10_000,

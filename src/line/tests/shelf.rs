@@ -8,9 +8,11 @@ use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, plan};
 use crate::journal::book::Book;
+use crate::journal::fold::told_key;
 use crate::journal::{
     Entry, JournalError, KnownPresentation, Recovered, Shelf, StationEvent, What, is_pending, record,
 };
+use crate::pki::Fingerprint;
 
 /// What is on disk.
 #[derive(Debug, Default)]
@@ -19,6 +21,7 @@ pub(super) struct MemoryShelf {
     pub(super) at: Option<jiff::Timestamp>,
     pub(super) devices: BTreeMap<SerialNumber, Device>,
     presentations: BTreeMap<(String, u64, u64), KnownPresentation>,
+    keys: BTreeMap<Fingerprint, SerialNumber>,
     rules: BTreeMap<RulesId, ProductRules>,
     policies: BTreeSet<String>,
     boots: BTreeMap<String, u64>,
@@ -34,6 +37,9 @@ impl MemoryShelf {
         let Entry { record, device } = entry;
         assert_eq!(record.seq, self.seq + 1, "a gap in the journal");
         self.seq = record.seq;
+        if let Some((key, serial)) = told_key(&record) {
+            self.keys.entry(key).or_insert_with(|| serial.clone());
+        }
         self.at = self.at.max(Some(record.at));
         let read: crate::journal::Record = record::decode(&record::encode(&record).unwrap()).unwrap();
         assert_eq!(read, record, "a record does not read back");
@@ -130,5 +136,9 @@ impl Shelf for MemoryShelf {
 
     fn is_listed(&self, list: u64, _since: u64, serial: &SerialNumber) -> Result<bool, JournalError> {
         Ok(self.book.is_listed(list, serial))
+    }
+
+    fn holder_of_key(&self, key: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
+        Ok(self.keys.get(key).cloned())
     }
 }

@@ -71,6 +71,16 @@ impl RegisterCa {
     }
 }
 
+/// Takes the status of `UpdateCACertificate`: active or not, if it is to change.
+pub(crate) fn ca_status(request: &Request) -> Result<Option<bool>, Refusal> {
+    match request.query("newStatus") {
+        None => Ok(None),
+        Some("ACTIVE") => Ok(Some(true)),
+        Some("INACTIVE") => Ok(Some(false)),
+        Some(other) => Err(request.invalid(format!("newStatus {other:?} is not ACTIVE or INACTIVE"))),
+    }
+}
+
 impl Account {
     /// The code that a CA's owner has to certify, to show that he holds the CA's key.
     pub(crate) fn registration_code(&self) -> String {
@@ -142,6 +152,14 @@ impl Account {
             body["registrationConfig"] = config.clone();
         }
         Ok(Done::read(body))
+    }
+
+    pub(crate) fn update_ca(&mut self, id: Fingerprint, active: Option<bool>) -> Outcome {
+        let missing = || Refusal::not_found(format!("CA certificate {id} does not exist"));
+        let ca = self.cas.get_mut(&id).ok_or_else(missing)?;
+        let wanted = active.unwrap_or(ca.active);
+        let effect = std::mem::replace(&mut ca.active, wanted) != wanted;
+        Ok(Done::empty(effect))
     }
 
     /// The registered CA that issued `leaf`, found by its name.

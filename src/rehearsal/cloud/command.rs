@@ -5,7 +5,7 @@ use serde_json::json;
 use super::account::{Account, Done, Moment, Outcome};
 use super::attachments::{PolicyTarget, ThingPrincipal, principal_of};
 use super::authority::Authority;
-use super::cas::RegisterCa;
+use super::cas::{RegisterCa, ca_status};
 use super::certificates::{KeepIssued, RegisterCertificate, parse_csr, parse_id, settable_status};
 use super::check::{LOCKERS, MARKER, NEXT_TOKEN, Page, locker_id, policy_name, thing_name};
 use super::lockers::CreateLocker;
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     RegisterCa(RegisterCa),
     RegistrationCode,
     DescribeCa(Fingerprint),
+    UpdateCa(Fingerprint, Option<bool>),
     RegisterCertificate(RegisterCertificate),
     KeepIssued(KeepIssued),
     DescribeCertificate(Fingerprint),
@@ -95,6 +96,7 @@ impl Command {
             O::RegisterCaCertificate => Self::RegisterCa(RegisterCa::parse(request)?),
             O::GetRegistrationCode => Self::RegistrationCode,
             O::DescribeCaCertificate => Self::DescribeCa(parse_id(request)?),
+            O::UpdateCaCertificate => Self::UpdateCa(parse_id(request)?, ca_status(request)?),
             O::RegisterCertificate | O::RegisterCertificateWithoutCa => {
                 Self::RegisterCertificate(RegisterCertificate::parse(request)?)
             }
@@ -156,7 +158,7 @@ impl Command {
                 owner.unwrap_or_else(|| it.certificate.fingerprint.to_string())
             }
             Self::KeepIssued(it) => it.owner.clone().unwrap_or_default(),
-            Self::DescribeCa(id) | Self::ListCertificatesByCa(id, _) => id.to_string(),
+            Self::DescribeCa(id) | Self::UpdateCa(id, _) | Self::ListCertificatesByCa(id, _) => id.to_string(),
             Self::DescribeCertificate(id)
             | Self::UpdateCertificate(id, _)
             | Self::DeleteCertificate(id, _) => account.certificate_label(&id.to_string()),
@@ -198,6 +200,7 @@ impl Command {
                 Ok(Done::read(json!({ "registrationCode": account.registration_code() })))
             }
             Self::DescribeCa(id) => account.describe_ca(id, at),
+            Self::UpdateCa(id, active) => account.update_ca(id, active),
             Self::RegisterCertificate(it) => account.register_certificate(it, at),
             Self::KeepIssued(it) => account.keep_issued(it, at),
             Self::DescribeCertificate(id) => account.describe_certificate(id, at),

@@ -37,6 +37,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod things;
+mod tls;
 mod world;
 mod x509;
 
@@ -79,6 +80,8 @@ pub struct CloudOptions {
     /// The Region; requests signed for another one are refused. Empty: each request is answered
     /// in the Region that it is signed for.
     pub region: String,
+    /// Where devices connect: TLS that demands a client certificate. None: nowhere.
+    pub data_listen: Option<SocketAddr>,
     /// Most credential lockers. AWS has such a quota and does not publish it.
     pub max_lockers: Option<usize>,
 }
@@ -96,6 +99,7 @@ impl Default for CloudOptions {
             ledger: None,
             account: "123456789012".to_owned(),
             region: String::new(),
+            data_listen: None,
             max_lockers: None,
         }
     }
@@ -111,4 +115,6 @@ pub enum CloudSimError {
     Ledger { path: PathBuf, source: std::io::Error },
     #[error("failed to make the simulated AWS's own CA")]
     Authority { source: rcgen::Error },
+    #[error("failed to set up the simulated AWS's TLS")]
+    Tls { source: rustls::Error },
 }

@@ -50,6 +50,7 @@ impl Route {
             ("POST", ["attached-policies", target]) => (O::ListAttachedPolicies, *target),
             ("POST", ["cacertificate"]) => (O::RegisterCaCertificate, ""),
             ("GET", ["cacertificate", id]) => (O::DescribeCaCertificate, *id),
+            ("PUT", ["cacertificate", id]) => (O::UpdateCaCertificate, *id),
             ("GET", ["registrationcode"]) => (O::GetRegistrationCode, ""),
             ("POST", ["certificate", "register"]) => (O::RegisterCertificate, ""),
             ("POST", ["certificate", "register-no-ca"]) => (O::RegisterCertificateWithoutCa, ""),

@@ -28,6 +28,7 @@ use super::lockers::CreateLocker;
 use super::policies::CreatePolicy;
 use super::service::{Dropped, Service};
 use super::things::CreateThing;
+use super::tls::DataEndpoint;
 use super::world::{Simulation, World};
 use super::x509::Certificate;
 use super::{CloudOptions, CloudSimError, Throttling};
@@ -54,6 +55,7 @@ pub struct SimulatedCloud {
     simulation: Arc<Simulation>,
     stop: CancellationToken,
     accepting: Option<JoinHandle<()>>,
+    data: Option<DataEndpoint>,
     ledger: Option<PathBuf>,
 }
 
@@ -86,9 +88,13 @@ impl SimulatedCloud {
         };
         let simulation = Arc::new(Simulation::new(world, authority, clock, options.region));
         let stop = CancellationToken::new();
+        let data = match options.data_listen {
+            Some(address) => Some(DataEndpoint::start(address, Arc::clone(&simulation), stop.clone()).await?),
+            None => None,
+        };
         let service = Service::new(Arc::clone(&simulation), options.rtt);
         let accepting = tokio::spawn(accept(listener, service, stop.clone()));
-        Ok(Self { addr, simulation, stop, accepting: Some(accepting), ledger: options.ledger })
+        Ok(Self { addr, simulation, stop, accepting: Some(accepting), data, ledger: options.ledger })
     }
 
     /// Where it listens.
@@ -101,6 +107,24 @@ impl SimulatedCloud {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
+    }
+
+    /// Where devices connect, if anywhere, `localhost:PORT`.
+    #[must_use]
+    pub fn data_endpoint(&self) -> Option<String> {
+        self.data.as_ref().map(|it| format!("localhost:{}", it.addr.port()))
+    }
+
+    /// What devices trust that server by, PEM; empty if there is none.
+    #[must_use]
+    pub fn data_roots(&self) -> &str {
+        self.data.as_ref().map_or("", |it| &it.roots_pem)
+    }
+
+    /// Devices that have connected and were let in.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.data.as_ref().map_or(0, DataEndpoint::let_in)
     }
 
     /// Holds the account against what it should hold for `serials`, by which everything is named.

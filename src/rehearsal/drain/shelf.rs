@@ -6,7 +6,9 @@ use crate::batch::{Batch, BatchId};
 use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::serial::SerialNumber;
+use crate::journal::fold::told_key;
 use crate::journal::{Entry, JournalError, KnownPresentation, Recovered, Shelf, What};
+use crate::pki::Fingerprint;
 
 /// What is on disk.
 #[derive(Debug, Default)]
@@ -14,12 +16,16 @@ pub(super) struct MemoryShelf {
     pub(super) seq: u64,
     devices: HashMap<SerialNumber, Device>,
     presentations: HashMap<(String, u64, u64), KnownPresentation>,
+    keys: HashMap<Fingerprint, SerialNumber>,
 }
 
 impl MemoryShelf {
     pub(super) fn commit(&mut self, entry: Entry) {
         assert_eq!(entry.record.seq, self.seq + 1, "a gap in the journal");
         self.seq = entry.record.seq;
+        if let Some((key, serial)) = told_key(&entry.record) {
+            self.keys.entry(key).or_insert_with(|| serial.clone());
+        }
         let (What::Device(event), Some(serial)) = (entry.record.what, entry.record.serial) else { return };
         if let Some((key, outcome)) = event.presentation() {
             let known = KnownPresentation { serial: serial.clone(), outcome };
@@ -45,6 +51,10 @@ impl Shelf for MemoryShelf {
 
     fn is_listed(&self, _list: u64, _since: u64, _serial: &SerialNumber) -> Result<bool, JournalError> {
         Ok(false)
+    }
+
+    fn holder_of_key(&self, key: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
+        Ok(self.keys.get(key).cloned())
     }
 }
 

@@ -53,6 +53,7 @@ const TIERS: &[(&str, u8)] = &[
     ("control::server", 2),
     ("control::socket", 2),
     ("control::tap", 2),
+    ("cloud::handshake", 2),
     ("config", 2),
     ("delivery", 2),
     ("durable_fs", 2),

@@ -122,6 +122,22 @@ impl World {
         (world, fixture)
     }
 
+    /// Has the product's devices connect to the simulated AWS before they pass.
+    pub(crate) fn verify_by_tls(&self) {
+        put(&self.path("roots.pem"), self.cloud.data_roots().as_bytes());
+        let endpoint = self.cloud.data_endpoint().expect("devices connect somewhere");
+        let over = format!(
+            "[product.thermostat]\nverify = \"tls\"\nroots = \"roots.pem\"\nendpoint = \"{endpoint}\"\n"
+        );
+        let config = fs::read_to_string(self.path("linemint.toml")).unwrap();
+        put(&self.path("linemint.toml"), merged(&config, &over).as_bytes());
+    }
+
+    /// Devices that the simulated AWS has let in.
+    pub(crate) fn connections(&self) -> u64 {
+        self.cloud.connections()
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

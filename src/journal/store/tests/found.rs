@@ -390,3 +390,29 @@ fn version_1_of_the_log_is_read_for_ever() {
     assert_eq!(verified.last_hash.to_string(), include_str!("../../../../tests/journal-v1/last-hash").trim());
     assert_eq!(std::fs::read(dir.path().join("log/00000000000000000001.log")).unwrap(), frozen);
 }
+
+#[test]
+fn the_first_device_to_tell_a_key_is_known_by_it_also_to_an_index_that_was_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opened = open_in(dir.path()).unwrap();
+    let told = |id: u64, key: u8| {
+        let Event::Admitted(mut it) = admission(id) else { panic!("an admission") };
+        it.device_key = Some(crate::pki::DevicePublicKey { spki_der: vec![key; 91] });
+        Event::Admitted(it)
+    };
+    for (n, key) in [(1, 7), (2, 8), (3, 7)] {
+        opened.writer.commit(entries(&format!("S{n}"), n, &[told(n, key)])).unwrap();
+    }
+    opened.writer.commit(entries("S4", 4, &[admission(4)])).unwrap();
+    let holder = |store: &Store, key: u8| {
+        store.holder_of_key(&Fingerprint::of(&[key; 91])).unwrap().map(|it| it.as_str().to_owned())
+    };
+    let holders = |store: &Store| [7, 8, 9].map(|key| holder(store, key));
+    let expected = [Some("S1".to_owned()), Some("S2".to_owned()), None];
+    opened.store.events(0, 10).unwrap();
+    assert_eq!(holders(&opened.store), expected);
+    drop(opened);
+    assert_eq!(holders(&open_in(dir.path()).unwrap().store), expected);
+    std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    assert_eq!(holders(&open_in(dir.path()).unwrap().store), expected);
+}

@@ -131,6 +131,7 @@ impl Harness {
                 self.leaves(fixture, Some(Tag::Credentials(id)));
             }
             Action::Deliver(it) => self.take_delivery(*it),
+            Action::Connect(it) => self.trials.push(*it),
             Action::Issue { serial, generation, request, .. } => {
                 assert!(
                     self.shelf.devices.contains_key(&serial),

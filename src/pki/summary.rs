@@ -1,0 +1,133 @@
+//! What a CA's certificate says, for people.
+
+use jiff::{SignedDuration, Timestamp};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer as _;
+
+use super::Fingerprint;
+use super::chain::{CaChain, CaError, MAX_CA_RSA_BITS};
+use super::public_key::{self, KeyKind};
+
+/// A CA certificate that may issue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaSummary {
+    /// Its subject.
+    pub subject: String,
+    /// Who has issued it.
+    pub issuer: String,
+    /// Its serial number, lower-case hex.
+    pub serial_number: String,
+    /// SHA-256 of the DER: its id in AWS IoT.
+    pub fingerprint: Fingerprint,
+    /// The subject key identifier, lower-case hex, where it has one: what its leaves name.
+    pub key_id: Option<String>,
+    /// The kind of its key: `P-256`, `RSA 2048`.
+    pub key: String,
+    /// How many further CAs it may stand above; none: as many as one likes.
+    pub path_length: Option<u32>,
+    /// Whether it holds its leaves to names.
+    pub name_constraints: bool,
+    /// Valid from.
+    pub not_before: Timestamp,
+    /// Valid until.
+    pub not_after: Timestamp,
+    /// Certificates in its file.
+    pub certificates: usize,
+    /// It alone, PEM: what is registered with AWS.
+    pub pem: String,
+}
+
+/// Reads a CA's file, the issuing certificate first.
+///
+/// # Errors
+/// It is not fit to issue now.
+pub fn read_authority(ca_pem: &str, now: Timestamp) -> Result<CaSummary, CaError> {
+    let chain = CaChain::parse(ca_pem, now)?;
+    let Ok((_, certificate)) = X509Certificate::from_der(&chain.der) else {
+        return Err(CaError::Malformed { number: 1 });
+    };
+    let key_id = certificate.extensions().iter().find_map(|it| match it.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(hex(id.0)),
+        _ => None,
+    });
+    let key = match public_key::kind_of(certificate.public_key(), MAX_CA_RSA_BITS) {
+        Ok(KeyKind::P256) => "P-256".to_owned(),
+        Ok(KeyKind::P384) => "P-384".to_owned(),
+        Ok(KeyKind::Rsa { bits }) => format!("RSA {bits}"),
+        Err(source) => return Err(CaError::WeakKey { subject: chain.subject, source }),
+    };
+    let constraints = certificate.basic_constraints().ok().flatten();
+    Ok(CaSummary {
+        issuer: certificate.issuer().to_string(),
+        serial_number: hex(certificate.raw_serial()),
+        fingerprint: Fingerprint::of(&chain.der),
+        key_id,
+        key,
+        path_length: constraints.and_then(|it| it.value.path_len_constraint),
+        name_constraints: certificate.name_constraints().ok().flatten().is_some(),
+        subject: chain.subject,
+        not_before: chain.not_before,
+        not_after: chain.not_after,
+        certificates: chain.length,
+        pem: chain.pem,
+    })
+}
+
+/// Earlier than this a CA's end is no matter: renewing one takes a company weeks or months.
+const WARNED_BEFORE: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+/// What has to be done about a CA that ends within a year, in one sentence.
+#[must_use]
+pub fn expiry_warning(not_after: Timestamp, now: Timestamp) -> Option<String> {
+    let left = not_after.duration_since(now);
+    if left >= WARNED_BEFORE {
+        return None;
+    }
+    let days = left.as_hours() / 24;
+    let rest = "have it renewed: what it issues ends with it";
+    Some(if left.is_negative() {
+        format!("the CA has ended on {}, and nothing is issued any more", not_after.strftime("%F"))
+    } else {
+        format!("the CA ends on {}, in {days} days; {rest}", not_after.strftime("%F"))
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|it| format!("{it:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::authority::make_root;
+
+    #[test]
+    fn a_cas_end_is_told_a_year_ahead() {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        let in_days = |days: i64| expiry_warning(now + SignedDuration::from_hours(24 * days), now);
+        assert_eq!(in_days(365), None);
+        assert!(in_days(364).unwrap().starts_with("the CA ends on 2027-11-20, in 364 days; have it renewed"));
+        assert!(in_days(-1).unwrap().starts_with("the CA has ended on 2026-11-20"));
+    }
+
+    #[test]
+    fn a_ca_tells_what_it_is_and_an_expired_one_only_that() {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        let root = make_root("Line 3", now).unwrap();
+        let it = read_authority(&root.certificate_pem, now).unwrap();
+        assert_eq!(
+            (it.subject.as_str(), it.issuer.as_str(), it.key.as_str()),
+            ("CN=Line 3", "CN=Line 3", "P-256")
+        );
+        assert_eq!((it.path_length, it.name_constraints, it.certificates), (Some(0), false, 1));
+        assert_eq!(
+            (it.fingerprint, it.not_after, it.pem),
+            (root.fingerprint, root.not_after, root.certificate_pem.clone())
+        );
+        assert_eq!(it.key_id.map(|it| it.len()), Some(40));
+        let later = root.not_after + jiff::SignedDuration::from_secs(1);
+        let error = read_authority(&root.certificate_pem, later).unwrap_err();
+        assert!(matches!(error, CaError::NotValid { .. }) && error.to_string().contains("is not valid now"));
+    }
+}
