@@ -57,7 +57,7 @@ pub struct Learner {
 
 #[derive(Debug, Clone)]
 enum Learned {
-    Search(Search),
+    Search(Box<Search>),
     Creep(Creep),
 }
 
@@ -174,8 +174,8 @@ impl Learner {
                 // What went through lately may be no more than was asked for.
                 let before = recent.unwrap_or(BEGINNING).max(BEGINNING);
                 let random = self.random.fork();
-                self.learned =
-                    Some(Learned::Search(Search::new(before, (sent, now), self.passed.clone(), random)));
+                let search = Search::new(before, (sent, now), self.passed.clone(), random);
+                self.learned = Some(Learned::Search(Box::new(search)));
                 Effect::Begun
             }
         }
