@@ -247,13 +247,12 @@ impl Lane {
         self.pace().learner.is_learned()
     }
 
-    /// What became of a call that no limit but this one can have refused; what is noise, when that has just
-    /// been found.
+    /// What became of a call sent at `sent`, of an operation that is `far` below its ceiling or not.
     pub(super) fn sample(&self, far: bool, sent: Duration, refused: bool) {
         self.pace().learner.sample(far, sent, refused);
     }
 
-    /// Calls of which so many were refused whatever the rate, when that has just been found.
+    /// Calls of a lull, and how many of them were refused whatever the rate, when that has just been found.
     pub(super) fn noise_found(&self) -> Option<(f64, f64)> {
         self.pace().learner.noise_found()
     }

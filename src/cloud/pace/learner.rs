@@ -57,7 +57,7 @@ pub struct Learner {
 
 #[derive(Debug, Clone)]
 enum Learned {
-    Search(Search),
+    Search(Box<Search>),
     Creep(Creep),
 }
 
@@ -119,14 +119,14 @@ impl Learner {
         }
     }
 
-    /// What became of a call sent at `sent` that no limit but this one can have refused.
+    /// What became of a call sent at `sent`, of an operation that is `far` below its ceiling or not.
     pub fn sample(&mut self, far: bool, sent: Duration, refused: bool) {
         if let Some(Learned::Search(it)) = &mut self.learned {
             it.sample(far, sent, refused);
         }
     }
 
-    /// Calls of which so many were refused whatever the rate, when that has just been found.
+    /// Calls of a lull, and how many of them were refused whatever the rate, when that has just been found.
     pub fn noise_found(&mut self) -> Option<(f64, f64)> {
         match &mut self.learned {
             Some(Learned::Search(it)) => it.noise_found(),
@@ -174,8 +174,8 @@ impl Learner {
                 // What went through lately may be no more than was asked for.
                 let before = recent.unwrap_or(BEGINNING).max(BEGINNING);
                 let random = self.random.fork();
-                self.learned =
-                    Some(Learned::Search(Search::new(before, (sent, now), self.passed.clone(), random)));
+                let search = Search::new(before, (sent, now), self.passed.clone(), random);
+                self.learned = Some(Learned::Search(Box::new(search)));
                 Effect::Begun
             }
         }

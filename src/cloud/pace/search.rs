@@ -359,7 +359,7 @@ impl Search {
         }
     }
 
-    /// What became of a call that no limit but this one can have refused.
+    /// What became of a call sent at `sent`, of an operation that is `far` below its ceiling or not.
     pub(super) fn sample(&mut self, far: bool, sent: Duration, refused: bool) {
         let since = match self.phase {
             Phase::Lull { from } => sent.checked_sub(from),
@@ -368,7 +368,7 @@ impl Search {
         self.lull.sample(far, since, refused);
     }
 
-    /// What was measured in a lull, once: calls, and how many of them were refused for no reason.
+    /// Calls of a lull, and how many of them were refused whatever the rate, when that has just been found.
     pub(super) fn noise_found(&mut self) -> Option<(f64, f64)> {
         self.noise_found.take()
     }
