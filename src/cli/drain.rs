@@ -79,7 +79,7 @@ mod tests {
                         assert_eq!(by.reason, "no time server today");
                         reply.send(Ok(())).unwrap();
                     }
-                    Command::Order { .. } => unreachable!("no device was named"),
+                    Command::Order { .. } | Command::LogLevel { .. } => unreachable!("it was not asked for"),
                 }
             }
         });

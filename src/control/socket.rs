@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub enum ApiError {
     NotASocket { path: PathBuf },
     #[error("another process listens at {}: is linemint running already?", path.display())]
     InUse { path: PathBuf },
+    #[error("the board cannot be served at {address} (api.board)")]
+    Board { address: SocketAddr, source: io::Error },
     #[error("failed to {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: io::Error },
 }

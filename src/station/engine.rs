@@ -278,7 +278,10 @@ fn gate(dir: &Path, min_free: u64) -> Option<String> {
             let free = it.f_bavail.saturating_mul(it.f_frsize);
             // No figure that moves: what is said to a repeated unit is said the same.
             (free < min_free).then(|| {
-                format!("the station's disk is nearly full: less than {} MiB left (journal.min_free)", min_free >> 20)
+                format!(
+                    "the station's disk is nearly full: less than {} MiB left (journal.min_free)",
+                    min_free >> 20
+                )
             })
         }
         Err(error) => Some(format!("the station's disk cannot be asked for its free space: {error}")),

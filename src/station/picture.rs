@@ -12,6 +12,7 @@ use super::bound::Bound;
 use super::setup::StationCloud;
 use crate::clock::{Now, TimeSource};
 use crate::cloud::pace::OperationStats;
+use crate::control::tally::Tally;
 use crate::control::{
     Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OperationStatus, StationState, Status,
 };
@@ -29,6 +30,10 @@ pub(super) struct Painter {
     pub(super) ca: Option<(String, Timestamp)>,
     pub(super) ports: Vec<Arc<PortCounters>>,
     pub(super) bound: Bound,
+    /// What the journal's newest records come to.
+    pub(super) tally: watch::Receiver<Arc<Tally>>,
+    /// The time in which a device should be done.
+    pub(super) takt: Option<Duration>,
 }
 
 impl Painter {
@@ -80,6 +85,7 @@ impl Painter {
             },
             binding: self.bound.binding(),
             ca: self.ca.clone().map(|(subject, not_after)| CaStatus { subject, not_after }),
+            today: self.tally.borrow().today(self.clock.now().wall, self.takt),
         }
     }
 

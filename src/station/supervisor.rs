@@ -7,11 +7,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::bound::Bound;
+use super::follower::Follower;
+use super::instruments::Panel;
 use super::picture::Painter;
 use super::setup::{Assembled, SetupError, assemble, directories};
 use super::shift_end::ShiftEnd;
@@ -19,8 +21,11 @@ use super::{Command, Station, StationError};
 use crate::clock::TimeSource;
 use crate::config::Config;
 use crate::control::Status;
-use crate::control::server::{self, Api, ApiError};
+use crate::control::server::{self, Api, ApiError, Board, Listeners};
+use crate::control::sight::Sight;
+use crate::control::tally::Calendar;
 use crate::journal::store::JournalLock;
+use crate::telemetry;
 
 /// How long units in the nests may take to finish when the station is told to end.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -55,12 +60,9 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
     // First of all: nobody else may touch what lies there.
     let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
-    let listener = server::bind(&config.api.socket)?;
-    if let Some(board) = config.api.board {
-        tracing::warn!(%board, "this version of linemint serves no web board yet; `linemint status --watch` shows the same");
-    }
+    let listeners = listen(config).await?;
     let assembled = assemble(config, lock, None, clock.clone()).await?;
-    let mut daemon = Daemon::start(config, assembled, listener, clock)?;
+    let mut daemon = Daemon::start(config, assembled, listeners, clock)?;
     tracing::info!(station = config.station.id, "the station is ready");
     let ended = daemon.attend(&mut signals).await;
     let result = daemon.end(ended, &mut signals).await;
@@ -68,6 +70,22 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
     // would replace it anyway.
     let _ = std::fs::remove_file(&config.api.socket);
     result
+}
+
+/// Listens where the configuration says. Nobody hears anything yet.
+async fn listen(config: &Config) -> Result<Listeners, ApiError> {
+    let socket = server::bind(&config.api.socket)?;
+    let Some(address) = config.api.board else { return Ok(Listeners { socket, board: None }) };
+    let listener = TcpListener::bind(address).await.map_err(|source| ApiError::Board { address, source })?;
+    let at = listener.local_addr().unwrap_or(address);
+    if !at.ip().is_loopback() {
+        tracing::warn!(
+            board = %at,
+            "the board is served beyond this host (api.board): whoever reaches that address sees serial numbers and figures"
+        );
+    }
+    tracing::info!(board = %at, "the board is served");
+    Ok(Listeners { socket, board: Some(Board { listener, names: config.api.board_names.clone() }) })
 }
 
 /// A station with its API.
@@ -82,7 +100,7 @@ impl Daemon {
     fn start(
         config: &Config,
         assembled: Assembled,
-        listener: UnixListener,
+        listeners: Listeners,
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
         let Assembled { parts, cloud, store, journal_id, ca } = assembled;
@@ -95,7 +113,28 @@ impl Daemon {
             // It ends with the process: what it tells is in the journal.
             tokio::spawn(shift_end.run());
         }
+        let (tally_sender, tally) = watch::channel(Arc::default());
+        let timezone = config.station.timezone.clone();
+        let follower = Follower {
+            store: store.clone(),
+            durable: station.durable.clone(),
+            clock: clock.clone(),
+            calendar: Calendar { shifts: config.shifts.clone(), timezone: timezone.clone() },
+            tally: tally_sender,
+        };
+        tokio::spawn(follower.run());
+        let panel = Panel { cloud: cloud.clone(), store: store.clone(), commits: station.commits.clone() };
+        let takt = config.station.takt;
+        let sight = Sight {
+            tally: tally.clone(),
+            instruments: Arc::new(panel),
+            takt,
+            timezone,
+            clock: clock.clone(),
+        };
         let painter = Painter {
+            tally,
+            takt,
             station: config.station.id.clone(),
             started: clock.now().mono,
             clock,
@@ -111,8 +150,8 @@ impl Daemon {
         tokio::spawn(painter.run(station.status.clone(), status_sender));
         let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (end_api, api_ended) = oneshot::channel::<()>();
-        let api = Api { store, status, durable: station.durable.clone(), commands: command_sender };
-        let api = tokio::spawn(server::serve(listener, api, async {
+        let api = Api { store, status, durable: station.durable.clone(), commands: command_sender, sight };
+        let api = tokio::spawn(server::serve(listeners, api, async {
             // A dropped sender ends it too.
             let _ = api_ended.await;
         }));
@@ -134,6 +173,22 @@ impl Daemon {
         let (peer, order, reply) = match command {
             server::Command::Drain { peer, reply } => (peer, Command::Drain(oneshot::channel().0), reply),
             server::Command::Resume { peer, reply } => (peer, Command::Resume, reply),
+            server::Command::LogLevel { peer, level, reply } => {
+                // Said before and after: one of the two levels lets it through.
+                let tell = || {
+                    tracing::warn!(
+                        uid = peer.uid,
+                        name = peer.name,
+                        level,
+                        "the log level is changed through the API"
+                    )
+                };
+                tell();
+                let done = telemetry::set_level(&level);
+                tell();
+                let _ = reply.send(done);
+                return;
+            }
             // These are answered by the line. If the station is ending, the reply is dropped, which says so.
             server::Command::Order { order, serial, by, reply } => {
                 let _ = self.station.commands.send(Command::Order { order, serial, by, reply }).await;

@@ -30,7 +30,7 @@ fn answering(station: &mut Station, result: Result<(), Refusal>) -> JoinHandle<V
                     heard.push((None, by));
                 }
                 Command::Resume { reply, .. } => reply.send(Ok(())).unwrap(),
-                Command::Drain { .. } => panic!("nobody drains"),
+                Command::Drain { .. } | Command::LogLevel { .. } => panic!("nobody asks for it"),
             }
         }
         heard
