@@ -436,7 +436,7 @@ Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
             "{text}"
         );
         let plain = render(&status(), PLAIN);
-        assert!(plain.chars().all(|it| it.is_ascii()), "{plain}");
+        assert!(plain.is_ascii(), "{plain}");
     }
 
     #[test]

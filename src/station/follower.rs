@@ -144,7 +144,7 @@ fn log(record: &Record, verdict: Option<&Verdict>) {
     let (Some(serial), What::Device(event)) = (&record.serial, &record.what) else { return };
     match event {
         Event::Trouble { step, message, attempt, request_id } => {
-            tracing::warn!(%serial, %step, attempt, request_id, message, "a step did not go through; it is tried again");
+            tracing::warn!(%serial, %step, attempt, request_id, said = message, "a step did not go through; it is tried again");
         }
         Event::StepDone { step, adopted, request_id, .. } => {
             tracing::debug!(%serial, %step, adopted, request_id, "a step is done");

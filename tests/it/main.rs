@@ -11,6 +11,8 @@ mod architecture;
 #[cfg(test)]
 mod aws_issued;
 #[cfg(test)]
+mod board;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;

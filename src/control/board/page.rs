@@ -220,8 +220,9 @@ impl Shown {
         html! {
             h2 { "Cloud" }
             p { @if used.is_empty() { "Not called yet." }
+                @else if self.status.state == StationState::Stopped { "■ Nothing goes through: see above." }
                 @else if troubled { "⚠ AWS holds calls back: see below." }
-                @else { "✔ Answers within its quotas." }
+                @else { "✔ Its quotas hold nothing back." }
             }
             @if !used.is_empty() {
                 div.scroll tabindex="0" role="group" aria-label="Calls and quotas" {
