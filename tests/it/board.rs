@@ -116,11 +116,12 @@ fn the_log_has_a_line_for_each_device_and_its_level_is_changed_at_run_time() {
     assert!(done.contains("DEBUG") && done.contains("request_id="), "{done}");
 }
 
-/// Clients that connect and say nothing, as many at the socket as at the board.
-fn silent(world: &World, board: &str, each: usize) -> (Vec<UnixStream>, Vec<TcpStream>) {
+/// A thousand clients that connect and say nothing: at the board as many as the kernel keeps for it without making
+/// them wait, the others at the socket.
+fn silent(world: &World, board: &str) -> (Vec<UnixStream>, Vec<TcpStream>) {
     let socket = world.path("api.sock");
-    let local = (0..each).map(|_| UnixStream::connect(&socket).unwrap()).collect();
-    let remote = (0..each).map(|_| TcpStream::connect(board).unwrap()).collect();
+    let local = (0..850).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let remote = (0..150).map(|_| TcpStream::connect(board).unwrap()).collect();
     (local, remote)
 }
 
@@ -152,12 +153,14 @@ fn a_thousand_clients_that_say_nothing_leave_provisioning_alone() {
     for pair in 0..5 {
         let first = 1 + pair * 20;
         without.extend(times(&mut fixture, first..first + 10));
-        let clients = silent(&world, &board, 500);
+        let clients = silent(&world, &board);
         with.extend(times(&mut fixture, first + 10..first + 20));
         drop(clients);
     }
     let serials: Vec<String> = (1..=100).map(|it| format!("SN{it:010}")).collect();
     world.assert_audit(&serials);
+    let most = |times: &[Duration]| times.iter().max().copied().unwrap_or_default();
+    println!("longest to PASS: {:?} without, {:?} with them", most(&without), most(&with));
     let (without, with) = (median(without), median(with));
     assert!(with <= without * 2 + Duration::from_millis(50), "{with:?} with them, {without:?} without");
     println!("median to PASS: {without:?} without, {with:?} with 1,000 silent clients");
