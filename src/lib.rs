@@ -64,6 +64,7 @@ pub mod durable_fs;
 pub mod error;
 pub mod fixture;
 pub mod hardening;
+pub mod histogram;
 pub mod journal;
 pub mod line;
 pub mod pki;

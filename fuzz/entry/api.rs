@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linemint::control::Status;
-use linemint::control::server::{Api, bind, serve};
+use linemint::control::server::{Api, Listeners, bind, serve};
 use linemint::journal::store::{JournalLock, Opened, open};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -43,12 +43,13 @@ impl Served {
         let (status_to, status) = watch::channel(Arc::new(Status::default()));
         let (durable_to, durable) = watch::channel(0);
         let (commands, mut orders) = mpsc::channel(4);
-        let api = Api { store: opened.store.clone(), status, durable, commands, taps: Default::default() };
+        let (taps, sight) = (Default::default(), Default::default());
+        let api = Api { store: opened.store.clone(), status, durable, commands, taps, sight };
         let listener = {
             let _inside = runtime.enter();
             good(bind(&socket))
         };
-        runtime.spawn(serve(listener, api, std::future::pending()));
+        runtime.spawn(serve(Listeners { socket: listener, board: None }, api, std::future::pending()));
         // Whoever gives an order is told that the station is ending.
         runtime.spawn(async move { while orders.recv().await.is_some() {} });
         Self { runtime, socket, _dir: dir, _opened: opened, _told: (status_to, durable_to) }

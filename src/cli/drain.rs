@@ -79,9 +79,10 @@ mod tests {
                         assert_eq!(by.reason, "no time server today");
                         reply.send(Ok(())).unwrap();
                     }
-                    Command::Order { .. } | Command::Reconcile { .. } | Command::Batch { .. } => {
-                        unreachable!("no device or batch was named")
-                    }
+                    Command::Order { .. }
+                    | Command::Reconcile { .. }
+                    | Command::Batch { .. }
+                    | Command::LogLevel { .. } => unreachable!("it was not asked for"),
                 }
             }
         });

@@ -92,7 +92,7 @@ pub fn main() -> ExitStatus {
             on_runtime(ca::run(command, SystemClock::default().now().wall))
         }
         Command::Run(args) => {
-            telemetry::start("info", None);
+            telemetry::start_as("info", args.log_format);
             hardening::harden();
             on_runtime(run::run(args))
         }

@@ -8,6 +8,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::error::{Chain, ExitStatus};
 use crate::station::supervisor::{self, RunError};
+use crate::telemetry::Format;
 
 /// Runs the station in the foreground, as the service manager wants it.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,9 @@ pub struct RunArgs {
     /// The configuration file
     #[arg(long, value_name = "F", default_value = DEFAULT_PATH)]
     pub config: PathBuf,
+    /// How logs are written
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: Format,
 }
 
 /// Runs the command.

@@ -14,6 +14,8 @@ use crate::control::{Backlog, Binding, FixtureStatus, OperationStatus, StationSt
 use crate::device::State;
 use crate::error::ExitStatus;
 
+mod lively;
+
 /// Shows what the daemon is doing.
 #[derive(Debug, Clone, clap::Args)]
 pub struct StatusArgs {
@@ -55,7 +57,7 @@ struct Screen {
 
 async fn show(client: &Client, screen: Screen, out: &mut impl Write) -> Result<ExitStatus, CommandError> {
     let status: Status = client.get_json("/v1/status").await?;
-    out.write_all(render(&status, screen.colour).as_bytes())?;
+    out.write_all(render(&status, screen).as_bytes())?;
     out.flush()?;
     Ok(ExitStatus::Done)
 }
@@ -84,7 +86,7 @@ async fn watch(client: &Client, screen: Screen, out: &mut impl Write) -> Result<
     loop {
         ticks.tick().await;
         let text = match client.get_json::<Status>("/v1/status").await {
-            Ok(status) => render(&status, screen.colour),
+            Ok(status) => render(&status, screen),
             Err(error @ (ClientError::Unreachable { .. } | ClientError::Broken { .. }))
                 if screen.terminal && !first =>
             {
@@ -140,7 +142,8 @@ fn cut(line: &str, columns: usize) -> String {
     kept
 }
 
-fn render(status: &Status, colour: bool) -> String {
+fn render(status: &Status, screen: Screen) -> String {
+    let Screen { terminal, colour } = screen;
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(
@@ -160,9 +163,20 @@ fn render(status: &Status, colour: bool) -> String {
     let counts = State::ALL.map(|it| format!("{it} {}", status.counts.of(it), it = it.as_str()));
     let _ = writeln!(text, "Devices: {}", counts.join(", "));
     let _ = writeln!(text, "Backlog: {}", backlog(&status.backlog));
+    let lines = [
+        ("Look at", lively::exceptions(&status.counts)),
+        ("Shift", lively::shift(&status.today)),
+        ("Pace", lively::pace(&status.today)),
+        ("Last hour", terminal.then(|| lively::sparkline(&status.today.minutes))),
+    ];
+    for (name, line) in lines.into_iter().filter_map(|(name, line)| Some((name, line?))) {
+        if !line.trim().is_empty() {
+            let _ = writeln!(text, "{name}: {line}");
+        }
+    }
     fixtures(status, &mut text);
     nests(status, &mut text);
-    operations(&status.operations, &mut text);
+    operations(&status.operations, terminal, &mut text);
     if let Some(it) = &status.binding {
         let _ = writeln!(text, "Held up most by: {}", binding(it));
     }
@@ -270,7 +284,7 @@ fn nests(status: &Status, text: &mut String) {
     }
 }
 
-fn operations(operations: &[OperationStatus], text: &mut String) {
+fn operations(operations: &[OperationStatus], terminal: bool, text: &mut String) {
     let head = [
         "OPERATION",
         "LIMIT/S",
@@ -283,6 +297,7 @@ fn operations(operations: &[OperationStatus], text: &mut String) {
         "DEVICES",
         "P50 MS",
         "P99 MS",
+        if terminal { "OF ITS LIMIT" } else { "" },
     ];
     let mut rows = vec![head.map(str::to_owned)];
     let used = operations.iter().filter(|it| it.calls > 0 || it.waiting > 0 || it.waiting_devices > 0);
@@ -299,6 +314,7 @@ fn operations(operations: &[OperationStatus], text: &mut String) {
             it.waiting_devices.to_string(),
             it.p50_ms.map_or_else(|| "-".to_owned(), |it| format!("{it:.0}")),
             it.p99_ms.map_or_else(|| "-".to_owned(), |it| format!("{it:.0}")),
+            if terminal { lively::load(it) } else { String::new() },
         ]
     }));
     if rows.len() > 1 {
@@ -332,8 +348,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::control::tally::Today;
     use crate::control::tests::Station;
     use crate::control::{Counts, JournalStatus, NestStatus};
+
+    const PLAIN: Screen = Screen { terminal: false, colour: false };
 
     fn status() -> Status {
         let nest = NestStatus {
@@ -393,6 +412,14 @@ mod tests {
                 more_stations: Some(0.39),
             }),
             ca: None,
+            today: Today {
+                shift: Some("early".to_owned()),
+                passed: 40,
+                passed_at_once: 38,
+                minutes: vec![0, 1, 4, 2],
+                pace_s: Some(14.2),
+                ..Today::default()
+            },
         }
     }
 
@@ -403,6 +430,8 @@ L3-S07  degraded  up 3 h 12 min  linemint 0.1.0
   AWS answers slowly
 Devices: admitted 0, provisioning 0, delivering 1, passed 40, failed 0, quarantined 0, scrapped 0
 Backlog: buffered 212, oldest 14 min
+Shift: early, passed 40, failed 0, yield 100.0 %, at once 95.0 %
+Pace: one device in 14.2 s
   FIXTURE  STATE  IN  OUT  BAD  ECHOES  DUPLICATES  NAKS  REOPENS  AWAY                  FIRMWARE  LAST          PORT
   nest-1   ready  12  11   1    0       4           0     0        2 in 1 min 15 s, now  1.2?[2J   SN-0000 pass  /dev/ttyUSB0
   FIXTURE  NEST  SERIAL   STATE       FOR
@@ -413,19 +442,31 @@ Backlog: buffered 212, oldest 14 min
 Held up most by: create-policy, 31 % of the time; its rate would carry 0.4 more stations like this one
 Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
 ";
-        assert_eq!(render(&status(), false), expected);
+        assert_eq!(render(&status(), PLAIN), expected);
+    }
+
+    #[test]
+    fn a_terminal_shows_the_pace_and_the_quotas_as_bars_too() {
+        let text = render(&status(), Screen { terminal: true, colour: false });
+        assert!(text.contains("\nLast hour:  ▂█▄\n"), "{text}");
+        assert!(
+            text.lines().any(|it| it.contains("create-policy") && it.ends_with("██████████ 199 %")),
+            "{text}"
+        );
+        let plain = render(&status(), PLAIN);
+        assert!(plain.is_ascii(), "{plain}");
     }
 
     #[test]
     fn a_new_station_has_little_to_say() {
-        let text = render(&Status::default(), false);
+        let text = render(&Status::default(), PLAIN);
         assert!(text.contains("Backlog: buffered 0\n") && !text.contains("FIXTURE"), "{text}");
     }
 
     #[test]
     fn colour_adds_nothing_but_colour() {
-        let plain = render(&status(), false);
-        let coloured = render(&status(), true);
+        let plain = render(&status(), PLAIN);
+        let coloured = render(&status(), Screen { colour: true, ..PLAIN });
         assert_ne!(plain, coloured);
         assert_eq!(coloured.replace("\u{1b}[1;33m", "").replace("\u{1b}[0m", ""), plain);
     }
@@ -464,7 +505,7 @@ Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
         let screen = Screen { terminal: false, colour: false };
         let mut out = Vec::new();
         show(&client, screen, &mut out).await.unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), render(&status(), false));
+        assert_eq!(String::from_utf8(out).unwrap(), render(&status(), PLAIN));
         let mut out = Vec::new();
         show_json(&client, &mut out).await.unwrap();
         assert_eq!(serde_json::from_slice::<Status>(&out).unwrap(), status());
@@ -474,7 +515,7 @@ Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
         assert_eq!(pipe.text.lines().count(), 1, "a document is a line");
         let mut pipe = Pipe { text: String::new(), left: 0 };
         assert!(watch(&client, screen, &mut pipe).await.is_err());
-        assert_eq!(pipe.text, format!("{}\n", render(&status(), false)), "no escapes, a blank line between");
+        assert_eq!(pipe.text, format!("{}\n", render(&status(), PLAIN)), "no escapes, a blank line between");
         station.end().await;
     }
 }

@@ -46,6 +46,7 @@ use self::queue::Turn;
 use self::stats::Meter;
 use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, Operation, Quotas};
 use crate::clock::TimeSource;
+use crate::histogram::Buckets;
 
 /// Calls in flight at most, where the composition has no reason for another figure: far more than
 /// any quota times any latency, and few enough for the connections of a small machine.
@@ -140,6 +141,13 @@ impl<C: Cloud> Paced<C> {
             OperationStats { ceiling, limit, ..self.meters[operation as usize].snapshot(now) }
         };
         Operation::ALL.iter().map(|it| (*it, of(*it))).collect()
+    }
+
+    /// How long the calls of each operation in use took since the start, seconds.
+    #[must_use]
+    pub fn latencies(&self) -> Vec<(Operation, Buckets)> {
+        let all = Operation::ALL.iter().map(|it| (*it, self.meters[*it as usize].took()));
+        all.filter(|(_, it)| it.count() > 0).collect()
     }
 
     /// Calls a second that the account as a whole was found to allow this station; none while nothing

@@ -105,6 +105,8 @@ pub struct Station {
     pub backlog: usize,
     /// What operators read; English unless `messages` names a file that says it in their language.
     pub messages: Arc<Messages>,
+    /// The time in which the line should give one device, where it has such a time.
+    pub takt: Option<Duration>,
 }
 
 /// `[journal]`.
@@ -125,8 +127,10 @@ pub struct Journal {
 pub struct Api {
     /// The local API's Unix socket.
     pub socket: PathBuf,
-    /// Where the read-only web board is to be served. Not served yet.
+    /// Where the read-only web board is served, if it is.
     pub board: Option<SocketAddr>,
+    /// Names, besides addresses and `localhost`, under which the board may be asked for; lower case.
+    pub board_names: Vec<String>,
 }
 
 /// `[aws]`.

@@ -27,6 +27,9 @@ pub(super) const MAX_PEM: u64 = 1 << 20;
 /// Unfinished devices that are taken in unless the configuration says otherwise: a shift of a fast line.
 const BACKLOG: u32 = 10_000;
 
+/// What is shown as an example.
+const TAKT: Duration = Duration::from_secs(15);
+
 /// More than a station makes in days; each costs some 5 KiB of memory.
 const MAX_BACKLOG: u32 = 100_000;
 
@@ -50,6 +53,7 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         None => Some(Messages::default()),
     };
     let backlog = table.whole("backlog", BACKLOG, 1..=MAX_BACKLOG);
+    let takt = table.has("takt").then(|| table.duration("takt", TAKT, Duration::from_millis(100)..=DAY));
     let days_off = super::shifts::days_off(&table);
     table.finish();
     let timezone = timezone.ok()?;
@@ -62,6 +66,7 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         days_off: days_off?,
         backlog: backlog as usize,
         messages,
+        takt,
     })
 }
 
@@ -116,9 +121,11 @@ fn secret(table: &Table<'_>, at: &At<&str>) -> Option<SecretRef> {
 /// `[api]`; what it is when the table is not there is what it is when the table is empty.
 pub(super) fn api(table: Option<Table<'_>>) -> Option<Api> {
     let default = PathBuf::from(super::DEFAULT_SOCKET);
-    let Some(table) = table else { return Some(Api { socket: default, board: None }) };
+    let Some(table) = table else {
+        return Some(Api { socket: default, board: None, board_names: Vec::new() });
+    };
     let socket = table.path("socket");
-    let board = board(&table);
+    let (board, board_names) = (board(&table), board_names(&table));
     let socket = match socket {
         Some(at) if at.value.as_os_str().len() > MAX_SOCKET_PATH => {
             let message = format!("is longer than {MAX_SOCKET_PATH} bytes, the limit of a socket's path");
@@ -129,11 +136,33 @@ pub(super) fn api(table: Option<Table<'_>>) -> Option<Api> {
         None => Some(default),
     };
     table.finish();
-    Some(Api { socket: socket?, board })
+    Some(Api { socket: socket?, board, board_names })
 }
 
-/// The board's address: read and checked already, so that a configuration written for a later
-/// version stays valid; the daemon says at its start that it serves none yet.
+/// Names under which a browser may ask for the board.
+fn board_names(table: &Table<'_>) -> Vec<String> {
+    let label = |it: &str| {
+        !it.is_empty()
+            && it.len() <= 63
+            && it.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+    };
+    let mut names = Vec::new();
+    for at in table.names("board_names", "board_names = [\"l3-s07.plant.example\"]") {
+        if at.value.len() <= 253 && at.value.split('.').all(label) {
+            names.push(at.value.to_ascii_lowercase());
+        } else {
+            let message = format!("{:?} is not the name of a host", at.value);
+            table.problem(
+                &at.place,
+                message,
+                "write it as a browser shows it, without http:// and without a port",
+            );
+        }
+    }
+    names
+}
+
+/// The board's address.
 fn board(table: &Table<'_>) -> Option<SocketAddr> {
     let at = table.text("board")?;
     match at.value.parse() {

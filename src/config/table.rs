@@ -337,6 +337,24 @@ impl<'d> Table<'d> {
         tables.collect()
     }
 
+    /// A list of texts; an empty one where the key is missing. What is wrong in it is left out.
+    pub(super) fn names(&self, key: &'static str, example: &str) -> Vec<At<&'d str>> {
+        let Some(at) = self.value(key) else { return Vec::new() };
+        let Some(list) = at.value.as_array() else {
+            self.wrong_type(&at, "a list of texts", example);
+            return Vec::new();
+        };
+        let texts = list.iter().filter_map(|value| {
+            let place = Place { offset: value.span().start, ..at.place.clone() };
+            if let Some(value) = value.get_ref().as_str() {
+                return Some(At { value, place });
+            }
+            self.wrong_type(&At { value: value.get_ref(), place }, "a text", example);
+            None
+        });
+        texts.collect()
+    }
+
     /// Every key with its value, for tables whose keys are names.
     pub(super) fn entries(&self) -> impl Iterator<Item = (At<&'d str>, &'d DeValue<'d>)> {
         self.values.iter().map(|(name, value)| {

@@ -115,7 +115,7 @@ fn the_shipped_file_explains_every_key() {
     }
     let keys = "station.id station.timezone station.days_off station.backlog station.messages journal.dir journal.min_free \
          journal.seal_key \
-        journal.keep_undelivered api.socket api.board aws.region aws.iot_endpoint \
+        journal.keep_undelivered station.takt api.socket api.board api.board_names aws.region aws.iot_endpoint \
         aws.managed_integrations_endpoint aws.call_timeout aws.account aws.ca_bundle aws.quota.share \
         aws.quota.preset aws.quota.device-certificates pki.ca_certificate pki.ca_key pki.previous fixture.name \
         fixture.port fixture.driver fixture.baud fixture.product fixture.resend fixture.answer_within \

@@ -10,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use super::Problem;
+use super::door::EndlessAnswer;
 use super::problem::{Refused, unavailable};
-use super::server::{Context, EndlessAnswer};
+use super::server::Context;
 use crate::error::Chain;
 
 /// Bytes that are read at a time.
@@ -23,6 +25,16 @@ const CHUNKS: usize = 4;
 /// What it is, to whoever saves it: described in `docs/journal.md`.
 const MEDIA_TYPE: &str = "application/vnd.linemint.journal";
 
+#[utoipa::path(
+    get,
+    path = "/v1/journal/backup",
+    operation_id = "backUpJournal",
+    tag = "journal",
+    responses(
+        (status = 200, description = "A backup of the journal as it is now, for `linemint journal restore`", body = Vec<u8>, content_type = "application/vnd.linemint.journal"),
+        (status = 503, description = "Another one is being read", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn stream(State(context): State<Arc<Context>>) -> Result<Response, Refused> {
     let (chunks, taken) = mpsc::channel(CHUNKS);
     let begun = context.reading.back_up(move |store, permit| {

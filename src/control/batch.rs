@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Counts;
 use crate::batch;
@@ -9,7 +10,7 @@ use crate::device::State;
 use crate::device::operator::Operator;
 
 /// A batch as it stands. `seen` is `expected - missing + extra`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Batch {
     /// Its id.
     pub id: String,
@@ -34,21 +35,24 @@ pub struct Batch {
     /// Fixtures that present its product while it is open, whatever the configuration says of them.
     pub fixtures: Vec<String>,
     /// When it was opened.
+    #[schema(value_type = String, format = DateTime)]
     pub opened_at: Timestamp,
     /// Who has opened it.
     pub opened_by: By,
     /// When it was opened again, the newest time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub reopened_at: Option<Timestamp>,
     /// Who has opened it again.
     pub reopened_by: Option<By>,
     /// When it was closed; `null` while it is open.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub closed_at: Option<Timestamp>,
     /// Who has closed it.
     pub closed_by: Option<By>,
 }
 
 /// Who has ordered something, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct By {
     /// The user's number.
     pub uid: u32,
@@ -59,7 +63,7 @@ pub struct By {
 }
 
 /// A page of batches in the order of their ids: `GET /v1/batches`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BatchPage {
     /// The batches.
     pub batches: Vec<Batch>,
@@ -69,7 +73,7 @@ pub struct BatchPage {
 
 /// What a batch is opened with: the body of `POST /v1/batches`, and, without `count`, the parameters of one whose
 /// body is a list of serial numbers. Without `product` and `count` one that was closed is opened again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NewBatch {
     /// Its id.
@@ -89,7 +93,7 @@ pub struct NewBatch {
 }
 
 /// Why a batch is closed: the body of `POST /v1/batches/{id}/close`; an empty one is `{}`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Closing {
     /// Why, in one line.
@@ -98,7 +102,7 @@ pub struct Closing {
 }
 
 /// A serial number on a batch's list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listed {
     /// The serial number.
     pub serial: String,
@@ -109,7 +113,7 @@ pub struct Listed {
 }
 
 /// A page of a batch's list in ascending order: `GET /v1/batches/{id}/serials`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ListedPage {
     /// The serial numbers. May be fewer than were asked for, even none, where more follow.
     pub serials: Vec<Listed>,

@@ -9,11 +9,12 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::{Extension, Json};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
 
+use super::Problem;
 use super::access::Caller;
 use super::batch::{self, BatchPage, Closing, ListedPage, NewBatch};
 use super::commands::authorize;
@@ -64,6 +65,22 @@ pub(super) struct ListQuery {
     reason: Option<String>,
 }
 
+/// The batches, in the order of their ids.
+#[utoipa::path(
+    get,
+    path = "/v1/batches",
+    operation_id = "listBatches",
+    tag = "batches",
+    params(
+        ("state" = Option<String>, Query, description = "`open` or `closed`"),
+        ("after" = Option<String>, Query, description = "Begin after this one"),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given"),
+    ),
+    responses(
+        (status = 200, description = "A page of batches", body = BatchPage),
+        (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn list(
     State(context): State<Arc<Context>>,
     parameters: Result<Query<PageQuery>, QueryRejection>,
@@ -88,6 +105,21 @@ pub(super) async fn list(
     Ok(Json(BatchPage { batches: batches.into_iter().map(batch::Batch::from).collect(), next }))
 }
 
+/// A batch as it stands.
+#[utoipa::path(
+    get,
+    path = "/v1/batches/{id}",
+    operation_id = "showBatch",
+    tag = "batches",
+    params(
+        ("id" = String, Path, description = "Its id"),
+    ),
+    responses(
+        (status = 200, description = "The batch", body = batch::Batch),
+        (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This station does not know the batch", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn show(
     State(context): State<Arc<Context>>,
     path: Result<Path<String>, PathRejection>,
@@ -95,6 +127,24 @@ pub(super) async fn show(
     one(&context, id_in_path(path)?).await
 }
 
+/// A page of a batch's list.
+#[utoipa::path(
+    get,
+    path = "/v1/batches/{id}/serials",
+    operation_id = "listBatchSerials",
+    tag = "batches",
+    params(
+        ("id" = String, Path, description = "Its id"),
+        ("missing" = Option<bool>, Query, description = "Only those that were not presented"),
+        ("after" = Option<String>, Query, description = "Begin after this one"),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given"),
+    ),
+    responses(
+        (status = 200, description = "A page of serial numbers", body = ListedPage),
+        (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This station does not know the batch", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn serials(
     State(context): State<Arc<Context>>,
     path: Result<Path<String>, PathRejection>,
@@ -112,6 +162,25 @@ pub(super) async fn serials(
     Ok(Json(ListedPage { serials, next }))
 }
 
+/// Closes a batch. Its devices keep it.
+#[utoipa::path(
+    post,
+    path = "/v1/batches/{id}/close",
+    operation_id = "closeBatch",
+    tag = "batches",
+    params(
+        ("id" = String, Path, description = "Its id"),
+    ),
+    request_body(content = Option<Closing>),
+    responses(
+        (status = 200, description = "It is closed", body = batch::Batch),
+        (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This station does not know the batch", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn close(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
@@ -126,12 +195,40 @@ pub(super) async fn close(
     one(&context, id).await
 }
 
+/// Whether a request brings a list that its handler reads as it comes.
+pub(super) fn is_streamed<B>(request: &axum::http::Request<B>) -> bool {
+    request.method() == Method::POST && request.uri().path() == PATH && is_list(request.headers())
+}
+
 /// Whether the body of a request is a list of serial numbers.
 pub(super) fn is_list(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
     kind.is_some_and(|it| it.starts_with("text/"))
 }
 
+/// Opens a batch, or opens one again; with a list of serial numbers as `text/plain`, one a line in ascending order, what else there is to say are parameters.
+#[utoipa::path(
+    post,
+    path = "/v1/batches",
+    operation_id = "openBatch",
+    tag = "batches",
+    params(
+        ("id" = Option<String>, Query, description = "With a list: its id"),
+        ("product" = Option<String>, Query, description = "With a list: what is made"),
+        ("strict" = Option<bool>, Query, description = "With a list: whether others are refused; true if it is not given"),
+        ("fixtures" = Option<String>, Query, description = "With a list: fixtures that are to present the product, with commas between"),
+        ("reason" = Option<String>, Query, description = "With a list: why"),
+    ),
+    request_body(content((NewBatch = "application/json"), (String = "text/plain"))),
+    responses(
+        (status = 200, description = "It is open", body = batch::Batch),
+        (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The list is too long", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn open(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,

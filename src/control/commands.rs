@@ -8,10 +8,23 @@ use axum::{Extension, Json};
 use tokio::sync::oneshot;
 
 use super::access::Caller;
-use super::problem::{Refused, conflict, forbidden, internal, unavailable};
+use super::problem::{Refused, bad_request, conflict, forbidden, internal, unavailable};
 use super::server::{Command, Context, Peer, Reply};
-use super::{ADMIN_GROUP, Draining, Resuming, orders};
+use super::{ADMIN_GROUP, Draining, LogLevel, Problem, Resuming, orders};
 
+#[utoipa::path(
+    post,
+    path = "/v1/drain",
+    operation_id = "drain",
+    tag = "station",
+    responses(
+        (status = 200, description = "New units are refused", body = Draining),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn drain(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
@@ -20,6 +33,20 @@ pub(super) async fn drain(
     Ok(Json(Draining { draining: true }))
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/resume",
+    operation_id = "resume",
+    tag = "station",
+    request_body(content = Option<Resuming>),
+    responses(
+        (status = 200, description = "New units are taken", body = Draining),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn resume(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
@@ -32,6 +59,33 @@ pub(super) async fn resume(
     }
     command(&context, caller, |peer, reply| Command::Resume { peer, reply }).await?;
     Ok(Json(Draining { draining: false }))
+}
+
+#[utoipa::path(
+    put,
+    path = "/v1/log-level",
+    operation_id = "putLogLevel",
+    tag = "station",
+    request_body(content = LogLevel),
+    responses(
+        (status = 200, description = "It is logged from that level on", body = LogLevel),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn log_level(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Json<LogLevel>, Refused> {
+    let wanted: LogLevel = orders::read(&body)
+        .map_err(|it| it.with_hint("it is a JSON object such as {\"level\": \"debug\"}"))?;
+    let level = wanted.level.clone();
+    let done = command(&context, caller, |peer, reply| Command::LogLevel { peer, level, reply }).await;
+    done.map_err(|refused| if refused.status == 409 { bad_request(refused.detail) } else { refused })?;
+    Ok(Json(wanted))
 }
 
 /// Hands a command to the station, if the caller may, and waits until it is done.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::problem::{Refused, bad_request, internal, not_found};
 use super::reading::RulesOnce;
 use super::server::Context;
-use super::{DevicePage, DeviceStory, MAX_HISTORY, query, view};
+use super::{DevicePage, DeviceStory, MAX_HISTORY, Problem, query, view};
 use crate::device;
 use crate::device::serial::SerialNumber;
 use crate::journal::store::{MAX_SCAN, Store};
@@ -52,6 +52,23 @@ impl ListQuery {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/v1/devices",
+    operation_id = "listDevices",
+    tag = "devices",
+    params(
+        ("state" = Option<String>, Query, description = "Only devices in this state: admitted, provisioning, delivering, passed, failed, quarantined or scrapped"),
+        ("batch" = Option<String>, Query, description = "Only devices of this batch"),
+        ("shift" = Option<String>, Query, description = "Refused in this version"),
+        ("after" = Option<String>, Query, description = "Begin after this serial number: `next` of the page before"),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given"),
+    ),
+    responses(
+        (status = 200, description = "A page of devices in the order of their serials", body = DevicePage),
+        (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn list(
     State(context): State<Arc<Context>>,
     parameters: Result<Query<ListQuery>, QueryRejection>,
@@ -104,6 +121,18 @@ fn unknown(serial: &SerialNumber) -> Refused {
     not_found(sentence).with_hint("serial numbers are compared to the letter")
 }
 
+#[utoipa::path(
+    get,
+    path = "/v1/devices/{serial}",
+    operation_id = "showDevice",
+    tag = "devices",
+    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    responses(
+        (status = 200, description = "The device and what happened to it", body = DeviceStory),
+        (status = 400, description = "It is no serial number", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This station does not know it", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn show(
     State(context): State<Arc<Context>>,
     path: Result<Path<String>, PathRejection>,

@@ -13,10 +13,11 @@ use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::door::EndlessAnswer;
 use super::problem::{Refused, bad_request, internal, unavailable};
 use super::reading::Reading;
-use super::server::{Context, EndlessAnswer};
-use super::{Event, EventPage, query, view};
+use super::server::Context;
+use super::{Event, EventPage, Problem, query, view};
 
 /// Records that are read at a time: a page or stream holds no more in memory at once.
 const CHUNK: usize = 100;
@@ -32,6 +33,24 @@ pub(super) struct EventQuery {
     limit: Option<String>,
 }
 
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    operation_id = "listEvents",
+    tag = "events",
+    params(
+        ("after" = Option<u64>, Query, description = "Begin after this sequence number; 0 if it is not given"),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 for a page if it is not given, no end for a stream"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on; goes before `after`"),
+    ),
+    responses(
+        (status = 200, description = "A page of events; with `Accept: text/event-stream` server-sent events, each with its sequence number as id. \
+            A stream is read from the journal: whoever was cut off for taking nothing goes on by Last-Event-ID, and misses nothing",
+            content((EventPage = "application/json"), (String = "text/event-stream"))),
+        (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many streams are open", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn list(
     State(context): State<Arc<Context>>,
     headers: HeaderMap,

@@ -12,15 +12,31 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::door::EndlessAnswer;
 use super::events::{into_json, wants_stream};
 use super::problem::{Refused, bad_request, not_found, unavailable};
-use super::server::{Context, EndlessAnswer};
+use super::server::Context;
+use super::Problem;
 use super::tap::Listener;
 use super::traffic::{Sighting, Traffic};
 
 /// JSON, one document a line.
 const MEDIA_TYPE: &str = "application/x-ndjson";
 
+/// What goes over a fixture's line, as it happens.
+#[utoipa::path(
+    get,
+    path = "/v1/fixtures/{name}/traffic",
+    operation_id = "fixtureTraffic",
+    tag = "fixtures",
+    params(("name" = String, Path, description = "The fixture's name, as it is configured")),
+    responses(
+        (status = 200, description = "JSON, a document a line, or server-sent events with `Accept: text/event-stream`; without end",
+            content((serde_json::Value = "application/x-ndjson"), (String = "text/event-stream"))),
+        (status = 404, description = "There is no such fixture", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many listen", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn stream(
     State(context): State<Arc<Context>>,
     headers: HeaderMap,

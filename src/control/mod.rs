@@ -8,20 +8,29 @@ mod access;
 mod backup;
 pub mod batch;
 mod batches;
+mod board;
 pub mod client;
 mod commands;
 mod connection;
 mod devices;
+mod door;
 mod events;
 mod listening;
+pub mod figures;
+mod guard;
+mod metrics;
+mod openapi;
 mod orders;
 mod problem;
 mod query;
 mod reading;
 mod reconcile;
 pub mod server;
+pub mod sight;
 mod socket;
 pub mod tap;
+mod status;
+pub mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod traffic;
@@ -32,7 +41,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
+use self::tally::Today;
 use crate::device::{KeyState, State};
 use crate::fixture::FailCode;
 
@@ -49,7 +60,7 @@ pub const MAX_LIMIT: usize = 1000;
 pub const MAX_HISTORY: usize = 1000;
 
 /// What the daemon is doing: `GET /v1/status`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The station's id.
     pub station: String,
@@ -84,10 +95,13 @@ pub struct Status {
     pub binding: Option<Binding>,
     /// The station's CA certificate, where it has one.
     pub ca: Option<CaStatus>,
+    /// The running shift.
+    #[serde(default)]
+    pub today: Today,
 }
 
 /// An open batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OpenBatch {
     /// Its id.
     pub id: String,
@@ -96,7 +110,7 @@ pub struct OpenBatch {
 }
 
 /// A product of this station.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProductStatus {
     /// Its name.
     pub name: String,
@@ -105,7 +119,7 @@ pub struct ProductStatus {
 }
 
 /// How a station is doing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StationState {
     /// It is not there yet.
@@ -136,7 +150,7 @@ impl StationState {
 }
 
 /// A fixture and its serial line. Counters begin at the daemon's start.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FixtureStatus {
     /// Its name.
     pub name: String,
@@ -177,13 +191,14 @@ pub struct FixtureStatus {
     pub outage_s: u64,
     /// Since when the port is away; `null` if it is there.
     #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub down_since: Option<Timestamp>,
     /// The newest verdict: serial, and `pass` or the code.
     pub last_verdict: Option<String>,
 }
 
 /// A unit in a nest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NestStatus {
     /// The nest, where the fixture names them.
     pub nest: Option<String>,
@@ -196,7 +211,7 @@ pub struct NestStatus {
 }
 
 /// Devices by state: every state has its number.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 #[expect(missing_docs, reason = "each is the number of devices in the state of that name")]
 pub struct Counts {
@@ -241,7 +256,7 @@ impl From<&BTreeMap<State, u64>> for Counts {
 }
 
 /// The pace of an AWS operation. Counters begin at the daemon's start.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OperationStatus {
     /// Its name in kebab case.
     pub operation: String,
@@ -278,7 +293,7 @@ pub struct OperationStatus {
 }
 
 /// The limit that bound this station since the daemon's start.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Binding {
     /// The operation, in kebab case.
     pub operation: String,
@@ -292,7 +307,7 @@ pub struct Binding {
 }
 
 /// The journal.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JournalStatus {
     /// Newest sequence number decided.
     pub seq: u64,
@@ -305,7 +320,7 @@ pub struct JournalStatus {
 }
 
 /// Devices that are not finished.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Backlog {
     /// All of them.
     pub devices: u64,
@@ -316,11 +331,12 @@ pub struct Backlog {
 }
 
 /// The station's CA certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CaStatus {
     /// Its subject.
     pub subject: String,
     /// End of its life.
+    #[schema(value_type = String, format = DateTime)]
     pub not_after: Timestamp,
     /// What has to be done about it, in one sentence; `null` while there is time.
     #[serde(default)]
@@ -328,7 +344,7 @@ pub struct CaStatus {
 }
 
 /// A device as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// Its serial number.
     pub serial: String,
@@ -346,10 +362,13 @@ pub struct Device {
     /// 1 for the first identity, one more with each rework.
     pub generation: u32,
     /// When it was first presented.
+    #[schema(value_type = String, format = DateTime)]
     pub admitted_at: Timestamp,
     /// When its newest event was decided.
+    #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
     /// When it passed last.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub passed_at: Option<Timestamp>,
     /// How often it has been presented.
     pub presentations: u32,
@@ -370,7 +389,7 @@ pub struct Device {
 }
 
 /// One time in a nest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Presentation {
     /// The fixture's name.
     pub fixture: String,
@@ -385,13 +404,14 @@ pub struct Presentation {
 }
 
 /// A certificate, without its bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Certificate {
     /// SHA-256 of its DER, lower-case hex; its id in AWS IoT.
     pub fingerprint: String,
     /// Serial number, lower-case hex.
     pub serial_number: String,
     /// End of its life.
+    #[schema(value_type = String, format = DateTime)]
     pub not_after: Timestamp,
     /// Its ARN, once AWS has it.
     pub arn: Option<String>,
@@ -400,16 +420,17 @@ pub struct Certificate {
 }
 
 /// Why a device failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// The code told to the fixture.
+    #[schema(value_type = String)]
     pub code: FailCode,
     /// The sentence told to the operator.
     pub message: String,
 }
 
 /// A page of devices in the order of their serials: `GET /v1/devices`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DevicePage {
     /// The devices. May be fewer than were asked for, even none, where more follow.
     pub devices: Vec<Device>,
@@ -418,7 +439,7 @@ pub struct DevicePage {
 }
 
 /// A device with what happened to it: `GET /v1/devices/{serial}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeviceStory {
     /// The device as it stands.
     #[serde(flatten)]
@@ -430,11 +451,12 @@ pub struct DeviceStory {
 }
 
 /// A record of the journal.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Gapless, from 1.
     pub seq: u64,
     /// When it was decided.
+    #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// The device that it is about; left out where it is about none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -443,11 +465,12 @@ pub struct Event {
     pub event: String,
     /// The event's own members, as they are in the journal, but for a certificate's bytes.
     #[serde(flatten)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub members: Map<String, Value>,
 }
 
 /// A page of events: `GET /v1/events`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventPage {
     /// The events, oldest first. May be fewer than were asked for where more follow.
     pub events: Vec<Event>,
@@ -456,14 +479,22 @@ pub struct EventPage {
 }
 
 /// Whether new units are taken: the answer to `POST /v1/drain` and `POST /v1/resume`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Draining {
     /// New units are refused.
     pub draining: bool,
 }
 
+/// What is logged: the body of `PUT /v1/log-level`, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevel {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+}
+
 /// Why something is done with a device: the body of `POST /v1/devices/{serial}/retry` and the like.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
     /// One line of 1 to 200 characters, for the records.
@@ -471,7 +502,7 @@ pub struct Reason {
 }
 
 /// The body of `POST /v1/resume`; an empty one is `{}`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Resuming {
     /// Go on although the clock is doubted, until the doubt is another or the daemon is started again.
@@ -482,7 +513,7 @@ pub struct Resuming {
 }
 
 /// Why a request was refused: RFC 9457, `application/problem+json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// What kind of problem, a stable relative reference: `/problems/not-found`.
     #[serde(rename = "type")]

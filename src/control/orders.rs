@@ -15,11 +15,27 @@ use super::commands::{authorize, stopping};
 use super::devices::one;
 use super::problem::{Refused, bad_request, conflict, not_found};
 use super::server::{Command, Context, OrderReply};
-use super::{Device, Reason, query};
+use super::{Device, Problem, Reason, query};
 use crate::device::operator::{MAX_REASON_LEN, Operator, Order, Refusal};
 
 type SerialPath = Result<Path<String>, PathRejection>;
 
+#[utoipa::path(
+    post,
+    path = "/v1/devices/{serial}/retry",
+    operation_id = "retryDevice",
+    tag = "devices",
+    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    request_body(content = Reason),
+    responses(
+        (status = 200, description = "Its next try is made now", body = Device),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This station does not know the device", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn retry(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
@@ -29,6 +45,22 @@ pub(super) async fn retry(
     order(&context, caller, (Order::Retry, path), &body).await
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/devices/{serial}/release",
+    operation_id = "releaseDevice",
+    tag = "devices",
+    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    request_body(content = Reason),
+    responses(
+        (status = 200, description = "It is out of quarantine", body = Device),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This station does not know the device", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn release(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
@@ -38,6 +70,22 @@ pub(super) async fn release(
     order(&context, caller, (Order::Release, path), &body).await
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/devices/{serial}/scrap",
+    operation_id = "scrapDevice",
+    tag = "devices",
+    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    request_body(content = Reason),
+    responses(
+        (status = 200, description = "What it has in the cloud is deleted from now on", body = Device),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This station does not know the device", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn scrap(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,

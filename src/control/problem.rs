@@ -38,6 +38,16 @@ pub(super) fn wrong_verb(detail: impl Into<String>) -> Refused {
     problem(StatusCode::METHOD_NOT_ALLOWED, "wrong-verb", "Wrong verb", detail.into())
 }
 
+/// The request is for somebody else: it bears another's name.
+pub(super) fn misdirected(detail: impl Into<String>) -> Refused {
+    problem(StatusCode::MISDIRECTED_REQUEST, "misdirected", "Not this station's name", detail.into())
+}
+
+/// Somebody else's page asks.
+pub(super) fn foreign(detail: impl Into<String>) -> Refused {
+    problem(StatusCode::FORBIDDEN, "foreign-page", "Another page's request", detail.into())
+}
+
 /// The caller may not do that.
 pub(super) fn forbidden(detail: impl Into<String>) -> Refused {
     problem(StatusCode::FORBIDDEN, "forbidden", "Not permitted", detail.into())

@@ -17,15 +17,33 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Caller;
 use super::commands::stopping;
+use super::door::EndlessAnswer;
 use super::orders::{operator, read};
 use super::problem::{Refused, bad_request, conflict};
 use super::query;
-use super::server::{Command, Context, EndlessAnswer};
+use super::server::{Command, Context};
+use super::Problem;
 use crate::reconcile::{Told, Wish};
 
 /// What is noted where nobody says why.
 const NO_REASON: &str = "reconciliation";
 
+/// Holds the account against the journal.
+#[utoipa::path(
+    post,
+    path = "/v1/reconcile",
+    operation_id = "reconcile",
+    tag = "devices",
+    request_body(content = Option<serde_json::Value>, description = "What is looked at, and whether it is put right: docs/reconcile.md"),
+    responses(
+        (status = 200, description = "Progress, findings and at the end a summary, a document a line",
+            content((serde_json::Value = "application/x-ndjson"))),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "One runs already, or the selection names nothing", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub(super) async fn run(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,

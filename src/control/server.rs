@@ -1,37 +1,32 @@
-//! The local API's server: HTTP/1.1 on a Unix socket, for people and scripts on this host. Nothing
-//! that a client does or leaves undone may cost the line anything: all is bounded, and every answer
-//! comes from a snapshot or from the journal's reading half.
+//! The local API's server: HTTP/1.1 on a Unix socket, for people and scripts on this host, and what of it
+//! may be seen at the board's port. Nothing that a client does or leaves undone may cost the line
+//! anything: all is bounded, and every answer comes from a snapshot or from the journal's reading half.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::future::Future;
-use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::Method;
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
-use hyper::service::Service as _;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use rustix::io::Errno;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post, put};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::access::{Access, Caller};
-use super::connection::{Held, Limits, Progress, Watched};
-use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
+use super::access::Access;
+use super::connection::Limits;
+use super::door::{self, Room};
+use super::guard::Guard;
+use super::metrics::{self, Format, Snapshot};
+use super::problem::{Refused, not_found, wrong_verb};
 use super::reading::Reading;
+use super::sight::Sight;
 use super::tap::Tap;
-use super::{Status, backup, batches, commands, devices, events, listening, orders, reconcile};
+use super::{
+    Status, backup, batches, board, commands, devices, events, listening, openapi, orders, reconcile, status,
+};
 use crate::batch;
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
@@ -70,6 +65,15 @@ pub enum Command {
         /// Who wants it.
         peer: Peer,
         /// Told when it is done.
+        reply: Reply,
+    },
+    /// Log from this level on.
+    LogLevel {
+        /// Who wants it.
+        peer: Peer,
+        /// The level.
+        level: String,
+        /// Told when it is done, or why it is not.
         reply: Reply,
     },
     /// Do something with a device.
@@ -123,35 +127,54 @@ pub struct Api {
     pub commands: mpsc::Sender<Command>,
     /// Where each fixture's traffic is told, by its name.
     pub taps: BTreeMap<String, Tap>,
+    /// What is shown besides: on the board and to whoever collects metrics.
+    pub sight: Sight,
+}
+
+/// Where the API is listened for.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The local socket.
+    pub socket: UnixListener,
+    /// The board's port, where there is one.
+    pub board: Option<Board>,
+}
+
+/// The board's port.
+#[derive(Debug)]
+pub struct Board {
+    /// Where it is listened.
+    pub listener: TcpListener,
+    /// Names, besides addresses and `localhost`, under which it may be asked for.
+    pub names: Vec<String>,
 }
 
 /// Serves until `shutdown` is ready, then ends event streams at once, lets other requests finish for
 /// at most five seconds, and returns. Dropping the future ends everything at once.
-pub async fn serve(listener: UnixListener, api: Api, shutdown: impl Future<Output = ()>) {
-    serve_within(listener, api, shutdown, Limits::default(), Access::default()).await;
+pub async fn serve(listeners: Listeners, api: Api, shutdown: impl Future<Output = ()>) {
+    serve_within(listeners, api, shutdown, Limits::default(), Access::default()).await;
 }
 
 /// What every handler has at hand.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) reading: Reading,
-    status: watch::Receiver<Arc<Status>>,
+    pub(super) status: watch::Receiver<Arc<Status>>,
+    pub(super) sight: Sight,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) access: Access,
     pub(super) limits: Limits,
     pub(super) streams: Arc<Semaphore>,
     pub(super) taps: BTreeMap<String, Tap>,
     pub(super) listeners: Arc<Semaphore>,
+    /// Those of the board: people who watch it take no place from programs at the socket.
+    pub(super) board_streams: Arc<Semaphore>,
     /// The daemon is ending.
     pub(super) ending: CancellationToken,
 }
 
-/// On an answer whose body has no end: its connection has no deadline, but for the reader's own pace.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct EndlessAnswer;
-
 pub(super) async fn serve_within(
-    listener: UnixListener,
+    listeners: Listeners,
     api: Api,
     shutdown: impl Future<Output = ()>,
     limits: Limits,
@@ -161,166 +184,38 @@ pub(super) async fn serve_within(
     let context = Arc::new(Context {
         reading: Reading::new(api.store, api.durable),
         status: api.status,
+        sight: api.sight,
         commands: api.commands,
         access,
         limits,
         streams: Arc::new(Semaphore::new(limits.streams)),
         taps: api.taps,
         listeners: Arc::new(Semaphore::new(limits.listeners)),
+        board_streams: Arc::new(Semaphore::new(limits.streams)),
         ending: ending.clone(),
     });
-    let router = router(context);
-    let permits = Arc::new(Semaphore::new(limits.connections));
-    let mut connections = JoinSet::new();
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            Some(ended) = connections.join_next() => log_panic(ended),
-            accepted = accept(&listener, &permits) => {
-                let (socket, permit) = accepted;
-                let serving = connection(socket, router.clone(), limits, ending.clone());
-                connections.spawn(async move {
-                    serving.await;
-                    drop(permit);
-                });
-            }
-        }
-    }
-    drop(listener);
-    ending.cancel();
-    let rest = async {
-        while let Some(ended) = connections.join_next().await {
-            log_panic(ended);
+    let local = Room { router: router(context.clone()), limits, guard: None, ending: ending.clone() };
+    let local = door::serve(listeners.socket, local);
+    let board = async {
+        if let Some(Board { listener, names }) = listeners.board {
+            let guard = Some(Arc::new(Guard { names }));
+            door::serve(
+                listener,
+                Room { router: board_router(context), limits, guard, ending: ending.clone() },
+            )
+            .await;
         }
     };
-    if tokio::time::timeout(limits.shutdown, rest).await.is_err() {
-        tracing::warn!("requests at the local API were cut off by the end");
-    }
-}
-
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a connection at the local API ended in a bug");
-    }
-}
-
-/// The next connection, once there is room for one. Errors never end it: they say that a client was
-/// too quick to leave, or that the system is short of something, which may pass.
-async fn accept(listener: &UnixListener, permits: &Arc<Semaphore>) -> (UnixStream, OwnedSemaphorePermit) {
-    loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else { return std::future::pending().await };
-        match listener.accept().await {
-            Ok((socket, _)) => return (socket, permit),
-            Err(error) if is_the_clients(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "the local API cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-        }
-    }
-}
-
-/// Whether the error is about one connection only (accept(2)), so that the next may be tried at once.
-fn is_the_clients(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO | Errno::PERM | Errno::CONNRESET))
-}
-
-async fn connection(socket: UnixStream, router: Router, limits: Limits, ending: CancellationToken) {
-    let caller = match socket.peer_cred() {
-        Ok(it) => Caller { uid: it.uid(), gid: it.gid(), pid: it.pid().filter(|pid| *pid > 0) },
-        Err(error) => {
-            tracing::warn!(%error, "a connection at the local API does not say whose it is");
-            return;
-        }
+    let told = async {
+        shutdown.await;
+        ending.cancel();
     };
-    let (socket, progress) = Watched::new(socket, limits);
-    let service = hyper::service::service_fn(move |request| {
-        respond(request, router.clone(), caller, progress.clone(), limits)
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The socket's own deadlines are tighter; with this one hyper looks at the socket while it waits.
-        .header_read_timeout(limits.idle + limits.head)
-        .max_buf_size(limits.head_bytes)
-        .serve_connection(TokioIo::new(socket), service);
-    tokio::pin!(connection);
-    let served = tokio::select! {
-        served = connection.as_mut() => served,
-        () = ending.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!(error = %crate::error::Chain(&error), "a connection at the local API broke");
-    }
-}
-
-/// One request: its body in full, then its handler, each within its limits.
-async fn respond(
-    request: hyper::Request<Incoming>,
-    router: Router,
-    caller: Caller,
-    progress: Progress,
-    limits: Limits,
-) -> Result<Response<Held>, Infallible> {
-    let serving = progress.serve();
-    if request.method() == Method::POST
-        && request.uri().path() == batches::PATH
-        && batches::is_list(request.headers())
-    {
-        // Read by its handler as it comes, which has limits of its own; so has what it waits for.
-        serving.stream();
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(caller);
-        let response = match TowerToHyperService::new(router).call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
-        return Ok(response.map(|body| Held::new(body, serving)));
-    }
-    let answered = async {
-        let mut request = match whole(request, limits).await {
-            Ok(request) => request,
-            Err(refused) => return refused.into_response(),
-        };
-        request.extensions_mut().insert(caller);
-        match TowerToHyperService::new(router).call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
-    };
-    let response = match tokio::time::timeout(limits.request.mul_f32(0.9), answered).await {
-        Ok(response) => response,
-        Err(_) => unavailable("the daemon did not find the answer in time").into_response(),
-    };
-    if response.extensions().get::<EndlessAnswer>().is_some() {
-        serving.stream();
-    }
-    Ok(response.map(|body| Held::new(body, serving)))
-}
-
-/// Takes in the body: at most [`Limits::body_bytes`], half the request's time.
-async fn whole(request: hyper::Request<Incoming>, limits: Limits) -> Result<Request, Refused> {
-    let (head, body) = request.into_parts();
-    if body.size_hint().lower() > limits.body_bytes as u64 {
-        return Err(too_large(limits.body_bytes));
-    }
-    let collecting = Limited::new(body, limits.body_bytes).collect();
-    match tokio::time::timeout(limits.request / 2, collecting).await {
-        Ok(Ok(body)) => Ok(Request::from_parts(head, Body::from(body.to_bytes()))),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limits.body_bytes)),
-        Ok(Err(error)) => Err(bad_request(format!("the request's body cannot be read: {error}"))),
-        Err(_) => Err(too_slow()),
-    }
+    tokio::join!(local, board, told);
 }
 
 fn router(context: Arc<Context>) -> Router {
     Router::new()
-        .route("/v1/status", get(status))
+        .route("/v1/status", get(status::show))
         .route("/v1/devices", get(devices::list))
         .route("/v1/devices/{serial}", get(devices::show))
         .route("/v1/devices/{serial}/retry", post(orders::retry))
@@ -336,15 +231,50 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/reconcile", post(reconcile::run))
         .route("/v1/drain", post(commands::drain))
         .route("/v1/resume", post(commands::resume))
-        .method_not_allowed_fallback(async |method: Method| {
-            wrong_verb(format!("{method} is not for this path"))
-        })
+        .route("/v1/log-level", put(commands::log_level))
+        .route("/metrics", get(metrics))
+        .route("/v1/openapi.json", get(openapi::document))
+        .method_not_allowed_fallback(wrong_verb_here)
         .fallback(async || {
             not_found("there is nothing at this path").with_hint("the paths begin with /v1: try /v1/status")
         })
         .with_state(context)
 }
 
-async fn status(State(context): State<Arc<Context>>) -> Json<Arc<Status>> {
-    Json(context.status.borrow().clone())
+/// What the board's port serves: to be looked at, and nothing of a single device but what the board shows.
+fn board_router(context: Arc<Context>) -> Router {
+    Router::new()
+        .route("/", get(board::page))
+        .route("/board.css", get(board::style))
+        .route("/board.js", get(board::script))
+        .route("/board/parts", get(board::parts))
+        .route("/v1/status", get(status::show))
+        .route("/metrics", get(metrics))
+        .method_not_allowed_fallback(wrong_verb_here)
+        .fallback(async || not_found("there is nothing at this path").with_hint("the board is at /"))
+        .with_state(context)
+}
+
+async fn wrong_verb_here(method: Method) -> Refused {
+    wrong_verb(format!("{method} is not for this path"))
+}
+
+/// What there is to be measured.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "metrics",
+    tag = "station",
+    responses((status = 200, description = "Prometheus' text format 0.0.4, or OpenMetrics 1.0.0 to whoever accepts it",
+        content((String = "text/plain; version=0.0.4"), (String = "application/openmetrics-text; version=1.0.0"))))
+)]
+pub(super) async fn metrics(State(context): State<Arc<Context>>, headers: HeaderMap) -> Response {
+    let format = Format::wanted(&headers);
+    let snapshot = Snapshot {
+        status: context.status.borrow().clone(),
+        tally: context.sight.tally.borrow().clone(),
+        figures: context.sight.instruments.figures(),
+        now: context.sight.clock.now().wall,
+    };
+    ([(header::CONTENT_TYPE, format.media_type())], metrics::render(&snapshot, format)).into_response()
 }

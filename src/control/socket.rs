@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, Permissions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ pub enum ApiError {
     InUse { path: PathBuf },
     #[error("the service manager has handed over no listening socket for the local API")]
     Passed(#[source] io::Error),
+    #[error("the board cannot be served at {address} (api.board)")]
+    Board { address: SocketAddr, source: io::Error },
     #[error("failed to {attempt} {}", path.display())]
     Io { attempt: &'static str, path: PathBuf, source: io::Error },
 }

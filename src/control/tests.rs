@@ -1,6 +1,7 @@
 //! The server with a real journal behind it, spoken to over its socket in bytes.
 
 mod batches;
+mod board;
 mod orders;
 mod reads;
 mod reconcile;
@@ -9,14 +10,15 @@ mod streams;
 mod traffic;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +26,9 @@ use tokio_util::sync::CancellationToken;
 use super::Status;
 use super::access::Access;
 use super::connection::Limits;
-use super::server::{Api, Command, bind, serve_within};
+use super::server::{Api, Board, Command, Listeners, bind, serve_within};
+use super::sight::Sight;
+use super::tally::Tally;
 use super::tap::Tap;
 use crate::device::event::{Admission, Event, PresentationKey};
 use crate::device::rules::{
@@ -42,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A served journal.
 pub(crate) struct Station {
     pub(crate) path: PathBuf,
+    board_at: SocketAddr,
+    tally: watch::Sender<Arc<Tally>>,
     writer: StoreWriter,
     store: Store,
     seq: u64,
@@ -66,6 +72,7 @@ impl Station {
         let journal = open(JournalLock::take(&dir.path().join("journal")).unwrap()).unwrap();
         let (durable, durable_seen) = watch::channel(0);
         let (status, status_seen) = watch::channel(Arc::new(Status::default()));
+        let (tally, tally_seen) = watch::channel(Arc::default());
         let (orders, commands) = mpsc::channel(4);
         let taps = [Tap::default(), Tap::default()];
         let api = Api {
@@ -74,14 +81,34 @@ impl Station {
             durable: durable_seen,
             commands: orders,
             taps: ["nest-1", "nest 2"].map(str::to_owned).into_iter().zip(taps.clone()).collect(),
+            sight: Sight { tally: tally_seen, ..Sight::default() },
         };
         let ending = CancellationToken::new();
         let shutdown = ending.clone().cancelled_owned();
-        let listener = bind(&path).unwrap();
-        let serving = tokio::spawn(serve_within(listener, api, shutdown, limits, access));
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        port.set_nonblocking(true).unwrap();
+        let board_at = port.local_addr().unwrap();
+        let listener = TcpListener::from_std(port).unwrap();
+        let board = Some(Board { listener, names: vec!["l3-s07.example".to_owned()] });
+        let listeners = Listeners { socket: bind(&path).unwrap(), board };
+        let serving = tokio::spawn(serve_within(listeners, api, shutdown, limits, access));
         let (writer, store) = (journal.writer, journal.store);
         let commands = Some(commands);
-        Self { path, writer, store, seq: 0, durable, status, commands, taps, ending, serving, _dir: dir }
+        Self {
+            path,
+            board_at,
+            tally,
+            writer,
+            store,
+            seq: 0,
+            durable,
+            status,
+            commands,
+            taps,
+            ending,
+            serving,
+            _dir: dir,
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -160,7 +187,7 @@ impl Station {
     }
 }
 
-async fn read_all(socket: &mut UnixStream) -> Answer {
+async fn read_all(socket: &mut (impl AsyncRead + Unpin)) -> Answer {
     let mut bytes = Vec::new();
     // A server that has not read everything resets; what it said before counts.
     let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("the server closes");
@@ -238,20 +265,29 @@ fn rules() -> ProductRules {
 }
 
 fn admitted(batch: Option<&str>) -> What {
-    What::Device(Event::Admitted(Box::new(Admission {
+    What::Device(admitted_at(1, Some("A"), batch))
+}
+
+/// A presentation at `nest-1`.
+pub(crate) fn nest_event(id: u64) -> PresentationKey {
+    presentation(id)
+}
+
+pub(crate) fn admitted_at(id: u64, nest: Option<&str>, batch: Option<&str>) -> Event {
+    Event::Admitted(Box::new(Admission {
         product: "lamp".to_owned(),
         rules: rules().id(),
         batch: batch.map(str::to_owned),
         extra: false,
-        presentation: presentation(1),
-        nest: Some("A".to_owned()),
+        presentation: presentation(id),
+        nest: nest.map(str::to_owned),
         mac: None,
         device_key: None,
         request: None,
         attributes: BTreeMap::new(),
         replaces_policy: None,
         replaces_thing: None,
-    })))
+    }))
 }
 
 fn rules_known() -> What {

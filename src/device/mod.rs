@@ -49,7 +49,9 @@ use crate::sabotage::sabotaged;
 pub use self::superseded::Superseded;
 
 /// Where a device stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It is in the journal; nothing has been done for it yet.
@@ -250,7 +252,7 @@ impl Certificate {
 }
 
 /// Where a certificate's private key is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyState {
     /// Sealed on this station, to be delivered.

@@ -17,7 +17,9 @@
 mod bound;
 pub(crate) mod deliveries;
 mod engine;
+mod follower;
 mod herald;
+mod instruments;
 pub(crate) mod intake;
 mod picture;
 mod prover;
@@ -169,6 +171,8 @@ pub struct Station {
     pub durable: watch::Receiver<u64>,
     /// What each fixture's port has seen.
     pub ports: Vec<Arc<PortCounters>>,
+    /// How the journal's commits went.
+    pub(crate) commits: Arc<instruments::Commits>,
     engine: JoinHandle<Result<(), StationError>>,
 }
 
@@ -185,6 +189,8 @@ impl Station {
         let (inputs, from_adapters) = mpsc::channel(INPUTS);
         let (records, from_line) = mpsc::channel(RECORDS);
         let (durable_sender, durable) = watch::channel(durable_seq);
+        let commits = Arc::new(instruments::Commits::default());
+        let writer = instruments::Timed::new(writer, parts.clock.clone(), commits.clone());
         let scribe = scribe::start(writer, from_line, durable_sender).map_err(StationError::Thread)?;
         let vault = vault::start(parts.issuer, keys.clone(), parts.clock.clone(), inputs.clone())
             .map_err(StationError::Thread)?;
@@ -215,7 +221,7 @@ impl Station {
             waiting_for_idle: Vec::new(),
         };
         let engine = tokio::spawn(engine.run(first, from_adapters, from_outside, durable.clone()));
-        Ok(Self { commands, status, durable, ports, engine })
+        Ok(Self { commands, status, durable, ports, commits, engine })
     }
 
     /// Takes no new units; returns when no unit in a nest waits any more and nothing is left to be

@@ -13,6 +13,7 @@ use super::setup::StationCloud;
 use crate::clock::{Now, TimeSource};
 use crate::cloud::Operation;
 use crate::cloud::pace::OperationStats;
+use crate::control::tally::Tally;
 use crate::control::{
     Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OpenBatch, OperationStatus, ProductStatus,
     StationState, Status,
@@ -32,6 +33,10 @@ pub(super) struct Painter {
     pub(super) ca: Option<(String, Timestamp)>,
     pub(super) ports: Vec<Arc<PortCounters>>,
     pub(super) bound: Bound,
+    /// What the journal's newest records come to.
+    pub(super) tally: watch::Receiver<Arc<Tally>>,
+    /// The time in which a device should be done.
+    pub(super) takt: Option<Duration>,
 }
 
 impl Painter {
@@ -94,6 +99,7 @@ impl Painter {
                 not_after,
                 warning: expiry_warning(not_after, self.clock.now().wall),
             }),
+            today: self.tally.borrow().today(self.clock.now().wall, self.takt),
         }
     }
 

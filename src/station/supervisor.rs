@@ -8,12 +8,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::bound::Bound;
+use super::follower::Follower;
 use super::herald::{self, Herald};
+use super::instruments::Panel;
 use super::picture::Painter;
 use super::reconcile::Reconciler;
 use super::setup::{Assembled, SetupError, StationCloud, assemble, directories};
@@ -22,9 +24,11 @@ use super::{Command, Station, StationError};
 use crate::clock::TimeSource;
 use crate::config::Config;
 use crate::control::Status;
-use crate::control::server::{self, Api, ApiError};
+use crate::control::server::{self, Api, ApiError, Board, Listeners};
+use crate::control::sight::Sight;
 use crate::journal::store::JournalLock;
 use crate::service_manager::{self, Patience};
+use crate::telemetry;
 
 /// How long units in the nests may take to finish when the station is told to end.
 pub const DRAIN: Duration = Duration::from_secs(30);
@@ -61,19 +65,16 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
     let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
     let patience = Patience::ask().map_err(StationError::Thread)?;
     service_manager::status("starting: the journal is being opened");
-    let listener = Listener::open(&config.api.socket)?;
-    if let Some(board) = config.api.board {
-        tracing::warn!(%board, "this version of linemint serves no web board yet; `linemint status --watch` shows the same");
-    }
+    let (listeners, is_ours) = listen(config).await?;
     let assembled = assemble(config, lock, None, clock.clone()).await?;
-    let mut daemon = Daemon::start(config, assembled, listener.socket, clock)?;
+    let mut daemon = Daemon::start(config, assembled, listeners, clock)?;
     tracing::info!(station = config.station.id, "the station is ready");
     drop(patience);
     service_manager::ready(&herald::sentence(&daemon.status.borrow().clone()));
     let ended = daemon.attend(&mut signals).await;
     service_manager::stopping("draining: units in the nests are finished");
     let result = daemon.end(ended, &mut signals).await;
-    if listener.is_ours {
+    if is_ours {
         // Whoever looks for the daemon should find nothing rather than a dead socket; the next start
         // would replace it anyway.
         let _ = std::fs::remove_file(&config.api.socket);
@@ -84,29 +85,38 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
 /// The name that the service manager's socket unit gives its socket.
 const SOCKET_NAME: &str = "api";
 
-/// Where the local API listens.
-struct Listener {
-    socket: UnixListener,
-    /// It was made here. The service manager's own outlives us: clients wait at it for the next start.
-    is_ours: bool,
+/// The local API's socket, and whether it was made here. The service manager's own outlives us: clients
+/// wait at it for the next start.
+fn socket(path: &Path) -> Result<(UnixListener, bool), ApiError> {
+    let Some(passed) = service_manager::passed_socket(SOCKET_NAME).map_err(ApiError::Passed)? else {
+        return Ok((server::bind(path)?, true));
+    };
+    let there = passed.local_addr().ok().and_then(|it| it.as_pathname().map(Path::to_owned));
+    if there.as_deref() != Some(path) {
+        tracing::warn!(
+            ?there,
+            configured = %path.display(),
+            "the service manager listens at another place than api.socket says: set ListenStream= of linemint.socket to it"
+        );
+    }
+    Ok((server::adopt(passed).map_err(ApiError::Passed)?, false))
 }
 
-impl Listener {
-    fn open(path: &Path) -> Result<Self, RunError> {
-        let passed = service_manager::passed_socket(SOCKET_NAME).map_err(ApiError::Passed)?;
-        let Some(passed) = passed else {
-            return Ok(Self { socket: server::bind(path)?, is_ours: true });
-        };
-        let there = passed.local_addr().ok().and_then(|it| it.as_pathname().map(Path::to_owned));
-        if there.as_deref() != Some(path) {
-            tracing::warn!(
-                ?there,
-                configured = %path.display(),
-                "the service manager listens at another place than api.socket says: set ListenStream= of linemint.socket to it"
-            );
-        }
-        Ok(Self { socket: server::adopt(passed).map_err(ApiError::Passed)?, is_ours: false })
+/// Listens where the configuration says. Nobody hears anything yet.
+async fn listen(config: &Config) -> Result<(Listeners, bool), ApiError> {
+    let (socket, is_ours) = socket(&config.api.socket)?;
+    let Some(address) = config.api.board else { return Ok((Listeners { socket, board: None }, is_ours)) };
+    let listener = TcpListener::bind(address).await.map_err(|source| ApiError::Board { address, source })?;
+    let at = listener.local_addr().unwrap_or(address);
+    if !at.ip().is_loopback() {
+        tracing::warn!(
+            board = %at,
+            "the board is served beyond this host (api.board): whoever reaches that address sees serial numbers and figures"
+        );
     }
+    tracing::info!(board = %at, "the board is served");
+    let board = Some(Board { listener, names: config.api.board_names.clone() });
+    Ok((Listeners { socket, board }, is_ours))
 }
 
 /// A station with its API.
@@ -123,7 +133,7 @@ impl Daemon {
     fn start(
         config: &Config,
         assembled: Assembled,
-        listener: UnixListener,
+        listeners: Listeners,
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
         let Assembled { parts, cloud, store, journal_id, ca } = assembled;
@@ -151,7 +161,29 @@ impl Daemon {
             // It ends with the process: what it tells is in the journal.
             tokio::spawn(shift_end.run());
         }
+        let (tally_sender, tally) = watch::channel(Arc::default());
+        let timezone = config.station.timezone.clone();
+        let follower = Follower {
+            store: store.clone(),
+            durable: station.durable.clone(),
+            clock: clock.clone(),
+            calendar: config.calendar(),
+            messages: config.station.messages.clone(),
+            tally: tally_sender,
+        };
+        tokio::spawn(follower.run());
+        let panel = Panel { cloud: cloud.clone(), store: store.clone(), commits: station.commits.clone() };
+        let takt = config.station.takt;
+        let sight = Sight {
+            tally: tally.clone(),
+            instruments: Arc::new(panel),
+            takt,
+            timezone,
+            clock: clock.clone(),
+        };
         let painter = Painter {
+            tally,
+            takt,
             station: config.station.id.clone(),
             started: clock.now().mono,
             clock,
@@ -172,8 +204,8 @@ impl Daemon {
         let (end_api, api_ended) = oneshot::channel::<()>();
         let names = config.fixtures.iter().map(|it| it.name.clone());
         let taps = names.zip(station.ports.iter().map(|it| it.traffic.clone())).collect();
-        let api = Api { store, status: status.clone(), durable: station.durable.clone(), commands: command_sender, taps };
-        let api = tokio::spawn(server::serve(listener, api, async {
+        let api = Api { store, status: status.clone(), durable: station.durable.clone(), commands: command_sender, taps, sight };
+        let api = tokio::spawn(server::serve(listeners, api, async {
             // A dropped sender ends it too.
             let _ = api_ended.await;
         }));
@@ -195,6 +227,22 @@ impl Daemon {
         let (peer, order, reply) = match command {
             server::Command::Drain { peer, reply } => (peer, Command::Drain(oneshot::channel().0), reply),
             server::Command::Resume { peer, reply } => (peer, Command::Resume, reply),
+            server::Command::LogLevel { peer, level, reply } => {
+                // Said before and after: one of the two levels lets it through.
+                let tell = || {
+                    tracing::warn!(
+                        uid = peer.uid,
+                        name = peer.name,
+                        level,
+                        "the log level is changed through the API"
+                    )
+                };
+                tell();
+                let done = telemetry::set_level(&level);
+                tell();
+                let _ = reply.send(done);
+                return;
+            }
             // These are answered by the line. If the station is ending, the reply is dropped, which says so.
             server::Command::Order { order, serial, by, reply } => {
                 let _ = self.station.commands.send(Command::Order { order, serial, by, reply }).await;

@@ -15,6 +15,8 @@ mod aws_issued;
 #[cfg(test)]
 mod batches;
 #[cfg(test)]
+mod board;
+#[cfg(test)]
 mod commands;
 #[cfg(test)]
 mod crash;

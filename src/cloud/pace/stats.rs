@@ -5,12 +5,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::super::FailureKind;
+use crate::histogram::{Buckets, Histogram};
 
 /// The seconds over which the rate is taken.
 const WINDOW_SECONDS: u64 = 10;
 
 /// So many of the latest latencies are kept.
 const LATENCIES: usize = 512;
+
+/// Upper bounds of the time that a call takes, seconds: from a Region nearby to the call's own limit.
+const LATENCY_BOUNDS: &[f64] =
+    &[0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0];
 
 /// How one operation fares. Counts are since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -42,6 +47,8 @@ pub struct OperationStats {
 pub(super) struct Meter {
     born: Duration,
     waiting: AtomicU64,
+    /// Since the start, seconds.
+    took: Histogram,
     counts: Mutex<Counts>,
 }
 
@@ -78,7 +85,8 @@ impl Drop for Waiting<'_> {
 
 impl Meter {
     pub(super) fn new(now: Duration) -> Self {
-        Self { born: now, waiting: AtomicU64::new(0), counts: Mutex::default() }
+        let took = Histogram::new(LATENCY_BOUNDS);
+        Self { born: now, waiting: AtomicU64::new(0), took, counts: Mutex::default() }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -103,8 +111,14 @@ impl Meter {
         slot.1 += 1;
     }
 
+    /// How long the calls took since the start, seconds.
+    pub(super) fn took(&self) -> Buckets {
+        self.took.buckets()
+    }
+
     /// A call came to its end after `took`: well, or with a failure of a kind.
     pub(super) fn ended(&self, took: Duration, failure: Option<FailureKind>) {
+        self.took.observe_time(took);
         let mut counts = self.counts();
         match failure {
             None => counts.ok += 1,

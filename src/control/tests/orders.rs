@@ -30,9 +30,10 @@ fn answering(station: &mut Station, result: Result<(), Refusal>) -> JoinHandle<V
                     heard.push((None, by));
                 }
                 Command::Resume { reply, .. } => reply.send(Ok(())).unwrap(),
-                Command::Drain { .. } | Command::Reconcile { .. } | Command::Batch { .. } => {
-                    panic!("nobody drains, reconciles or opens a batch")
-                }
+                Command::Drain { .. }
+                | Command::Reconcile { .. }
+                | Command::Batch { .. }
+                | Command::LogLevel { .. } => panic!("nobody asks for it"),
             }
         }
         heard

@@ -202,9 +202,59 @@ fn answer(
                 reply.send(result).unwrap();
                 ("resume", peer)
             }
+            Command::LogLevel { peer, level, reply } => {
+                assert_eq!(level, "debug");
+                reply.send(result).unwrap();
+                ("log-level", peer)
+            }
             other => panic!("{other:?}"),
         }
     })
+}
+
+#[tokio::test]
+async fn the_log_level_is_put_by_who_may_and_a_wrong_one_is_told_in_a_sentence() {
+    let put = |body: &str| {
+        format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    };
+    let debug = put(r#"{"level": "debug"}"#);
+    let mut station = Station::new();
+    let told = answer(&mut station, Ok(()));
+    let answered = station.request("PUT", "/v1/log-level", &debug).await;
+    assert_eq!((answered.status, answered.json()), (200, serde_json::json!({"level": "debug"})));
+    let (command, peer) = told.await.unwrap();
+    assert_eq!((command, peer.uid), ("log-level", rustix::process::geteuid().as_raw()));
+    for bad in ["", "{}", r#"{"level": 3}"#, r#"{"level": "debug", "x": 1}"#, "debug"] {
+        let problem = station.request("PUT", "/v1/log-level", &put(bad)).await.problem(400, "bad-request");
+        assert!(problem["hint"].as_str().unwrap().contains("level"), "{problem}");
+    }
+    station.request("POST", "/v1/log-level", &debug).await.problem(405, "wrong-verb");
+    station.end().await;
+    let mut station = Station::new();
+    let told = answer(&mut station, Err("the level is one of error, warn, info, debug, trace".to_owned()));
+    let problem = station.request("PUT", "/v1/log-level", &debug).await.problem(400, "bad-request");
+    assert_eq!(problem["detail"], "the level is one of error, warn, info, debug, trace");
+    told.await.unwrap();
+    station.end().await;
+}
+
+#[tokio::test]
+async fn a_status_that_is_known_already_is_not_sent_again() {
+    let station = Station::new();
+    let first = station.get("/v1/status").await;
+    let tag = first.header("etag").unwrap().to_owned();
+    for known in [tag.clone(), format!("W/{tag}"), format!("\"x\", {tag}"), "*".to_owned()] {
+        let answer = station.request("GET", "/v1/status", &format!("if-none-match: {known}\r\n")).await;
+        assert_eq!(
+            (answer.status, answer.body.as_str(), answer.header("etag")),
+            (304, "", Some(tag.as_str()))
+        );
+    }
+    station.status.send_replace(Arc::new(Status { uptime_s: 1, ..Status::default() }));
+    let answer = station.request("GET", "/v1/status", &format!("if-none-match: {tag}\r\n")).await;
+    assert_eq!((answer.status, &answer.json()["uptime_s"]), (200, &1.into()));
+    assert_ne!(answer.header("etag"), Some(tag.as_str()));
+    station.end().await;
 }
 
 #[tokio::test]

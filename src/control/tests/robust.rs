@@ -20,7 +20,8 @@ async fn paths_that_are_none_are_not_found() {
         "/v1/devices/A/",
         "/v1/devices/A/renew",
         "/v1/STATUS",
-        "/metrics",
+        "/metrics/",
+        "/board",
     ] {
         station.get(target).await.problem(404, "not-found");
     }

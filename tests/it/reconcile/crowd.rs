@@ -106,6 +106,7 @@ fn life(
         product: "thermostat".to_owned(),
         rules,
         batch: None,
+        extra: false,
         presentation: presentation.clone(),
         nest: None,
         mac: None,

@@ -1,0 +1,357 @@
+//! The page and its parts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use maud::{DOCTYPE, Markup, html};
+
+use crate::control::tally::{Ending, Place, Tally, Today, Verdict};
+use crate::control::{OperationStatus, StationState, Status};
+use crate::device::State;
+
+/// What the board shows.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) status: Arc<Status>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) now: Timestamp,
+    pub(super) takt: Option<Duration>,
+    pub(super) timezone: TimeZone,
+}
+
+/// What stands large in a nest: a word, a sign and a sentence, so that no colour is needed to tell them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    class: &'static str,
+    word: &'static str,
+    sign: &'static str,
+    serial: Option<String>,
+    sentence: String,
+    since: Option<Timestamp>,
+}
+
+impl Shown {
+    /// The whole page.
+    pub(super) fn document(&self) -> Markup {
+        let status = &self.status;
+        html! {
+            (DOCTYPE)
+            html lang="en" data-version=(env!("CARGO_PKG_VERSION")) data-now=(self.now.as_millisecond()) {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    title { (status.station) " – linemint" }
+                    link rel="icon" href="data:,";
+                    link rel="stylesheet" href="board.css";
+                    script src="board.js" defer {}
+                }
+                body {
+                    a.skip href="#nests" { "To the nests" }
+                    p #stale role="alert" {}
+                    p #said.unseen role="status" aria-live="assertive" {}
+                    @for (name, part) in self.parts() {
+                        @match name {
+                            "head" => header #head { (part) },
+                            "nests" => main #nests aria-label="Nests" { (part) },
+                            _ => section id=(name) aria-label=(title_of(name)) { (part) },
+                        }
+                    }
+                    noscript { p.note { "Without its script this page does not follow: load it again to see what is new." } }
+                }
+            }
+        }
+    }
+
+    /// The parts that change, by the names of their elements.
+    pub(super) fn parts(&self) -> [(&'static str, Markup); 5] {
+        [
+            ("head", self.head()),
+            ("nests", self.nests()),
+            ("numbers", self.numbers()),
+            ("cloud", self.cloud()),
+            ("recent", self.recent()),
+        ]
+    }
+
+    fn head(&self) -> Markup {
+        let status = &self.status;
+        html! {
+            h1 { (status.station) }
+            p.state.(status.state.as_str()) { (state_sign(status.state)) " " (status.state.as_str()) }
+            @if let Some(batch) = &status.batch { p { "Batch " b { (batch) } } }
+            @if let Some(shift) = &self.tally.today(self.now, None).shift { p { "Shift " b { (shift) } } }
+            @if !status.reasons.is_empty() {
+                ul.reasons { @for reason in &status.reasons { li { (reason) } } }
+            }
+        }
+    }
+
+    /// Every nest that is known, and every fixture of which none is.
+    fn nests(&self) -> Markup {
+        let places: Vec<(&str, &str, Option<&Place>)> = self.places();
+        html! {
+            div.nests.(format!("of{}", places.len().min(6))) {
+                @for (fixture, nest, place) in places {
+                    (self.nest(&name_of(fixture, nest), &self.said(fixture, place)))
+                }
+            }
+        }
+    }
+
+    fn places(&self) -> Vec<(&str, &str, Option<&Place>)> {
+        let known = &self.tally.places;
+        let configured = self.status.fixtures.iter().map(|it| it.name.as_str());
+        let unknown = configured.filter(|name| !known.keys().any(|(fixture, _)| fixture == name));
+        let mut places: Vec<_> =
+            known.iter().map(|((fixture, nest), it)| (fixture.as_str(), nest.as_str(), Some(it))).collect();
+        places.extend(unknown.map(|fixture| (fixture, "", None)));
+        places.sort_by_key(|(fixture, nest, _)| (self.rank(fixture), *nest));
+        places
+    }
+
+    /// In the order of the configuration.
+    fn rank(&self, fixture: &str) -> usize {
+        let fixtures = &self.status.fixtures;
+        fixtures.iter().position(|it| it.name == fixture).unwrap_or(fixtures.len())
+    }
+
+    fn nest(&self, name: &str, it: &Said) -> Markup {
+        let serial = it.serial.as_deref().unwrap_or_default();
+        let aloud = format!("{name}: {}. {serial} {}", it.word, it.sentence);
+        html! {
+            article.nest.(it.class) data-nest=(name) data-said=(aloud) {
+                h2 { (name) }
+                p.word { span.sign aria-hidden="true" { (it.sign) } span.text { (it.word) } }
+                p.serial { @match &it.serial { Some(serial) => { (serial) }, None => { "no unit" } } }
+                p.todo { (it.sentence) }
+                p.since {
+                    @if let Some(since) = it.since { (self.time(since)) } @else { "–" }
+                }
+            }
+        }
+    }
+
+    /// A time of day that the script follows with how long ago that is.
+    fn time(&self, at: Timestamp) -> Markup {
+        let told = at.to_zoned(self.timezone.clone()).strftime("%H:%M:%S").to_string();
+        html! { time datetime=(at) data-at=(at.as_millisecond()) { (told) } " " span.ago {} }
+    }
+
+    fn said(&self, fixture: &str, place: Option<&Place>) -> Said {
+        if let Some(unit) = place.and_then(|it| it.unit.as_ref()) {
+            let sentence = match (self.status.state, unit.state) {
+                (StationState::Stopped, _) => "Leave it in. The station waits for help: see above.",
+                (_, State::Delivering) => "Leave it in. It is being given its credentials.",
+                _ => "Leave it in. Its identity is being made.",
+            };
+            let (serial, since) = (Some(unit.serial.clone()), Some(unit.since));
+            return Said {
+                class: "wait",
+                word: "WAIT",
+                sign: "…",
+                serial,
+                sentence: sentence.to_owned(),
+                since,
+            };
+        }
+        if let Some(verdict) = place.and_then(|it| it.verdict.as_ref()) {
+            let (class, word, sign, sentence) = match &verdict.ending {
+                Ending::Pass { again: false } => ("pass", "PASS", "✔", "Take it out: it is done.".to_owned()),
+                Ending::Pass { again: true } => {
+                    ("pass", "PASS", "✔", "Take it out: it was done before.".to_owned())
+                }
+                Ending::Fail { sentence, .. } => ("fail", "FAIL", "✖", sentence.clone()),
+            };
+            let (serial, since) = (Some(verdict.serial.clone()), Some(verdict.at));
+            return Said { class, word, sign, serial, sentence, since };
+        }
+        let (word, sign, sentence) = self.empty(fixture);
+        Said { class: "empty", word, sign, serial: None, sentence, since: None }
+    }
+
+    /// What is said of a nest in which nothing lies.
+    fn empty(&self, fixture: &str) -> (&'static str, &'static str, String) {
+        let link = self.status.fixtures.iter().find(|it| it.name == fixture);
+        let away = link.filter(|it| it.state != "ready");
+        match (self.status.state, away) {
+            (_, Some(it)) => {
+                ("AWAY", "⚠", format!("The fixture is not there ({}): check its cable and power.", it.state))
+            }
+            (StationState::Draining, _) => {
+                ("STOP", "■", "Present nothing: the station takes no new units.".to_owned())
+            }
+            (StationState::Stopped, _) => {
+                ("STOP", "■", "Present nothing: the station waits for help.".to_owned())
+            }
+            _ => ("READY", "▸", "Present a unit.".to_owned()),
+        }
+    }
+
+    fn numbers(&self) -> Markup {
+        let today = self.tally.today(self.now, self.takt);
+        let backlog = &self.status.backlog;
+        html! {
+            h2 { "This shift" }
+            dl {
+                div.big { dt { "Passed" } dd { (today.passed) } }
+                div { dt { "Failed" } dd { (today.failed) } }
+                div { dt { "Yield" } dd { (percent(today.yield_share())) } }
+                div { dt { "Passed at once" } dd { (percent(today.first_pass_share())) } }
+                div.(pace_class(&today)) { dt { "Pace" } dd { (pace(&today)) } }
+                div { dt { "Not finished" } dd { (backlog.devices) } }
+                @if backlog.buffered > 0 {
+                    div.warn { dt { "Waiting for the cloud" } dd {
+                        (backlog.buffered)
+                        @if let Some(oldest) = backlog.oldest_s { ", oldest " (minutes(oldest)) }
+                    } }
+                }
+            }
+            (sparkline(&today))
+        }
+    }
+
+    fn cloud(&self) -> Markup {
+        let used: Vec<_> =
+            self.status.operations.iter().filter(|it| it.calls > 0 || it.waiting > 0).collect();
+        let troubled = used.iter().any(|it| is_held_back(it));
+        html! {
+            h2 { "Cloud" }
+            p { @if used.is_empty() { "Not called yet." }
+                @else if self.status.state == StationState::Stopped { "■ Nothing goes through: see above." }
+                @else if troubled { "⚠ AWS holds calls back: see below." }
+                @else { "✔ Its quotas hold nothing back." }
+            }
+            @if !used.is_empty() {
+                div.scroll tabindex="0" role="group" aria-label="Calls and quotas" {
+                    table {
+                        thead { tr { th scope="col" { "Call" } th scope="col" { "per s" } th scope="col" { "quota" }
+                            th scope="col" { "wait" } th scope="col" { "throttled" } } }
+                        tbody { @for it in used {
+                            tr.(if is_held_back(it) { "warn" } else { "" }) {
+                                th scope="row" { @if is_held_back(it) { "⚠ " } (it.operation) }
+                                td { (format!("{:.1}", it.rate)) }
+                                td { (quota(it)) }
+                                td { (it.waiting) }
+                                td { (it.throttled) }
+                            }
+                        } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn recent(&self) -> Markup {
+        html! {
+            h2 { "Last devices" }
+            @if self.tally.recent.is_empty() { p { "None yet." } } @else {
+                div.scroll tabindex="0" role="group" aria-label="Last devices" {
+                    table {
+                        thead { tr { th scope="col" { "When" } th scope="col" { "Device" } th scope="col" { "Nest" }
+                            th scope="col" { "Verdict" } th scope="col" { "Took" } } }
+                        tbody { @for it in &self.tally.recent { (self.row(it)) } }
+                    }
+                }
+            }
+        }
+    }
+
+    fn row(&self, it: &Verdict) -> Markup {
+        let when = it.at.to_zoned(self.timezone.clone()).strftime("%H:%M:%S").to_string();
+        let took = it.took_ms.map(|it| format!("{:.1} s", it as f64 / 1000.0));
+        html! {
+            tr {
+                td { (when) }
+                th scope="row" { (it.serial) }
+                td { (name_of(&it.fixture, it.nest.as_deref().unwrap_or_default())) }
+                @match &it.ending {
+                    Ending::Pass { again } => { td.pass { "✔ PASS" @if *again { " again" } } }
+                    Ending::Fail { code, .. } => { td.fail { "✖ FAIL " (code.as_str()) } }
+                }
+                td { (took.unwrap_or_else(|| "–".to_owned())) }
+            }
+        }
+    }
+}
+
+fn title_of(part: &str) -> &'static str {
+    match part {
+        "numbers" => "This shift's figures",
+        "cloud" => "Cloud and quotas",
+        _ => "Last devices",
+    }
+}
+
+fn name_of(fixture: &str, nest: &str) -> String {
+    if nest.is_empty() { fixture.to_owned() } else { format!("{fixture} · {nest}") }
+}
+
+const fn state_sign(state: StationState) -> &'static str {
+    match state {
+        StationState::Ready => "✔",
+        StationState::Starting => "…",
+        StationState::Degraded => "⚠",
+        StationState::Stopped | StationState::Draining => "■",
+    }
+}
+
+fn is_held_back(it: &OperationStatus) -> bool {
+    it.limit.zip(it.ceiling).is_some_and(|(limit, ceiling)| limit < ceiling * 0.99)
+}
+
+fn quota(it: &OperationStatus) -> String {
+    match (it.limit, it.ceiling) {
+        (Some(limit), Some(ceiling)) if limit < ceiling * 0.99 => format!("{limit:.1} of {ceiling:.1}"),
+        (Some(limit), _) => format!("{limit:.1}"),
+        (None, _) => "none".to_owned(),
+    }
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "–".to_owned(), |it| format!("{:.1} %", 100.0 * it))
+}
+
+/// Behind the takt by more than a tenth.
+fn is_behind(today: &Today) -> bool {
+    today.pace_s.zip(today.takt_s).is_some_and(|(pace, takt)| pace > takt * 1.1)
+}
+
+fn pace_class(today: &Today) -> &'static str {
+    if is_behind(today) { "warn" } else { "" }
+}
+
+fn pace(today: &Today) -> String {
+    let pace = today.pace_s.map_or_else(|| "–".to_owned(), |it| format!("one in {it:.1} s"));
+    match today.takt_s {
+        Some(takt) if is_behind(today) => format!("⚠ {pace}, takt {takt:.1} s"),
+        Some(takt) => format!("{pace}, takt {takt:.1} s"),
+        None => pace,
+    }
+}
+
+fn minutes(seconds: u64) -> String {
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}
+
+/// Devices a minute over the last hour, as bars; in words for whoever does not see them.
+fn sparkline(today: &Today) -> Markup {
+    let most = today.minutes.iter().copied().max().unwrap_or(0).max(1);
+    let sum: u64 = today.minutes.iter().sum();
+    let bars = today.minutes.iter().enumerate().filter(|(_, count)| **count > 0);
+    html! {
+        svg viewBox="0 0 240 40" preserveAspectRatio="none" role="img"
+            aria-label=(format!("{sum} devices passed in the last hour, at most {most} in a minute")) {
+            @for (at, count) in bars {
+                @let height = count * 38 / most + 2;
+                rect x=(at * 4) y=(40 - height) width="3" height=(height) {}
+            }
+        }
+        p.note { "Devices a minute over the last hour" }
+    }
+}
+
+#[cfg(test)]
+mod tests;

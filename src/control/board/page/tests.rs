@@ -1,0 +1,147 @@
+use super::*;
+use crate::control::tally::Folder;
+use crate::shift::Calendar;
+use crate::control::tests::{admitted_at, nest_event};
+use crate::control::{Backlog, FixtureStatus};
+use crate::device::event::Event;
+use crate::device::serial::SerialNumber;
+use crate::fixture::FailCode;
+use crate::journal::{Record, What};
+use crate::shift::Shift;
+
+fn now() -> Timestamp {
+    "2026-11-22T09:00:00Z".parse().unwrap()
+}
+
+fn fixture(name: &str, state: &str) -> FixtureStatus {
+    FixtureStatus { name: name.to_owned(), state: state.to_owned(), ..FixtureStatus::default() }
+}
+
+fn shown(status: Status, events: Vec<(&str, Event)>) -> Shown {
+    let calendar = Calendar { shifts: vec![Shift::whole_day()], timezone: TimeZone::UTC, days_off: Default::default() };
+    let mut folder = Folder::new(calendar, 0, 0, now());
+    for (seq, (serial, event)) in (1..).zip(events) {
+        let serial = Some(SerialNumber::parse(serial).unwrap());
+        folder.fold(&Record { seq, at: now(), serial, what: What::Device(event) });
+    }
+    let tally = Arc::new(folder.tally().clone());
+    Shown { status: Arc::new(status), tally, now: now(), takt: None, timezone: TimeZone::UTC }
+}
+
+fn ready() -> Status {
+    Status {
+        station: "L3-S07".to_owned(),
+        state: StationState::Ready,
+        fixtures: vec![fixture("nest-1", "ready")],
+        ..Status::default()
+    }
+}
+
+fn part(shown: &Shown, name: &str) -> String {
+    let parts = shown.parts();
+    parts.into_iter().find(|it| it.0 == name).unwrap().1.into_string()
+}
+
+fn failed(id: u64) -> Event {
+    let message = "no <answer>".to_owned();
+    Event::Failed { presentation: nest_event(id), code: FailCode::WriteFailed, message }
+}
+
+#[test]
+fn a_nest_tells_its_verdict_by_word_sign_and_sentence() {
+    let passed = Event::Passed { presentation: nest_event(2), directory: None };
+    let shown = shown(
+        ready(),
+        vec![
+            ("SN-1", admitted_at(1, Some("A"), None)),
+            ("SN-1", failed(1)),
+            ("SN-2", admitted_at(2, Some("B"), None)),
+            ("SN-2", passed),
+            ("SN-3", admitted_at(3, Some("C"), None)),
+        ],
+    );
+    let nests = part(&shown, "nests");
+    for (nest, word, sign, todo) in [
+        ("nest-1 · A", "FAIL", "✖", "Seat the unit again and present it once more. (no &lt;answer&gt;)"),
+        ("nest-1 · B", "PASS", "✔", "Take it out: it is done."),
+        ("nest-1 · C", "WAIT", "…", "Leave it in. Its identity is being made."),
+    ] {
+        let (_, from) = nests.split_once(&format!("data-nest=\"{nest}\"")).unwrap();
+        let article = from.split_once("</article>").unwrap().0;
+        assert!(article.contains(&format!("{nest}: {word}. SN-")), "{article}");
+        assert!(article.contains(&format!(">{sign}</span><span class=\"text\">{word}</span>")), "{article}");
+        assert!(article.contains(&format!("<p class=\"todo\">{todo}</p>")), "{article}");
+    }
+    let recent = part(&shown, "recent");
+    assert!(recent.contains("✔ PASS") && recent.contains("✖ FAIL write-failed"), "{recent}");
+    let numbers = part(&shown, "numbers");
+    assert!(numbers.contains("<dt>Yield</dt><dd>50.0 %</dd>"), "{numbers}");
+}
+
+#[test]
+fn an_empty_nest_says_what_to_do_by_what_the_station_can_do() {
+    let empty = |state, link: &str| {
+        let status = Status { state, fixtures: vec![fixture("nest-1", link)], ..ready() };
+        part(&shown(status, vec![]), "nests")
+    };
+    assert!(empty(StationState::Ready, "ready").contains("Present a unit."));
+    assert!(empty(StationState::Ready, "closed").contains("The fixture is not there (closed)"));
+    assert!(
+        empty(StationState::Draining, "ready").contains("Present nothing: the station takes no new units.")
+    );
+    assert!(empty(StationState::Stopped, "ready").contains("Present nothing: the station waits for help."));
+}
+
+#[test]
+fn trouble_is_told_in_words_and_nothing_foreign_becomes_markup() {
+    let throttled = OperationStatus {
+        operation: "create-policy".to_owned(),
+        calls: 9,
+        throttled: 4,
+        limit: Some(4.5),
+        ceiling: Some(10.0),
+        ..OperationStatus::default()
+    };
+    let status = Status {
+        state: StationState::Degraded,
+        reasons: vec!["AWS said <script>alert(1)</script>".to_owned()],
+        operations: vec![throttled],
+        backlog: Backlog { devices: 7, buffered: 3, oldest_s: Some(600) },
+        ..ready()
+    };
+    let page = shown(status, vec![]).document().into_string();
+    assert!(page.contains("AWS said &lt;script&gt;") && !page.contains("<script>alert"));
+    for wanted in ["⚠ degraded", "⚠ AWS holds calls back", "4.5 of 10.0", "3, oldest 10 min"] {
+        assert!(page.contains(wanted), "{wanted} in {page}");
+    }
+}
+
+#[test]
+fn the_pace_is_held_against_the_takt() {
+    let mut today = Today { pace_s: Some(15.0), takt_s: Some(15.0), ..Today::default() };
+    assert_eq!((pace(&today).as_str(), pace_class(&today)), ("one in 15.0 s, takt 15.0 s", ""));
+    today.pace_s = Some(17.0);
+    assert_eq!((pace(&today).as_str(), pace_class(&today)), ("⚠ one in 17.0 s, takt 15.0 s", "warn"));
+    today.takt_s = None;
+    assert_eq!((pace(&today).as_str(), pace_class(&today)), ("one in 17.0 s", ""));
+}
+
+#[test]
+fn the_page_needs_nobody_else_and_nothing_that_its_policy_forbids() {
+    let fixtures = (0..8).map(|it| fixture(&format!("nest-{it}"), "ready")).collect();
+    let admitted = (1..=40).flat_map(|id| [("SN-1", admitted_at(id, Some("A"), None)), ("SN-1", failed(id))]);
+    let shown = shown(Status { fixtures, ..ready() }, admitted.collect());
+    let page = shown.document().into_string();
+    let (style, script) = (super::super::STYLE, super::super::SCRIPT);
+    assert!(page.len() + style.len() + script.len() < 100_000, "{} bytes", page.len());
+    for text in [&page, style, script] {
+        assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("url("));
+    }
+    assert!(!page.contains(" style=") && !page.contains("<style") && !page.contains(" onclick"));
+    assert_eq!(page.matches("<script").count(), 1);
+    assert_eq!(page.matches("✖ FAIL").count(), 20, "the last twenty");
+    // Each place that the script fills by a part's name is there once.
+    for (name, _) in shown.parts() {
+        assert_eq!(page.matches(&format!(" id=\"{name}\"")).count(), 1, "{name}");
+    }
+}

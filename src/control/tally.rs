@@ -1,0 +1,456 @@
+//! What the journal's newest records come to: who lies in which nest, what was said of whom, how the shift goes.
+//!
+//! The same records always come to the same, so that a board shows after a restart what it showed before.
+//! Everything is bounded: nests, the list of the latest verdicts, and the devices of one shift.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::device::State;
+use crate::device::event::{Admission, Event, PresentationKey};
+use crate::device::serial::SerialNumber;
+use crate::device::steps::Step;
+use crate::fixture::FailCode;
+use crate::fixture::text::Messages;
+use crate::journal::{Record, What};
+use crate::shift::{Calendar, Shift, ShiftSpan};
+
+/// Verdicts that are kept to be shown.
+pub const RECENT: usize = 20;
+
+/// Whole minutes that the pace is told for.
+pub const MINUTES: usize = 60;
+
+/// Nests that are kept; more than any station has, and no bound on what a fixture may call them.
+const MAX_PLACES: usize = 64;
+
+/// Devices of one shift that are told apart; those beyond count, and count again when they come back.
+const MAX_JUDGED: usize = 100_000;
+
+/// How a presentation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The device holds its identity.
+    Pass {
+        /// It had passed before.
+        again: bool,
+    },
+    /// `fail` was answered.
+    Fail {
+        /// With which code.
+        code: FailCode,
+        /// What the operator was told to do.
+        sentence: String,
+    },
+}
+
+/// What was said of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The device.
+    pub serial: String,
+    /// Where it lay.
+    pub fixture: String,
+    /// The nest, where the fixture names them.
+    pub nest: Option<String>,
+    /// The batch that it belongs to, where the presentation began within what is known.
+    pub batch: Option<String>,
+    /// When.
+    pub at: Timestamp,
+    /// From its presentation on, milliseconds; none where that is not known.
+    pub took_ms: Option<i64>,
+    /// What was said.
+    pub ending: Ending,
+}
+
+/// A device in a nest that nothing was said of yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// The device.
+    pub serial: String,
+    /// When it was presented.
+    pub since: Timestamp,
+    /// Where it stands.
+    pub state: State,
+    /// Its batch.
+    pub batch: Option<String>,
+}
+
+/// A nest, as a person sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Who lies in it.
+    pub unit: Option<Unit>,
+    /// What was said last, until the next is presented.
+    pub verdict: Option<Verdict>,
+}
+
+/// The shift's figures up to now.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Today {
+    /// The shift's name; `null` before the first is known.
+    pub shift: Option<String>,
+    /// When it began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub began: Option<Timestamp>,
+    /// Devices that have passed in it.
+    pub passed: u64,
+    /// Those among them that passed at the first presentation of this shift.
+    pub passed_at_once: u64,
+    /// Devices of which the last word of this shift is `fail`.
+    pub failed: u64,
+    /// Devices that passed in each of the last 60 minutes, oldest first; the last is the running minute.
+    pub minutes: Vec<u64>,
+    /// Seconds from one device to the next, over the last 30 minutes, or since the shift or its first device
+    /// where that is later; `null` with fewer than two devices.
+    pub pace_s: Option<f64>,
+    /// What it should be (`station.takt`); `null` where the line has none.
+    pub takt_s: Option<f64>,
+}
+
+impl Today {
+    /// The part of the judged devices that have passed, 0 to 1; none before the first.
+    #[must_use]
+    pub fn yield_share(&self) -> Option<f64> {
+        share(self.passed, self.passed + self.failed)
+    }
+
+    /// The part that passed at once.
+    #[must_use]
+    pub fn first_pass_share(&self) -> Option<f64> {
+        share(self.passed_at_once, self.passed + self.failed)
+    }
+}
+
+fn share(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+/// How often a step ended how, since the daemon's start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    /// It was done.
+    pub done: u64,
+    /// It was done already, and is ours.
+    pub adopted: u64,
+    /// What it had made was gone.
+    pub undone: u64,
+    /// It did not go through. At most a few are journaled for each device and step.
+    pub trouble: u64,
+}
+
+/// What the newest records come to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tally {
+    /// The newest record that is in it.
+    pub seq: u64,
+    /// The nests by fixture and nest, an empty name where the fixture names none.
+    pub places: BTreeMap<(String, String), Place>,
+    /// The latest verdicts, newest first.
+    pub recent: VecDeque<Verdict>,
+    /// Steps since the daemon's start.
+    pub steps: BTreeMap<Step, StepCounts>,
+    span: Option<ShiftSpan>,
+    passed: u64,
+    passed_at_once: u64,
+    failed: u64,
+    /// (minute since 1970, devices passed in it), ascending.
+    minutes: VecDeque<(i64, u64)>,
+}
+
+impl Tally {
+    /// The shift's figures at `now`.
+    #[must_use]
+    pub fn today(&self, now: Timestamp, takt: Option<std::time::Duration>) -> Today {
+        let minute = now.as_second().div_euclid(60);
+        let first = minute - MINUTES as i64 + 1;
+        let mut minutes = vec![0; MINUTES];
+        for (at, count) in &self.minutes {
+            if let Some(slot) = usize::try_from(at - first).ok().and_then(|it| minutes.get_mut(it)) {
+                *slot += count;
+            }
+        }
+        Today {
+            shift: self.span.as_ref().map(|it| it.name.clone()),
+            began: self.span.as_ref().map(|it| it.begin),
+            passed: self.passed,
+            passed_at_once: self.passed_at_once,
+            failed: self.failed,
+            pace_s: self.pace(now),
+            minutes,
+            takt_s: takt.map(|it| it.as_secs_f64()),
+        }
+    }
+
+    fn count(&mut self, word: Word, change: fn(u64, u64) -> u64) {
+        let at_once = u64::from(word == Word::PassedAtOnce);
+        self.passed_at_once = change(self.passed_at_once, at_once);
+        let of = if word == Word::Failed { &mut self.failed } else { &mut self.passed };
+        *of = change(*of, 1);
+    }
+
+    fn pace(&self, now: Timestamp) -> Option<f64> {
+        let began = self.span.as_ref().map_or(now, |it| it.begin).as_second();
+        // Before the first device that is known there was no pace.
+        let first = self.minutes.front().map_or(0, |(at, _)| at * 60);
+        let from = began.max(now.as_second() - 30 * 60).max(first).div_euclid(60);
+        let count: u64 = self.minutes.iter().filter(|(at, _)| *at >= from).map(|(_, count)| count).sum();
+        let seconds = now.as_second() - (from * 60).max(began);
+        (count >= 2 && seconds > 0).then(|| seconds as f64 / count as f64)
+    }
+}
+
+/// The shift of `now`; in a gap between two the day.
+#[must_use]
+pub fn span(calendar: &Calendar, now: Timestamp) -> Option<ShiftSpan> {
+    let day = || Calendar { shifts: vec![Shift::whole_day()], days_off: BTreeSet::new(), ..calendar.clone() };
+    calendar.at(now).or_else(|| day().at(now))
+}
+
+/// A presentation that nothing was said of yet.
+#[derive(Debug, Clone)]
+struct Open {
+    place: (String, String),
+    batch: Option<String>,
+    at: Timestamp,
+}
+
+/// What the last word of a device is in this shift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Word {
+    PassedAtOnce,
+    Passed,
+    Failed,
+}
+
+/// Puts records together.
+#[derive(Debug)]
+pub struct Folder {
+    calendar: Calendar,
+    tally: Tally,
+    open: BTreeMap<String, Open>,
+    judged: HashMap<SerialNumber, Word>,
+    /// Steps count from this record on.
+    steps_after: u64,
+    messages: Arc<Messages>,
+}
+
+impl Folder {
+    /// Begins after record `seq`; steps count after `steps_after`, where the daemon has started.
+    #[must_use]
+    pub fn new(calendar: Calendar, seq: u64, steps_after: u64, now: Timestamp) -> Self {
+        let span = span(&calendar, now);
+        let tally = Tally { seq, span, ..Tally::default() };
+        Self { calendar, tally, open: BTreeMap::new(), judged: HashMap::new(), steps_after, messages: Arc::default() }
+    }
+
+    /// Has it say what operators read here.
+    #[must_use]
+    pub fn saying(self, messages: Arc<Messages>) -> Self {
+        Self { messages, ..self }
+    }
+
+    /// What it has come to.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Begins a new count where another shift has begun by `now`. Between two shifts the figures of the last
+    /// one stay.
+    pub fn look(&mut self, now: Timestamp) {
+        let held = self.tally.span.as_ref();
+        if held.is_some_and(|it| (it.begin..it.end).contains(&now)) {
+            return;
+        }
+        let next = match held {
+            Some(_) => self.calendar.at(now),
+            None => span(&self.calendar, now),
+        };
+        if let Some(next) = next.filter(|it| held.is_none_or(|held| held.begin < it.begin)) {
+            self.tally.span = Some(next);
+            (self.tally.passed, self.tally.passed_at_once, self.tally.failed) = (0, 0, 0);
+            self.judged.clear();
+        }
+    }
+
+    /// Takes in the next record; what it says of a device, if it does.
+    pub fn fold(&mut self, record: &Record) -> Option<Verdict> {
+        self.tally.seq = record.seq;
+        self.look(record.at);
+        let (Some(serial), What::Device(event)) = (&record.serial, &record.what) else { return None };
+        self.count_step(record.seq, event);
+        let messages = self.messages.clone();
+        let fail = |code, detail: &str| Ending::Fail { code, sentence: messages.fail(code, detail) };
+        match event {
+            Event::Admitted(it) | Event::Renewed(it) => self.admitted(record.at, serial, it),
+            Event::Presented { presentation, nest, anew, .. } => {
+                let batch = anew.as_ref().and_then(|it| it.batch.clone());
+                self.opened(record.at, serial, presentation, (nest.as_deref(), batch));
+            }
+            Event::Repeated { presentation, nest } => {
+                self.opened(record.at, serial, presentation, (nest.as_deref(), None));
+                return self.ended(record.at, serial, presentation, Ending::Pass { again: true });
+            }
+            Event::Passed { presentation, .. } => {
+                return self.ended(record.at, serial, presentation, Ending::Pass { again: false });
+            }
+            Event::Failed { presentation, code, message }
+            | Event::Deferred { presentation, code, message }
+            | Event::Quarantined { presentation: Some(presentation), code, message } => {
+                return self.ended(record.at, serial, presentation, fail(*code, message));
+            }
+            Event::Scrapping { presentation: Some(presentation), message, .. } => {
+                return self.ended(record.at, serial, presentation, fail(FailCode::Quarantined, message));
+            }
+            Event::Closed { presentation, .. } => self.closed(serial, presentation),
+            Event::Offered { .. } => self.stands(serial, State::Delivering),
+            Event::Issued { .. } | Event::CsrMade { .. } | Event::StepDone { .. } => {
+                self.stands(serial, State::Provisioning);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn count_step(&mut self, seq: u64, event: &Event) {
+        if seq <= self.steps_after {
+            return;
+        }
+        let step = match event {
+            Event::Issued { .. } => Step::Issue,
+            Event::StepDone { step, .. } | Event::StepUndone { step } | Event::Trouble { step, .. } => *step,
+            _ => return,
+        };
+        let counts = self.tally.steps.entry(step).or_default();
+        match event {
+            Event::StepDone { adopted: true, .. } => counts.adopted += 1,
+            Event::StepUndone { .. } => counts.undone += 1,
+            Event::Trouble { .. } => counts.trouble += 1,
+            _ => counts.done += 1,
+        }
+    }
+
+    fn admitted(&mut self, at: Timestamp, serial: &SerialNumber, it: &Admission) {
+        self.opened(at, serial, &it.presentation, (it.nest.as_deref(), it.batch.clone()));
+    }
+
+    fn opened(
+        &mut self,
+        at: Timestamp,
+        serial: &SerialNumber,
+        presentation: &PresentationKey,
+        (nest, batch): (Option<&str>, Option<String>),
+    ) {
+        let place = (presentation.fixture.clone(), nest.unwrap_or_default().to_owned());
+        if self.open.len() >= MAX_PLACES {
+            let oldest = self.open.iter().min_by_key(|(_, it)| it.at).map(|(key, _)| key.clone());
+            oldest.map(|key| self.open.remove(&key));
+        }
+        self.open.insert(presentation.to_string(), Open { place: place.clone(), batch: batch.clone(), at });
+        let unit = Unit { serial: serial.to_string(), since: at, state: State::Admitted, batch };
+        self.put(place, Place { unit: Some(unit), verdict: None });
+    }
+
+    fn put(&mut self, key: (String, String), place: Place) {
+        let places = &mut self.tally.places;
+        if places.len() >= MAX_PLACES && !places.contains_key(&key) {
+            let told =
+                |it: &Place| it.unit.as_ref().map(|it| it.since).max(it.verdict.as_ref().map(|it| it.at));
+            let oldest = places.iter().min_by_key(|(_, it)| told(it)).map(|(key, _)| key.clone());
+            oldest.map(|key| places.remove(&key));
+        }
+        places.insert(key, place);
+    }
+
+    /// The unit of that serial, wherever it lies, has come so far.
+    fn stands(&mut self, serial: &SerialNumber, state: State) {
+        let units = self.tally.places.values_mut().filter_map(|it| it.unit.as_mut());
+        units.filter(|it| it.serial == serial.as_str()).for_each(|it| it.state = state);
+    }
+
+    /// Nothing was said: it was taken out, or the fixture has forgotten it.
+    fn closed(&mut self, serial: &SerialNumber, presentation: &PresentationKey) {
+        let Some(open) = self.open.remove(&presentation.to_string()) else { return };
+        let Some(place) = self.tally.places.get_mut(&open.place) else { return };
+        if place.unit.as_ref().is_some_and(|it| it.serial == serial.as_str()) {
+            *place = Place::default();
+        }
+    }
+
+    fn ended(
+        &mut self,
+        at: Timestamp,
+        serial: &SerialNumber,
+        presentation: &PresentationKey,
+        ending: Ending,
+    ) -> Option<Verdict> {
+        let open = self.open.remove(&presentation.to_string());
+        let place =
+            open.as_ref().map_or_else(|| self.only_place(&presentation.fixture), |it| it.place.clone());
+        let took = open.as_ref().map(|it| at.duration_since(it.at)).filter(|it| *it >= SignedDuration::ZERO);
+        let verdict = Verdict {
+            serial: serial.to_string(),
+            fixture: presentation.fixture.clone(),
+            nest: Some(place.1.clone()).filter(|it| !it.is_empty()),
+            batch: open.and_then(|it| it.batch),
+            at,
+            took_ms: took.and_then(|it| i64::try_from(it.as_millis()).ok()),
+            ending,
+        };
+        self.judge(at, serial, &verdict.ending);
+        self.put(place, Place { unit: None, verdict: Some(verdict.clone()) });
+        self.tally.recent.truncate(RECENT - 1);
+        self.tally.recent.push_front(verdict.clone());
+        Some(verdict)
+    }
+
+    /// Where a unit must lie whose presentation began before what is known.
+    fn only_place(&self, fixture: &str) -> (String, String) {
+        let mut known = self.tally.places.keys().filter(|it| it.0 == fixture);
+        match (known.next(), known.next()) {
+            (Some(it), None) => it.clone(),
+            _ => (fixture.to_owned(), String::new()),
+        }
+    }
+
+    fn judge(&mut self, at: Timestamp, serial: &SerialNumber, ending: &Ending) {
+        if self.tally.span.as_ref().is_some_and(|it| at < it.begin)
+            || *ending == (Ending::Pass { again: true })
+        {
+            return;
+        }
+        let before = self.judged.get(serial).copied();
+        let word = match (ending, before) {
+            (Ending::Fail { .. }, _) => Word::Failed,
+            (Ending::Pass { .. }, None | Some(Word::PassedAtOnce)) => Word::PassedAtOnce,
+            (Ending::Pass { .. }, Some(Word::Passed | Word::Failed)) => Word::Passed,
+        };
+        if before.is_some() || self.judged.len() < MAX_JUDGED {
+            self.judged.insert(serial.clone(), word);
+        }
+        before.into_iter().for_each(|it| self.tally.count(it, u64::wrapping_sub));
+        self.tally.count(word, u64::wrapping_add);
+        if word != Word::Failed && !matches!(before, Some(Word::Passed | Word::PassedAtOnce)) {
+            self.passed_in(at.as_second().div_euclid(60));
+        }
+    }
+
+    fn passed_in(&mut self, minute: i64) {
+        let minutes = &mut self.tally.minutes;
+        match minutes.back_mut() {
+            // A clock that was set back counts in the newest minute.
+            Some((at, count)) if *at >= minute => *count += 1,
+            _ => minutes.push_back((minute, 1)),
+        }
+        if minutes.len() > MINUTES {
+            minutes.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

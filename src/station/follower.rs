@@ -1,0 +1,211 @@
+//! Follows the journal and keeps what its newest records come to: for the board, the metrics and the log.
+//!
+//! It reads what is on disk, some times a second at most, on a thread that may block: the line does not wait
+//! for it, and it never tells what a power cut could take back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::clock::TimeSource;
+use crate::control::tally::{Ending, Folder, Tally, Verdict, span};
+use crate::fixture::text::Messages;
+use crate::shift::Calendar;
+use crate::device::event::Event;
+use crate::error::Chain;
+use crate::journal::store::Store;
+use crate::journal::{JournalError, Record, What};
+
+/// Records that are read at a time.
+const CHUNK: usize = 500;
+
+/// Between two looks: sooner than an eye is moved from the nest to the screen.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// How often the calendar is looked at when nothing happens, and how long it waits after an error.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// So many records before the newest are read at least, so that the nests show after a restart what they
+/// showed before, even where the shift has just begun.
+const AT_LEAST: u64 = 2_000;
+
+/// What it follows.
+pub(super) struct Follower {
+    pub(super) store: Store,
+    pub(super) durable: watch::Receiver<u64>,
+    pub(super) clock: Arc<dyn TimeSource>,
+    pub(super) calendar: Calendar,
+    pub(super) messages: Arc<Messages>,
+    pub(super) tally: watch::Sender<Arc<Tally>>,
+}
+
+impl Follower {
+    /// Follows until the station ends.
+    pub(super) async fn run(mut self) {
+        let started_at = *self.durable.borrow_and_update();
+        let Some(first) = self.first(started_at).await else { return };
+        let now = self.clock.now().wall;
+        let mut folder = Folder::new(self.calendar.clone(), first.saturating_sub(1), started_at, now).saying(self.messages.clone());
+        loop {
+            let caught_up = self.catch_up(&mut folder, started_at).await;
+            folder.look(self.clock.now().wall);
+            if *folder.tally() != **self.tally.borrow() {
+                self.tally.send_replace(Arc::new(folder.tally().clone()));
+            }
+            if let Err(error) = caught_up {
+                tracing::debug!(error = %Chain(&error), "the journal cannot be followed now");
+                tokio::time::sleep(QUIET).await;
+                continue;
+            }
+            tokio::select! {
+                changed = self.durable.changed() => match changed {
+                    Ok(()) => tokio::time::sleep(EVERY).await,
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(QUIET) => {}
+                () = self.tally.closed() => return,
+            }
+        }
+    }
+
+    /// Reads and folds what has come.
+    async fn catch_up(&mut self, folder: &mut Folder, started_at: u64) -> Result<(), JournalError> {
+        let newest = *self.durable.borrow_and_update();
+        while folder.tally().seq < newest {
+            let records = events(&self.store, folder.tally().seq, CHUNK).await?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            for record in records.iter().filter(|it| it.seq <= newest) {
+                let verdict = folder.fold(record);
+                if record.seq > started_at {
+                    log(record, verdict.as_ref());
+                }
+            }
+            if records.last().is_none_or(|it| it.seq >= newest) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The first record to be read: that of the shift, or one before. None if the station ends meanwhile.
+    async fn first(&self, newest: u64) -> Option<u64> {
+        let at_least = newest.saturating_sub(AT_LEAST) + 1;
+        let Some(shift) = span(&self.calendar, self.clock.now().wall) else { return Some(at_least) };
+        loop {
+            match first_since(&self.store, newest, shift.begin).await {
+                Ok(first) => return Some(first.min(at_least)),
+                Err(error) => {
+                    tracing::debug!(error = %Chain(&error), "the journal cannot be followed yet");
+                    tokio::select! {
+                        () = tokio::time::sleep(QUIET) => {}
+                        () = self.tally.closed() => return None,
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The first record that is not before `begin`, by halves: a clock that was set back may hide some.
+async fn first_since(store: &Store, newest: u64, begin: Timestamp) -> Result<u64, JournalError> {
+    let (mut low, mut high) = (1, newest + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let record = events(store, middle - 1, 1).await?;
+        if record.first().is_some_and(|it| it.at < begin) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+async fn events(store: &Store, after: u64, limit: usize) -> Result<Vec<Record>, JournalError> {
+    let store = store.clone();
+    let read = tokio::task::spawn_blocking(move || store.events(after, limit)).await;
+    // It is never cancelled; a bug in it is told where it happens.
+    read.unwrap_or(Ok(Vec::new()))
+}
+
+/// A line for each verdict, and what a support case needs of the calls.
+fn log(record: &Record, verdict: Option<&Verdict>) {
+    if let Some(it) = verdict {
+        let (serial, batch, fixture) = (it.serial.as_str(), it.batch.as_deref(), it.fixture.as_str());
+        let (nest, took_ms) = (it.nest.as_deref(), it.took_ms);
+        match &it.ending {
+            Ending::Pass { again } => tracing::info!(serial, batch, fixture, nest, took_ms, again, "PASS"),
+            Ending::Fail { code, sentence } => {
+                tracing::info!(serial, batch, fixture, nest, took_ms, %code, sentence, "FAIL");
+            }
+        }
+    }
+    let (Some(serial), What::Device(event)) = (&record.serial, &record.what) else { return };
+    match event {
+        Event::Trouble { step, message, attempt, request_id } => {
+            tracing::warn!(%serial, %step, attempt, request_id, said = message, "a step did not go through; it is tried again");
+        }
+        Event::StepDone { step, adopted, request_id, .. } => {
+            tracing::debug!(%serial, %step, adopted, request_id, "a step is done");
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::journal::store::{JournalLock, open};
+    use crate::journal::{Entry, Journal as _, StationEvent};
+    use crate::shift::Shift;
+    use jiff::tz::TimeZone;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + second).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_record_of_a_time_is_found_by_halves() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();
+        let what = What::Station(StationEvent::LineResumed);
+        // Three records each ten seconds.
+        let entries = (1..=90_u64).map(|seq| {
+            let at = at(i64::try_from((seq - 1) / 3 * 10).unwrap());
+            Entry { record: Record { seq, at, serial: None, what: what.clone() }, device: None }
+        });
+        opened.writer.commit(entries.collect()).unwrap();
+        for (begin, first) in [(-5, 1), (0, 1), (1, 4), (10, 4), (289, 88), (290, 88), (291, 91)] {
+            assert_eq!(first_since(&opened.store, 90, at(begin)).await.unwrap(), first, "{begin}");
+        }
+        assert_eq!(first_since(&opened.store, 0, at(0)).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn it_follows_what_is_on_disk_and_nothing_beyond_and_ends_with_its_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();
+        let (told, durable) = watch::channel(0);
+        let (sender, mut tally) = watch::channel(Arc::default());
+        let (shifts, days_off) = (vec![Shift::whole_day()], std::collections::BTreeSet::new());
+        let calendar = Calendar { shifts, timezone: TimeZone::UTC, days_off };
+        let clock = Arc::new(ManualClock::at(at(0)));
+        let store = opened.store.clone();
+        let following = tokio::spawn(Follower { store, durable, clock, calendar, messages: Arc::default(), tally: sender }.run());
+        let what = What::Station(StationEvent::LineResumed);
+        let entry =
+            |seq| Entry { record: Record { seq, at: at(0), serial: None, what: what.clone() }, device: None };
+        opened.writer.commit((1..=1_200).map(entry).collect()).unwrap();
+        told.send_replace(1_100);
+        tally.wait_for(|it| it.seq == 1_100).await.unwrap();
+        told.send_replace(1_200);
+        tally.wait_for(|it| it.seq == 1_200).await.unwrap();
+        drop(tally);
+        following.await.unwrap();
+    }
+}
