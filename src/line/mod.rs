@@ -430,6 +430,8 @@ pub struct Line {
     /// The newest trouble that is not over, by operation: how often in a row, and what.
     troubles: BTreeMap<Operation, (u32, String)>,
     gate: Option<String>,
+    /// Why the CA has issued nothing when it was asked last.
+    issuer_trouble: Option<String>,
     clock: ClockGate,
     /// When keys that were kept for too long are looked for next, monotonic.
     look_for_keys_at: Duration,
@@ -469,6 +471,7 @@ impl Line {
             budgets: BTreeMap::new(),
             troubles: BTreeMap::new(),
             gate: None,
+            issuer_trouble: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
             look_for_keys_at: Duration::ZERO,
             draining: false,

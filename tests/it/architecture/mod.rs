@@ -26,6 +26,7 @@ const TIERS: &[(&str, u8)] = &[
     ("pki", 1),
     ("pki::authority", 2),
     ("pki::issuer", 2),
+    ("pki::pkcs11", 2),
     ("pki::request", 2),
     ("journal", 1),
     ("journal::copy", 2),
@@ -77,7 +78,7 @@ const ADAPTERS: &[&[&str]] = &[
         "control::server",
         "control::socket",
     ],
-    &["pki::issuer", "pki::authority", "pki::request"],
+    &["pki::issuer", "pki::authority", "pki::pkcs11", "pki::request"],
 ];
 
 /// Arrows that the drawing does not have, each with its reason.
