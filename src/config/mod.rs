@@ -40,6 +40,7 @@ use crate::fixture::scanner::ScannerOptions;
 use crate::fixture::text::Messages;
 use crate::line::Deliver;
 use crate::pki::Fingerprint;
+use crate::pki::token::TokenUri;
 use crate::shift::{Calendar, Shift};
 
 pub use errors::{ConfigError, ConfigErrors};
@@ -158,10 +159,26 @@ pub struct Pki {
     /// The CA's certificate, PEM, with the intermediates above it if there are any.
     pub ca_certificate: PathBuf,
     /// The CA's private key.
-    pub ca_key: SecretRef,
+    pub ca_key: CaKeyRef,
     /// `[pki.previous]`: the certificate of the CA that issued before, PEM as above. Devices in flight keep
     /// what it has issued for them.
     pub previous: Option<PathBuf>,
+}
+
+/// Where the CA's private key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaKeyRef {
+    /// In a file or a credential.
+    Secret(SecretRef),
+    /// In a token, which it never leaves.
+    Token {
+        /// Which token and key.
+        uri: TokenUri,
+        /// The PKCS #11 module.
+        module: PathBuf,
+        /// The user's PIN.
+        pin: SecretRef,
+    },
 }
 
 /// One `[[fixture]]`.

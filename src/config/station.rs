@@ -13,8 +13,9 @@ use super::files;
 use super::messages::messages;
 use super::secret::is_credential_name;
 use super::table::{At, Table};
-use super::{Api, Journal, Pki, SecretRef, Station, names};
+use super::{Api, CaKeyRef, Journal, Pki, SecretRef, Station, names};
 use crate::fixture::text::Messages;
+use crate::pki::token::TokenUri;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -103,9 +104,9 @@ pub(super) fn journal(table: Table<'_>) -> Option<Journal> {
 
 /// `credential:NAME` or a path.
 fn secret(table: &Table<'_>, at: &At<&str>) -> Option<SecretRef> {
-    let hint = "use \"credential:NAME\" or the path of a PEM file";
+    let hint = "use \"credential:NAME\" or the path of a file";
     if at.value.starts_with("pkcs11:") {
-        table.unsupported(&at.place, "a key in an HSM (pkcs11:)", hint);
+        table.problem(&at.place, "cannot be in a token", hint);
         return None;
     }
     let Some(name) = at.value.strip_prefix("credential:") else {
@@ -179,22 +180,7 @@ pub(super) fn pki(table: Table<'_>) -> Option<Pki> {
     let ca_certificate = table.need_path("ca_certificate", "/etc/linemint/ca.pem");
     let ca_key = table.need_text("ca_key", "credential:ca.key");
     let ca_certificate = ca_certificate.and_then(|at| certificate_file(&table, &at));
-    let ca_key = ca_key.and_then(|at| {
-        let secret = secret(&table, &at)?;
-        // Only "it is not there" counts: whoever checks a configuration need not be able to see the key.
-        if let SecretRef::Path(path) = &secret
-            && matches!(table.context.files.exists(path), Ok(false))
-        {
-            let message = format!("{} does not exist", path.display());
-            table.problem(
-                &at.place,
-                message,
-                "put the CA's key there, or make a CA for trials with `linemint ca init --dir DIR`",
-            );
-            return None;
-        }
-        Some(secret)
-    });
+    let ca_key = ca_key.and_then(|at| ca_key_ref(&table, &at));
     let previous = match table.table("previous") {
         Some(table) => Some(previous(table)?),
         None if table.has("previous") => return None,
@@ -206,6 +192,61 @@ pub(super) fn pki(table: Table<'_>) -> Option<Pki> {
     }
     table.finish();
     Some(Pki { ca_certificate: ca_certificate?, ca_key: ca_key?, previous })
+}
+
+/// `pki.ca_key` and what belongs to it.
+fn ca_key_ref(table: &Table<'_>, at: &At<&str>) -> Option<CaKeyRef> {
+    if at.value.starts_with("pkcs11:") {
+        return token(table, at);
+    }
+    for place in ["pkcs11_module", "pkcs11_pin"].into_iter().filter_map(|key| table.known(key)) {
+        table.problem(&place, "means nothing without a pkcs11: URI in ca_key", "remove it");
+    }
+    let secret = secret(table, at)?;
+    // Only "it is not there" counts: whoever checks a configuration need not be able to see the key.
+    if let SecretRef::Path(path) = &secret
+        && matches!(table.context.files.exists(path), Ok(false))
+    {
+        let hint = "put the CA's key there, or make a CA for trials with `linemint ca init --dir DIR`";
+        table.problem(&at.place, format!("{} does not exist", path.display()), hint);
+        return None;
+    }
+    Some(CaKeyRef::Secret(secret))
+}
+
+/// A key in a token: module and PIN stand in the URI, or in keys of their own.
+fn token(table: &Table<'_>, at: &At<&str>) -> Option<CaKeyRef> {
+    let (module, pin) = (table.path("pkcs11_module"), table.text("pkcs11_pin"));
+    let uri: TokenUri = match at.value.parse() {
+        Ok(uri) => uri,
+        Err(error) => {
+            let hint = "write pkcs11:token=LABEL;object=LABEL (RFC 7512)";
+            table.problem(&at.place, format!("names no key in a token: {error}"), hint);
+            return None;
+        }
+    };
+    let pin = match pin {
+        Some(pin) => secret(table, &pin)?,
+        None => match &uri.pin_source {
+            Some(path) => SecretRef::Path(path.clone()),
+            None => {
+                let hint = "add pkcs11_pin = \"credential:pin\", or ?pin-source= to the URI";
+                table.problem(&at.place, "has no PIN: the token will not let the station in", hint);
+                return None;
+            }
+        },
+    };
+    let Some(module) = module.map(|it| it.value).or_else(|| uri.module_path.clone()) else {
+        let hint = "add pkcs11_module = \"/usr/lib/…/libsofthsm2.so\", or ?module-path= to the URI";
+        table.problem(&at.place, "has no module: nothing here can speak with the token", hint);
+        return None;
+    };
+    if matches!(table.context.files.exists(&module), Ok(false)) {
+        let message = format!("the PKCS #11 module {} does not exist", module.display());
+        table.problem(&at.place, message, "install it, or correct the path");
+        return None;
+    }
+    Some(CaKeyRef::Token { uri, module, pin })
 }
 
 /// `[pki.previous]`: the CA that issued before. Its key is not asked for, since nothing more is signed with it.

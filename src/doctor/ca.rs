@@ -18,9 +18,9 @@ pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
     };
     match load_ca(pki, now) {
         Ok(issuer) => {
-            let subject = issuer.subject();
+            let subject = &issuer.subject;
             let issues = CA.ok(format!("{subject} can issue: key and certificate belong together"));
-            let life = life(issuer.not_after(), longest(config), now);
+            let life = life(issuer.not_after, longest(config), now);
             let unread = pki.previous.as_ref().and_then(|it| read_previous(it, now).err());
             match unread {
                 Some(error) => vec![issues, unused(&error)],
@@ -81,7 +81,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Pki, SecretRef};
+    use crate::config::{CaKeyRef, Pki, SecretRef};
     use crate::doctor::Verdict;
     use crate::doctor::tests::config;
 
@@ -112,7 +112,7 @@ mod tests {
             crate::durable_fs::create_new(&path(name), mode, text.as_bytes()).unwrap();
         }
         let pki = |certificate: &str, key: SecretRef| {
-            Some(Pki { ca_certificate: path(certificate), ca_key: key, previous: None })
+            Some(Pki { ca_certificate: path(certificate), ca_key: CaKeyRef::Secret(key), previous: None })
         };
         let file = |name: &str| SecretRef::Path(path(name));
         let verdicts = |pki| at(dir.path(), pki).iter().map(|it| it.status).collect::<Vec<_>>();

@@ -67,6 +67,7 @@ impl Line {
         }
         match result {
             Ok(certificate) => {
+                self.issuer_trouble = None;
                 self.forget_step(serial, Step::Issue);
                 if self.record(serial, Event::Issued { certificate }) {
                     if !sabotaged!(CertificateUnjournaled) {
@@ -77,6 +78,7 @@ impl Line {
             }
             Err(message) => {
                 tracing::error!(serial = %serial, message, "no certificate could be issued");
+                self.issuer_trouble = Some(message.clone());
                 self.try_later(serial, Step::Issue, &not_issued(message));
             }
         }

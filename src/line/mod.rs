@@ -460,6 +460,8 @@ pub struct Line {
     /// Which batches are open.
     batches: batches::Batches,
     gate: Option<String>,
+    /// Why the CA has issued nothing when it was asked last.
+    issuer_trouble: Option<String>,
     clock: ClockGate,
     /// When keys that were kept for too long are looked for next, monotonic.
     look_for_keys_at: Duration,
@@ -500,6 +502,7 @@ impl Line {
             troubles: BTreeMap::new(),
             batches: batches::Batches::recovered(recovered.batches),
             gate: None,
+            issuer_trouble: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
             look_for_keys_at: Duration::ZERO,
             draining: false,

@@ -99,7 +99,7 @@ impl Line {
             seq: self.seq,
             durable: self.durable,
             draining: self.draining,
-            stopped: self.breakers.stops().map(str::to_owned).collect(),
+            stopped: self.breakers.stops().map(str::to_owned).chain(self.issuer_trouble.clone()).collect(),
             degraded,
             counts: self.counts.clone(),
             buffered: owed.filter(|it| !it.device.is_open()).count(),

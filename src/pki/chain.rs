@@ -10,13 +10,13 @@ use x509_parser::prelude::FromDer as _;
 use x509_parser::time::ASN1Time;
 
 use super::pem::{self, PemError};
-use super::public_key::{self, KeyRefused};
+use super::public_key::{self, KeyKind, KeyRefused};
 use super::{IssueError, to_pem};
 
 /// Certificates in the CA's file at most: webpki follows no more than six above a leaf.
 const MAX_CERTIFICATES: usize = 6;
 /// What AWS-LC signs and verifies with.
-pub(super) const MAX_CA_RSA_BITS: usize = 8192;
+const MAX_CA_RSA_BITS: usize = 8192;
 
 /// Why a CA certificate or its key is not fit to issue. Found at start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +61,10 @@ pub enum CaError {
          linemint needs a CA whose subject has each attribute once, and one in each part"
     )]
     Subject { subject: String },
+    #[error("a CA key in a token has to be ECDSA on P-256 or P-384; that of {subject} is RSA")]
+    TokenKind { subject: String },
+    #[error("failed to start the token's thread")]
+    TokenThread(#[source] std::io::Error),
     #[error("the CA failed its test: a certificate that it issued for trial")]
     Trial(#[source] IssueError),
 }
@@ -79,6 +83,8 @@ pub(crate) struct CaChain {
     pub(crate) subject_der: Vec<u8>,
     /// The issuing CA's public key as it stands in the certificate.
     pub(crate) public_key: Vec<u8>,
+    /// What kind of key it is.
+    pub(crate) kind: KeyKind,
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
     /// All of the CA's file, PEM.
@@ -105,8 +111,9 @@ impl CaChain {
         }
         // First their order: in another one, what stands above what means nothing.
         certificates.windows(2).try_for_each(|it| check_order(&it[0], &it[1]))?;
+        let mut kinds = Vec::with_capacity(ders.len());
         for (below, certificate) in certificates.iter().enumerate() {
-            check_ca(certificate, below, now)?;
+            kinds.push(check_ca(certificate, below, now)?);
         }
 
         let follow = certificates.iter().zip(&ders).filter(|(it, _)| !is_self_issued(it));
@@ -123,6 +130,7 @@ impl CaChain {
             subject: subject(issuing),
             subject_der: issuing.subject().as_raw().to_vec(),
             public_key: issuing.public_key().subject_public_key.data.to_vec(),
+            kind: kinds[0],
             not_before,
             not_after,
             file_pem: ders.iter().map(|it| to_pem("CERTIFICATE", it).to_string()).collect(),
@@ -163,7 +171,7 @@ fn certificates(ca_pem: &str) -> Result<Vec<CertificateDer<'static>>, CaError> {
 }
 
 /// Checks one certificate of the file. The leaf's signer has none `below` it, and so on.
-fn check_ca(certificate: &X509Certificate<'_>, below: usize, now: Timestamp) -> Result<(), CaError> {
+fn check_ca(certificate: &X509Certificate<'_>, below: usize, now: Timestamp) -> Result<KeyKind, CaError> {
     let subject = subject(certificate);
     let constraints = certificate.basic_constraints().ok().flatten().filter(|it| it.value.ca);
     let Some(constraints) = constraints else { return Err(CaError::NotACa { subject }) };
@@ -181,8 +189,7 @@ fn check_ca(certificate: &X509Certificate<'_>, below: usize, now: Timestamp) -> 
         return Err(CaError::NotValid { subject, not_before, not_after });
     }
     public_key::kind_of(certificate.public_key(), MAX_CA_RSA_BITS)
-        .map_err(|source| CaError::WeakKey { subject, source })?;
-    Ok(())
+        .map_err(|source| CaError::WeakKey { subject, source })
 }
 
 fn check_order(certificate: &X509Certificate<'_>, next: &X509Certificate<'_>) -> Result<(), CaError> {

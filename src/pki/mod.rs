@@ -6,9 +6,11 @@ pub mod csr;
 pub mod issuer;
 pub mod leaf;
 mod pem;
+pub mod pkcs11;
 mod public_key;
 pub mod request;
 pub mod summary;
+pub mod token;
 
 use std::fmt;
 use std::str::FromStr;
@@ -168,6 +170,8 @@ pub enum IssueError {
     Request(String),
     #[error("the system has no random numbers")]
     Entropy,
+    #[error("the CA's key is in a token, which cannot sign: {0}")]
+    Token(String),
 }
 
 /// Makes leaves. Called on a thread that may block.

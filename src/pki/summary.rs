@@ -6,8 +6,8 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer as _;
 
 use super::Fingerprint;
-use super::chain::{CaChain, CaError, MAX_CA_RSA_BITS};
-use super::public_key::{self, KeyKind};
+use super::chain::{CaChain, CaError};
+use super::public_key::KeyKind;
 
 /// A CA certificate that may issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +51,10 @@ pub fn read_authority(ca_pem: &str, now: Timestamp) -> Result<CaSummary, CaError
         ParsedExtension::SubjectKeyIdentifier(id) => Some(hex(id.0)),
         _ => None,
     });
-    let key = match public_key::kind_of(certificate.public_key(), MAX_CA_RSA_BITS) {
-        Ok(KeyKind::P256) => "P-256".to_owned(),
-        Ok(KeyKind::P384) => "P-384".to_owned(),
-        Ok(KeyKind::Rsa { bits }) => format!("RSA {bits}"),
-        Err(source) => return Err(CaError::WeakKey { subject: chain.subject, source }),
+    let key = match chain.kind {
+        KeyKind::P256 => "P-256".to_owned(),
+        KeyKind::P384 => "P-384".to_owned(),
+        KeyKind::Rsa { bits } => format!("RSA {bits}"),
     };
     let constraints = certificate.basic_constraints().ok().flatten();
     Ok(CaSummary {

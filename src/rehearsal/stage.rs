@@ -13,7 +13,7 @@ use super::fixture::FixtureReport;
 use super::report::Report;
 use super::{Faults, Options, empty_dir, serials};
 use crate::cloud::Quotas;
-use crate::config::{Config, ConfigErrors, Driver, Files, Pki, SecretRef, SystemFiles};
+use crate::config::{CaKeyRef, Config, ConfigErrors, Driver, Files, Pki, SecretRef, SystemFiles};
 use crate::device::rules::{Filling, LockerRule, PolicyRule, ProductRules, Register, Verify};
 use crate::device::serial::{Mac, SerialNumber};
 use crate::durable_fs::{FileError, create_new};
@@ -96,7 +96,7 @@ impl Stage {
         config.aws.quotas = options.quotas.clone();
         config.pki = config.pki.map(|_| Pki {
             ca_certificate: self.dir.join("ca.pem"),
-            ca_key: SecretRef::Path(self.dir.join("ca.key")),
+            ca_key: CaKeyRef::Secret(SecretRef::Path(self.dir.join("ca.key"))),
             previous: None,
         });
         for product in config.products.values_mut() {

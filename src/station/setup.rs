@@ -13,7 +13,7 @@ use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
 use crate::cloud::{Operation, Quotas};
-use crate::config::{Config, Driver, NoCredential, Pki, SecretRef};
+use crate::config::{CaKeyRef, Config, Driver, NoCredential, Pki, SecretRef};
 use crate::durable_fs::{FileError, read_secret};
 use crate::error::{Chain, ExitStatus};
 use crate::fixture::MAX_ID;
@@ -26,6 +26,7 @@ use crate::journal::store::{self, JournalLock, Store};
 use crate::line::{Deliver, FixtureSettings, KnownCa, Product, Settings};
 use crate::pki::Issuer;
 use crate::pki::issuer::{CaError, StationIssuer};
+use crate::pki::pkcs11::{TokenIssuer, TokenOptions};
 use crate::pki::summary::expiry_warning;
 use zeroize::Zeroizing;
 
@@ -135,7 +136,7 @@ pub async fn assemble(
         Some(pki) => (Some(load_ca(pki, now)?), previous_ca(pki, now)),
         None => (None, None),
     };
-    if let Some(warning) = issuer.as_ref().and_then(|it| expiry_warning(it.not_after(), now)) {
+    if let Some(warning) = issuer.as_ref().and_then(|it| expiry_warning(it.not_after, now)) {
         tracing::warn!(warning);
     }
     store::refuse_if_gone(&config.journal.dir, &keys_dir(config)).map_err(SetupError::Journal)?;
@@ -153,15 +154,15 @@ pub async fn assemble(
         cloud: cloud.clone(),
         store: journal.store.clone(),
         journal_id: journal.id.clone(),
-        ca: issuer.as_ref().map(|it| (it.subject().to_owned(), it.not_after())),
+        ca: issuer.as_ref().map(|it| (it.subject.clone(), it.not_after)),
         parts: Parts {
-            settings: Settings { previous_ca, ..settings(config, issuer.as_ref()) },
+            settings: Settings { previous_ca, ..settings(config, issuer.as_ref().map(|it| &*it.issuer)) },
             station: config.station.id.clone(),
             directories: directories(config),
             ports: config.fixtures.iter().map(|it| fixture_port(it, &config.station.messages)).collect(),
             journal,
             keys,
-            issuer: issuer.map(|it| Arc::new(it) as Arc<dyn Issuer>),
+            issuer: issuer.map(|it| it.issuer),
             cloud,
             clock,
             journal_dir: config.journal.dir.clone(),
@@ -183,14 +184,40 @@ pub(crate) fn aws_options(aws: &crate::config::Aws) -> AwsOptions {
     }
 }
 
+/// The station's CA, ready to issue.
+pub(crate) struct StationCa {
+    pub(crate) issuer: Arc<dyn Issuer>,
+    /// Its subject, for people.
+    pub(crate) subject: String,
+    /// The end of its life.
+    pub(crate) not_after: Timestamp,
+}
+
 /// Reads the CA and tries it out.
-pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationIssuer, SetupError> {
+pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationCa, SetupError> {
     let path = &pki.ca_certificate;
     let pem = std::fs::read_to_string(path)
         .map_err(|source| SetupError::CaCertificate { path: path.clone(), source })?;
-    let key = read_secret(&resolve(&pki.ca_key)?, MAX_KEY_LEN).map_err(SetupError::CaKeyFile)?;
-    let key = Zeroizing::new(String::from_utf8_lossy(&key).into_owned());
-    StationIssuer::load(&pem, key, now).map_err(SetupError::Ca)
+    match &pki.ca_key {
+        CaKeyRef::Secret(key) => {
+            let issuer = StationIssuer::load(&pem, secret(key)?, now).map_err(SetupError::Ca)?;
+            let (subject, not_after) = (issuer.subject().to_owned(), issuer.not_after());
+            Ok(StationCa { issuer: Arc::new(issuer), subject, not_after })
+        }
+        CaKeyRef::Token { uri, module, pin } => {
+            // A PIN in a file often ends with a line.
+            let pin = Zeroizing::new(secret(pin)?.trim_end_matches(['\r', '\n']).to_owned());
+            let options = TokenOptions { uri: uri.clone(), module: module.clone(), pin };
+            let issuer = TokenIssuer::open(&pem, options, now).map_err(SetupError::Ca)?;
+            let (subject, not_after) = (issuer.subject().to_owned(), issuer.not_after());
+            Ok(StationCa { issuer: Arc::new(issuer), subject, not_after })
+        }
+    }
+}
+
+fn secret(it: &SecretRef) -> Result<Zeroizing<String>, SetupError> {
+    let bytes = read_secret(&resolve(it)?, MAX_KEY_LEN).map_err(SetupError::CaKeyFile)?;
+    Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The CA that issued before. If it is of no use any more that stops nobody: devices in flight then get
@@ -253,7 +280,7 @@ fn resolve(secret: &SecretRef) -> Result<PathBuf, SetupError> {
     secret.resolve(credentials.as_deref()).map_err(SetupError::Credential)
 }
 
-fn settings(config: &Config, issuer: Option<&StationIssuer>) -> Settings {
+fn settings(config: &Config, issuer: Option<&dyn Issuer>) -> Settings {
     let fixtures = config.fixtures.iter().map(|it| FixtureSettings {
         name: it.name.clone(),
         product: it.product.clone(),

@@ -15,7 +15,7 @@ use crate::config::{Config, DEFAULT_PATH};
 use crate::error::{Chain, ExitStatus};
 use crate::pki::issuer::CaError;
 use crate::pki::summary::{CaSummary, read_authority};
-use crate::pki::{IssueError, Issuer as _, LeafKey, LeafRequest, to_pem};
+use crate::pki::{IssueError, LeafKey, LeafRequest, to_pem};
 use crate::station::setup::{self, SetupError};
 
 /// Registering the CA.
@@ -125,7 +125,7 @@ async fn registered(
         Mode::Default => CaMode::Default,
         Mode::SniOnly => CaMode::SniOnly,
     };
-    let (id, subject) = (issuer.ca(), issuer.subject().to_owned());
+    let (id, subject) = (issuer.issuer.ca(), issuer.subject.clone());
     let was = match aws.describe_ca(&id).await.map_err(Error::Cloud)? {
         Some(found) if found.mode != mode.as_str() => return Err(Error::OtherMode { found: found.mode }),
         Some(found) if found.active => return Ok((subject, found, "was registered before")),
@@ -140,11 +140,11 @@ async fn registered(
                     let code = aws.registration_code().await.map_err(Error::Cloud)?;
                     // A leaf like any other, whose private key nobody keeps.
                     let request = LeafRequest { common_name: code, days: 1, key: LeafKey::Station };
-                    let leaf = issuer.issue(&request, now).map_err(Error::Certify)?;
+                    let leaf = issuer.issuer.issue(&request, now).map_err(Error::Certify)?;
                     Some(to_pem("CERTIFICATE", &leaf.der).to_string())
                 }
             };
-            let (ca_pem, jitp_template) = (issuer.ca_pem(), args.jitp_template.as_deref());
+            let (ca_pem, jitp_template) = (issuer.issuer.ca_pem(), args.jitp_template.as_deref());
             let it =
                 CaRegistration { ca_pem, verification_pem: verification.as_deref(), mode, jitp_template };
             match aws.register_ca(&it).await {

@@ -108,10 +108,12 @@ fn a_ca_that_cannot_issue_is_not_the_clouds_fault() {
     h.seconds(60);
     assert!(h.sentence(0).contains("the CA is not valid now"), "{}", h.sentence(0));
     assert_eq!(h.hear(0), ["fail internal 1 SN1"]);
+    assert_eq!(h.line.status().stopped, ["the CA is not valid now"]);
     assert!(!h.to_issue.is_empty(), "it is tried again");
     h.issues = true;
     h.issue();
     h.go_on();
+    assert!(h.line.status().stopped.is_empty(), "it goes on by itself");
     assert_eq!(h.unit(0, unit(2, "SN1")), ["ack 2", "credentials 2 SN1"]);
 }
 

@@ -29,6 +29,7 @@ const TIERS: &[(&str, u8)] = &[
     ("pki", 1),
     ("pki::authority", 2),
     ("pki::issuer", 2),
+    ("pki::pkcs11", 2),
     ("pki::request", 2),
     ("journal", 1),
     ("report", 1),
@@ -104,7 +105,7 @@ const ADAPTERS: &[&[&str]] = &[
         "control::tap",
         "control::status",
     ],
-    &["pki::issuer", "pki::authority", "pki::request"],
+    &["pki::issuer", "pki::authority", "pki::pkcs11", "pki::request"],
 ];
 
 /// Arrows that the drawing does not have, each with its reason.
