@@ -15,6 +15,7 @@
 //!        │                     (adapters: each does one kind of I/O, none names another)
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
 //!       device ──────────── one device: events, state, steps, plan, retries
+//!       report ───────────── the end-of-shift report: summaries, their fold, its four formats, its signature
 //!       fixture, cloud, pki, journal, control ── their types, traits and pure rules
 //!        │
 //!   T0  clock, error

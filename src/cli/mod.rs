@@ -10,6 +10,7 @@ pub mod drain;
 pub mod fixture;
 pub mod journal;
 pub mod rehearse;
+pub mod report;
 pub mod run;
 pub mod status;
 mod text;
@@ -38,6 +39,7 @@ enum Command {
     Status(status::StatusArgs),
     /// Devices and their history
     Device(device::DeviceArgs),
+    Report(Box<report::ReportArgs>),
     /// Tells the station to take no new units
     Drain(drain::Drain),
     /// Tells the station to take new units again
@@ -93,6 +95,7 @@ pub fn main() -> ExitStatus {
         }
         Command::Status(args) => on_runtime(status::run(args)),
         Command::Device(args) => on_runtime(device::run(args)),
+        Command::Report(args) => on_runtime(report::run(*args)),
         Command::Drain(args) => on_runtime(drain::run_drain(args)),
         Command::Resume(args) => on_runtime(drain::run_resume(args)),
         Command::Journal(command) => {

@@ -44,10 +44,13 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
     }
     let backlog = table.whole("backlog", BACKLOG, 1..=MAX_BACKLOG);
     let days_off = super::shifts::days_off(&table);
+    let takt = super::reports::takt(&table);
+    let reports = super::reports::reports(&table);
     table.finish();
     let timezone = timezone.ok()?;
     let timezone_name = timezone.iana_name().unwrap_or(wanted).to_owned();
-    Some(Station { id: id?, timezone, timezone_name, days_off: days_off?, backlog: backlog as usize })
+    let backlog = backlog as usize;
+    Some(Station { id: id?, timezone, timezone_name, days_off: days_off?, takt, reports: reports?, backlog })
 }
 
 /// A name of our own: of a station, product or fixture.

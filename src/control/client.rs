@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +22,9 @@ const TIMEOUT: Duration = Duration::from_secs(35);
 
 /// Longest answer, bytes.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// What drives a connection.
+type Driver = JoinSet<hyper::Result<()>>;
 
 /// Why the daemon gave no answer, or not the one that was hoped for.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +115,41 @@ impl Client {
         self.exchange(Method::POST, target, body.into()).await
     }
 
+    /// Writes what `GET` of `target` answers, as it comes; says what the header named `told` says.
+    ///
+    /// # Errors
+    /// As [`get_json`](Self::get_json); the inner one if `out` takes nothing more.
+    pub async fn download(
+        &self,
+        target: &str,
+        told: &str,
+        out: &mut impl io::Write,
+    ) -> Result<Result<Option<String>, io::Error>, ClientError> {
+        let timed_out = || ClientError::TimedOut { path: self.path.clone() };
+        let sending = self.open(Method::GET, target, Bytes::new());
+        let (mut response, _driver) =
+            tokio::time::timeout(TIMEOUT, sending).await.map_err(|_| timed_out())??;
+        if !response.status().is_success() {
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| self.broken(error))?.to_bytes();
+            return match serde_json::from_slice(&body) {
+                Ok(problem) => Err(ClientError::Refused(problem)),
+                Err(error) => Err(self.foreign(Some(error))),
+            };
+        }
+        let said = response.headers().get(told).and_then(|it| it.to_str().ok()).map(str::to_owned);
+        loop {
+            let frame = tokio::time::timeout(TIMEOUT, response.frame()).await.map_err(|_| timed_out())?;
+            let Some(frame) = frame else { return Ok(Ok(said)) };
+            let frame = frame.map_err(|error| self.broken(error))?;
+            if let Some(bytes) = frame.data_ref()
+                && let Err(error) = out.write_all(bytes)
+            {
+                return Ok(Err(error));
+            }
+        }
+    }
+
     async fn exchange<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -134,6 +173,23 @@ impl Client {
         target: &str,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (response, _driver) = self.open(method, target, body).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        match body {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(ClientError::TooLarge),
+            Err(error) => Err(self.broken(error)),
+        }
+    }
+
+    /// The head of an answer; its body comes for as long as the set is there.
+    async fn open(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, Driver), ClientError> {
         let socket = UnixStream::connect(&self.path).await.map_err(|source| self.unreachable(source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket))
             .await
@@ -150,13 +206,7 @@ impl Client {
             .body(Full::new(body))
             .map_err(|error| self.broken(error))?;
         let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        match body {
-            Ok(body) => Ok((status, body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => Err(ClientError::TooLarge),
-            Err(error) => Err(self.broken(error)),
-        }
+        Ok((response, driver))
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {

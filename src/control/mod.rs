@@ -15,6 +15,7 @@ mod orders;
 mod problem;
 mod query;
 mod reading;
+pub mod report;
 pub mod server;
 mod socket;
 #[cfg(test)]
@@ -32,6 +33,9 @@ use crate::fixture::FailCode;
 
 /// The group whose members may change something.
 pub const ADMIN_GROUP: &str = "linemint-admin";
+
+/// The header that says whether a report's balance `closes` or `does-not-close`.
+pub const REPORT_BALANCE: &str = "linemint-balance";
 
 /// Elements of a page when the request does not say.
 pub const DEFAULT_LIMIT: usize = 100;

@@ -29,6 +29,7 @@ use super::access::{Access, Caller};
 use super::connection::{Held, Limits, Progress, Watched};
 use super::problem::{Refused, bad_request, not_found, too_large, too_slow, unavailable, wrong_verb};
 use super::reading::Reading;
+use super::report::{self, Reporting};
 use super::{Status, backup, commands, devices, events, orders};
 use crate::device::operator::{Operator, Order, Refusal};
 use crate::device::serial::SerialNumber;
@@ -99,6 +100,8 @@ pub struct Api {
     pub durable: watch::Receiver<u64>,
     /// The station's ear.
     pub commands: mpsc::Sender<Command>,
+    /// What reports are made with.
+    pub reporting: Reporting,
 }
 
 /// Serves until `shutdown` is ready, then ends event streams at once, lets other requests finish for
@@ -112,12 +115,20 @@ pub async fn serve(listener: UnixListener, api: Api, shutdown: impl Future<Outpu
 pub(super) struct Context {
     pub(super) reading: Reading,
     status: watch::Receiver<Arc<Status>>,
+    pub(super) reporting: Reporting,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) access: Access,
     pub(super) limits: Limits,
     pub(super) streams: Arc<Semaphore>,
     /// The daemon is ending.
     pub(super) ending: CancellationToken,
+}
+
+impl Context {
+    /// What the station is doing.
+    pub(super) fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
 }
 
 /// On an answer whose body has no end: its connection has no deadline, but for the reader's own pace.
@@ -135,6 +146,7 @@ pub(super) async fn serve_within(
     let context = Arc::new(Context {
         reading: Reading::new(api.store, api.durable),
         status: api.status,
+        reporting: api.reporting,
         commands: api.commands,
         access,
         limits,
@@ -286,6 +298,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/devices/{serial}/scrap", post(orders::scrap))
         .route("/v1/events", get(events::list))
         .route("/v1/journal/backup", get(backup::stream))
+        .route("/v1/report", get(report::show))
         .route("/v1/drain", post(commands::drain))
         .route("/v1/resume", post(commands::resume))
         .method_not_allowed_fallback(async |method: Method| {

@@ -20,6 +20,7 @@ mod expiry;
 mod from_csr;
 mod health;
 mod held;
+mod hindrance;
 mod issuing;
 mod keys;
 mod ledger;
@@ -402,6 +403,7 @@ pub struct Line {
     troubles: BTreeMap<Operation, (u32, String)>,
     gate: Option<String>,
     clock: ClockGate,
+    hindrances: hindrance::Hindrances,
     /// When keys that were kept for too long are looked for next, monotonic.
     look_for_keys_at: Duration,
     draining: bool,
@@ -441,6 +443,7 @@ impl Line {
             troubles: BTreeMap::new(),
             gate: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
+            hindrances: hindrance::Hindrances::default(),
             look_for_keys_at: Duration::ZERO,
             draining: false,
             seq: recovered.seq,
@@ -489,7 +492,10 @@ impl Line {
                 self.key_lost(&serial, fingerprint);
             }
             Input::Delivered { serial, fingerprint, result } => self.delivered(&serial, fingerprint, result),
-            Input::Gate(reason) => self.gate = reason,
+            Input::Gate(reason) => {
+                self.gate = reason;
+                self.note_hindrances();
+            }
             Input::Clock(sync) => {
                 self.clock_told(sync);
                 self.expire_keys();

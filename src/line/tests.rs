@@ -16,6 +16,7 @@ mod expiry;
 mod from_csr;
 mod given_up;
 mod harness;
+mod hindrances;
 mod issuing;
 mod lockers;
 mod operator;

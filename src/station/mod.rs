@@ -19,6 +19,7 @@ mod deliveries;
 mod engine;
 pub(crate) mod intake;
 mod picture;
+pub mod reporter;
 #[cfg(test)]
 mod secrets;
 mod shift_end;

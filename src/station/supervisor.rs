@@ -13,12 +13,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::bound::Bound;
 use super::picture::Painter;
+use super::reporter::Reporter;
 use super::setup::{Assembled, SetupError, assemble, directories};
 use super::shift_end::ShiftEnd;
 use super::{Command, Station, StationError};
 use crate::clock::TimeSource;
 use crate::config::Config;
 use crate::control::Status;
+use crate::control::report::Reporting;
 use crate::control::server::{self, Api, ApiError};
 use crate::journal::store::JournalLock;
 
@@ -85,7 +87,7 @@ impl Daemon {
         listener: UnixListener,
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
-        let Assembled { parts, cloud, store, journal_id, ca } = assembled;
+        let Assembled { parts, cloud, store, journal_id, maker, ca } = assembled;
         let station = Station::start(parts)?;
         let directories = directories(config);
         if !directories.is_empty() {
@@ -97,7 +99,7 @@ impl Daemon {
         let painter = Painter {
             station: config.station.id.clone(),
             started: clock.now().mono,
-            clock,
+            clock: clock.clone(),
             cloud,
             store: store.clone(),
             journal_id,
@@ -108,9 +110,17 @@ impl Daemon {
         let first = painter.paint(&station.status.borrow().clone());
         let (status_sender, status) = watch::channel(Arc::<Status>::new(first));
         tokio::spawn(painter.run(station.status.clone(), status_sender));
+        let options = config.station.reports.clone();
+        if let Some(dir) = options.dir.clone() {
+            let (maker, store, clock, status) = (maker.clone(), store.clone(), clock.clone(), status.clone());
+            // It ends with the process: what it did not write is written after the next start.
+            tokio::spawn(Reporter { maker, store, clock, status, dir, options }.run());
+        }
+        let reporting = Reporting { maker, clock };
         let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (end_api, api_ended) = oneshot::channel::<()>();
-        let api = Api { store, status, durable: station.durable.clone(), commands: command_sender };
+        let durable = station.durable.clone();
+        let api = Api { store, status, durable, commands: command_sender, reporting };
         let api = tokio::spawn(server::serve(listener, api, async {
             // A dropped sender ends it too.
             let _ = api_ended.await;

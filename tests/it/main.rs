@@ -34,6 +34,8 @@ mod ports;
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
+mod report;
+#[cfg(test)]
 mod scanner;
 #[cfg(test)]
 mod scenario;
