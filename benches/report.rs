@@ -1,6 +1,6 @@
 //! What a report costs: `cargo bench --bench report [-- --devices N --shift N --pairs N]`.
 //!
-//! A journal of many devices is made (1,000,000 of 5 records each unless it is said otherwise, 100,000 of them in
+//! A journal of many devices is made (1,000,000 of 6 records each unless it is said otherwise, 100,000 of them in
 //! one shift), and the report of that shift made from it while records go on being promised: how long the text
 //! takes and how large the page is, in a process of its own for the memory; and what a promise takes with and
 //! without reports beside it, in interleaved pairs.
@@ -40,7 +40,7 @@ fn now() -> Duration {
     CLOCK.now().mono
 }
 
-/// Writes devices as a station would: five records each.
+/// Writes devices as a station would: six records each.
 struct Line {
     seq: u64,
     number: u64,
@@ -72,6 +72,7 @@ impl Line {
             done,
             Event::Offered { presentation: presentation.clone() },
             Event::Passed { presentation, directory: None },
+            Event::KeyDestroyed { fingerprint },
         ];
         let mut device: Option<Device> = None;
         let mut entries = Vec::with_capacity(events.len());
