@@ -16,6 +16,7 @@
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
 //!       device ──────────── one device: events, state, steps, plan, retries
 //!       batch ───────────── work orders, and their lists of serial numbers
+//!       report ───────────── the end-of-shift report: summaries, their fold, its four formats, its signature
 //!       fixture, cloud, pki, journal, control ── their types, traits and pure rules
 //!        │
 //!   T0  clock, error

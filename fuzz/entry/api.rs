@@ -4,9 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linemint::clock::SystemClock;
 use linemint::control::Status;
+use linemint::control::report::Reporting;
 use linemint::control::server::{Api, Listeners, bind, serve};
 use linemint::journal::store::{JournalLock, Opened, open};
+use linemint::report::fold::Maker;
+use linemint::report::model::StationHead;
+use linemint::shift::{Calendar, Shift};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
@@ -44,7 +49,8 @@ impl Served {
         let (durable_to, durable) = watch::channel(0);
         let (commands, mut orders) = mpsc::channel(4);
         let (taps, sight) = (Default::default(), Default::default());
-        let api = Api { store: opened.store.clone(), status, durable, commands, taps, sight };
+        let reporting = reporting();
+        let api = Api { store: opened.store.clone(), status, durable, commands, taps, sight, reporting };
         let listener = {
             let _inside = runtime.enter();
             good(bind(&socket))
@@ -99,4 +105,23 @@ pub(crate) fn answered(data: &[u8], wait: Duration) -> Vec<u8> {
         assert!(status != b"500", "{}", answer.escape_ascii());
         answer
     })
+}
+
+/// Reports of a station with one shift a day.
+fn reporting() -> Reporting {
+    let (id, software, config) = ("L3-S07".to_owned(), "0.1.0".to_owned(), "c".repeat(64));
+    let calendar = Calendar {
+        shifts: vec![Shift::whole_day()],
+        timezone: jiff::tz::TimeZone::UTC,
+        days_off: std::collections::BTreeSet::new(),
+    };
+    let maker = Maker {
+        station: StationHead { id, software, config },
+        journal_id: "0123456789abcdef".to_owned(),
+        calendar,
+        takt_ms: None,
+        orders: None,
+        signer: None,
+    };
+    Reporting { maker, clock: Arc::new(SystemClock::default()) }
 }

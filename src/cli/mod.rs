@@ -13,6 +13,7 @@ pub mod journal;
 pub mod manual;
 pub mod reconcile;
 pub mod rehearse;
+pub mod report;
 pub mod run;
 pub mod status;
 mod text;
@@ -45,6 +46,7 @@ enum Command {
     Reconcile(reconcile::ReconcileArgs),
     /// Work orders: opened, closed and shown
     Batch(batch::BatchArgs),
+    Report(Box<report::ReportArgs>),
     /// Tells the station to take no new units
     Drain(drain::Drain),
     /// Tells the station to take new units again
@@ -104,6 +106,7 @@ pub fn main() -> ExitStatus {
         Command::Device(args) => on_runtime(device::run(args)),
         Command::Reconcile(args) => on_runtime(reconcile::run(args)),
         Command::Batch(args) => on_runtime(batch::run(args)),
+        Command::Report(args) => on_runtime(report::run(*args)),
         Command::Drain(args) => on_runtime(drain::run_drain(args)),
         Command::Resume(args) => on_runtime(drain::run_resume(args)),
         Command::Journal(command) => {

@@ -19,6 +19,7 @@ mod names;
 mod policy;
 mod product;
 mod quota;
+mod reports;
 mod scanner;
 mod secret;
 mod shifts;
@@ -102,12 +103,29 @@ pub struct Station {
     pub timezone_name: String,
     /// Days on which no shift begins.
     pub days_off: std::collections::BTreeSet<jiff::civil::Date>,
+    /// The planned time for a device, where there is one.
+    pub takt: Option<Duration>,
+    /// The reports that are made at each shift's end.
+    pub reports: Reports,
     /// Unfinished devices that are taken in at most; at least one.
     pub backlog: usize,
     /// What operators read; English unless `messages` names a file that says it in their language.
     pub messages: Arc<Messages>,
-    /// The time in which the line should give one device, where it has such a time.
-    pub takt: Option<Duration>,
+}
+
+/// The reports that are made at each shift's end.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    /// How long after it.
+    pub grace: Duration,
+    /// Where they go; none are made without one.
+    pub dir: Option<PathBuf>,
+    /// How many are kept.
+    pub keep: usize,
+    /// The program that is called with each, and its arguments; empty if there is none.
+    pub hook: Vec<String>,
+    /// Where each is sent to, an http(s) URL.
+    pub url: Option<String>,
 }
 
 /// `[journal]`.

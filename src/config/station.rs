@@ -28,9 +28,6 @@ pub(super) const MAX_PEM: u64 = 1 << 20;
 /// Unfinished devices that are taken in unless the configuration says otherwise: a shift of a fast line.
 const BACKLOG: u32 = 10_000;
 
-/// What is shown as an example.
-const TAKT: Duration = Duration::from_secs(15);
-
 /// More than a station makes in days; each costs some 5 KiB of memory.
 const MAX_BACKLOG: u32 = 100_000;
 
@@ -54,8 +51,9 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         None => Some(Messages::default()),
     };
     let backlog = table.whole("backlog", BACKLOG, 1..=MAX_BACKLOG);
-    let takt = table.has("takt").then(|| table.duration("takt", TAKT, Duration::from_millis(100)..=DAY));
     let days_off = super::shifts::days_off(&table);
+    let takt = super::reports::takt(&table);
+    let reports = super::reports::reports(&table);
     table.finish();
     let timezone = timezone.ok()?;
     let timezone_name = timezone.iana_name().unwrap_or(wanted).to_owned();
@@ -68,6 +66,7 @@ pub(super) fn station(table: Table<'_>) -> Option<Station> {
         backlog: backlog as usize,
         messages,
         takt,
+        reports: reports?,
     })
 }
 

@@ -113,9 +113,9 @@ fn the_shipped_file_explains_every_key() {
             explained.push(format!("{table}.{key}"));
         }
     }
-    let keys = "station.id station.timezone station.days_off station.backlog station.messages journal.dir journal.min_free \
-         journal.seal_key \
-        journal.keep_undelivered station.takt api.socket api.board api.board_names aws.region aws.iot_endpoint \
+    let keys = "station.id station.timezone station.days_off station.backlog station.messages station.takt station.report_dir \
+         station.report_grace station.report_keep station.report_hook station.report_url journal.dir journal.min_free journal.seal_key \
+         journal.keep_undelivered api.socket api.board api.board_names aws.region aws.iot_endpoint \
         aws.managed_integrations_endpoint aws.call_timeout aws.account aws.ca_bundle aws.quota.share \
         aws.quota.preset aws.quota.device-certificates pki.ca_certificate pki.ca_key pki.pkcs11_module pki.pkcs11_pin pki.previous fixture.name \
         fixture.port fixture.driver fixture.baud fixture.product fixture.resend fixture.answer_within \

@@ -124,6 +124,41 @@ impl Client {
         self.exchange(Method::POST, target, body.into()).await
     }
 
+    /// Writes what `GET` of `target` answers, as it comes; says what the header named `told` says.
+    ///
+    /// # Errors
+    /// As [`get_json`](Self::get_json); the inner one if `out` takes nothing more.
+    pub async fn download(
+        &self,
+        target: &str,
+        told: &str,
+        out: &mut impl io::Write,
+    ) -> Result<Result<Option<String>, io::Error>, ClientError> {
+        let timed_out = || ClientError::TimedOut { path: self.path.clone() };
+        let sending = self.open(Method::GET, target, ("application/json", Full::new(Bytes::new())));
+        let (_driver, mut response) =
+            tokio::time::timeout(TIMEOUT, sending).await.map_err(|_| timed_out())??;
+        if !response.status().is_success() {
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+            let body = body.map_err(|error| self.broken(error))?.to_bytes();
+            return match serde_json::from_slice(&body) {
+                Ok(problem) => Err(ClientError::Refused(problem)),
+                Err(error) => Err(self.foreign(Some(error))),
+            };
+        }
+        let said = response.headers().get(told).and_then(|it| it.to_str().ok()).map(str::to_owned);
+        loop {
+            let frame = tokio::time::timeout(TIMEOUT, response.frame()).await.map_err(|_| timed_out())?;
+            let Some(frame) = frame else { return Ok(Ok(said)) };
+            let frame = frame.map_err(|error| self.broken(error))?;
+            if let Some(bytes) = frame.data_ref()
+                && let Err(error) = out.write_all(bytes)
+            {
+                return Ok(Err(error));
+            }
+        }
+    }
+
     /// Follows what `POST` of `body` to `target` answers line by line, a JSON document each, until `take` says
     /// that it has heard enough or the answer ends. Empty lines say only that it goes on.
     ///

@@ -12,11 +12,11 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use super::Problem;
 use super::door::EndlessAnswer;
 use super::events::{into_json, wants_stream};
 use super::problem::{Refused, bad_request, not_found, unavailable};
 use super::server::Context;
-use super::Problem;
 use super::tap::Listener;
 use super::traffic::{Sighting, Traffic};
 

@@ -15,9 +15,9 @@ mod connection;
 mod devices;
 mod door;
 mod events;
-mod listening;
 pub mod figures;
 mod guard;
+mod listening;
 mod metrics;
 mod openapi;
 mod orders;
@@ -25,12 +25,13 @@ mod problem;
 mod query;
 mod reading;
 mod reconcile;
+pub mod report;
 pub mod server;
 pub mod sight;
 mod socket;
-pub mod tap;
 mod status;
 pub mod tally;
+pub mod tap;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod traffic;
@@ -49,6 +50,9 @@ use crate::fixture::FailCode;
 
 /// The group whose members may change something.
 pub const ADMIN_GROUP: &str = "linemint-admin";
+
+/// The header that says whether a report's balance `closes` or `does-not-close`.
+pub const REPORT_BALANCE: &str = "linemint-balance";
 
 /// Elements of a page when the request does not say.
 pub const DEFAULT_LIMIT: usize = 100;

@@ -6,7 +6,9 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::OpenApi;
 
-use super::{backup, batches, commands, devices, events, listening, orders, reconcile, server, status};
+use super::{
+    backup, batches, commands, devices, events, listening, orders, reconcile, report, server, status,
+};
 
 /// The API. A handler that is not named here is not in the document; a test finds it.
 #[derive(OpenApi)]
@@ -32,6 +34,7 @@ use super::{backup, batches, commands, devices, events, listening, orders, recon
         batches::close,
         listening::stream,
         reconcile::run,
+        report::show,
         commands::drain,
         commands::resume,
         commands::log_level,

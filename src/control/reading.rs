@@ -16,6 +16,9 @@ use crate::journal::store::Store;
 /// Reads at the same time: the line's own have to get through beside them.
 const READERS: usize = 4;
 
+/// Lines of reports read at the same time.
+const LISTS: usize = 2;
+
 /// Longest wait for the disk: far beyond any commit, and within a request's deadline.
 const DURABLE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -26,12 +29,13 @@ pub(super) struct Reading {
     durable: watch::Receiver<u64>,
     readers: Arc<Semaphore>,
     backups: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
 }
 
 impl Reading {
     pub(super) fn new(store: Store, durable: watch::Receiver<u64>) -> Self {
-        let (readers, backups) = (Semaphore::new(READERS), Semaphore::new(1));
-        Self { store, durable, readers: Arc::new(readers), backups: Arc::new(backups) }
+        let [readers, backups, lists] = [READERS, 1, LISTS].map(|it| Arc::new(Semaphore::new(it)));
+        Self { store, durable, readers, backups, lists }
     }
 
     /// Newest sequence number on disk, as it changes.
@@ -59,7 +63,20 @@ impl Reading {
     /// Runs `read` on a thread that may block, beside all other readers and for as long as it holds the
     /// permit; `false` if one runs already.
     pub(super) fn back_up(&self, read: impl FnOnce(&Store, OwnedSemaphorePermit) + Send + 'static) -> bool {
-        let Ok(permit) = self.backups.clone().try_acquire_owned() else { return false };
+        self.beside(&self.backups, read)
+    }
+
+    /// The same for the lines of a report.
+    pub(super) fn list(&self, read: impl FnOnce(&Store, OwnedSemaphorePermit) + Send + 'static) -> bool {
+        self.beside(&self.lists, read)
+    }
+
+    fn beside(
+        &self,
+        permits: &Arc<Semaphore>,
+        read: impl FnOnce(&Store, OwnedSemaphorePermit) + Send + 'static,
+    ) -> bool {
+        let Ok(permit) = permits.clone().try_acquire_owned() else { return false };
         let store = self.store.clone();
         // It ends when nobody takes any more what it reads.
         drop(tokio::task::spawn_blocking(move || read(&store, permit)));

@@ -15,6 +15,7 @@ use futures_util::stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::Problem;
 use super::access::Caller;
 use super::commands::stopping;
 use super::door::EndlessAnswer;
@@ -22,7 +23,6 @@ use super::orders::{operator, read};
 use super::problem::{Refused, bad_request, conflict};
 use super::query;
 use super::server::{Command, Context};
-use super::Problem;
 use crate::reconcile::{Told, Wish};
 
 /// What is noted where nobody says why.

@@ -22,6 +22,7 @@ use super::guard::Guard;
 use super::metrics::{self, Format, Snapshot};
 use super::problem::{Refused, not_found, wrong_verb};
 use super::reading::Reading;
+use super::report::{self, Reporting};
 use super::sight::Sight;
 use super::tap::Tap;
 use super::{
@@ -129,6 +130,8 @@ pub struct Api {
     pub taps: BTreeMap<String, Tap>,
     /// What is shown besides: on the board and to whoever collects metrics.
     pub sight: Sight,
+    /// What reports are made with.
+    pub reporting: Reporting,
 }
 
 /// Where the API is listened for.
@@ -161,6 +164,7 @@ pub(super) struct Context {
     pub(super) reading: Reading,
     pub(super) status: watch::Receiver<Arc<Status>>,
     pub(super) sight: Sight,
+    pub(super) reporting: Reporting,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) access: Access,
     pub(super) limits: Limits,
@@ -171,6 +175,13 @@ pub(super) struct Context {
     pub(super) board_streams: Arc<Semaphore>,
     /// The daemon is ending.
     pub(super) ending: CancellationToken,
+}
+
+impl Context {
+    /// What the station is doing.
+    pub(super) fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
 }
 
 pub(super) async fn serve_within(
@@ -185,6 +196,7 @@ pub(super) async fn serve_within(
         reading: Reading::new(api.store, api.durable),
         status: api.status,
         sight: api.sight,
+        reporting: api.reporting,
         commands: api.commands,
         access,
         limits,
@@ -229,6 +241,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/journal/backup", get(backup::stream))
         .route("/v1/fixtures/{name}/traffic", get(listening::stream))
         .route("/v1/reconcile", post(reconcile::run))
+        .route("/v1/report", get(report::show))
         .route("/v1/drain", post(commands::drain))
         .route("/v1/resume", post(commands::resume))
         .route("/v1/log-level", put(commands::log_level))

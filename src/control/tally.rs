@@ -244,7 +244,14 @@ impl Folder {
     pub fn new(calendar: Calendar, seq: u64, steps_after: u64, now: Timestamp) -> Self {
         let span = span(&calendar, now);
         let tally = Tally { seq, span, ..Tally::default() };
-        Self { calendar, tally, open: BTreeMap::new(), judged: HashMap::new(), steps_after, messages: Arc::default() }
+        Self {
+            calendar,
+            tally,
+            open: BTreeMap::new(),
+            judged: HashMap::new(),
+            steps_after,
+            messages: Arc::default(),
+        }
     }
 
     /// Has it say what operators read here.

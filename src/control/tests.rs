@@ -5,6 +5,7 @@ mod board;
 mod orders;
 mod reads;
 mod reconcile;
+mod reports;
 mod robust;
 mod streams;
 mod traffic;
@@ -82,6 +83,7 @@ impl Station {
             commands: orders,
             taps: ["nest-1", "nest 2"].map(str::to_owned).into_iter().zip(taps.clone()).collect(),
             sight: Sight { tally: tally_seen, ..Sight::default() },
+            reporting: reporting(),
         };
         let ending = CancellationToken::new();
         let shutdown = ending.clone().cancelled_owned();
@@ -185,6 +187,32 @@ impl Station {
         self.ending.cancel();
         tokio::time::timeout(PATIENCE, self.serving).await.unwrap().unwrap();
     }
+}
+
+/// Reports of a station with one shift a day, whose clock stands a day after its records.
+fn reporting() -> super::report::Reporting {
+    let station = crate::report::model::StationHead {
+        id: "L3-S07".to_owned(),
+        software: "0.1.0".to_owned(),
+        config: "c".repeat(64),
+    };
+    let calendar = crate::shift::Calendar {
+        shifts: vec![crate::shift::Shift::whole_day()],
+        timezone: jiff::tz::TimeZone::UTC,
+        days_off: std::collections::BTreeSet::new(),
+    };
+    let key = crate::report::sign::Signer::generate().unwrap();
+    let signer = crate::report::sign::Signer::from_pkcs8(&key).unwrap();
+    let maker = crate::report::fold::Maker {
+        station,
+        journal_id: "0123456789abcdef".to_owned(),
+        calendar,
+        takt_ms: None,
+        orders: None,
+        signer: Some(Arc::new(signer)),
+    };
+    let now = Timestamp::from_second(1_790_000_000 + 86_400).unwrap();
+    super::report::Reporting { maker, clock: Arc::new(crate::clock::ManualClock::at(now)) }
 }
 
 async fn read_all(socket: &mut (impl AsyncRead + Unpin)) -> Answer {

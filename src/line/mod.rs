@@ -22,6 +22,7 @@ mod expiry;
 mod from_csr;
 mod health;
 mod held;
+mod hindrance;
 mod issuing;
 mod keys;
 mod ledger;
@@ -463,6 +464,7 @@ pub struct Line {
     /// Why the CA has issued nothing when it was asked last.
     issuer_trouble: Option<String>,
     clock: ClockGate,
+    hindrances: hindrance::Hindrances,
     /// When keys that were kept for too long are looked for next, monotonic.
     look_for_keys_at: Duration,
     draining: bool,
@@ -504,6 +506,7 @@ impl Line {
             gate: None,
             issuer_trouble: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
+            hindrances: hindrance::Hindrances::default(),
             look_for_keys_at: Duration::ZERO,
             draining: false,
             seq: recovered.seq,
@@ -553,7 +556,10 @@ impl Line {
                 self.key_lost(&serial, fingerprint);
             }
             Input::Delivered { serial, fingerprint, result } => self.delivered(&serial, fingerprint, result),
-            Input::Gate(reason) => self.gate = reason,
+            Input::Gate(reason) => {
+                self.gate = reason;
+                self.note_hindrances();
+            }
             Input::Clock(sync) => {
                 self.clock_told(sync);
                 self.expire_keys();

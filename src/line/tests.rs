@@ -18,6 +18,7 @@ mod expiry;
 mod from_csr;
 mod given_up;
 mod harness;
+mod hindrances;
 mod issuing;
 mod lingering;
 mod lockers;

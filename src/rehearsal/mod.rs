@@ -33,7 +33,10 @@ use crate::cloud::Quotas;
 use crate::config::Config;
 use crate::device::rules::KeyOrigin;
 use crate::fixture::place::PortPlace;
-use crate::journal::store::JournalLock;
+use crate::journal::store::{JournalLock, Store};
+use crate::report::fold::{Maker, Selection};
+use crate::report::slot;
+use crate::station::reporter::{ReportWriteError, write_once};
 use crate::station::setup::{SetupError, assemble};
 use crate::station::{Station, StationError};
 
@@ -98,6 +101,8 @@ pub enum RehearsalError {
     Fixture(#[source] std::io::Error),
     #[error("the station cannot be set up")]
     Setup(#[from] SetupError),
+    #[error("the shift report cannot be left")]
+    Report(#[source] ReportWriteError),
     #[error("the station broke down")]
     Station(#[from] StationError),
 }
@@ -179,16 +184,38 @@ pub async fn rehearse(options: &Options, progress: impl Fn(Progress)) -> Result<
     let world = World::open(options, clock.now().wall).await?;
     let lock = JournalLock::take(&world.config.journal.dir).map_err(SetupError::Journal)?;
     let assembled = assemble(&world.config, lock, Some(credentials()), clock.clone()).await?;
-    let started = clock.now().mono;
+    let started = clock.now();
+    let (maker, store) = (assembled.maker.clone(), assembled.store.clone());
     let mut station = Station::start(assembled.parts)?;
     tokio::select! {
         () = world.watch(progress) => {}
         ended = station.ended() => return Err(ended.err().unwrap_or(StationError::Ended("engine")).into()),
     }
-    let seconds = (clock.now().mono - started).as_secs_f64();
+    let seconds = (clock.now().mono - started.mono).as_secs_f64();
     station.drained(SETTLE).await;
+    if let Some(dir) = &options.keep {
+        let (dir, now) = (dir.clone(), clock.now().wall);
+        let written =
+            tokio::task::spawn_blocking(move || shift_report(&dir, &maker, &store, (started.wall, now)));
+        written.await.map_err(|_| StationError::Ended("report"))??;
+    }
     station.stop().await?;
     world.close(options, seconds).await
+}
+
+/// Leaves the shift report in all formats.
+fn shift_report(
+    dir: &Path,
+    maker: &Maker,
+    store: &Store,
+    (begin, now): (Timestamp, Timestamp),
+) -> Result<(), RehearsalError> {
+    // Full slots, so that what the journal has counted is comparable with the devices.
+    let begin = slot::begin(slot::number(begin));
+    let end = slot::begin(slot::number(now) + 1);
+    let selection = Selection::Time { begin, end };
+    write_once(dir, maker, store, &selection, now, None).map_err(RehearsalError::Report)?;
+    Ok(())
 }
 
 /// The credentials that every simulation takes: no secret.

@@ -118,11 +118,11 @@ impl Stage {
         Ok(config)
     }
 
-    /// Leaves the report in a directory that is kept.
+    /// Leaves what came of the rehearsal in a directory that is kept; the station's own report lies beside it.
     pub(super) fn keep(&self, report: &Report) -> Result<(), StageError> {
         if self.keep {
-            create_new(&self.dir.join("report.txt"), 0o644, report.to_string().as_bytes())?;
-            create_new(&self.dir.join("report.json"), 0o644, report.to_json().as_bytes())?;
+            create_new(&self.dir.join("rehearsal.txt"), 0o644, report.to_string().as_bytes())?;
+            create_new(&self.dir.join("rehearsal.json"), 0o644, report.to_json().as_bytes())?;
         }
         Ok(())
     }

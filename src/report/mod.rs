@@ -11,8 +11,12 @@
 
 pub mod fold;
 mod handover;
+mod hours;
+pub mod keys;
+pub mod merge;
 pub mod model;
 pub mod render;
+pub mod sign;
 pub mod slot;
 pub mod source;
 pub mod summary;

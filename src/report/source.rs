@@ -65,6 +65,15 @@ pub trait Source {
     fn summary(&self, serial: &SerialNumber) -> Result<Option<Summary>, JournalError>;
 }
 
+/// The work orders that are known.
+pub trait Orders: Send + Sync + std::fmt::Debug {
+    /// The order of that id; none if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn order(&self, id: &str) -> Result<Option<Box<dyn Expected>>, JournalError>;
+}
+
 /// What a work order asks for. Its list may have a million lines: it is never held in memory here.
 pub trait Expected {
     /// How many devices it asks for.

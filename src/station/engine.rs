@@ -257,7 +257,14 @@ impl<C: Cloud + 'static> Engine<C> {
     }
 
     /// Closes the journal's queue and waits until all of it is on disk.
-    async fn stop(self) -> Result<(), StationError> {
+    async fn stop(mut self) -> Result<(), StationError> {
+        for action in self.line.stop(self.clock.now()) {
+            if let Action::Record(entry) = action
+                && self.records.send(entry).await.is_err()
+            {
+                return Err(self.scribe_ended().await);
+            }
+        }
         drop(self.records);
         match self.scribe.await {
             Ok(result) => Ok(result?),

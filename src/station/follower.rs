@@ -11,12 +11,12 @@ use tokio::sync::watch;
 
 use crate::clock::TimeSource;
 use crate::control::tally::{Ending, Folder, Tally, Verdict, span};
-use crate::fixture::text::Messages;
-use crate::shift::Calendar;
 use crate::device::event::Event;
 use crate::error::Chain;
+use crate::fixture::text::Messages;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, Record, What};
+use crate::shift::Calendar;
 
 /// Records that are read at a time.
 const CHUNK: usize = 500;
@@ -47,7 +47,8 @@ impl Follower {
         let started_at = *self.durable.borrow_and_update();
         let Some(first) = self.first(started_at).await else { return };
         let now = self.clock.now().wall;
-        let mut folder = Folder::new(self.calendar.clone(), first.saturating_sub(1), started_at, now).saying(self.messages.clone());
+        let mut folder = Folder::new(self.calendar.clone(), first.saturating_sub(1), started_at, now)
+            .saying(self.messages.clone());
         loop {
             let caught_up = self.catch_up(&mut folder, started_at).await;
             folder.look(self.clock.now().wall);
@@ -196,7 +197,9 @@ mod tests {
         let calendar = Calendar { shifts, timezone: TimeZone::UTC, days_off };
         let clock = Arc::new(ManualClock::at(at(0)));
         let store = opened.store.clone();
-        let following = tokio::spawn(Follower { store, durable, clock, calendar, messages: Arc::default(), tally: sender }.run());
+        let following = tokio::spawn(
+            Follower { store, durable, clock, calendar, messages: Arc::default(), tally: sender }.run(),
+        );
         let what = What::Station(StationEvent::LineResumed);
         let entry =
             |seq| Entry { record: Record { seq, at: at(0), serial: None, what: what.clone() }, device: None };

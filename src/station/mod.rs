@@ -24,6 +24,7 @@ pub(crate) mod intake;
 mod picture;
 mod prover;
 pub mod reconcile;
+pub mod reporter;
 #[cfg(test)]
 mod secrets;
 mod shift_end;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use jiff::Timestamp;
 
-use super::{FixturePort, Parts, StationError, timekeeper};
+use super::reporter::orders::Batches;
+use super::{FixturePort, Parts, StationError, reporter, timekeeper};
 use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
@@ -28,6 +29,8 @@ use crate::pki::Issuer;
 use crate::pki::issuer::{CaError, StationIssuer};
 use crate::pki::pkcs11::{TokenIssuer, TokenOptions};
 use crate::pki::summary::expiry_warning;
+use crate::report::fold::Maker;
+use crate::report::keys::ReportKeyError;
 use zeroize::Zeroizing;
 
 /// Twice two round trips of half a second, which is how far away the farthest Region is, and slow.
@@ -63,6 +66,8 @@ pub struct Assembled {
     pub store: Store,
     /// The journal's id.
     pub journal_id: String,
+    /// What reports are made with.
+    pub maker: Maker,
     /// The CA's subject and the end of its life, if the station has one.
     pub ca: Option<(String, Timestamp)>,
 }
@@ -85,6 +90,8 @@ pub enum SetupError {
     SealKey(#[source] SealKeyError),
     #[error("the sealed private keys cannot be used")]
     Keys(#[source] KeyStoreError),
+    #[error("reports cannot be signed")]
+    ReportKey(#[source] ReportKeyError),
     #[error("AWS cannot be set up")]
     Aws(#[source] AwsSetupError),
     #[error("failed to make {}", path.display())]
@@ -97,7 +104,7 @@ impl SetupError {
     pub fn exit_status(&self) -> ExitStatus {
         match self {
             Self::Journal(JournalError::Held { .. }) => ExitStatus::Busy,
-            Self::Journal(_) | Self::Keys(_) | Self::Directory { .. } => ExitStatus::Io,
+            Self::Journal(_) | Self::Keys(_) | Self::Directory { .. } | Self::ReportKey(_) => ExitStatus::Io,
             Self::CaCertificate { .. }
             | Self::CaKeyFile(_)
             | Self::Ca(_)
@@ -154,6 +161,10 @@ pub async fn assemble(
         cloud: cloud.clone(),
         store: journal.store.clone(),
         journal_id: journal.id.clone(),
+        maker: Maker {
+            orders: Some(Arc::new(Batches(journal.store.clone()))),
+            ..reporter::maker(config, &journal.id).map_err(SetupError::ReportKey)?
+        },
         ca: issuer.as_ref().map(|it| (it.subject.clone(), it.not_after)),
         parts: Parts {
             settings: Settings { previous_ca, ..settings(config, issuer.as_ref().map(|it| &*it.issuer)) },

@@ -18,12 +18,14 @@ use super::herald::{self, Herald};
 use super::instruments::Panel;
 use super::picture::Painter;
 use super::reconcile::Reconciler;
+use super::reporter::Reporter;
 use super::setup::{Assembled, SetupError, StationCloud, assemble, directories};
 use super::shift_end::ShiftEnd;
 use super::{Command, Station, StationError};
 use crate::clock::TimeSource;
 use crate::config::Config;
 use crate::control::Status;
+use crate::control::report::Reporting;
 use crate::control::server::{self, Api, ApiError, Board, Listeners};
 use crate::control::sight::Sight;
 use crate::journal::store::JournalLock;
@@ -136,7 +138,7 @@ impl Daemon {
         listeners: Listeners,
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
-        let Assembled { parts, cloud, store, journal_id, ca } = assembled;
+        let Assembled { parts, cloud, store, journal_id, maker, ca } = assembled;
         let (ca_pem, ca_id, products) =
             (parts.settings.ca_pem.clone(), parts.settings.ca, parts.settings.products.clone());
         let station = Station::start(parts)?;
@@ -186,7 +188,7 @@ impl Daemon {
             takt,
             station: config.station.id.clone(),
             started: clock.now().mono,
-            clock,
+            clock: clock.clone(),
             cloud,
             store: store.clone(),
             journal_id,
@@ -200,11 +202,21 @@ impl Daemon {
             Herald { clock: painter.clock.clone(), line: station.status.clone(), status: status.clone() };
         tokio::spawn(painter.run(station.status.clone(), status_sender));
         tokio::spawn(herald.run());
+        let options = config.station.reports.clone();
+        if let Some(dir) = options.dir.clone() {
+            let (maker, store, clock, status) = (maker.clone(), store.clone(), clock.clone(), status.clone());
+            // It ends with the process: what it did not write is written after the next start.
+            tokio::spawn(Reporter { maker, store, clock, status, dir, options }.run());
+        }
+        let reporting = Reporting { maker, clock };
         let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (end_api, api_ended) = oneshot::channel::<()>();
         let names = config.fixtures.iter().map(|it| it.name.clone());
         let taps = names.zip(station.ports.iter().map(|it| it.traffic.clone())).collect();
-        let api = Api { store, status: status.clone(), durable: station.durable.clone(), commands: command_sender, taps, sight };
+        let durable = station.durable.clone();
+        let status_told = status.clone();
+        let api =
+            Api { store, status: status_told, durable, commands: command_sender, taps, sight, reporting };
         let api = tokio::spawn(server::serve(listeners, api, async {
             // A dropped sender ends it too.
             let _ = api_ended.await;

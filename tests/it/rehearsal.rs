@@ -38,11 +38,29 @@ fn what_is_kept_can_be_read_afterwards() {
     let (status, out, log) = Process::run(&mut linemint(&args));
     assert_eq!(status, 0, "{out}\n{log}");
     assert!(out.contains("PASS"), "{out}");
-    for name in ["linemint.toml", "report.txt", "report.json", "journal", "ledger.jsonl"] {
+    for name in [
+        "linemint.toml",
+        "rehearsal.txt",
+        "report.txt",
+        "report.csv",
+        "report.html",
+        "journal",
+        "ledger.jsonl",
+    ] {
         assert!(keep.join(name).exists(), "{name} is missing");
     }
-    let report: Value = serde_json::from_slice(&fs::read(keep.join("report.json")).unwrap()).unwrap();
-    assert_eq!(report["passed"], 5);
+    let read = |name: &str| serde_json::from_slice::<Value>(&fs::read(keep.join(name)).unwrap()).unwrap();
+    assert_eq!(read("rehearsal.json")["passed"], 5);
+    let report = read("report.json");
+    assert_eq!(report["balance"]["closes"], true, "{report:#}");
+    assert_eq!((&report["balance"]["total"], &report["balance"]["first_pass"]), (&5.into(), &5.into()));
+    assert_eq!(report["certificates"]["active"], 5);
+    let lines = fs::read_to_string(keep.join("report.csv")).unwrap();
+    assert_eq!(lines.lines().count(), 6, "{lines}");
+    let (file, key) = (keep.join("report.json"), keep.join("report.pub"));
+    let verify = ["report", "--verify", file.to_str().unwrap(), "--key", key.to_str().unwrap()];
+    let (status, said, log) = Process::run(&mut linemint(&verify));
+    assert_eq!(status, 0, "{said}\n{log}");
     let config = keep.join("linemint.toml");
     let checked = Process::run(&mut linemint(&["check-config", "--config", config.to_str().unwrap()]));
     assert_eq!(checked.0, 0, "{}", checked.2);

@@ -134,6 +134,22 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ("#roots = \"roots.pem\"", "roots = \"key.pem\"", "product.thermostat.roots", "private key"),
     ("name = \"late\"", "name = \"early\"", "shift.early.name", "another shift"),
     ("name = \"late\"\nstart = \"14:00\"", "name = \"late\"\nstart = \"13:30\"", "shift.late", "overlaps"),
+    ("#takt = \"24s\"", "takt = \"0s\"", "station.takt", "must be from 100ms"),
+    ("report_grace = \"10m\"", "report_grace = 10", "station.report_grace", "has no unit"),
+    ("report_keep = 100", "report_keep = 0", "station.report_keep", "must be from 1 to 10000"),
+    ("#report_url = ", "report_url = ", "station.report_url", "needs report_dir"),
+    (
+        "#report_dir = \"/var/lib/linemint/reports\"",
+        "report_dir = \"r\"\nreport_url = \"ftp://mes\"",
+        "station.report_url",
+        "not an http or https URL",
+    ),
+    (
+        "#report_dir = \"/var/lib/linemint/reports\"",
+        "report_dir = \"r\"\nreport_hook = [\"mail\"]",
+        "station.report_hook",
+        "full path of a program",
+    ),
     ("#days = [\"mon\",", "days = [\"mo\",", "shift.early.days", "is not one of mon tue"),
     (
         "#days = [\"mon\", \"tue\", \"wed\", \"thu\", \"fri\"]",

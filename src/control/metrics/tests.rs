@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::control::tally::Folder;
-use crate::shift::Calendar;
 use crate::control::tests::{admitted_at, nest_event};
 use crate::control::{
     Backlog, CaStatus, Counts, FixtureStatus, JournalStatus, OperationStatus, StationState,
@@ -16,6 +15,7 @@ use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::histogram::Histogram;
 use crate::journal::{Record, What};
+use crate::shift::Calendar;
 use crate::shift::Shift;
 
 fn now() -> Timestamp {
@@ -53,13 +53,21 @@ fn status() -> Status {
         operations: vec![operation("create-thing", Some(10.0)), operation("create-policy", None)],
         journal: JournalStatus { seq: 321, durable: 320, bytes: 1 << 20, id: "00ff".to_owned() },
         backlog: Backlog { devices: 5, buffered: 2, oldest_s: Some(77) },
-        ca: Some(CaStatus { subject: "CN=x".to_owned(), not_after: "2026-12-22T09:00:00Z".parse().unwrap(), warning: None }),
+        ca: Some(CaStatus {
+            subject: "CN=x".to_owned(),
+            not_after: "2026-12-22T09:00:00Z".parse().unwrap(),
+            warning: None,
+        }),
         ..Status::default()
     }
 }
 
 fn tally() -> Tally {
-    let calendar = Calendar { shifts: vec![Shift::whole_day()], timezone: jiff::tz::TimeZone::UTC, days_off: Default::default() };
+    let calendar = Calendar {
+        shifts: vec![Shift::whole_day()],
+        timezone: jiff::tz::TimeZone::UTC,
+        days_off: Default::default(),
+    };
     let mut folder = Folder::new(calendar, 0, 0, now());
     let done =
         Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None };

@@ -157,7 +157,11 @@ impl Watcher {
 
 fn tally_of(events: Vec<Event>) -> Arc<Tally> {
     let now = Timestamp::from_second(1_790_000_000).unwrap();
-    let calendar = Calendar { shifts: vec![Shift::whole_day()], timezone: jiff::tz::TimeZone::UTC, days_off: Default::default() };
+    let calendar = Calendar {
+        shifts: vec![Shift::whole_day()],
+        timezone: jiff::tz::TimeZone::UTC,
+        days_off: Default::default(),
+    };
     let mut folder = Folder::new(calendar, 0, 0, now);
     for (seq, event) in (1..).zip(events) {
         let serial = Some(SerialNumber::parse("SN-1").unwrap());

@@ -158,7 +158,9 @@ impl Command {
                 owner.unwrap_or_else(|| it.certificate.fingerprint.to_string())
             }
             Self::KeepIssued(it) => it.owner.clone().unwrap_or_default(),
-            Self::DescribeCa(id) | Self::UpdateCa(id, _) | Self::ListCertificatesByCa(id, _) => id.to_string(),
+            Self::DescribeCa(id) | Self::UpdateCa(id, _) | Self::ListCertificatesByCa(id, _) => {
+                id.to_string()
+            }
             Self::DescribeCertificate(id)
             | Self::UpdateCertificate(id, _)
             | Self::DeleteCertificate(id, _) => account.certificate_label(&id.to_string()),

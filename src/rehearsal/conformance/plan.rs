@@ -46,7 +46,9 @@ impl Conformance {
             match decoded {
                 Decoded::Message(message) => self.desk.take_in(now, message),
                 Decoded::Echo => self.desk.state().watch.hear_echo(),
-                Decoded::Bad { reason, sample, .. } => self.desk.state().watch.hear_bad(reason, &sample.to_string()),
+                Decoded::Bad { reason, sample, .. } => {
+                    self.desk.state().watch.hear_bad(reason, &sample.to_string())
+                }
             }
         }
         self.on_time(now);

@@ -40,6 +40,24 @@ fn write(out: &mut String, it: &Report) -> fmt::Result {
     handover(out, it)
 }
 
+/// A sentence over as many lines as it needs, the further ones with an indent.
+fn wrapped(text: &str, indent: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let full = lines.last().is_some_and(|it| it.chars().count() + word.chars().count() >= WIDTH - indent);
+        if full {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines.join(&format!("\n{}", " ".repeat(indent)))
+}
+
 /// What the report is of, in a few words.
 pub(super) fn title(it: &Report) -> String {
     let name = it.selection.name.as_deref().unwrap_or_default();
@@ -76,13 +94,13 @@ fn list(counts: &std::collections::BTreeMap<String, u64>) -> String {
 
 fn head(out: &mut String, it: &Report) -> fmt::Result {
     writeln!(out, "{}  ·  station {}", title(it), it.station.id)?;
-    writeln!(out, "{}", it.balance.headline())?;
+    writeln!(out, "{}", wrapped(&it.balance.headline(), 2))?;
     writeln!(out)?;
     let span = &it.selection;
     writeln!(out, "  from      {}  ({})", span.begin_local, span.timezone)?;
     writeln!(out, "  to        {}", span.end_local)?;
     for remark in remarks(it) {
-        writeln!(out, "  note      {remark}")?;
+        writeln!(out, "  note      {}", wrapped(&remark, 12))?;
     }
     writeln!(out, "  products  {}", list(&it.products))?;
     writeln!(out, "  fixtures  {}", list(&it.fixtures))?;
@@ -216,7 +234,7 @@ fn stops(out: &mut String, it: &Report) -> fmt::Result {
             Some(of) => format!("{} {of}", row.cause),
             None => row.cause.clone(),
         };
-        writeln!(out, "  {cause:<44}{:>5} times  {:>14}", number(row.times), span(row.ms))?;
+        writeln!(out, "  {cause:<44}{:>6} x  {:>14}", number(row.times), span(row.ms))?;
     }
     if it.downtime.is_empty() {
         writeln!(out, "  none")?;
@@ -354,7 +372,7 @@ fn handover(out: &mut String, it: &Report) -> fmt::Result {
         writeln!(out, "  the station is {state}, {backlog} devices unfinished{oldest}")?;
     }
     for action in &handover.actions {
-        writeln!(out, "  [ ] {action}")?;
+        writeln!(out, "  [ ] {}", wrapped(action, 6))?;
     }
     if handover.actions.is_empty() {
         writeln!(out, "  nothing is left to do")?;

@@ -4,8 +4,12 @@
 use std::path::PathBuf;
 
 use super::super::fold::Selection;
-use super::super::model::Report;
+use serde_json::Value;
+
+use super::super::merge::merge;
+use super::super::model::{Report, Twice};
 use super::super::render::{csv, html, json, text};
+use super::super::sign::Signer;
 use super::*;
 
 fn lines(history: &History, report: &Report) -> String {
@@ -27,7 +31,7 @@ fn hold(name: &str, (history, report): &(History, Report)) {
         let path = dir.join(file);
         if std::env::var_os("LINEMINT_GOLDEN").is_some_and(|it| it == "write") {
             std::fs::create_dir_all(&dir).unwrap();
-            std::fs::write(&path, &now).unwrap();
+            crate::durable_fs::replace(&path, 0o644, now.as_bytes()).unwrap();
         }
         let golden = std::fs::read_to_string(&path).unwrap_or_default();
         let first = now.lines().zip(golden.lines()).position(|(a, b)| a != b);
@@ -40,6 +44,69 @@ fn golden_reports_are_what_they_were() {
     hold("clocks-set-back", &shifts::clocks_set_back());
     hold("outage", &shifts::outage());
     hold("rework", &shifts::rework());
+}
+
+/// Whether a value is what the schema says, as far as the schema's own few words go.
+fn fits(value: &Value, schema: &Value, root: &Value, place: &str) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.strip_prefix("#/$defs/").unwrap();
+        return fits(value, &root["$defs"][name], root, place);
+    }
+    if let Some(any) = schema["anyOf"].as_array() {
+        let wanted = any.iter().find(|it| (it["type"] == "null") == value.is_null()).unwrap();
+        return fits(value, wanted, root, place);
+    }
+    if let Some(only) = schema.get("const") {
+        assert_eq!(value, only, "{place}");
+        return;
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(it) if it.is_u64() || it.is_i64() => "integer",
+        Value::Number(_) => "a number with a fraction",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let kinds = &schema["type"];
+    assert!(
+        kinds == kind || kinds.as_array().is_some_and(|it| it.iter().any(|it| it == kind)),
+        "{place}: {kind}"
+    );
+    for (at, it) in value.as_array().into_iter().flatten().enumerate() {
+        fits(it, &schema["items"], root, &format!("{place}[{at}]"));
+    }
+    let Some(members) = value.as_object() else { return };
+    for name in schema["required"].as_array().into_iter().flatten() {
+        assert!(members.contains_key(name.as_str().unwrap()), "{place} lacks {name}");
+    }
+    for (name, it) in members {
+        let of = schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
+        fits(
+            it,
+            of.unwrap_or_else(|| panic!("{place}.{name} is not in the schema")),
+            root,
+            &format!("{place}.{name}"),
+        );
+    }
+}
+
+#[test]
+fn every_report_is_what_the_published_schema_says() {
+    let schema =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
+    let all = [shifts::clocks_set_back().1, shifts::outage().1, shifts::rework().1];
+    let mut other = all[1].clone();
+    other.station.id = "other".to_owned();
+    let twice = Twice { serial: "S".to_owned(), stations: vec!["a".to_owned(), "b".to_owned()] };
+    let merged = merge(&[all[1].clone(), other], (1, vec![twice])).unwrap();
+    for report in all.iter().chain([&merged]) {
+        fits(&serde_json::from_str(&signer.signed(report)).unwrap(), &schema, &schema, "report");
+        fits(&serde_json::from_str(&json::render(report)).unwrap(), &schema, &schema, "report");
+    }
 }
 
 #[test]

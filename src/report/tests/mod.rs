@@ -2,7 +2,7 @@
 
 mod golden;
 mod property;
-mod shifts;
+pub(crate) mod shifts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -197,7 +197,7 @@ impl Source for History {
         let mut firsts =
             self.summaries.values().filter(|it| it.batch.as_deref() == Some(id)).map(|it| it.first);
         let first = firsts.next();
-        Ok(first.map(|first| (first, firsts.last().unwrap_or(first))))
+        Ok(first.map(|first| (first, firsts.next_back().unwrap_or(first))))
     }
 
     fn summary(&self, serial: &SerialNumber) -> Result<Option<Summary>, JournalError> {

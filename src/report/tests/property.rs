@@ -43,12 +43,16 @@ fn station_event(what: u8, now: Timestamp) -> StationEvent {
 
 fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
     let key = device.map_or_else(|| presentation("nest-1", id), |it| it.presentation.key.clone());
-    let new = presentation(if what % 2 == 0 { "nest-1" } else { "nest-2" }, id);
+    let new = presentation(if what.is_multiple_of(2) { "nest-1" } else { "nest-2" }, id);
     let (code, message) = (FailCode::ALL[usize::from(what) % FailCode::ALL.len()], "why".to_owned());
     let fingerprint = device.and_then(Device::fingerprint).unwrap_or(Fingerprint::of(b"none"));
     let by = operator("because");
     if device.is_none() {
-        return Event::Admitted(Box::new(admission((what % 3 == 0).then_some("WO-1"), "nest-1", id)));
+        return Event::Admitted(Box::new(admission(
+            (what.is_multiple_of(3)).then_some("WO-1"),
+            "nest-1",
+            id,
+        )));
     }
     match what % 16 {
         0 | 1 => Event::Issued { certificate: certificate(&id.to_string()) },
@@ -66,9 +70,9 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
         10 => closed(key),
         11 => Event::Presented { presentation: new, nest: None, mac: None, anew: None },
         12 => Event::Repeated { presentation: new, nest: None },
-        13 if what % 3 == 0 => Event::Renewed(Box::new(admission(None, "nest-1", id))),
+        13 if what.is_multiple_of(3) => Event::Renewed(Box::new(admission(None, "nest-1", id))),
         13 => Event::KeyDestroyed { fingerprint },
-        14 if what % 3 == 0 => {
+        14 if what.is_multiple_of(3) => {
             Event::Scrapping { presentation: None, by, policy: None, message, asked: false }
         }
         14 => Event::Quarantined { presentation: None, code, message },

@@ -7,7 +7,7 @@ use super::*;
 use crate::journal::Cause;
 
 /// A night of nine hours: a device every ten minutes, one in nine of which has to be presented again.
-pub(super) fn clocks_set_back() -> (History, Report) {
+pub(crate) fn clocks_set_back() -> (History, Report) {
     let mut history = History::default();
     let begin = at("2026-10-24T20:00:00Z");
     history
@@ -48,11 +48,11 @@ pub(super) fn clocks_set_back() -> (History, Report) {
 }
 
 fn nest(number: u64) -> &'static str {
-    if number % 3 == 0 { "nest-2" } else { "nest-1" }
+    if number.is_multiple_of(3) { "nest-2" } else { "nest-1" }
 }
 
 /// A morning in which AWS is not reached for fifty minutes, the line is stopped for ten, and a fixture is away.
-pub(super) fn outage() -> (History, Report) {
+pub(crate) fn outage() -> (History, Report) {
     let mut history = History::default();
     let begin = at("2026-11-20T05:00:00Z");
     for number in 0..96_u64 {
@@ -145,7 +145,7 @@ fn wait_for_the_cloud(
 }
 
 /// An afternoon in which devices come back, are released, renewed and scrapped.
-pub(super) fn rework() -> (History, Report) {
+pub(crate) fn rework() -> (History, Report) {
     let mut history = History::default();
     let begin = at("2026-11-21T13:00:00Z");
     for number in 0..40_u64 {
@@ -169,7 +169,7 @@ fn rework_one(history: &mut History, now: Timestamp, it: &SerialNumber, number: 
     let message = "Stop: units may be swapped. <b>Put both aside</b> & call the line engineer.".to_owned();
     let quarantined = Event::Quarantined { presentation: Some(key), code, message };
     match number {
-        5 | 6 | 7 => history.device(now, it, quarantined),
+        5..=7 => history.device(now, it, quarantined),
         8 | 9 => {
             history.device(now, it, quarantined);
             history.device(

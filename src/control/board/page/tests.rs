@@ -1,12 +1,12 @@
 use super::*;
 use crate::control::tally::Folder;
-use crate::shift::Calendar;
 use crate::control::tests::{admitted_at, nest_event};
 use crate::control::{Backlog, FixtureStatus};
 use crate::device::event::Event;
 use crate::device::serial::SerialNumber;
 use crate::fixture::FailCode;
 use crate::journal::{Record, What};
+use crate::shift::Calendar;
 use crate::shift::Shift;
 
 fn now() -> Timestamp {
@@ -18,7 +18,8 @@ fn fixture(name: &str, state: &str) -> FixtureStatus {
 }
 
 fn shown(status: Status, events: Vec<(&str, Event)>) -> Shown {
-    let calendar = Calendar { shifts: vec![Shift::whole_day()], timezone: TimeZone::UTC, days_off: Default::default() };
+    let calendar =
+        Calendar { shifts: vec![Shift::whole_day()], timezone: TimeZone::UTC, days_off: Default::default() };
     let mut folder = Folder::new(calendar, 0, 0, now());
     for (seq, (serial, event)) in (1..).zip(events) {
         let serial = Some(SerialNumber::parse(serial).unwrap());

@@ -1,0 +1,265 @@
+//! `linemint report`: the report of a shift, a time or a batch; verifying and merging reports.
+
+mod merge;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::daemon::{CommandError, DaemonArgs, ended};
+use crate::control::REPORT_BALANCE;
+use crate::control::client::encoded;
+use crate::durable_fs::sync_dir;
+use crate::error::{Chain, ExitStatus};
+use crate::report::model::Report;
+use crate::report::render::{html, json, text};
+use crate::report::sign::{Untrue, Verified, verify};
+
+/// Longest report or key that is read, bytes: a report has a few hundred devices in its lists.
+const MAX_FILE: u64 = 16 << 20;
+
+/// The report of a shift, a time or a batch: the present shift if nothing is said. Exit status 0 if its balance
+/// closes, 1 if not.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ReportArgs {
+    #[command(subcommand)]
+    command: Option<ReportCommand>,
+
+    /// A shift: 2026-11-22/early, current, or last for the one that ended last
+    #[arg(long, value_name = "D/NAME", conflicts_with_all = ["batch", "since", "until"])]
+    pub shift: Option<String>,
+
+    /// A batch
+    #[arg(long, value_name = "ID", conflicts_with_all = ["since", "until"])]
+    pub batch: Option<String>,
+
+    /// Devices first presented from then on: RFC 3339, or the station's own clock as 2026-11-22T06:00
+    #[arg(long, value_name = "T")]
+    pub since: Option<String>,
+
+    /// Devices first presented before then; now if it is not given
+    #[arg(long, value_name = "T", requires = "since")]
+    pub until: Option<String>,
+
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: FormatArg,
+
+    /// Writes it there instead of to stdout: all of it or nothing
+    #[arg(long, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+
+    /// Makes it a correction of this earlier report (JSON), which it names
+    #[arg(long, value_name = "FILE")]
+    pub corrects: Option<PathBuf>,
+
+    /// Verifies the signature of a report (JSON) instead; needs no daemon
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shift", "batch", "since", "until", "output", "corrects"])]
+    pub verify: Option<PathBuf>,
+
+    /// With --verify: the station's public key (report.pub); else the report's own is taken
+    #[arg(long, value_name = "PUB", requires = "verify")]
+    pub key: Option<PathBuf>,
+
+    /// Where the daemon is.
+    #[command(flatten)]
+    pub daemon: DaemonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ReportCommand {
+    Merge(merge::MergeArgs),
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// For the terminal.
+    #[default]
+    Text,
+    /// One signed JSON document.
+    Json,
+    /// A line for each device.
+    Csv,
+    /// One page for the board and for A4.
+    Html,
+}
+
+impl FormatArg {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Html => "html",
+        }
+    }
+
+    /// The report so written; none as CSV, which is of devices.
+    fn render(self, report: &Report) -> Option<String> {
+        Some(match self {
+            Self::Text => text::render(report),
+            Self::Json => json::render(report),
+            Self::Html => html::render(report),
+            Self::Csv => return None,
+        })
+    }
+}
+
+/// Why a file of a report is of no use.
+#[derive(Debug, thiserror::Error)]
+enum FileError {
+    #[error("failed to read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} cannot be trusted", path.display())]
+    Untrue { path: PathBuf, source: Untrue },
+    #[error("{0}")]
+    Unfit(String),
+    #[error("failed to write")]
+    Output(#[from] io::Error),
+}
+
+impl FileError {
+    fn exit_status(&self) -> ExitStatus {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                ExitStatus::NotPermitted
+            }
+            Self::Read { .. } | Self::Output(_) => ExitStatus::Io,
+            Self::Untrue { .. } => ExitStatus::Bad,
+            Self::Unfit(_) => ExitStatus::Usage,
+        }
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: ReportArgs) -> ExitStatus {
+    let mut out = io::stdout();
+    if let Some(ReportCommand::Merge(args)) = &args.command {
+        return told(merge::run(args, &mut out), &mut io::stderr());
+    }
+    if let Some(path) = &args.verify {
+        return told(show_verified(path, args.key.as_deref(), &mut out), &mut io::stderr());
+    }
+    let corrects = match args.corrects.as_deref().map(|it| verified(it, None)).transpose() {
+        Ok(old) => old,
+        Err(error) => return told(Err(error), &mut io::stderr()),
+    };
+    let result = match &args.output {
+        Some(path) => to_file(&args, corrects.as_ref(), path).await,
+        None => show(&args, corrects.as_ref(), &mut out).await,
+    };
+    ended(result, &mut io::stderr())
+}
+
+fn told(result: Result<ExitStatus, FileError>, err: &mut impl Write) -> ExitStatus {
+    match result {
+        Ok(status) => status,
+        Err(FileError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitStatus::Done,
+        Err(error) => {
+            // Where stderr is gone too, the exit status still says it.
+            let _ = writeln!(err, "error: {}", super::text::plain(&Chain(&error).to_string()));
+            error.exit_status()
+        }
+    }
+}
+
+/// What to ask the daemon for.
+fn target(args: &ReportArgs, corrects: Option<&Verified>) -> String {
+    let mut target = format!("/v1/report?format={}", args.format.as_str());
+    let version = corrects.map(|it| (it.report.version + 1).to_string());
+    for (name, value) in [
+        ("shift", args.shift.as_deref()),
+        ("batch", args.batch.as_deref()),
+        ("since", args.since.as_deref()),
+        ("until", args.until.as_deref()),
+        ("corrects", corrects.map(|it| it.hash.as_str())),
+        ("version", version.as_deref()),
+    ] {
+        if let Some(value) = value {
+            target.push_str(&format!("&{name}={}", encoded(value)));
+        }
+    }
+    target
+}
+
+async fn show(
+    args: &ReportArgs,
+    corrects: Option<&Verified>,
+    out: &mut impl Write,
+) -> Result<ExitStatus, CommandError> {
+    let client = args.daemon.client()?;
+    let balance = client.download(&target(args, corrects), REPORT_BALANCE, out).await??;
+    out.flush()?;
+    Ok(if balance.as_deref() == Some("closes") { ExitStatus::Done } else { ExitStatus::Bad })
+}
+
+/// Into a file, which gets its name when all of it is on disk.
+async fn to_file(
+    args: &ReportArgs,
+    corrects: Option<&Verified>,
+    path: &Path,
+) -> Result<ExitStatus, CommandError> {
+    let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    let status = show(args, corrects, file.as_file_mut()).await?;
+    keep(file, dir, path)?;
+    Ok(status)
+}
+
+/// Gives a temporary file its name, for everybody to read, durably.
+fn keep(file: tempfile::NamedTempFile, dir: &Path, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|it| it.error)?;
+    sync_dir(dir).map_err(io::Error::other)
+}
+
+fn read(path: &Path) -> Result<String, FileError> {
+    let failed = |source| FileError::Read { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = File::open(path).map_err(failed)?;
+    io::Read::read_to_string(&mut io::Read::take(file, MAX_FILE + 1), &mut text).map_err(failed)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than a report")));
+    }
+    Ok(text)
+}
+
+/// A report whose signature holds.
+fn verified(path: &Path, key: Option<&Path>) -> Result<Verified, FileError> {
+    let text = read(path)?;
+    let key = key.map(read).transpose()?;
+    verify(&text, key.as_deref()).map_err(|source| FileError::Untrue { path: path.to_owned(), source })
+}
+
+fn show_verified(path: &Path, key: Option<&Path>, out: &mut impl Write) -> Result<ExitStatus, FileError> {
+    let it = verified(path, key)?;
+    let report = &it.report;
+    let name = report.selection.name.as_deref().unwrap_or(&report.selection.kind);
+    writeln!(out, "authentic      {} of station {}, version {}", name, report.station.id, report.version)?;
+    writeln!(out, "balance        {}", report.balance.headline())?;
+    writeln!(
+        out,
+        "journal        {}, head {} {}",
+        report.journal.id, report.journal.head, report.journal.head_hash
+    )?;
+    writeln!(out, "report         sha-256 {}", it.hash)?;
+    match key {
+        Some(_) => writeln!(out, "key            {}", it.key)?,
+        None => writeln!(
+            out,
+            "key            {}, the report's own: it shows that nothing was changed; by whom it was made shows --key report.pub",
+            it.key
+        )?,
+    }
+    out.flush()?;
+    Ok(ExitStatus::Done)
+}
+
+#[cfg(test)]
+mod tests;

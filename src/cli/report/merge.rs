@@ -1,0 +1,108 @@
+//! `linemint report merge`: one report of several stations.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::{FileError, FormatArg, verified};
+use crate::error::ExitStatus;
+use crate::report::merge::merge;
+use crate::report::model::{MAX_LISTED, Report, Twice};
+
+/// Stations that can be merged.
+const MAX_REPORTS: usize = 1_000;
+
+/// Adds up the reports of several stations. Serial numbers that are at two of them are found in the CSV beside
+/// each JSON, as `report_dir` has them. Exit status 0 if every balance closes and no serial number is twice.
+#[derive(Debug, Clone, Args)]
+pub(super) struct MergeArgs {
+    /// The stations' reports, JSON
+    #[arg(value_name = "FILE", required = true, num_args = 2..)]
+    pub(super) files: Vec<PathBuf>,
+
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: FormatArg,
+}
+
+pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, FileError> {
+    if args.files.len() > MAX_REPORTS {
+        return Err(FileError::Unfit(format!("at most {MAX_REPORTS} reports can be merged")));
+    }
+    let reports = args.files.iter().map(|it| Ok(verified(it, None)?.report));
+    let reports: Vec<Report> = reports.collect::<Result<_, FileError>>()?;
+    let lists: Vec<_> = args.files.iter().map(|it| it.with_extension("csv")).collect();
+    let found = twice(&reports, &lists)?;
+    let mut merged = merge(&reports, found).map_err(|error| FileError::Unfit(error.to_string()))?;
+    for (path, report) in lists.iter().zip(&reports).filter(|(path, _)| !path.exists()) {
+        let action = format!(
+            "{}: its serial numbers were not compared: there is no {}",
+            report.station.id,
+            path.display()
+        );
+        merged.handover.actions.push(action);
+    }
+    let Some(text) = args.format.render(&merged) else {
+        return Err(FileError::Unfit(
+            "a merged report has no lines: the stations' CSV files have them".to_owned(),
+        ));
+    };
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(if merged.balance.closes { ExitStatus::Done } else { ExitStatus::Bad })
+}
+
+/// The serial numbers that several lists have: how many, and the first of them. In memory is a number for each
+/// serial, and the serials of those that look the same.
+fn twice(reports: &[Report], lists: &[PathBuf]) -> Result<(u64, Vec<Twice>), FileError> {
+    // Chosen anew each time, so that nobody can make serials that look the same.
+    let hasher = std::collections::hash_map::RandomState::new();
+    let mut first: HashMap<u64, u16> = HashMap::new();
+    let mut again: HashMap<u64, ()> = HashMap::new();
+    for (station, list) in (0_u16..).zip(lists) {
+        each_serial(list, |serial| {
+            let hash = hasher.hash_one(serial);
+            if *first.entry(hash).or_insert(station) != station {
+                again.insert(hash, ());
+            }
+        })?;
+    }
+    drop(first);
+    let mut found: HashMap<String, Vec<String>> = HashMap::new();
+    for (report, list) in reports.iter().zip(lists) {
+        each_serial(list, |serial| {
+            if again.contains_key(&hasher.hash_one(serial)) {
+                let stations = found.entry(serial.to_owned()).or_default();
+                if stations.last() != Some(&report.station.id) {
+                    stations.push(report.station.id.clone());
+                }
+            }
+        })?;
+    }
+    let mut found: Vec<_> = found.into_iter().filter(|(_, stations)| stations.len() > 1).collect();
+    found.sort();
+    let count = found.len() as u64;
+    let rows = found.into_iter().take(MAX_LISTED).map(|(serial, stations)| Twice { serial, stations });
+    Ok((count, rows.collect()))
+}
+
+/// Tells each serial number of a report's lines; none where there is no such file.
+fn each_serial(path: &Path, mut each: impl FnMut(&str)) -> Result<(), FileError> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(FileError::Read { path: path.to_owned(), source }),
+    };
+    let mut lines = csv::Reader::from_reader(BufReader::new(file));
+    let mut line = csv::StringRecord::new();
+    let failed = |error: csv::Error| FileError::Read { path: path.to_owned(), source: error.into() };
+    while lines.read_record(&mut line).map_err(failed)? {
+        if let Some(serial) = line.get(0) {
+            each(serial.strip_prefix('\'').unwrap_or(serial));
+        }
+    }
+    Ok(())
+}

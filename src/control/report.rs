@@ -1,0 +1,329 @@
+//! `GET /v1/report`: the report of a shift, a time or a batch.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::Problem;
+use super::door::EndlessAnswer;
+use super::problem::{Refused, bad_request, not_found, unavailable};
+use super::query;
+use super::server::Context;
+use super::{REPORT_BALANCE, Status};
+use crate::clock::TimeSource;
+use crate::error::Chain;
+use crate::journal::JournalError;
+use crate::journal::store::Store;
+use crate::report::fold::{Maker, Selection};
+use crate::report::model::{Handover, OperationRow, Quota, Report};
+use crate::report::render::{csv, html, text};
+use crate::report::source::Source as _;
+use crate::shift::Calendar;
+
+/// Bytes of a long answer that are sent at a time.
+const CHUNK: usize = 64 << 10;
+
+/// Chunks that wait for the reader.
+const CHUNKS: usize = 4;
+
+/// What the API makes reports with.
+#[derive(Clone)]
+pub struct Reporting {
+    /// What all of them have in common.
+    pub maker: Maker,
+    /// Tells the time.
+    pub clock: Arc<dyn TimeSource>,
+}
+
+impl std::fmt::Debug for Reporting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporting").field("maker", &self.maker).finish_non_exhaustive()
+    }
+}
+
+/// The parameters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReportQuery {
+    shift: Option<String>,
+    batch: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    format: Option<String>,
+    corrects: Option<String>,
+    version: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+    Csv,
+    Html,
+}
+
+impl Format {
+    fn parse(text: Option<&str>) -> Result<Self, Refused> {
+        Ok(match text.unwrap_or("json") {
+            "text" => Self::Text,
+            "json" => Self::Json,
+            "csv" => Self::Csv,
+            "html" => Self::Html,
+            _ => return Err(bad_request("format is none of text, json, csv and html")),
+        })
+    }
+
+    fn media_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Html => "text/html; charset=utf-8",
+        })
+    }
+}
+
+impl ReportQuery {
+    fn selection(&self, calendar: &Calendar, now: Timestamp) -> Result<Selection, Refused> {
+        let given = |it: &Option<String>| query::given(it.clone());
+        let (shift, batch) = (given(&self.shift), given(&self.batch));
+        let (since, until) = (given(&self.since), given(&self.until));
+        match (shift, batch, since, until) {
+            (shift, None, None, None) => shift_of(calendar, shift.as_deref().unwrap_or("current"), now),
+            (None, Some(batch), None, None) => Ok(Selection::Batch(batch)),
+            (None, None, Some(since), until) => {
+                let begin = instant("since", &since, calendar)?;
+                let end = until.map_or(Ok(now), |it| instant("until", &it, calendar))?;
+                match begin < end {
+                    true => Ok(Selection::Time { begin, end }),
+                    false => Err(bad_request("until is not after since")),
+                }
+            }
+            _ => Err(bad_request("say a shift, or a batch, or since and until, and not several of them")),
+        }
+    }
+
+    /// Which version of which report it is to be.
+    fn correction(&self) -> Result<Option<(u32, String)>, Refused> {
+        let Some(old) = query::given(self.corrects.clone()) else { return Ok(None) };
+        if old.len() != 64 || !old.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(bad_request("corrects is the SHA-256 of a report, 64 digits"));
+        }
+        let version = query::number("version", self.version.clone(), 2..=10_000)?.unwrap_or(2);
+        Ok(Some((version, old)))
+    }
+}
+
+fn shift_of(calendar: &Calendar, wanted: &str, now: Timestamp) -> Result<Selection, Refused> {
+    let found = match wanted {
+        "current" => calendar.at(now).or_else(|| calendar.last_ended(now)),
+        "last" => calendar.last_ended(now),
+        named => {
+            return calendar.named(named).map(Selection::Shift).map_err(|error| {
+                bad_request(error.to_string())
+                    .with_hint("write a day and a shift, as in 2026-11-22/early, or current or last")
+            });
+        }
+    };
+    found.map(Selection::Shift).ok_or_else(|| not_found("no shift has ended yet"))
+}
+
+/// RFC 3339, or a date and time on the station's wall.
+fn instant(name: &str, text: &str, calendar: &Calendar) -> Result<Timestamp, Refused> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    let wall = text.parse::<DateTime>().ok().and_then(|it| it.to_zoned(calendar.timezone.clone()).ok());
+    wall.map(|it| it.timestamp()).ok_or_else(|| {
+        bad_request(format!("{name} is no time"))
+            .with_hint("write 2026-11-22T06:00:00Z, or 2026-11-22T06:00 for the station's own clock")
+    })
+}
+
+/// The report of a shift, a batch or a time.
+#[utoipa::path(
+    get,
+    path = "/v1/report",
+    operation_id = "report",
+    tag = "report",
+    params(
+        ("shift" = Option<String>, Query, description = "`2026-11-22/early`, `current` or `last`"),
+        ("batch" = Option<String>, Query, description = "A batch's id"),
+        ("since" = Option<String>, Query, description = "From this time on"),
+        ("until" = Option<String>, Query, description = "Before this time"),
+        ("format" = Option<String>, Query, description = "`text`, `json`, `csv` or `html`"),
+    ),
+    responses(
+        (status = 200, description = "The report; its schema is docs/report.schema.json",
+            content((serde_json::Value = "application/json"), (String = "text/plain"), (String = "text/csv"), (String = "text/html"))),
+        (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such batch is known", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn show(
+    State(context): State<Arc<Context>>,
+    parameters: Result<Query<ReportQuery>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let wanted = query::parameters(parameters)?;
+    let Reporting { maker, clock } = context.reporting.clone();
+    let now = clock.now().wall;
+    let format = Format::parse(query::given(wanted.format.clone()).as_deref())?;
+    let selection = wanted.selection(&maker.calendar, now)?;
+    let correction = wanted.correction()?;
+    let live = live(&context.status(), now);
+    let (making, chosen) = (maker.clone(), selection.clone());
+    let made = context.reading.read("make a report", move |store| {
+        if let Selection::Batch(id) = &chosen
+            && store.batch(id)?.is_none()
+            && making.orders.as_ref().map_or(Ok(None), |it| it.order(id))?.is_none()
+        {
+            return Ok(None);
+        }
+        making.make(store, &chosen, now, live).map(Some)
+    });
+    let Some(mut report) = made.await? else {
+        return Err(not_found("no device of that batch was presented here, and no order is known"));
+    };
+    if let Some((version, old)) = correction {
+        (report.version, report.corrects) = (version, Some(old));
+    }
+    let balance = if report.balance.closes { "closes" } else { "does-not-close" };
+    let body = match format {
+        Format::Csv => lines(&context, &report, selection)?,
+        _ => Body::from(rendered(&maker, &report, format)),
+    };
+    let mut response = ([(header::CONTENT_TYPE, format.media_type())], body).into_response();
+    response.headers_mut().insert(REPORT_BALANCE, HeaderValue::from_static(balance));
+    if format == Format::Csv {
+        response.extensions_mut().insert(EndlessAnswer);
+    }
+    Ok(response)
+}
+
+fn rendered(maker: &Maker, report: &Report, format: Format) -> String {
+    match format {
+        Format::Html => html::render(report),
+        Format::Text => text::render(report),
+        Format::Json | Format::Csv => maker.json(report),
+    }
+}
+
+/// The lines of the CSV, as they are taken.
+fn lines(context: &Context, report: &Report, selection: Selection) -> Result<Body, Refused> {
+    let (chunks, taken) = mpsc::channel(CHUNKS);
+    let (begin, end) = (report.selection.begin, report.selection.end);
+    let begun = context.reading.list(move |store, permit| {
+        let mut out = Chunks { _permit: permit, chunks, chunk: Vec::with_capacity(CHUNK) };
+        if let Err(error) = write_lines(store, &selection, (begin, end), &mut out) {
+            tracing::error!(error = %Chain(&error), "a report's lines were cut off");
+            // The reader sees a broken answer. Nobody may be there any more.
+            let _ = out.chunks.blocking_send(Err(io::Error::other("the lines were cut off")));
+        }
+    });
+    if !begun {
+        return Err(unavailable("the lines of two reports are being read already, and that is the limit"));
+    }
+    let body = stream::unfold(taken, |mut taken| async move { Some((taken.recv().await?, taken)) });
+    Ok(Body::from_stream(body))
+}
+
+/// Why the lines of a report ended early.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum LinesError {
+    #[error("failed to read the journal")]
+    Journal(#[from] JournalError),
+    #[error("failed to write the lines")]
+    Output(#[from] io::Error),
+}
+
+/// Writes a line for each device of a selection that lies in that time.
+///
+/// # Errors
+/// The journal cannot be read, or `out` takes nothing more.
+pub fn write_lines(
+    store: &Store,
+    selection: &Selection,
+    (begin, end): (Timestamp, Timestamp),
+    out: &mut impl Write,
+) -> Result<(), LinesError> {
+    let mut lines = csv::Lines::new(&mut *out)?;
+    let mut failed = None;
+    store.summaries(begin, end, &mut |it| {
+        let other = matches!(selection, Selection::Batch(id) if it.batch.as_ref() != Some(id));
+        if failed.is_none() && !other {
+            failed = lines.device(&it).err();
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    lines.finish()?.flush()?;
+    Ok(())
+}
+
+/// Hands on what is written, a chunk at a time; waits for the reader.
+struct Chunks {
+    _permit: OwnedSemaphorePermit,
+    chunks: mpsc::Sender<io::Result<Bytes>>,
+    chunk: Vec<u8>,
+}
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.chunk.extend_from_slice(bytes);
+        if self.chunk.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        self.chunks.blocking_send(Ok(chunk.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// What the daemon says of AWS's limits and of itself, for a report at `now`.
+#[must_use]
+pub fn live(status: &Status, now: Timestamp) -> (Option<Quota>, Handover) {
+    // From a float it is cut to what fits.
+    let thousandths = |it: f64| (it * 1000.0).round() as u64;
+    let share = |it: f64| (it * 10_000.0).round() as u64;
+    let rows = status.operations.iter().filter(|it| it.calls > 0).map(|it| OperationRow {
+        operation: it.operation.clone(),
+        limit_milli: it.ceiling.map(thousandths),
+        calls: it.calls,
+        throttled: it.throttled,
+        errors: it.errors,
+        bound_share: share(it.bound_share),
+    });
+    let uptime = jiff::SignedDuration::from_secs(i64::try_from(status.uptime_s).unwrap_or(0));
+    let quota = Quota {
+        since: now.checked_sub(uptime).ok().map(crate::report::summary::to_millisecond),
+        operations: rows.collect(),
+        binding: status.binding.as_ref().map(|it| it.operation.clone()),
+        binding_share: status.binding.as_ref().map_or(0, |it| share(it.share)),
+        more_stations_milli: status.binding.as_ref().and_then(|it| it.more_stations).map(thousandths),
+    };
+    let handover = Handover {
+        state: Some(status.state.as_str().to_owned()),
+        backlog: Some(status.backlog.devices),
+        oldest_s: status.backlog.oldest_s,
+        actions: status.reasons.clone(),
+    };
+    (Some(quota), handover)
+}

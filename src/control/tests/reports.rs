@@ -1,0 +1,83 @@
+//! Reports over the socket.
+
+use super::*;
+use crate::report::sign::verify;
+
+/// The day of the station's records: 2026-09-21.
+const DAY: &str = "/v1/report?shift=2026-09-21/day";
+
+fn serials(count: usize) -> Vec<String> {
+    (0..count).map(|it| format!("SN-{it:05}")).collect()
+}
+
+#[tokio::test]
+async fn a_shift_is_told_in_every_format_and_the_answer_says_whether_it_balances() {
+    let mut station = Station::new();
+    station.admit(&serials(30), Some("WO-1"));
+    let json = station.get(DAY).await;
+    assert_eq!(json.status, 200, "{json:?}");
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    assert_eq!(json.header("linemint-balance"), Some("closes"));
+    let verified = verify(&json.body, None).unwrap();
+    assert_eq!((verified.report.balance.total, verified.report.balance.in_progress), (30, 30));
+    assert_eq!(verified.report.journal.head, 30);
+    assert_eq!(verified.report.journal.head_hash.len(), 64);
+    let text = station.get(&format!("{DAY}&format=text")).await;
+    assert!(
+        text.body.starts_with("Shift 2026-09-21/day  ·  station L3-S07\nBALANCES: 30 presented"),
+        "{}",
+        text.body
+    );
+    let html = station.get(&format!("{DAY}&format=html")).await;
+    assert_eq!(html.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(html.body.starts_with("<!DOCTYPE html>"), "{}", html.body);
+    let csv = station.get(&format!("{DAY}&format=csv")).await;
+    assert_eq!(csv.header("linemint-balance"), Some("closes"));
+    assert_eq!(csv.body.lines().filter(|it| it.starts_with("SN-")).count(), 30, "{csv:?}");
+    station.end().await;
+}
+
+#[tokio::test]
+async fn a_batch_a_time_and_a_correction_can_be_asked_for() {
+    let mut station = Station::new();
+    station.admit(&serials(3), Some("WO-1"));
+    station.admit(&["X1".to_owned(), "X2".to_owned()], None);
+    assert_eq!(station.json("/v1/report?batch=WO-1").await["balance"]["sum"], 3);
+    let all = station.json("/v1/report?since=2026-09-21T00:00:00Z&until=2026-09-22T00:00").await;
+    assert_eq!(all["balance"]["total"], 5);
+    let csv = station.get("/v1/report?batch=WO-1&format=csv").await;
+    assert_eq!(
+        csv.body.lines().filter(|it| it.starts_with("SN-") || it.starts_with('X')).count(),
+        3,
+        "{csv:?}"
+    );
+    let old = "ab".repeat(32);
+    let again = station.json(&format!("{DAY}&corrects={old}&version=3")).await;
+    assert_eq!((&again["version"], &again["corrects"]), (&Value::from(3), &Value::from(old)));
+    // The clock stands on the day after: nothing has come yet, and the last shift that ended is the one.
+    assert_eq!(station.json("/v1/report").await["balance"]["total"], 0);
+    assert_eq!(station.json("/v1/report?shift=last").await["selection"]["name"], "2026-09-21/day");
+    station.end().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_for_is_refused_with_a_reason() {
+    let station = Station::new();
+    for (target, status, part) in [
+        ("/v1/report?shift=2026-09-21/nihgt", 400, "there is no shift"),
+        ("/v1/report?shift=yesterday/x", 400, "is not a day and a shift"),
+        ("/v1/report?shift=last&batch=B", 400, "not several of them"),
+        ("/v1/report?until=2026-09-21T00:00:00Z", 400, "say a shift"),
+        ("/v1/report?since=now", 400, "since is no time"),
+        ("/v1/report?since=2026-09-21T00:00:00Z&until=2026-09-20T00:00:00Z", 400, "until is not after since"),
+        ("/v1/report?format=pdf", 400, "none of text, json, csv and html"),
+        ("/v1/report?batch=NONE", 404, "no order is known"),
+        ("/v1/report?corrects=abc", 400, "64 digits"),
+        ("/v1/report?wrong=1", 400, "wrong"),
+    ] {
+        let answer = station.get(target).await;
+        assert_eq!(answer.status, status, "{target}: {answer:?}");
+        assert!(answer.body.contains(part), "{target}: {answer:?}");
+    }
+    station.end().await;
+}

@@ -1,0 +1,269 @@
+//! One report of several stations: a line's, or a plant's.
+
+use std::collections::BTreeMap;
+
+use super::handover::with_actions;
+use super::model::{
+    Balance, Certificates, Downtime, Exceptions, FailureRow, Handover, Hour, Listed, MAX_LISTED, Pace, Ratio,
+    Report, StationRow, Times, Twice, Yields,
+};
+use super::sign::hash;
+
+/// Why reports cannot be one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum Unmergeable {
+    #[error("there is nothing to merge: name two reports or more")]
+    None,
+    #[error("the report of {0} is there twice")]
+    Same(String),
+    #[error("{0} counts what was ordered and {1} what was presented: merge reports of one kind")]
+    Kinds(String, String),
+}
+
+/// Adds the reports up. `twice` are the serial numbers that were found at several stations, and how many
+/// there are.
+///
+/// # Errors
+/// They do not fit together.
+pub fn merge(reports: &[Report], twice: (u64, Vec<Twice>)) -> Result<Report, Unmergeable> {
+    let [first, rest @ ..] = reports else { return Err(Unmergeable::None) };
+    if rest.is_empty() {
+        return Err(Unmergeable::None);
+    }
+    for (at, it) in reports.iter().enumerate() {
+        let same = |other: &&Report| hash(other) == hash(it);
+        if reports[..at].iter().any(|other| same(&other)) {
+            return Err(Unmergeable::Same(it.station.id.clone()));
+        }
+        if it.balance.of != first.balance.of {
+            return Err(Unmergeable::Kinds(first.station.id.clone(), it.station.id.clone()));
+        }
+    }
+    let mut sum = first.clone();
+    sum.version = 1;
+    sum.corrects = None;
+    sum.quota = None;
+    sum.stations = reports.iter().map(row).collect();
+    sum.exceptions = Exceptions::default();
+    sum.handover = Handover::default();
+    let ids: Vec<_> = reports.iter().map(|it| it.station.id.as_str()).collect();
+    sum.station.id = ids.join(" ");
+    for it in rest {
+        add(&mut sum, it);
+    }
+    reports.iter().for_each(|it| list(&mut sum.exceptions, it));
+    sum.balance.problems = problems(reports, twice.0);
+    sum.balance.closes = sum.balance.problems.is_empty();
+    sum.yields = yields(reports);
+    sum.times = times(reports);
+    sum.failures = failures(reports);
+    sum.twice = twice.1;
+    sum.handover = with_actions(Handover::default(), &sum.balance, &sum.certificates);
+    Ok(sum)
+}
+
+fn row(it: &Report) -> StationRow {
+    StationRow {
+        id: it.station.id.clone(),
+        report: hash(it),
+        total: it.balance.total,
+        good: it.balance.good(),
+        first_pass: it.balance.first_pass,
+        scrapped: it.balance.scrapped,
+        quarantined: it.balance.quarantined,
+        open: it.balance.failed + it.balance.in_progress,
+        closes: it.balance.closes,
+        downtime_ms: it.downtime.iter().map(|it| it.ms).sum(),
+    }
+}
+
+fn problems(reports: &[Report], twice: u64) -> Vec<String> {
+    let of = |it: &Report| format!("{}: {}", it.station.id, it.balance.problems.join("; "));
+    let mut all: Vec<_> = reports.iter().filter(|it| !it.balance.closes).map(of).collect();
+    if twice > 0 {
+        all.push(format!("{twice} serial numbers are at several stations"));
+    }
+    all
+}
+
+fn add(sum: &mut Report, it: &Report) {
+    let span = &mut sum.selection;
+    if it.selection.begin < span.begin {
+        (span.begin, span.begin_local) = (it.selection.begin, it.selection.begin_local.clone());
+    }
+    if it.selection.end > span.end {
+        (span.end, span.end_local) = (it.selection.end, it.selection.end_local.clone());
+    }
+    span.minutes = (span.end.as_second() - span.begin.as_second()) / 60;
+    span.over &= it.selection.over;
+    span.odd_days.extend(it.selection.odd_days.clone());
+    sum.made_at = sum.made_at.max(it.made_at);
+    for (into, from) in [
+        (&mut sum.products, &it.products),
+        (&mut sum.fixtures, &it.fixtures),
+        (&mut sum.batches, &it.batches),
+    ] {
+        from.iter().for_each(|(name, count)| *into.entry(name.clone()).or_default() += count);
+    }
+    add_balance(&mut sum.balance, &it.balance);
+    add_pace(&mut sum.pace, &it.pace);
+    add_certificates(&mut sum.certificates, &it.certificates);
+    for row in &it.downtime {
+        add_downtime(&mut sum.downtime, row);
+    }
+    sum.downtime.sort_by_key(|it| (std::cmp::Reverse(it.ms), it.cause.clone(), it.of.clone()));
+    sum.crashes += it.crashes;
+}
+
+fn add_balance(sum: &mut Balance, it: &Balance) {
+    for (into, from) in [
+        (&mut sum.total, it.total),
+        (&mut sum.first_pass, it.first_pass),
+        (&mut sum.after_retest, it.after_retest),
+        (&mut sum.after_rework, it.after_rework),
+        (&mut sum.scrapped, it.scrapped),
+        (&mut sum.quarantined, it.quarantined),
+        (&mut sum.failed, it.failed),
+        (&mut sum.in_progress, it.in_progress),
+        (&mut sum.missing, it.missing),
+        (&mut sum.sum, it.sum),
+        (&mut sum.extras, it.extras),
+        (&mut sum.duplicates, it.duplicates),
+        (&mut sum.duplicated_devices, it.duplicated_devices),
+        (&mut sum.from_earlier, it.from_earlier),
+        (&mut sum.passed_after, it.passed_after),
+    ] {
+        *into += from;
+    }
+}
+
+fn add_downtime(all: &mut Vec<Downtime>, row: &Downtime) {
+    match all.iter_mut().find(|it| (&it.cause, &it.of) == (&row.cause, &row.of)) {
+        Some(it) => {
+            it.times += row.times;
+            it.ms += row.ms;
+        }
+        None => all.push(row.clone()),
+    }
+}
+
+fn add_certificates(sum: &mut Certificates, it: &Certificates) {
+    sum.issued += it.issued;
+    sum.active += it.active;
+    sum.revoked += it.revoked;
+    sum.keys_destroyed += it.keys_destroyed;
+    sum.keys_waiting += it.keys_waiting;
+    sum.passed_without_active += it.passed_without_active;
+    sum.active_without_pass += it.active_without_pass;
+}
+
+/// Hours that begin at the same instant are one. Takt and gaps are each station's own.
+fn add_pace(sum: &mut Pace, it: &Pace) {
+    (sum.takt_ms, sum.actual_ms) = (None, None);
+    (sum.longest_gap_ms, sum.longest_gap_at) = (0, None);
+    let mut hours: BTreeMap<_, Hour> =
+        std::mem::take(&mut sum.hours).into_iter().map(|it| (it.begin, it)).collect();
+    for hour in &it.hours {
+        match hours.get_mut(&hour.begin) {
+            Some(known) => {
+                known.presented += hour.presented;
+                known.passed += hour.passed;
+                known.seconds = known.seconds.max(hour.seconds);
+                known.target = known.target.zip(hour.target).map(|(a, b)| a + b);
+            }
+            None => {
+                hours.insert(hour.begin, hour.clone());
+            }
+        }
+    }
+    sum.hours = hours.into_values().collect();
+}
+
+fn yields(reports: &[Report]) -> Yields {
+    let of = |ratio: fn(&Yields) -> &Ratio| {
+        let all = reports.iter().map(|it| ratio(&it.yields));
+        let (part, whole) = all.fold((0, 0), |(part, whole), it| (part + it.part, whole + it.whole));
+        Ratio::new(part, whole, reports.first().map_or("", |it| &ratio(&it.yields).definition))
+    };
+    Yields {
+        first_pass: of(|it| &it.first_pass),
+        last: of(|it| &it.last),
+        attempts: of(|it| &it.attempts),
+        retest: of(|it| &it.retest),
+        rework: of(|it| &it.rework),
+    }
+}
+
+/// Percentiles cannot be added: they are in the stations' own reports.
+fn times(reports: &[Report]) -> Times {
+    let sum = |of: fn(&Times) -> u64| reports.iter().map(|it| of(&it.times)).sum();
+    Times {
+        devices: sum(|it| it.devices),
+        operator_ms: sum(|it| it.operator_ms),
+        fixture_ms: sum(|it| it.fixture_ms),
+        making_ms: sum(|it| it.making_ms),
+        ..Times::default()
+    }
+}
+
+fn failures(reports: &[Report]) -> Vec<FailureRow> {
+    let mut rows: BTreeMap<String, FailureRow> = BTreeMap::new();
+    for row in reports.iter().flat_map(|it| &it.failures) {
+        match rows.get_mut(&row.code) {
+            Some(it) => {
+                it.failures += row.failures;
+                it.devices += row.devices;
+            }
+            None => {
+                rows.insert(row.code.clone(), row.clone());
+            }
+        }
+    }
+    let mut rows: Vec<_> = rows.into_values().collect();
+    rows.sort_by_key(|it| std::cmp::Reverse(it.failures));
+    let all: u64 = rows.iter().map(|it| it.failures).sum();
+    let mut so_far = 0;
+    for it in &mut rows {
+        so_far += it.failures;
+        it.share = (it.failures * 10_000).checked_div(all).unwrap_or(0);
+        it.cumulative = (so_far * 10_000).checked_div(all).unwrap_or(0);
+    }
+    rows
+}
+
+fn list(sum: &mut Exceptions, it: &Report) {
+    let Exceptions {
+        missing,
+        extras,
+        quarantined,
+        scrapped,
+        failed,
+        in_progress,
+        often_retested,
+        ordered,
+        duplicates,
+    } = &it.exceptions;
+    for (into, from) in [
+        (&mut sum.missing, missing),
+        (&mut sum.extras, extras),
+        (&mut sum.quarantined, quarantined),
+        (&mut sum.scrapped, scrapped),
+        (&mut sum.failed, failed),
+        (&mut sum.in_progress, in_progress),
+        (&mut sum.often_retested, often_retested),
+        (&mut sum.ordered, ordered),
+        (&mut sum.duplicates, duplicates),
+    ] {
+        add_list(into, from, &it.station.id);
+    }
+}
+
+fn add_list(into: &mut Listed, from: &Listed, station: &str) {
+    into.count += from.count;
+    let room = MAX_LISTED.saturating_sub(into.devices.len());
+    into.devices.extend(from.devices.iter().take(room).cloned().map(|mut it| {
+        it.why = format!("{station}: {}", it.why);
+        it
+    }));
+}

@@ -1,0 +1,183 @@
+//! The report of each shift, written by itself when the shift has ended: into a directory, in four formats, then
+//! to whoever wants it. Which reports there are is seen from the directory, so that one that was missed while the
+//! station was down is made at the next start, and none is made twice.
+//!
+//! The JSON gets its name last: a report whose JSON is there is whole.
+
+mod files;
+pub(crate) mod orders;
+mod post;
+mod tell;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, watch};
+
+use self::files::WriteError;
+use self::tell::Teller;
+use crate::clock::TimeSource;
+use crate::config::{self, Config};
+use crate::control::Status;
+use crate::control::report::live;
+use crate::error::Chain;
+use crate::journal::store::Store;
+use crate::report::fold::{Maker, Selection};
+use crate::report::keys::{ReportKeyError, load_or_create};
+use crate::report::model::StationHead;
+use crate::shift::ShiftSpan;
+
+/// How often the clock is looked at: it may be set.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long is waited after a report that could not be written.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// Shifts that are looked back for at most: a week of three a day.
+const MISSED: usize = 21;
+
+/// Reports that wait to be told.
+const WAITING: usize = 32;
+
+/// What all reports of a station have in common. Makes the station's report key at its first use.
+///
+/// # Errors
+/// The report key cannot be read or made.
+pub fn maker(config: &Config, journal_id: &str) -> Result<Maker, ReportKeyError> {
+    Ok(Maker {
+        station: StationHead {
+            id: config.station.id.clone(),
+            software: env!("CARGO_PKG_VERSION").to_owned(),
+            config: config.hash.to_string(),
+        },
+        journal_id: journal_id.to_owned(),
+        calendar: config.calendar(),
+        takt_ms: config.station.takt.and_then(|it| u64::try_from(it.as_millis()).ok()),
+        orders: None,
+        signer: Some(Arc::new(load_or_create(&key_dir(config))?)),
+    })
+}
+
+/// Where the report key lies: beside the seal key, or beside the journal where systemd hands that over.
+fn key_dir(config: &Config) -> PathBuf {
+    let beside = match &config.journal.seal_key {
+        config::SecretRef::Path(path) => path.parent(),
+        config::SecretRef::Credential(_) => config.journal.dir.parent(),
+    };
+    beside.map(PathBuf::from).unwrap_or_default()
+}
+
+/// Writes reports.
+pub(super) struct Reporter {
+    pub(super) maker: Maker,
+    pub(super) store: Store,
+    pub(super) clock: Arc<dyn TimeSource>,
+    pub(super) status: watch::Receiver<Arc<Status>>,
+    pub(super) dir: PathBuf,
+    pub(super) options: config::Reports,
+}
+
+impl Reporter {
+    /// Writes each shift's report, for as long as the process runs.
+    pub(super) async fn run(self) {
+        let (reports, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(Teller::new(&self.options).run(waiting));
+        let it = Arc::new(self);
+        loop {
+            let worker = it.clone();
+            let made = tokio::task::spawn_blocking(move || worker.catch_up()).await;
+            let pause = match made {
+                Ok(Ok(made)) => {
+                    for path in made {
+                        if reports.try_send(path.clone()).is_err() {
+                            tracing::warn!(report = %path.display(), "too many reports wait to be told: nobody is told of this one");
+                        }
+                    }
+                    LOOK_EVERY
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(error = %Chain(&error), "a shift's report cannot be written; it is tried again");
+                    AGAIN_AFTER
+                }
+                // The runtime is ending.
+                Err(_) => return,
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Makes what is missing, the oldest first; the paths of the JSON files.
+    fn catch_up(&self) -> Result<Vec<PathBuf>, WriteError> {
+        let now = self.clock.now().wall;
+        let mut made = Vec::new();
+        for span in self.due(now)? {
+            let (path, closes) = self.write(&span)?;
+            let report = path.display();
+            match closes {
+                true => {
+                    tracing::info!(shift = %span, %report, "the shift has ended: its report is written, and balances")
+                }
+                false => {
+                    tracing::warn!(shift = %span, %report, "the shift has ended: its report is written, and DOES NOT BALANCE")
+                }
+            }
+            made.push(path);
+        }
+        if !made.is_empty() {
+            files::prune(&self.dir, self.options.keep, &self.maker.calendar)?;
+        }
+        Ok(made)
+    }
+
+    /// The shifts that have ended, and whose reports are not there, the oldest first.
+    fn due(&self, now: Timestamp) -> Result<Vec<ShiftSpan>, WriteError> {
+        let grace = SignedDuration::try_from(self.options.grace).unwrap_or_default();
+        let Ok(by) = now.checked_sub(grace) else { return Ok(Vec::new()) };
+        let look_back = MISSED.min(self.options.keep);
+        let calendar = &self.maker.calendar;
+        let missing = |it: &ShiftSpan| !self.dir.join(files::name(it, "json")).exists();
+        let mut due: Vec<_> = calendar.ended_by(by).take(look_back).filter(missing).collect();
+        if due.is_empty() {
+            return Ok(due);
+        }
+        // Before its first record there was no station.
+        let begun = self.store.events(0, 1)?.first().map_or(now, |it| it.at);
+        due.retain(|it| it.end > begun);
+        due.reverse();
+        Ok(due)
+    }
+
+    fn write(&self, span: &ShiftSpan) -> Result<(PathBuf, bool), WriteError> {
+        let now = self.clock.now().wall;
+        let selection = Selection::Shift(span.clone());
+        let live = live(&self.status.borrow().clone(), now);
+        let report = self.maker.make(&self.store, &selection, now, live)?;
+        let stem = files::stem(span);
+        let path = files::write(&self.dir, &stem, &self.maker, (&self.store, &selection), &report)?;
+        Ok((path, report.balance.closes))
+    }
+}
+
+/// Writes a report of `selection` in all formats as `dir/report.*`.
+///
+/// # Errors
+/// The journal cannot be read, or the files not be written.
+pub fn write_once(
+    dir: &std::path::Path,
+    maker: &Maker,
+    store: &Store,
+    selection: &Selection,
+    now: Timestamp,
+    status: Option<&Status>,
+) -> Result<crate::report::model::Report, WriteError> {
+    let live = status.map_or_else(Default::default, |it| live(it, now));
+    let report = maker.make(store, selection, now, live)?;
+    files::write(dir, "report", maker, (store, selection), &report)?;
+    Ok(report)
+}
+
+pub use self::files::WriteError as ReportWriteError;

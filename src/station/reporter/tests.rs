@@ -1,0 +1,195 @@
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Mutex;
+
+use jiff::tz::TimeZone;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::journal::Journal as _;
+use crate::journal::store::{JournalLock, Opened, open};
+use crate::report::sign::{Signer, verify};
+use crate::report::tests::shifts::outage;
+use crate::shift::{Calendar, Days, Shift, parse_time};
+
+fn options(dir: &Path, keep: usize) -> config::Reports {
+    let grace = Duration::from_secs(600);
+    config::Reports { grace, dir: Some(dir.to_owned()), keep, hook: Vec::new(), url: None }
+}
+
+/// A journal that holds the morning of 2026-11-20, and a reporter at that time.
+fn reporter(dir: &Path, keep: usize, now: &str) -> (Opened, Reporter) {
+    let mut opened = open(JournalLock::take(&dir.join("journal")).unwrap()).unwrap();
+    opened.writer.commit(outage().0.entries).unwrap();
+    let shift = |name: &str, start, end| Shift {
+        name: name.to_owned(),
+        start: parse_time(start).unwrap(),
+        end: parse_time(end).unwrap(),
+        days: Days::ALL,
+    };
+    let calendar = Calendar {
+        shifts: vec![
+            shift("early", "06:00", "14:00"),
+            shift("late", "14:00", "22:00"),
+            shift("night", "22:00", "06:00"),
+        ],
+        timezone: TimeZone::get("Europe/Vienna").unwrap(),
+        days_off: BTreeSet::new(),
+    };
+    let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
+    let station = StationHead { id: "S".to_owned(), software: "1".to_owned(), config: "c".to_owned() };
+    let maker = Maker {
+        station,
+        journal_id: opened.id.clone(),
+        calendar,
+        takt_ms: None,
+        orders: None,
+        signer: Some(Arc::new(signer)),
+    };
+    let (_, status) = watch::channel(Arc::new(Status::default()));
+    let reports = dir.join("reports");
+    let it = Reporter {
+        maker,
+        store: opened.store.clone(),
+        clock: Arc::new(ManualClock::at(now.parse().unwrap())),
+        status,
+        options: options(&reports, keep),
+        dir: reports,
+    };
+    (opened, it)
+}
+
+fn names(made: &[PathBuf]) -> Vec<String> {
+    made.iter().map(|it| it.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_report_is_written_once_after_the_grace_in_four_formats() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, mut it) = reporter(dir.path(), 10, "2026-11-20T13:09:59Z");
+    assert!(it.catch_up().unwrap().is_empty(), "the grace is not over");
+    it.clock = Arc::new(ManualClock::at("2026-11-20T13:10:00Z".parse().unwrap()));
+    let made = it.catch_up().unwrap();
+    assert_eq!(names(&made), ["shift-2026-11-20-early.json"]);
+    let text = std::fs::read_to_string(&made[0]).unwrap();
+    let report = verify(&text, None).unwrap().report;
+    assert_eq!((report.balance.total, report.balance.closes), (96, true));
+    let lines = std::fs::read_to_string(made[0].with_extension("csv")).unwrap();
+    assert_eq!(lines.lines().count(), 97);
+    assert!(made[0].with_extension("html").exists() && made[0].with_extension("txt").exists());
+    assert_eq!(std::fs::read_dir(&it.dir).unwrap().count(), 4, "nothing half written is left");
+    assert!(it.catch_up().unwrap().is_empty(), "once");
+}
+
+#[test]
+fn what_was_missed_is_made_at_the_next_start_and_the_oldest_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, it) = reporter(dir.path(), 2, "2026-11-21T06:00:00Z");
+    std::fs::create_dir(&it.dir).unwrap();
+    let foreign = it.dir.join("shift-plan.json");
+    put(&foreign, "{}");
+    // Of the four shifts that have ended since the station began two are kept.
+    let made = it.catch_up().unwrap();
+    assert_eq!(names(&made), ["shift-2026-11-20-late.json", "shift-2026-11-20-night.json"]);
+    let (_opened2, wide) = {
+        let other = tempfile::tempdir().unwrap();
+        let (opened, mut wide) = reporter(other.path(), 9, "2026-11-21T06:00:00Z");
+        wide.dir = it.dir.clone();
+        ((opened, other), wide)
+    };
+    assert_eq!(
+        names(&wide.catch_up().unwrap()),
+        ["shift-2026-11-20-early.json"],
+        "none before the first record"
+    );
+    files::prune(&it.dir, 2, &it.maker.calendar).unwrap();
+    assert!(!it.dir.join("shift-2026-11-20-early.html").exists());
+    assert!(it.dir.join("shift-2026-11-20-night.html").exists() && foreign.exists());
+}
+
+#[test]
+fn a_report_that_agrees_with_the_journal_on_disk_agrees_with_the_one_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, it) = reporter(dir.path(), 10, "2026-11-20T13:10:00Z");
+    let (history, _) = outage();
+    let now = it.clock.now().wall;
+    for shift in ["2026-11-20/early", "2026-11-20/late", "2026-11-19/night"] {
+        let selection = Selection::Shift(it.maker.calendar.named(shift).unwrap());
+        let of_store = it.maker.make(&it.store, &selection, now, Default::default()).unwrap();
+        let mut of_history = it.maker.make(&history, &selection, now, Default::default()).unwrap();
+        assert_eq!(of_store.journal.head, of_history.journal.head);
+        of_history.journal.head_hash.clone_from(&of_store.journal.head_hash);
+        assert_eq!(of_store, of_history, "{shift}");
+    }
+}
+
+/// Writes a file of the test.
+fn put(path: &Path, content: impl AsRef<[u8]>) {
+    crate::durable_fs::replace(path, 0o644, content.as_ref()).unwrap();
+}
+
+fn hook(dir: &Path, body: &str) -> Vec<String> {
+    let path = dir.join("hook.sh");
+    put(&path, format!("#!/bin/sh\n{body}\n"));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    vec![path.to_str().unwrap().to_owned(), "an argument with $HOME in it".to_owned()]
+}
+
+#[test]
+fn the_hook_gets_its_arguments_and_the_path_and_is_killed_when_it_does_not_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let it = hook(
+        dir.path(),
+        &format!("printf '%s|%s|%s' \"$1\" \"$2\" \"$CARGO_MANIFEST_DIR\" > {}", out.display()),
+    );
+    let within = Duration::from_secs(20);
+    tell::run_hook(&it, Path::new("r.json"), within).unwrap();
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "an argument with $HOME in it|r.json|");
+    let failed = tell::run_hook(&hook(dir.path(), "exit 3"), Path::new("r.json"), within).unwrap_err();
+    assert!(failed.contains("exit status: 3"), "{failed}");
+    let stuck =
+        tell::run_hook(&hook(dir.path(), "exec sleep 600"), Path::new("r.json"), Duration::from_millis(200));
+    assert!(stuck.unwrap_err().contains("was killed"));
+    assert!(tell::run_hook(&["/nonexistent/hook".to_owned()], Path::new("r"), within).is_err());
+}
+
+#[tokio::test]
+async fn a_report_is_sent_again_until_it_is_taken_and_no_more_often_than_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.json");
+    put(&path, "{\"a\":1}");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/reports", listener.local_addr().unwrap());
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hearing = heard.clone();
+    tokio::spawn(async move {
+        for status in ["503 Busy", "201 Created", "400 No", "500 No", "500 No", "500 No"] {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut bytes = vec![0; 4096];
+            let mut text = String::new();
+            while !text.ends_with("{\"a\":1}") {
+                let len = socket.read(&mut bytes).await.unwrap();
+                text.push_str(std::str::from_utf8(&bytes[..len]).unwrap());
+            }
+            hearing.lock().unwrap().push(text);
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let teller = Teller {
+        hook: Vec::new(),
+        url: Some(url),
+        hook_within: Duration::ZERO,
+        pauses: vec![Duration::ZERO; 2],
+    };
+    teller.tell(&path).await;
+    assert_eq!(heard.lock().unwrap().len(), 2, "until it is taken");
+    assert!(heard.lock().unwrap()[0].starts_with("POST /reports HTTP/1.1\r\n"));
+    teller.tell(&path).await;
+    assert_eq!(heard.lock().unwrap().len(), 3, "what is refused for good is not sent again");
+    teller.tell(&path).await;
+    assert_eq!(heard.lock().unwrap().len(), 6, "three tries");
+}
