@@ -98,6 +98,7 @@ fn admission(presentation: PresentationKey) -> Admission {
         product: "thermostat".to_owned(),
         rules: Fingerprint::of(b"rules"),
         batch: Some("WO-4711".to_owned()),
+        extra: false,
         presentation,
         nest: None,
         mac: None,

@@ -114,12 +114,14 @@ impl<C: Cloud> Paced<C> {
         let now = clock.now().mono;
         let mut seeds = fastrand::Rng::with_seed(seed);
         let rate = |operation: &Operation| quotas.rates.get(operation).copied();
+        // Before the lanes, so that an operation more changes no draw but its own.
+        let (certificates, account) = (seeds.u64(..), seeds.u64(..));
         Self {
             inner,
             lanes: Operation::ALL.iter().map(|it| Lane::new(rate(it), now, seeds.u64(..))).collect(),
             meters: Operation::ALL.iter().map(|_| Meter::new(now)).collect(),
-            certificates: Lane::new(quotas.device_certificates, now, seeds.u64(..)),
-            account: Lane::new(None, now, seeds.u64(..)),
+            certificates: Lane::new(quotas.device_certificates, now, certificates),
+            account: Lane::new(None, now, account),
             blame: Mutex::new(Blame::new(Operation::ALL.iter().map(rate).collect())),
             noise: Mutex::new(Noise::new(Operation::ALL.iter().map(rate).collect())),
             slots: Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),

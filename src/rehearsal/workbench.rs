@@ -192,8 +192,9 @@ mod tests {
     #[test]
     fn a_limit_of_any_kind_that_stands_is_used_up_with_few_throttled_calls() {
         for (name, kind, burst) in LIMITS {
-            let (score, _) = worst(&SEQUENCES[1], (kind, burst));
-            assert!(score.of_ideal >= 0.88, "{name}: {score:?}");
+            let (score, mean) = worst(&SEQUENCES[1], (kind, burst));
+            assert!(mean >= 0.88, "{name}: {mean}");
+            assert!(score.of_ideal >= 0.86, "{name}: {score:?}");
             assert!(score.throttled <= 0.04, "{name}: {score:?}");
         }
     }

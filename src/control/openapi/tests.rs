@@ -13,9 +13,15 @@ fn routes() -> BTreeSet<(String, String)> {
     let source = include_str!("../server.rs");
     let (_, from) = source.split_once("fn router(").unwrap();
     let router = from.split_once("\n}\n").unwrap().0;
-    let routes = router.split(".route(\"").skip(1).map(|it| {
+    let routes = router.split(".route(\"").skip(1).flat_map(|it| {
         let (path, rest) = it.split_once("\", ").unwrap();
-        (rest.split_once('(').unwrap().0.to_owned(), path.to_owned())
+        // `get(…).post(…)` is two.
+        let verbs = ["get", "post", "put"].into_iter().filter(move |verb| {
+            rest.lines()
+                .next()
+                .is_some_and(|it| it.starts_with(&format!("{verb}(")) || it.contains(&format!(").{verb}(")))
+        });
+        verbs.map(move |it| (it.to_owned(), path.to_owned()))
     });
     routes.collect()
 }
