@@ -68,7 +68,7 @@ pub fn stopping(status: &str) {
 }
 
 /// Asks for more time while a start takes long, as a journal that is made readable again may; until this is
-/// dropped, or for [`EXTENDED_FOR`].
+/// dropped, or for a quarter of an hour.
 #[derive(Debug)]
 pub struct Patience {
     /// Closed when the start is over.

@@ -4,6 +4,7 @@
 //! [`DRAIN`], the rest resumes at the next start. A second one stops at once. Either way what was
 //! promised is on disk. SIGKILL is survived by the journal alone.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,7 +29,10 @@ use crate::control::Status;
 use crate::control::report::Reporting;
 use crate::control::server::{self, Api, ApiError, Board, Listeners};
 use crate::control::sight::Sight;
-use crate::journal::store::JournalLock;
+use crate::control::tally::Tally;
+use crate::journal::store::{JournalLock, Store};
+use crate::line::Product;
+use crate::pki::Fingerprint;
 use crate::service_manager::{self, Patience};
 use crate::telemetry;
 
@@ -139,23 +143,9 @@ impl Daemon {
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
         let Assembled { parts, cloud, store, journal_id, maker, ca } = assembled;
-        let (ca_pem, ca_id, products) =
-            (parts.settings.ca_pem.clone(), parts.settings.ca, parts.settings.products.clone());
+        let ca_of = (parts.settings.ca_pem.clone(), parts.settings.ca, parts.settings.products.clone());
         let station = Station::start(parts)?;
-        let reconciler = Reconciler {
-            cloud: cloud.clone(),
-            store: store.clone(),
-            durable: station.durable.clone(),
-            clock: clock.clone(),
-            commands: station.commands.clone(),
-            station: config.station.id.clone(),
-            products,
-            ca_pem,
-            ca: ca_id,
-            calendar: config.calendar(),
-            turn: Arc::new(Semaphore::new(1)),
-            foreign: Mutex::default(),
-        };
+        let reconciler = reconciler(config, &station, ca_of, (&store, &cloud, &clock));
         let directories = directories(config);
         if !directories.is_empty() {
             let calendar = config.calendar();
@@ -163,26 +153,8 @@ impl Daemon {
             // It ends with the process: what it tells is in the journal.
             tokio::spawn(shift_end.run());
         }
-        let (tally_sender, tally) = watch::channel(Arc::default());
-        let timezone = config.station.timezone.clone();
-        let follower = Follower {
-            store: store.clone(),
-            durable: station.durable.clone(),
-            clock: clock.clone(),
-            calendar: config.calendar(),
-            messages: config.station.messages.clone(),
-            tally: tally_sender,
-        };
-        tokio::spawn(follower.run());
-        let panel = Panel { cloud: cloud.clone(), store: store.clone(), commits: station.commits.clone() };
+        let (tally, sight) = follow(config, &station, (&store, &cloud, &clock));
         let takt = config.station.takt;
-        let sight = Sight {
-            tally: tally.clone(),
-            instruments: Arc::new(panel),
-            takt,
-            timezone,
-            clock: clock.clone(),
-        };
         let painter = Painter {
             tally,
             takt,
@@ -302,6 +274,59 @@ impl Daemon {
         let _ = tokio::time::timeout(STOP, self.api).await;
         tracing::info!("the station has ended");
         result
+    }
+}
+
+/// What a part of the daemon looks at: the journal, AWS, the time.
+type Looks<'a> = (&'a Store, &'a Arc<StationCloud>, &'a Arc<dyn TimeSource>);
+
+/// Follows the journal for the board; what it shows.
+fn follow(
+    config: &Config,
+    station: &Station,
+    (store, cloud, clock): Looks<'_>,
+) -> (watch::Receiver<Arc<Tally>>, Sight) {
+    let (tally_sender, tally) = watch::channel(Arc::default());
+    let follower = Follower {
+        store: store.clone(),
+        durable: station.durable.clone(),
+        clock: clock.clone(),
+        calendar: config.calendar(),
+        messages: config.station.messages.clone(),
+        tally: tally_sender,
+    };
+    tokio::spawn(follower.run());
+    let panel = Panel { cloud: cloud.clone(), store: store.clone(), commits: station.commits.clone() };
+    let sight = Sight {
+        tally: tally.clone(),
+        instruments: Arc::new(panel),
+        takt: config.station.takt,
+        timezone: config.station.timezone.clone(),
+        clock: clock.clone(),
+    };
+    (tally, sight)
+}
+
+/// What holds the account against the journal, with the CA and the products of the start.
+fn reconciler(
+    config: &Config,
+    station: &Station,
+    (ca_pem, ca, products): (String, Option<Fingerprint>, BTreeMap<String, Product>),
+    (store, cloud, clock): Looks<'_>,
+) -> Reconciler<StationCloud> {
+    Reconciler {
+        cloud: cloud.clone(),
+        store: store.clone(),
+        durable: station.durable.clone(),
+        clock: clock.clone(),
+        commands: station.commands.clone(),
+        station: config.station.id.clone(),
+        products,
+        ca_pem,
+        ca,
+        calendar: config.calendar(),
+        turn: Arc::new(Semaphore::new(1)),
+        foreign: Mutex::default(),
     }
 }
 
