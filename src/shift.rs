@@ -130,6 +130,8 @@ pub enum NoShift {
     Form(String),
     #[error("there is no shift {name:?}: the shifts are {known}")]
     Name { name: String, known: String },
+    #[error("no shift has ended yet")]
+    NotYet,
     #[error("{0} is a day off, or not a day of that shift")]
     DayOff(String),
 }
@@ -175,6 +177,19 @@ impl Calendar {
         }
         let found = self.of_day(day).find(|it| it.name == name);
         found.ok_or_else(|| NoShift::DayOff(format!("{day}/{name}")))
+    }
+
+    /// The shift that a person asks for at `now`: `current`, which in a gap is the one before, `last` for the one
+    /// that ended last, or one by its name as [`named`](Self::named) has it.
+    ///
+    /// # Errors
+    /// The text is none of these, or there is no such shift.
+    pub fn asked(&self, text: &str, now: Timestamp) -> Result<ShiftSpan, NoShift> {
+        match text {
+            "current" => self.at(now).or_else(|| self.last_ended(now)).ok_or(NoShift::NotYet),
+            "last" => self.last_ended(now).ok_or(NoShift::NotYet),
+            named => self.named(named),
+        }
     }
 
     /// The shift that ended last, at or before `now`.

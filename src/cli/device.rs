@@ -66,6 +66,9 @@ pub struct ListArgs {
     /// Only devices of this batch.
     #[arg(long, value_name = "B")]
     pub batch: Option<String>,
+    /// Only devices first presented in this shift: 2026-11-22/early, current or last.
+    #[arg(long, value_name = "D/NAME")]
+    pub shift: Option<String>,
     /// At most so many; all if it is not given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
@@ -196,6 +199,7 @@ impl<'a> Pages<'a> {
         let parameters = [
             ("state", self.args.state.map(State::as_str)),
             ("batch", self.args.batch.as_deref()),
+            ("shift", self.args.shift.as_deref()),
             ("after", self.after.as_deref()),
         ];
         for (name, value) in parameters {

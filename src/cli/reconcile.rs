@@ -78,6 +78,39 @@ pub async fn run(args: ReconcileArgs) -> ExitStatus {
     ended(result, &mut io::stderr())
 }
 
+/// Adds to a report of that shift, batch, or time what differs in the cloud.
+pub(super) async fn beside_a_report(
+    daemon: &DaemonArgs,
+    (shift, batch, since, until): (Option<&str>, Option<&str>, Option<&str>, Option<&str>),
+    out: &mut impl Write,
+) -> Result<ExitStatus, CommandError> {
+    let time = |it: Option<&str>| {
+        it.map(str::parse::<Timestamp>).transpose().map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "with --reconcile a time is written as 2026-11-22T06:00:00Z",
+            )
+        })
+    };
+    let (since, until) = (time(since)?, time(until)?);
+    let current = batch.is_none() && since.is_none();
+    let args = ReconcileArgs {
+        shift: shift.map(str::to_owned).or_else(|| current.then(|| "current".to_owned())),
+        batch: batch.map(str::to_owned),
+        since,
+        until,
+        repair: false,
+        dry_run: false,
+        delete_extras: false,
+        quick: false,
+        after: None,
+        reason: None,
+        daemon: daemon.clone(),
+        json: false,
+    };
+    reconcile(&args, out, &mut io::stderr(), io::stderr().is_terminal()).await
+}
+
 async fn reconcile(
     args: &ReconcileArgs,
     out: &mut impl Write,

@@ -56,6 +56,10 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub corrects: Option<PathBuf>,
 
+    /// Holds it against what the cloud really has, and adds what differs; for the terminal's form only
+    #[arg(long, conflicts_with_all = ["corrects", "output", "format"])]
+    pub reconcile: bool,
+
     /// Verifies the signature of a report (JSON) instead; needs no daemon
     #[arg(long, value_name = "FILE", conflicts_with_all = ["shift", "batch", "since", "until", "output", "corrects"])]
     pub verify: Option<PathBuf>,
@@ -193,8 +197,18 @@ async fn show(
 ) -> Result<ExitStatus, CommandError> {
     let client = args.daemon.client()?;
     let balance = client.download(&target(args, corrects), REPORT_BALANCE, out).await??;
-    out.flush()?;
-    Ok(if balance.as_deref() == Some("closes") { ExitStatus::Done } else { ExitStatus::Bad })
+    let status = if balance.as_deref() == Some("closes") { ExitStatus::Done } else { ExitStatus::Bad };
+    if !args.reconcile {
+        out.flush()?;
+        return Ok(status);
+    }
+    writeln!(out, "\nAgainst the cloud")?;
+    let selection =
+        (args.shift.as_deref(), args.batch.as_deref(), args.since.as_deref(), args.until.as_deref());
+    match super::reconcile::beside_a_report(&args.daemon, selection, out).await? {
+        ExitStatus::Done => Ok(status),
+        differs => Ok(differs),
+    }
 }
 
 /// Into a file, which gets its name when all of it is on disk.

@@ -8,14 +8,16 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 
-use super::problem::{Refused, bad_request, internal, not_found};
+use super::problem::{Refused, internal, not_found};
 use super::reading::RulesOnce;
+use super::report::{Reporting, span_of};
 use super::server::Context;
 use super::{DevicePage, DeviceStory, MAX_HISTORY, Problem, query, view};
 use crate::device;
 use crate::device::serial::SerialNumber;
 use crate::journal::store::{MAX_SCAN, Store};
 use crate::journal::{JournalError, Shelf as _};
+use crate::shift::ShiftSpan;
 
 /// The parameters of a list.
 #[derive(Debug, Deserialize)]
@@ -33,19 +35,21 @@ pub(super) struct ListQuery {
 struct Wanted {
     state: Option<device::State>,
     batch: Option<String>,
+    /// They were first presented in it.
+    shift: Option<ShiftSpan>,
     after: Option<String>,
     limit: usize,
 }
 
 impl ListQuery {
-    fn check(self) -> Result<Wanted, Refused> {
-        if query::given(self.shift).is_some() {
-            return Err(bad_request("devices cannot be selected by shift in this version"));
-        }
+    fn check(self, reporting: &Reporting) -> Result<Wanted, Refused> {
+        let (calendar, now) = (&reporting.maker.calendar, reporting.clock.now().wall);
+        let shift = query::given(self.shift).map(|it| span_of(calendar, &it, now)).transpose()?;
         let after = query::given(self.after).map(|it| query::serial("after", &it)).transpose()?;
         Ok(Wanted {
             state: query::state(self.state)?,
             batch: query::given(self.batch),
+            shift,
             after: after.map(String::from),
             limit: query::limit(self.limit)?,
         })
@@ -60,7 +64,7 @@ impl ListQuery {
     params(
         ("state" = Option<String>, Query, description = "Only devices in this state: admitted, provisioning, delivering, passed, failed, quarantined or scrapped"),
         ("batch" = Option<String>, Query, description = "Only devices of this batch"),
-        ("shift" = Option<String>, Query, description = "Refused in this version"),
+        ("shift" = Option<String>, Query, description = "Only devices first presented in this shift: `2026-11-22/early`, `current` or `last`"),
         ("after" = Option<String>, Query, description = "Begin after this serial number: `next` of the page before"),
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given"),
     ),
@@ -73,7 +77,7 @@ pub(super) async fn list(
     State(context): State<Arc<Context>>,
     parameters: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<DevicePage>, Refused> {
-    let wanted = query::parameters(parameters)?.check()?;
+    let wanted = query::parameters(parameters)?.check(&context.reporting)?;
     let (page, newest) = context.reading.read("list devices", move |store| page(store, &wanted)).await?;
     context.reading.on_disk(newest).await?;
     Ok(Json(page))
@@ -88,6 +92,7 @@ fn page(store: &Store, wanted: &Wanted) -> Result<(DevicePage, u64), JournalErro
         *seen = (seen.0 + 1, Some(it.serial.clone()));
         wanted.state.is_none_or(|state| it.state == state)
             && wanted.batch.as_ref().is_none_or(|batch| it.batch.as_ref() == Some(batch))
+            && wanted.shift.as_ref().is_none_or(|shift| (shift.begin..shift.end).contains(&it.admitted_at))
     })?;
     let next = if found.len() > wanted.limit {
         found.truncate(wanted.limit);

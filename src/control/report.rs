@@ -28,7 +28,7 @@ use crate::report::fold::{Maker, Selection};
 use crate::report::model::{Handover, OperationRow, Quota, Report};
 use crate::report::render::{csv, html, text};
 use crate::report::source::Source as _;
-use crate::shift::Calendar;
+use crate::shift::{Calendar, NoShift, ShiftSpan};
 
 /// Bytes of a long answer that are sent at a time.
 const CHUNK: usize = 64 << 10;
@@ -125,17 +125,16 @@ impl ReportQuery {
 }
 
 fn shift_of(calendar: &Calendar, wanted: &str, now: Timestamp) -> Result<Selection, Refused> {
-    let found = match wanted {
-        "current" => calendar.at(now).or_else(|| calendar.last_ended(now)),
-        "last" => calendar.last_ended(now),
-        named => {
-            return calendar.named(named).map(Selection::Shift).map_err(|error| {
-                bad_request(error.to_string())
-                    .with_hint("write a day and a shift, as in 2026-11-22/early, or current or last")
-            });
-        }
-    };
-    found.map(Selection::Shift).ok_or_else(|| not_found("no shift has ended yet"))
+    span_of(calendar, wanted, now).map(Selection::Shift)
+}
+
+/// The shift that a request asks for.
+pub(super) fn span_of(calendar: &Calendar, wanted: &str, now: Timestamp) -> Result<ShiftSpan, Refused> {
+    calendar.asked(wanted, now).map_err(|error| match error {
+        NoShift::NotYet => not_found(error.to_string()),
+        error => bad_request(error.to_string())
+            .with_hint("write a day and a shift, as in 2026-11-22/early, or current or last"),
+    })
 }
 
 /// RFC 3339, or a date and time on the station's wall.

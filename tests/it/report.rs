@@ -54,6 +54,11 @@ fn a_shift_is_reported_signed_and_verified_elsewhere() {
     let (status, text, log) = report(&[]);
     assert_eq!(status, 0, "{text}\n{log}");
     assert!(text.contains("BALANCES: 12 presented, 12 good, 0 not"), "{text}");
+    let (status, text, log) = report(&["--reconcile"]);
+    assert_eq!(status, 0, "{text}\n{log}");
+    let (report_part, cloud_part) = text.split_once("\nAgainst the cloud\n").unwrap();
+    assert!(report_part.contains("BALANCES") && cloud_part.contains("12"), "{text}");
+    assert_eq!(world.command(&["device", "list", "--shift", "current"]).1.lines().count(), 13);
     let path = world.path("report.json");
     let file = path.to_str().unwrap();
     assert_eq!(report(&["--format", "json", "--output", file]).0, 0);

@@ -131,6 +131,10 @@ async fn a_list_holds_what_was_asked_for() {
     assert_eq!(list("?batch=B1").await, ["A1", "A2"]);
     assert_eq!(list("?batch=B1&state=admitted").await, ["A1"]);
     assert_eq!(list("?batch=B").await, Vec::<String>::new());
+    // They were presented on the day before the clock's.
+    assert_eq!(list("?shift=last").await, ["A1", "A2", "A3"]);
+    assert_eq!(list("?shift=2026-09-21/day&batch=B2").await, ["A3"]);
+    assert_eq!(list("?shift=2026-09-20/day").await, Vec::<String>::new());
     let json = station.json("/v1/devices/A2").await;
     assert_eq!(json["failure"]["code"], "mismatch");
     station.end().await;

@@ -169,7 +169,7 @@ impl<C: Cloud + 'static> Reconciler<C> {
     fn filter(&self, selection: &Selection) -> Result<Filter, String> {
         let Selection { batch, shift, since, until } = selection.clone();
         let Some(shift) = shift else { return Ok(Filter { batch, since, until }) };
-        let span = self.calendar.named(&shift).map_err(|error| error.to_string())?;
+        let span = self.calendar.asked(&shift, self.clock.now().wall).map_err(|error| error.to_string())?;
         let since = since.map_or(span.begin, |it| it.max(span.begin));
         let until = until.map_or(span.end, |it| it.min(span.end));
         Ok(Filter { batch, since: Some(since), until: Some(until) })
