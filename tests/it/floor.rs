@@ -28,7 +28,7 @@ fn pass_on_a_bad_cable(count: usize, span: Duration) {
     let done = world.within(span, fixture.wait_done());
     let report = fixture.report();
     assert!(done.is_some() && report.is_clean(), "{report:#?}");
-    // Some have to have been damaged: in 100 devices there are 400 frames each way at least.
+    // Some have to have been damaged: 100 devices say some 300 frames.
     let status = world.get("/v1/status").unwrap();
     let bad = (report.frames.bad, status["fixtures"][0]["bad_frames"].as_u64().unwrap());
     assert!(bad.0 > 0 && bad.1 > 0, "nothing was damaged: {bad:?}");

@@ -3,7 +3,7 @@
 //! [`Conformance`] decides and does no I/O: bytes and times go in, bytes come out, so that a whole check runs
 //! in a test within a blink. Inside, the plan of probes (`probes`, `units`) reads as one conversation;
 //! `desk` is where it says things and hears them, `watch` judges by the way whatever is said.
-//! `run` does it on a real port.
+//! [`run()`] does it on a real port.
 //!
 //! Nothing that it gives a unit is of use: certificate and key are made on the spot by a CA of that
 //! minute, and say so (`paper`).
