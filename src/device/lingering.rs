@@ -9,18 +9,21 @@
 //! | delete, delete-certificate | the certificate: deactivate, detach its policy, detach its thing |
 //! | delete-thing, delete-policy | each of the device's certificates: the same, and delete it; one that a late registration has made again is gone then |
 //!
-//! Each of these calls may find nothing to do. Once in a try: then it waits, longer each time, since it may be something else that AWS
+//! Where the certificate's ARN is not known, AWS is asked for it first. Each of these calls may find nothing to do. Once in a try: then it waits, longer each time, since it may be something else that AWS
 //! does not let go of.
 
 use super::Superseded;
 use super::steps::{Step, Subject, Verdict};
-use crate::cloud::{Answer, Call, CertificateStatus, CloudError, FailureKind};
+use crate::cloud::{Answer, Call, CertificateStatus, CloudError, FailureKind, Reply};
 use crate::sabotage::sabotaged;
 
 impl Subject<'_> {
     /// What follows a deletion that is refused since something still hangs on what is to be deleted.
     pub(super) fn refused(&self, step: Step) -> Verdict {
-        let first = self.lingering(step).into_iter().next().filter(|_| !sabotaged!(DetachedOnce));
+        let first =
+            self.nameless(step).map(|it| Call::DescribeCertificate { id: it.fingerprint.to_string() });
+        let first =
+            first.or_else(|| self.lingering(step).into_iter().next()).filter(|_| !sabotaged!(DetachedOnce));
         first.map_or(Verdict::Again, Verdict::OnceMore)
     }
 
@@ -31,17 +34,57 @@ impl Subject<'_> {
         call: &Call,
         result: &Result<Answer, CloudError>,
     ) -> Option<Verdict> {
-        let all = self.lingering(step);
-        let at = all.iter().position(|it| it == call)?;
+        // Not there, or not now: what it meant is seen when the deletion is tried again.
         let is_answered = match result {
             Ok(_) => true,
-            // Not there, or not now: what it meant is seen when the deletion is tried again.
             Err(error) => {
                 matches!(error.kind, FailureKind::NotFound | FailureKind::Conflict | FailureKind::Refused)
             }
         };
-        let next = all.into_iter().nth(at + 1).or_else(|| self.call(step)).filter(|_| is_answered);
+        let next = if let Some(it) = self.nameless(step) {
+            self.after_nameless(it, call, result)?
+        } else {
+            let all = self.lingering(step);
+            let at = all.iter().position(|it| it == call)?;
+            all.into_iter().nth(at + 1)
+        };
+        let next = next.or_else(|| self.call(step)).filter(|_| is_answered);
         Some(next.map_or(Verdict::Again, Verdict::Ask))
+    }
+
+    /// The certificate to be deleted, where it was given up before its ARN was known: its registration may have
+    /// been answered, and what hangs on it attached, by a process that was cut off.
+    fn nameless(&self, step: Step) -> Option<&Superseded> {
+        let is_deletion = matches!(step, Step::Delete | Step::DeleteCertificate);
+        self.device.to_retire().filter(|it| is_deletion && it.arn.is_none() && !it.spare)
+    }
+
+    /// What is asked after `call` of a certificate whose ARN AWS has to tell first; the inner none is the
+    /// deletion again.
+    #[expect(clippy::option_option, reason = "not one of these calls, or the last of them")]
+    fn after_nameless(
+        &self,
+        it: &Superseded,
+        call: &Call,
+        result: &Result<Answer, CloudError>,
+    ) -> Option<Option<Call>> {
+        let thing = |arn: &String| {
+            let thing = it.thing.clone().unwrap_or_else(|| self.thing_name());
+            Call::DetachThingPrincipal { thing, principal: arn.clone() }
+        };
+        match (call, result) {
+            (
+                Call::DescribeCertificate { .. },
+                Ok(Answer { reply: Reply::CertificateDescription { arn, .. }, .. }),
+            ) => {
+                let policy = it.policy.clone().or_else(|| self.policy_name());
+                let detach = policy.map(|policy| Call::DetachPolicy { policy, target: arn.clone() });
+                Some(Some(detach.unwrap_or_else(|| thing(arn))))
+            }
+            (Call::DetachPolicy { target, .. }, _) => Some(Some(thing(target))),
+            (Call::DescribeCertificate { .. } | Call::DetachThingPrincipal { .. }, _) => Some(None),
+            _ => None,
+        }
     }
 
     fn lingering(&self, step: Step) -> Vec<Call> {
