@@ -46,7 +46,7 @@ P
 }
 
 echo "== a bare machine: $(. /etc/os-release; echo "$PRETTY_NAME"), $(systemctl --version | head -1)"
-check 'the package installs' dpkg -i --force-depends /root/linemint.deb
+check 'the package installs' dpkg -i --force-depends /opt/linemint.deb
 check 'nothing was started' bash -c '! systemctl is-active linemint linemint.socket'
 check 'there is the user, and the group of those who may change something' bash -c 'id linemint && getent group linemint-admin'
 check 'an unconfigured station is not started, and that is no failure' bash -c 'systemctl start linemint; ! systemctl is-failed linemint'
@@ -54,9 +54,9 @@ check 'an unconfigured station is not started, and that is no failure' bash -c '
 echo '== configured'
 mkdir -p /run/rig && chmod 755 /run/rig
 install -d -m 755 /etc/linemint/ca
-linemint ca init --dir /root/ca --common-name 'rig CA' > /dev/null
-install -m 644 /root/ca/ca.pem /etc/linemint/ca/ca.pem
-install -m 600 /root/ca/ca.key /etc/linemint/secret/ca.key
+linemint ca init --dir /opt/ca --common-name 'rig CA' > /dev/null
+install -m 644 /opt/ca/ca.pem /etc/linemint/ca/ca.pem
+install -m 600 /opt/ca/ca.key /etc/linemint/secret/ca.key
 cat > /etc/linemint/linemint.toml <<'T'
 [station]
 id = "RIG-1"
@@ -108,7 +108,7 @@ check 'kill -9: it comes back by itself' bash -c '
 clients > /tmp/clients 2>&1 & asking=$!
 check 'a restart with devices in flight' systemctl restart linemint
 check 'clients at its socket wait meanwhile, none is refused' bash -c "wait $asking 2>/dev/null || tail --pid=$asking -f /dev/null; ! grep -q . /tmp/clients"
-check 'an upgrade with devices in flight' bash -c 'dpkg -i --force-depends /root/linemint.deb && systemctl is-active -q linemint'
+check 'an upgrade with devices in flight' bash -c 'dpkg -i --force-depends /opt/linemint.deb && systemctl is-active -q linemint'
 check 'all 50 devices pass' until_true 180 passed 50
 linemint device list --limit 1000 --json | tr -d ' ' | grep -o '"serial":"[A-Z0-9]*"' | cut -d'"' -f4 | sort -u > /tmp/serials
 check 'the simulated account holds what it should' bash -c '

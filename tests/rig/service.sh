@@ -11,6 +11,6 @@ package=${1:-$(ls -t "$here"/../../target/package/out/linemint_*.deb | head -1)}
 
 "$rig" up --fresh
 trap '"$rig" down' EXIT
-"$rig" put "$package" /root/linemint.deb
-"$rig" put "$here/service-inside.sh" /root/service-inside.sh
-"$rig" run 'bash /root/service-inside.sh'
+"$rig" put "$package" /opt/linemint.deb
+"$rig" put "$here/service-inside.sh" /opt/service-inside.sh
+"$rig" run 'bash /opt/service-inside.sh'
