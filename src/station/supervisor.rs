@@ -208,9 +208,11 @@ impl Daemon {
     }
 
     async fn carry_out(&self, command: server::Command) {
-        let (peer, order, reply) = match command {
-            server::Command::Drain { peer, reply } => (peer, Command::Drain(oneshot::channel().0), reply),
-            server::Command::Resume { peer, reply } => (peer, Command::Resume, reply),
+        let (peer, word, order, reply) = match command {
+            server::Command::Drain { peer, reply } => {
+                (peer, "drain", Command::Drain(oneshot::channel().0), reply)
+            }
+            server::Command::Resume { peer, reply } => (peer, "resume", Command::Resume, reply),
             server::Command::LogLevel { peer, level, reply } => {
                 // Said before and after: one of the two levels lets it through.
                 let tell = || {
@@ -246,7 +248,7 @@ impl Daemon {
                 return;
             }
         };
-        tracing::info!(uid = peer.uid, name = peer.name, command = ?order, "told through the API");
+        tracing::info!(uid = peer.uid, name = peer.name, command = word, "told through the API");
         let done = self.station.commands.send(order).await.map_err(|_| "the station is ending".to_owned());
         // Whoever asked may have hung up.
         let _ = reply.send(done);
