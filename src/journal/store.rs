@@ -49,7 +49,7 @@
 //! | `f` time time serial | nothing: that device first passed then, in a later hour than it was first presented |
 //! | `q` number | what happened in those five minutes |
 //! | `y` batch | when its first and last device were first presented |
-//! | `p` fixture 0 boot id | the presentation |
+//! | `p` fixture 0 boot n | the presentations whose numbers are 8 n to 8 n + 7 |
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
 //! | `b` fixture | its last reset |
@@ -73,6 +73,7 @@ mod numbers;
 mod open;
 mod pending;
 mod places;
+mod presentations;
 mod summaries;
 mod writer;
 
@@ -102,8 +103,9 @@ pub use self::lock::JournalLock;
 pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
-/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no rows of batches, reports and keys.
-pub const FORMAT: u32 = 4;
+/// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no rows of batches, reports and
+/// keys, 4 a row for each presentation.
+pub const FORMAT: u32 = 5;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;
@@ -166,7 +168,7 @@ impl Shelf for Store {
     fn presentation(&self, key: &PresentationKey) -> Result<Option<KnownPresentation>, JournalError> {
         match self.shared.pending.presentation(key)? {
             Some(known) => Ok(known),
-            None => self.read(&presentation_key(key)),
+            None => guarded(&self.dir, || presentations::find(&self.db, &self.dir, key)),
         }
     }
 
@@ -417,10 +419,6 @@ fn seq_key(letter: u8, seq: u64) -> Vec<u8> {
 
 fn history_prefix(serial: &SerialNumber) -> Vec<u8> {
     [&key(b'h', serial.as_str())[..], &[0]].concat()
-}
-
-fn presentation_key(it: &PresentationKey) -> Vec<u8> {
-    [&key(b'p', &it.fixture)[..], &[0], &it.boot.to_be_bytes(), &it.id.to_be_bytes()].concat()
 }
 
 fn damaged(dir: &Path, what: &str) -> JournalError {

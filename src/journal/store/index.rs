@@ -12,8 +12,7 @@ use super::batches::Changes;
 use super::files::io;
 use super::places::Places;
 use super::summaries::Folding;
-use super::{FORMAT, device_row, key, presentation_key};
-use crate::device::event::PresentationKey;
+use super::{FORMAT, device_row, key, presentations};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, State};
 use crate::durable_fs;
@@ -205,7 +204,7 @@ impl Index {
     fn add(&self, rows: &mut Rows, entry: &Entry) -> Result<(), JournalError> {
         match change(&entry.record) {
             Some(Change::Presentation(presentation, known)) => {
-                rows.insert(presentation_key(presentation), Some(self.encode(&known)?));
+                presentations::note(&self.db, &self.path, rows, presentation, known)?;
             }
             Some(Change::Rules(id, rules)) => {
                 rows.insert(key(b'r', &id.to_string()), Some(self.encode(rules)?));
@@ -214,7 +213,7 @@ impl Index {
                 rows.insert(key(b's', name), is_there.then(Vec::new));
             }
             Some(Change::Reset(fixture, boot)) => {
-                self.forget_presentations(rows, fixture)?;
+                presentations::forget(&self.db, &self.path, rows, fixture)?;
                 rows.insert(key(b'b', fixture), Some(self.encode(&boot)?));
             }
             // What changes a batch: see `batches`.
@@ -230,21 +229,6 @@ impl Index {
             if is_new && !rows.contains_key(&row) {
                 rows.insert(row, Some(self.encode(serial)?));
             }
-        }
-        Ok(())
-    }
-
-    /// Presentations of earlier resets can be asked for no more, whether written or about to be.
-    fn forget_presentations(&self, rows: &mut Rows, fixture: &str) -> Result<(), JournalError> {
-        let none = PresentationKey { fixture: fixture.to_owned(), boot: 0, id: 0 };
-        let first = presentation_key(&none);
-        let prefix = &first[..first.len() - 16];
-        for row in self.db.scan_prefix(prefix) {
-            let (row, _) = row.map_err(|source| failed(&self.path, "read", source))?;
-            rows.insert(row.to_vec(), None);
-        }
-        for (_, row) in rows.range_mut(prefix.to_vec()..).take_while(|(row, _)| row.starts_with(prefix)) {
-            *row = None;
         }
         Ok(())
     }
