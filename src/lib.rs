@@ -10,7 +10,7 @@
 //!       doctor ──────────── looks at a station from outside, changes nothing
 //!        │
 //!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::{log, store, copy, keys}
-//!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening, service_manager
+//!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening, allocator, service_manager
 //!        │               delivery
 //!        │                     (adapters: each does one kind of I/O, none names another)
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
@@ -52,6 +52,7 @@
 //! The `Cloud` trait has one method that takes a [`cloud::Call`], instead of a method for each
 //! operation: so pace, statistics, faults and recording each need one place only.
 
+pub mod allocator;
 pub mod batch;
 pub mod cli;
 pub mod clock;

@@ -22,7 +22,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::clock::{SystemClock, TimeSource as _};
 use crate::error::{Chain, ExitStatus};
-use crate::{hardening, telemetry};
+use crate::{allocator, hardening, telemetry};
 
 /// Gives manufactured devices their identity, on the line, exactly once.
 #[derive(Debug, Parser)]
@@ -96,6 +96,7 @@ pub fn main() -> ExitStatus {
         Command::Run(args) => {
             telemetry::start_as("info", args.log_format);
             hardening::harden();
+            allocator::return_large_blocks();
             on_runtime(run::run(args))
         }
         Command::Rehearse(args) => {

@@ -22,7 +22,7 @@ use crate::journal::record::{decode, encode};
 use crate::journal::{Entry, JournalError, is_pending};
 use crate::report::slot::Open;
 
-const CACHE_BYTES: u64 = 16 << 20;
+const CACHE_BYTES: u64 = 4 << 20;
 
 /// Rows to be written together; none is to be removed.
 pub(super) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
