@@ -86,9 +86,6 @@ fn a_ca_under_the_companys_root_is_made_registered_and_issues_what_openssl_verif
     }
     let (status, _, log) = aws(&["ca", "register", "--mode", "SNI_ONLY"]);
     assert!(status == 1 && log.contains("is registered already, in mode DEFAULT"), "{log}");
-    let (status, _, log) = aws(&["ca", "register", "--jitp-template", "lamps"]);
-    assert!(status == 1 && log.contains("update-ca-certificate --certificate-id"), "{log}");
-    assert!(log.contains("--registration-config templateName=lamps"), "{log}");
     let shown = known();
     assert_eq!(
         (&shown["aws"]["active"], &shown["subject"], &shown["key"]),
@@ -199,6 +196,11 @@ fn in_sni_only_mode_no_proof_is_needed_and_a_sleeping_ca_is_woken() {
     let (status, out, log) = aws(&["ca", "register", "--mode", "SNI_ONLY"]);
     assert_eq!(status, 0, "{log}");
     assert!(out.contains("was registered before and is woken, active, mode SNI_ONLY"), "{out}");
+    // It has no template, and a registration that is there is given none.
+    let templated = ["ca", "register", "--mode", "SNI_ONLY", "--jitp-template", "lamps"];
+    let (status, _, log) = aws(&templated);
+    assert!(status == 1 && log.contains("update-ca-certificate --certificate-id"), "{log}");
+    assert!(log.contains("--registration-config templateName=lamps"), "{log}");
     // Offline, nobody is asked.
     let (status, out, _) = aws(&["ca", "show", "--offline"]);
     assert!(status == 0 && !out.contains("AWS"), "{out}");
