@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use linemint::pki::authority::make_root;
 use serde_json::{Value, json};
 
 use crate::harness::{Process, World, linemint, merged, put};
@@ -169,15 +170,17 @@ fn a_ca_that_provisions_at_the_first_connection_says_so_and_an_old_one_that_is_o
     }
     let (_, out, log) = aws(&["ca", "show"]);
     assert!(out.contains("registered, active, mode DEFAULT, the first connection registers"), "{out}{log}");
+    let old = make_root("Line 3, the first", "1990-01-01T00:00:00Z".parse().unwrap()).unwrap();
+    put(&world.path("old.pem"), old.certificate_pem.as_bytes());
     let before = std::fs::read_to_string(&config).unwrap();
-    put(&config, merged(&before, "[pki.previous]\nca_certificate = \"gone.pem\"\n").as_bytes());
+    put(&config, merged(&before, "[pki.previous]\nca_certificate = \"old.pem\"\n").as_bytes());
     let (status, out, log) = aws(&["ca", "show"]);
     assert_eq!(status, 0, "{log}");
-    assert!(out.starts_with("issuing ") && out.contains("previous     of no use: failed to read"), "{out}");
+    assert!(out.starts_with("issuing ") && out.contains("previous     of no use: "), "{out}");
     let (_, out, _) = aws(&["ca", "show", "--json"]);
     let shown: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&shown["cas"][0]["role"], &shown["cas"][1]["role"]), (&json!("issuing"), &json!("previous")));
-    assert!(shown["cas"][1]["message"].as_str().unwrap().contains("gone.pem"), "{shown}");
+    assert!(shown["cas"][1]["message"].as_str().unwrap().contains("old.pem cannot issue: "), "{shown}");
 }
 
 #[test]
