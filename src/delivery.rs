@@ -156,7 +156,7 @@ pub(crate) fn deliver_on(
         let mut files = files(handed.credentials);
         let manifest = manifest(handed, &files, "", Vec::new());
         files.push((MANIFEST, manifest_text(&manifest)));
-        put_folder(at, directory, &folder, handed.station, &files)?;
+        put_folder(at, &temporary(directory, &folder, handed.station), &folder, &files)?;
         return sync_name(at, directory);
     }
     let before = read_manifest(at, &folder)?.filter(|it| it.serial == handed.credentials.serial);
@@ -164,11 +164,11 @@ pub(crate) fn deliver_on(
     if before.fingerprint == handed.credentials.certificate_sha256 {
         let there = before.files.keys().any(|it| it.contains('/'));
         let place = if there { folder.join(&before.fingerprint) } else { folder.clone() };
-        check(at, &place, &files(handed.credentials))?;
+        check(at, &temporary(directory, &place, handed.station), &place, &files(handed.credentials))?;
         // A crash may have come between the name and its sync.
         at.sync(&folder)?;
     } else {
-        deliver_later(at, &folder, handed, before)?;
+        deliver_later(at, (directory, &folder), handed, before)?;
     }
     sync_name(at, directory)
 }
@@ -184,16 +184,17 @@ fn sync_name(at: &impl Folders, directory: &Path) -> Result<(), DeliveryError> {
 /// A later certificate of the same serial number goes beside the earlier ones.
 fn deliver_later(
     at: &impl Folders,
-    folder: &Path,
+    (directory, folder): (&Path, &Path),
     handed: &Handed<'_>,
     before: Manifest,
 ) -> Result<(), DeliveryError> {
     let fingerprint = &handed.credentials.certificate_sha256;
     let (place, files) = (folder.join(fingerprint), files(handed.credentials));
+    let temporary = temporary(directory, &place, handed.station);
     if at.is_taken(&place) {
-        check(at, &place, &files)?;
+        check(at, &temporary, &place, &files)?;
     } else {
-        put_folder(at, folder, &place, handed.station, &files)?;
+        put_folder(at, &temporary, &place, &files)?;
     }
     at.sync(folder)?;
     let mut previous = before.previous;
@@ -255,46 +256,66 @@ fn read_manifest(at: &impl Folders, folder: &Path) -> Result<Option<Manifest>, D
     }
 }
 
-/// Makes the folder `place` in `parent` with all its files, at one stroke: it has another name until all of
-/// it is on disk. Its own name is on disk when `parent` is synced.
+/// Makes the folder `place` with all its files, at one stroke: it is `temporary` until all of it is on disk. Its
+/// own name is on disk when the directory above it is synced.
 fn put_folder(
     at: &impl Folders,
-    parent: &Path,
+    temporary: &Path,
     place: &Path,
-    station: &str,
     files: &[(&'static str, Content)],
 ) -> Result<(), DeliveryError> {
-    let name = place.file_name().map(|it| it.to_string_lossy()).unwrap_or_default();
-    let temporary = parent.join(temporary_name(station, &name));
-    clear(at, &temporary)?;
+    clear(at, temporary)?;
     let put = || -> Result<(), FileError> {
-        at.make(&temporary).map_err(failed("make the directory", &temporary))?;
+        at.make(temporary).map_err(failed("make the directory", temporary))?;
         for (name, content) in files {
             at.write(&temporary.join(name), content)?;
         }
         if !sabotaged!(FolderNamedUnsynced) {
-            at.sync(&temporary)?;
+            at.sync(temporary)?;
         }
-        at.rename(&temporary, place).map_err(failed("name", place))
+        at.rename(temporary, place).map_err(failed("name", place))
     };
     put().map_err(|error| {
         // A part is of no use to anyone; if it stays, the next try or start removes it.
-        let _ = clear(at, &temporary);
+        let _ = clear(at, temporary);
         error.into()
     })
 }
 
+/// Puts one file there, as it is in `temporary` at first: where it is cut off there must be no half file.
+fn put_file(
+    at: &impl Folders,
+    temporary: &Path,
+    path: &Path,
+    content: &Content,
+) -> Result<(), DeliveryError> {
+    clear(at, temporary)?;
+    let part = temporary.join(path.file_name().unwrap_or_default());
+    let put = || -> Result<(), FileError> {
+        at.make(temporary).map_err(failed("make the directory", temporary))?;
+        at.write(&part, content)?;
+        at.rename(&part, path).map_err(failed("name", path))
+    };
+    let put = put();
+    let cleared = clear(at, temporary);
+    Ok(put.and(cleared)?)
+}
+
 /// Whether the files are there as they should be. One that is missing is put there again; one that is another
 /// is left alone.
-fn check(at: &impl Folders, place: &Path, files: &[(&'static str, Content)]) -> Result<(), DeliveryError> {
+fn check(
+    at: &impl Folders,
+    temporary: &Path,
+    place: &Path,
+    files: &[(&'static str, Content)],
+) -> Result<(), DeliveryError> {
     for (name, content) in files {
         let path = place.join(name);
         match at.read(&path) {
             Ok(there) if there == *content => {}
             Ok(_) => return Err(DeliveryError::Changed { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // By another name first: where it is cut off here there must be no half file.
-                at.replace(&path, content)?;
+                put_file(at, temporary, &path, content)?;
             }
             Err(error) => return Err(failed("read", &path)(error).into()),
         }
@@ -308,6 +329,13 @@ fn clear(at: &impl Folders, path: &Path) -> Result<(), FileError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
         _ => Ok(()),
     }
+}
+
+/// Where `place` is made: in the delivery directory itself, wherever it will be, since there a start looks for
+/// what a crash has left. It may hold a private key.
+fn temporary(directory: &Path, place: &Path, station: &str) -> PathBuf {
+    let name = place.file_name().map(|it| it.to_string_lossy()).unwrap_or_default();
+    directory.join(temporary_name(station, &name))
 }
 
 /// The name of a folder until it is whole. `~` is in no station's id and no folder's name, so that each

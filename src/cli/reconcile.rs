@@ -43,7 +43,7 @@ pub struct ReconcileArgs {
     #[arg(long, conflicts_with = "repair")]
     pub quick: bool,
     /// Goes on behind this serial number, where an earlier look was cut off.
-    #[arg(long, value_name = "SERIAL", value_parser = SerialNumber::parse)]
+    #[arg(long, value_name = "SERIAL", value_parser = SerialNumber::parse, conflicts_with = "repair")]
     pub after: Option<SerialNumber>,
     /// With --repair: why, in one line, for the journal.
     #[arg(long, value_name = "TEXT", value_parser = super::device::order::reason)]

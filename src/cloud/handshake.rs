@@ -4,6 +4,7 @@
 //! With TLS 1.3 a client has done its part of the handshake before the server has looked at its certificate:
 //! the refusal comes afterwards. So a connection counts when it still stands a moment later.
 
+use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,12 +55,15 @@ pub async fn connect(
     let mut stream = tokio::time::timeout(PATIENCE, connected)
         .await
         .map_err(|_| unreachable("does not answer in time"))??;
+    let hung_up = || Unproved::Refused(format!("{endpoint} has hung up on the certificate"));
     let mut first = [0; 1];
     match tokio::time::timeout(SETTLED, stream.read(&mut first)).await {
         // Silence: a server waits for its client to begin.
         Err(_) => Ok(()),
-        Ok(Ok(0)) => Err(Unproved::Refused(format!("{endpoint} has hung up on the certificate"))),
+        Ok(Ok(0)) => Err(hung_up()),
         Ok(Ok(_)) => Ok(()),
+        // Some servers do so without a word of TLS.
+        Ok(Err(error)) if matches!(error.kind(), UnexpectedEof | ConnectionReset) => Err(hung_up()),
         Ok(Err(error)) => Err(judge(endpoint, &error)),
     }
 }
@@ -105,5 +109,66 @@ fn judge(endpoint: &str, error: &std::io::Error) -> Unproved {
             "{endpoint} is not trusted by the product's roots, or is another server ({why})"
         )),
         _ => Unproved::Unreachable(format!("{endpoint} has cut the connection: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+    use rustls::ServerConfig;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::server::TlsStream;
+
+    use super::*;
+
+    /// What a server that shakes hands with everybody does after that with the connection.
+    async fn after(
+        what: impl FnOnce(TlsStream<TcpStream>) -> Option<TlsStream<TcpStream>>,
+    ) -> Result<(), Unproved> {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
+        let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let own = KeyPair::generate().unwrap();
+        let device = rcgen::CertificateParams::default().self_signed(&own).unwrap().pem();
+        let own = Zeroizing::new(own.serialize_der());
+        let (roots, serving) = (cert.pem(), async {
+            let (stream, _) = listener.accept().await.unwrap();
+            what(acceptor.accept(stream).await.unwrap())
+        });
+        let (connected, left) = tokio::join!(connect(&endpoint, &roots, &device, &own), serving);
+        drop(left);
+        connected
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_without_a_word_has_refused_the_certificate() {
+        assert!(matches!(after(Some).await, Ok(())));
+        // Neither says that TLS is over; the second does not even end the connection in good order.
+        let ended = after(|it| {
+            drop(it.into_inner().0);
+            None
+        });
+        assert!(
+            matches!(&ended.await, Err(Unproved::Refused(why)) if why.ends_with("hung up on the certificate"))
+        );
+        let reset = after(|it| {
+            let socket = rustix::net::sockopt::set_socket_linger(it.get_ref().0, Some(Duration::ZERO));
+            socket.unwrap();
+            drop(it.into_inner().0);
+            None
+        });
+        assert!(
+            matches!(&reset.await, Err(Unproved::Refused(why)) if why.ends_with("hung up on the certificate"))
+        );
     }
 }

@@ -147,19 +147,8 @@ impl<'d> Table<'d> {
     #[expect(clippy::option_option, reason = "missing is no mistake, and a mistake is not missing")]
     pub(super) fn list(&self, key: &'static str, example: &str) -> Option<Option<Vec<At<&'d str>>>> {
         let Some(at) = self.value(key) else { return Some(None) };
-        let Some(list) = at.value.as_array() else {
-            self.problem(&at.place, "must be a list of texts", example);
-            return None;
-        };
-        let mut texts = Vec::new();
-        for value in list {
-            let Some(text) = value.get_ref().as_str() else {
-                self.problem(&at.place, "must be a list of texts", example);
-                return None;
-            };
-            texts.push(At { value: text, place: at.place.clone() });
-        }
-        Some(Some(texts))
+        let (texts, whole) = self.list_of(&at, example);
+        whole.then_some(Some(texts))
     }
 
     /// True or false.
@@ -339,10 +328,14 @@ impl<'d> Table<'d> {
 
     /// A list of texts; an empty one where the key is missing. What is wrong in it is left out.
     pub(super) fn names(&self, key: &'static str, example: &str) -> Vec<At<&'d str>> {
-        let Some(at) = self.value(key) else { return Vec::new() };
+        self.value(key).map_or_else(Vec::new, |at| self.list_of(&at, example).0)
+    }
+
+    /// The texts of a list, each with its place, and whether there is nothing else in it.
+    fn list_of(&self, at: &At<&'d DeValue<'d>>, example: &str) -> (Vec<At<&'d str>>, bool) {
         let Some(list) = at.value.as_array() else {
-            self.wrong_type(&at, "a list of texts", example);
-            return Vec::new();
+            self.wrong_type(at, "a list of texts", example);
+            return (Vec::new(), false);
         };
         let texts = list.iter().filter_map(|value| {
             let place = Place { offset: value.span().start, ..at.place.clone() };
@@ -352,7 +345,9 @@ impl<'d> Table<'d> {
             self.wrong_type(&At { value: value.get_ref(), place }, "a text", example);
             None
         });
-        texts.collect()
+        let texts: Vec<_> = texts.collect();
+        let whole = texts.len() == list.len();
+        (texts, whole)
     }
 
     /// Every key with its value, for tables whose keys are names.

@@ -3,10 +3,11 @@
 //! A list of serial numbers comes as a body of lines that is read as it comes, a part after the other; the next part
 //! is taken when the one before is on disk, so that the line's own records never queue behind a million of these.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, header};
@@ -283,10 +284,11 @@ async fn open_with_list(
     // In a task of its own: a caller who hangs up ends the opening too, and in good order.
     let (taking, id) = (context.clone(), batch.clone());
     let taken = tokio::spawn(async move {
-        let result = take_list(&taking, terms, &by, &mut body).await;
+        let mut pace = Pace::new(&taking);
+        let result = take_list(&taking, terms, &by, (&mut body, &mut pace)).await;
         if result.is_err() {
             // A refusal is heard by whoever has been let finish.
-            drain(&mut body, taking.limits.stall).await;
+            drain(&mut body, &mut pace).await;
         }
         result
     });
@@ -294,7 +296,33 @@ async fn open_with_list(
     one(&context, id).await
 }
 
-async fn take_list(context: &Context, terms: Terms, by: &Operator, body: &mut Body) -> Result<(), Refused> {
+/// How fast a list has to come: while it does, no other batch can be opened.
+struct Pace {
+    stall: Duration,
+    end: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl Pace {
+    fn new(context: &Context) -> Self {
+        Self { stall: context.limits.stall, end: Box::pin(tokio::time::sleep(context.limits.list)) }
+    }
+
+    /// What comes next; none if it does not come in time.
+    async fn next(&mut self, chunks: &mut BodyDataStream) -> Option<Option<Result<Bytes, axum::Error>>> {
+        tokio::select! {
+            biased;
+            () = &mut self.end => None,
+            next = tokio::time::timeout(self.stall, chunks.next()) => next.ok(),
+        }
+    }
+}
+
+async fn take_list(
+    context: &Context,
+    terms: Terms,
+    by: &Operator,
+    body: (&mut Body, &mut Pace),
+) -> Result<(), Refused> {
     let batch = terms.batch.clone();
     order(context, Order::Begin(terms), by).await?;
     match take_lines(context, &batch, by, body).await {
@@ -312,13 +340,12 @@ async fn take_lines(
     context: &Context,
     batch: &BatchId,
     by: &Operator,
-    body: &mut Body,
+    (body, pace): (&mut Body, &mut Pace),
 ) -> Result<(), Refused> {
     let mut chunks = std::mem::take(body).into_data_stream();
     let (mut lines, mut part, mut bytes) = (Lines::default(), Vec::with_capacity(PART), 0);
     loop {
-        let chunk =
-            tokio::time::timeout(context.limits.stall, chunks.next()).await.map_err(|_| too_slow())?;
+        let chunk = pace.next(&mut chunks).await.ok_or_else(too_slow)?;
         let ended = chunk.is_none();
         if let Some(chunk) = chunk {
             let chunk =
@@ -360,10 +387,10 @@ async fn take_lines(
 }
 
 /// Takes the rest of a body and forgets it.
-async fn drain(body: &mut Body, stall: Duration) {
+async fn drain(body: &mut Body, pace: &mut Pace) {
     let mut chunks = std::mem::take(body).into_data_stream();
     let mut bytes = 0;
-    while let Ok(Some(Ok(chunk))) = tokio::time::timeout(stall, chunks.next()).await {
+    while let Some(Some(Ok(chunk))) = pace.next(&mut chunks).await {
         bytes += chunk.len() as u64;
         if bytes > MAX_LIST_BYTES {
             return;

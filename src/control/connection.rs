@@ -35,6 +35,8 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// Without taking a byte of what there is to send.
     pub(super) stall: Duration,
+    /// For the whole list of a batch: while one comes, no other batch can be opened.
+    pub(super) list: Duration,
     /// Between two comments on a quiet event stream.
     pub(super) keep_alive: Duration,
     /// For what is under way when the daemon ends.
@@ -55,6 +57,7 @@ impl Default for Limits {
             request: Duration::from_secs(30),
             idle: Duration::from_secs(30),
             stall: Duration::from_secs(10),
+            list: Duration::from_secs(600),
             keep_alive: Duration::from_secs(15),
             shutdown: Duration::from_secs(5),
             body_bytes: 64 << 10,

@@ -75,6 +75,11 @@ fn check(wish: &Wish) -> Result<(), Refused> {
     if wish.repair && wish.quick {
         return Err(bad_request("a repair needs the whole look: \"quick\" does not go with \"repair\""));
     }
+    if wish.repair && wish.after.is_some() {
+        return Err(bad_request(
+            "a repair begins at the first device: \"after\" does not go with \"repair\"",
+        ));
+    }
     if wish.delete_extras && !wish.repair {
         return Err(bad_request("\"delete_extras\" goes with \"repair\" only"));
     }

@@ -31,7 +31,7 @@ pub(crate) trait Folders {
     /// Replaces a file's content, durably: its name holds the old one or the new.
     fn replace(&self, path: &Path, content: &[u8]) -> Result<(), FileError>;
 
-    /// Gives another name, within the same directory. It is on disk when that is synced.
+    /// Gives another name, also in another directory of the same file system. It is on disk when that is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Has the names in a directory on disk.

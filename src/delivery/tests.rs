@@ -173,6 +173,105 @@ fn a_start_removes_what_is_half_and_its_own() {
     assert!(!dir.path().join("not").exists());
 }
 
+/// The system's folders, until the power goes: after so many attempts nothing is done any more.
+struct Until(std::cell::Cell<usize>);
+
+impl Until {
+    fn goes_on(&self) -> io::Result<()> {
+        let left = self.0.get().checked_sub(1).ok_or(io::ErrorKind::Interrupted)?;
+        self.0.set(left);
+        Ok(())
+    }
+
+    fn of_file(&self, path: &Path) -> Result<(), FileError> {
+        self.goes_on().map_err(failed("write", path))
+    }
+}
+
+impl Folders for Until {
+    fn is_dir(&self, path: &Path) -> bool {
+        SystemFolders.is_dir(path)
+    }
+
+    fn is_taken(&self, path: &Path) -> bool {
+        SystemFolders.is_taken(path)
+    }
+
+    fn names(&self, directory: &Path) -> io::Result<Vec<String>> {
+        SystemFolders.names(directory)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Content> {
+        SystemFolders.read(path)
+    }
+
+    fn make(&self, directory: &Path) -> io::Result<()> {
+        self.goes_on().and_then(|()| SystemFolders.make(directory))
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> Result<(), FileError> {
+        self.of_file(path)?;
+        SystemFolders.write(path, content)
+    }
+
+    fn replace(&self, path: &Path, content: &[u8]) -> Result<(), FileError> {
+        self.of_file(path)?;
+        SystemFolders.replace(path, content)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.goes_on().and_then(|()| SystemFolders.rename(from, to))
+    }
+
+    fn sync(&self, directory: &Path) -> Result<(), FileError> {
+        self.of_file(directory)?;
+        SystemFolders.sync(directory)
+    }
+
+    fn remove(&self, directory: &Path) -> io::Result<()> {
+        self.goes_on().and_then(|()| SystemFolders.remove(directory))
+    }
+}
+
+#[test]
+fn a_start_removes_what_a_crash_has_left_of_a_later_certificate_or_of_a_file_that_was_put_back() {
+    let key_of = |content: &[u8], it: &Credentials| {
+        it.private_key.as_ref().is_some_and(|key| key.as_bytes() == content)
+    };
+    for put_back in [false, true] {
+        let (mut cut_off, mut left_a_key) = (0, false);
+        loop {
+            let dir = tempfile::tempdir().unwrap();
+            let (first, second) = (credentials("SN1", "a"), credentials("SN1", "b"));
+            hand(dir.path(), &first).unwrap();
+            let mut it = &second;
+            if put_back {
+                fs::remove_file(dir.path().join("SN1/private_key.pem")).unwrap();
+                it = &first;
+            }
+            let handed =
+                Handed { station: "L3-S07", product: "lamp", at: Timestamp::UNIX_EPOCH, credentials: it };
+            let done = deliver_on(&Until(cut_off.into()), dir.path(), &handed).is_ok();
+            cut_off += 1;
+            left_a_key |= tree(dir.path())
+                .iter()
+                .any(|(name, _, content)| name.contains(".linemint~") && key_of(content, it));
+            prepare(dir.path(), "L3-S07").unwrap();
+            for (name, ..) in tree(dir.path()) {
+                assert!(!name.split('/').any(|it| it.starts_with('.')), "{name} is left");
+            }
+            if done {
+                break;
+            }
+            // The same again takes it up.
+            deliver_on(&SystemFolders, dir.path(), &handed).unwrap();
+            let there = tree(dir.path());
+            assert!(there.iter().any(|(_, _, content)| key_of(content, it)));
+        }
+        assert!(left_a_key, "or the crash came at no moment that matters");
+    }
+}
+
 #[test]
 fn what_is_somebody_elses_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
@@ -215,7 +314,7 @@ fn a_delivery_that_fails_leaves_nothing_behind() {
     // A name that is too long for a file system, as a disk that is full would be.
     let it = credentials("SN1", "a");
     let place = dir.path().join("x".repeat(300));
-    let put = put_folder(&SystemFolders, dir.path(), &place, "L3-S07", &files(&it));
+    let put = put_folder(&SystemFolders, &temporary(dir.path(), &place, "L3-S07"), &place, &files(&it));
     assert!(matches!(put, Err(DeliveryError::File(_))));
     assert_eq!(tree(dir.path()), []);
 }

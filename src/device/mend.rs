@@ -109,27 +109,36 @@ impl Device {
         self.mend = (!steps.is_empty()).then(|| Mend { steps, der: der.to_vec() });
     }
 
-    /// A step is done, or can never be; then what was to follow it cannot either.
+    /// A step is done, or can never be; then what was to follow it cannot either. A device that has yet to
+    /// pass is known not to have what was not made again: it does not pass without it.
     pub(super) fn mended(&mut self, step: Step, done: bool) {
         let Some(mend) = &mut self.mend else { return };
-        mend.steps.remove(&step);
-        if !done {
-            if matches!(step, Step::Policy | Step::Certificate) {
-                mend.steps.remove(&Step::AttachPolicy);
-            }
-            if matches!(step, Step::Thing | Step::Certificate) {
-                mend.steps.remove(&Step::AttachThing);
-            }
-        }
+        let follows = |it: Step| match it {
+            Step::AttachPolicy => matches!(step, Step::Policy | Step::Certificate),
+            Step::AttachThing => matches!(step, Step::Thing | Step::Certificate),
+            _ => false,
+        };
+        let (over, left) =
+            std::mem::take(&mut mend.steps).into_iter().partition(|it| *it == step || !done && follows(*it));
+        mend.steps = left;
         if mend.steps.is_empty() {
             self.mend = None;
+        }
+        if !done && self.state != State::Passed && !self.has_passed_before() {
+            self.are_not_there(over);
         }
     }
 
     /// It is presented again: what was to be made again is made with the rest.
     pub(super) fn mend_with_the_rest(&mut self) {
-        let Some(mend) = self.mend.take() else { return };
-        for step in mend.steps {
+        if let Some(mend) = self.mend.take() {
+            self.are_not_there(mend.steps);
+        }
+    }
+
+    /// What these steps have made is there no more.
+    fn are_not_there(&mut self, steps: BTreeSet<Step>) {
+        for step in steps {
             match step {
                 Step::Locker => self.done.locker = None,
                 Step::Policy => self.done.policy = false,
@@ -177,6 +186,7 @@ mod tests {
     use super::super::{Certificate, plan};
     use super::*;
     use crate::cloud::Call;
+    use crate::fixture::FailCode;
     use crate::journal::is_pending;
 
     const DER: &[u8] = b"a certificate";
@@ -189,6 +199,15 @@ mod tests {
     impl Life {
         /// A device that has passed with all that a device has.
         fn passed() -> Self {
+            let mut life = Self::made();
+            let presentation = life.device.presentation.key.clone();
+            life.takes(Event::Passed { presentation, directory: None });
+            assert!(!is_pending(&life.device) && life.ready().is_empty());
+            life
+        }
+
+        /// A device that has all that a device has, and has not passed.
+        fn made() -> Self {
             let rules = plain_rules("lamp");
             let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 1 };
             let admission = Admission {
@@ -196,7 +215,7 @@ mod tests {
                 rules: rules.id(),
                 batch: None,
                 extra: false,
-                presentation: presentation.clone(),
+                presentation,
                 nest: None,
                 mac: None,
                 device_key: None,
@@ -230,9 +249,23 @@ mod tests {
             for step in [Step::Policy, Step::Thing, Step::AttachPolicy, Step::AttachThing] {
                 life.done(step, Output::Nothing);
             }
-            life.takes(Event::Passed { presentation, directory: None });
-            assert!(!is_pending(&life.device) && life.ready().is_empty());
             life
+        }
+
+        /// Its fixture could not take what it was to be given.
+        fn fails(&mut self) {
+            let presentation = self.device.presentation.key.clone();
+            let (code, message) = (FailCode::Rejected, "the unit did not take it".to_owned());
+            self.takes(Event::Failed { presentation, code, message });
+        }
+
+        fn is_presented(&mut self) {
+            let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 2 };
+            self.takes(Event::Presented { presentation, nest: None, mac: None, anew: None });
+        }
+
+        fn is_complete(&self) -> bool {
+            plan::is_complete(&self.device, &plain_rules("lamp"))
         }
 
         fn takes(&mut self, event: Event) {
@@ -290,6 +323,41 @@ mod tests {
         assert_eq!((life.ready(), life.device.state), (Vec::new(), State::Passed));
         assert_eq!(life.device.done.locker.as_deref(), Some("locker2"));
         assert!(!is_pending(&life.device));
+    }
+
+    #[test]
+    fn a_device_that_has_yet_to_pass_does_not_pass_without_what_could_not_be_made_again() {
+        use Step::{AttachPolicy, AttachThing, Certificate, Locker, Policy, Thing};
+        for (gone, failed, anew) in [
+            (&[Thing, AttachThing][..], Thing, &[Thing][..]),
+            (&[AttachThing], AttachThing, &[AttachThing]),
+            (&[Policy, AttachPolicy], Policy, &[Policy]),
+            (&[Locker], Locker, &[Locker]),
+            (&[Certificate, AttachPolicy, AttachThing], Certificate, &[Certificate]),
+        ] {
+            let mut life = Life::made();
+            life.fails();
+            assert!(life.is_complete());
+            life.takes(mending(gone));
+            life.takes(Event::MendFailed { step: failed, message: "it is another's".to_owned() });
+            assert_eq!(life.device.mend, None, "{failed}: nothing more can be done for it now");
+            assert!(!life.is_complete());
+            life.is_presented();
+            assert!(!life.is_complete());
+            assert_eq!(life.ready(), anew, "what was not there is made with the rest");
+        }
+    }
+
+    #[test]
+    fn a_device_that_is_tried_again_while_it_is_mended_waits_for_that() {
+        let mut life = Life::made();
+        life.fails();
+        life.takes(mending(&[Step::AttachThing]));
+        life.takes(Event::Retried { by: by() });
+        assert_eq!(life.device.state, State::Provisioning);
+        assert!(!life.is_complete(), "it would be handed over half made");
+        life.done(Step::AttachThing, Output::Nothing);
+        assert!(life.is_complete());
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn tidying(device: &Device) -> Vec<Step> {
 /// the product wants it, so that it can be given its credentials.
 #[must_use]
 pub fn is_complete(device: &Device, rules: &ProductRules) -> bool {
-    is_made(device, rules) && owed_proof(device, rules).is_none()
+    device.mend.is_none() && is_made(device, rules) && owed_proof(device, rules).is_none()
 }
 
 fn is_made(device: &Device, rules: &ProductRules) -> bool {

@@ -99,9 +99,7 @@ impl SerialPattern {
     /// # Errors
     /// The pattern is not a regular expression, or too large.
     pub fn new(pattern: &str) -> Result<Self, regex::Error> {
-        // Compiled alone first, so that an unbalanced `)` cannot close our group.
-        Regex::new(pattern)?;
-        Regex::new(&format!("^(?:{pattern})$")).map(|it| Self(it, pattern.into()))
+        whole(pattern).map(|it| Self(it, pattern.into()))
     }
 
     /// The pattern as it was given.
@@ -109,6 +107,16 @@ impl SerialPattern {
     pub fn as_str(&self) -> &str {
         &self.1
     }
+}
+
+/// A pattern that has to match the whole of a text, whether it says `^…$` or not.
+///
+/// # Errors
+/// It is not a regular expression, or too large.
+pub fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    // Compiled alone first, so that an unbalanced `)` cannot close our group.
+    Regex::new(pattern)?;
+    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// A MAC address: 12 lower-case hex digits.

@@ -23,7 +23,7 @@ pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
             let life = life(issuer.not_after, longest(config), now);
             let unread = pki.previous.as_ref().and_then(|it| read_previous(it, now).err());
             match unread {
-                Some(error) => vec![issues, unused(&error)],
+                Some(error) => vec![issues, life, unused(&error).about("previous")],
                 None => vec![issues, life],
             }
         }
@@ -33,7 +33,13 @@ pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
 
 fn unused(error: &SetupError) -> Finding {
     let detail = format!("the CA of [pki.previous] is of no use any more: {}", Chain(error));
-    CA_LIFE.warning(detail, "remove [pki.previous]; what it has issued for devices in flight is issued anew")
+    let remedy = match error {
+        SetupError::CaCertificate { .. } => {
+            "put the old CA's certificate back, readable by the daemon's user"
+        }
+        _ => "remove [pki.previous]; what it has issued for devices in flight is issued anew",
+    };
+    CA_LIFE.warning(detail, remedy)
 }
 
 fn unusable(error: &SetupError) -> Finding {
@@ -136,7 +142,13 @@ mod tests {
             verdicts(Some(Pki { previous: Some(path(name)), ..pki }))
         };
         assert_eq!(previous("ca.pem"), [Verdict::Ok, Verdict::Ok]);
-        assert_eq!(previous("ca.key"), [Verdict::Ok, Verdict::Warning]);
+        assert_eq!(previous("ca.key"), [Verdict::Ok, Verdict::Ok, Verdict::Warning]);
+        let remedy = |name: &str| {
+            let pki = Pki { previous: Some(path(name)), ..pki("ca.pem", file("ca.key")).unwrap() };
+            at(dir.path(), Some(pki)).pop().unwrap().remedy.unwrap()
+        };
+        assert!(remedy("ca.key").starts_with("remove [pki.previous]"));
+        assert!(remedy("none").starts_with("put the old CA's certificate back"));
         assert_eq!(verdicts(None), [Verdict::Skipped, Verdict::Skipped]);
     }
 

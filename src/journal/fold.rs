@@ -114,12 +114,7 @@ pub fn moved<'a>(record: &Record, device: &'a Device, before: Option<State>) -> 
 #[must_use]
 pub fn told_key(record: &Record) -> Option<(Fingerprint, &SerialNumber)> {
     let What::Device(event) = &record.what else { return None };
-    let admission = match event {
-        Event::Admitted(it) | Event::Renewed(it) => it,
-        Event::Presented { anew: Some(it), .. } => it,
-        _ => return None,
-    };
-    let key = admission.device_key.as_ref()?;
+    let key = event.admission()?.device_key.as_ref()?;
     Some((key.fingerprint(), record.serial.as_ref()?))
 }
 

@@ -164,7 +164,7 @@ pub enum StationEvent {
     Hindered {
         /// What.
         cause: Cause,
-        /// The part of the station: a fixture's name.
+        /// The part of the station: a fixture's name, or `CA` where that does not issue.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<String>,
         /// Since when.

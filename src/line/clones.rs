@@ -52,19 +52,21 @@ impl Line {
         self.may_leave(&it.serial);
     }
 
-    /// The device other than `serial` that has told this key: one that is worked on, or one on disk.
+    /// The device other than `serial` that has told this key: one on disk, or one that is worked on and is not
+    /// there yet.
     fn holder_of_key(
         &self,
         key: &DevicePublicKey,
         serial: &SerialNumber,
         shelf: &dyn Shelf,
     ) -> Result<Option<SerialNumber>, JournalError> {
+        let kept = shelf.holder_of_key(&key.fingerprint())?;
+        if kept.is_some() {
+            return Ok(kept.filter(|it| it != serial));
+        }
         let tells = |(other, work): &(&SerialNumber, &super::work::Work)| {
             *other != serial && work.device.device_key.as_ref() == Some(key)
         };
-        if let Some((other, _)) = self.works.iter().find(tells) {
-            return Ok(Some(other.clone()));
-        }
-        Ok(shelf.holder_of_key(&key.fingerprint())?.filter(|it| it != serial))
+        Ok(self.works.iter().find(tells).map(|(other, _)| other.clone()))
     }
 }

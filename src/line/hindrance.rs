@@ -12,6 +12,9 @@ use crate::journal::{Cause, StationEvent};
 /// How long something lasts before it is journaled.
 const AFTER: Duration = Duration::from_secs(5);
 
+/// Which part of the station stops the line where its CA, or the token that holds its key, does not issue.
+const CA: &str = "CA";
+
 /// What keeps the station from its work now.
 #[derive(Debug, Default)]
 pub(super) struct Hindrances(BTreeMap<(Cause, Option<String>), Since>);
@@ -47,6 +50,8 @@ impl Line {
 
     fn hindrances_now(&self) -> BTreeMap<(Cause, Option<String>), String> {
         let mut all = BTreeMap::new();
+        let ca = || (Cause::LineStopped, Some(CA.to_owned()));
+        all.extend(self.issuer_stops().map(|it| (ca(), it.to_owned())));
         all.extend(self.gate.iter().map(|it| ((Cause::Disk, None), it.clone())));
         all.extend(self.breakers.outages().take(1).map(|it| ((Cause::Offline, None), it.to_owned())));
         for link in &self.links {

@@ -2,6 +2,7 @@
 //! anything is done with it.
 
 use super::health::not_issued;
+use super::work::Work;
 use super::{Action, Line};
 use crate::cloud::{FailureKind, StopCause};
 use crate::device::event::Event;
@@ -60,6 +61,10 @@ impl Line {
         generation: u32,
         result: Result<Certificate, String>,
     ) {
+        if result.is_ok() {
+            // Whoever it was for: the CA issues.
+            self.issuer_trouble = None;
+        }
         if !self.works.get_mut(serial).is_some_and(|it| it.takes_issued(generation)) {
             let sealed = result.ok().filter(|it| it.key == KeyState::Sealed);
             self.issued_in_vain(serial, sealed.map(|it| it.key_id()));
@@ -67,7 +72,6 @@ impl Line {
         }
         match result {
             Ok(certificate) => {
-                self.issuer_trouble = None;
                 self.forget_step(serial, Step::Issue);
                 if self.record(serial, Event::Issued { certificate }) {
                     if !sabotaged!(CertificateUnjournaled) {
@@ -82,6 +86,16 @@ impl Line {
                 self.try_later(serial, Step::Issue, &not_issued(message));
             }
         }
+    }
+
+    /// Why the station's CA does not issue, while somebody waits for it.
+    pub(super) fn issuer_stops(&self) -> Option<&str> {
+        let clock = FailureKind::Stop(StopCause::Clock);
+        let waits = |it: &Work| {
+            let last = it.running.get(&Step::Issue).and_then(|it| it.last.as_ref());
+            it.device.state.is_unfinished() && last.is_some_and(|(kind, _)| *kind != clock)
+        };
+        self.issuer_trouble.as_deref().filter(|_| self.works.values().any(waits))
     }
 
     /// A certificate or request that nobody wants any more: nothing has named it, and its key is

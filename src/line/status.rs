@@ -99,7 +99,12 @@ impl Line {
             seq: self.seq,
             durable: self.durable,
             draining: self.draining,
-            stopped: self.breakers.stops().map(str::to_owned).chain(self.issuer_trouble.clone()).collect(),
+            stopped: self
+                .breakers
+                .stops()
+                .map(str::to_owned)
+                .chain(self.issuer_stops().map(str::to_owned))
+                .collect(),
             degraded,
             counts: self.counts.clone(),
             buffered: owed.filter(|it| !it.device.is_open()).count(),

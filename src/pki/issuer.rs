@@ -16,7 +16,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::chain::CaChain;
 use super::csr::MAX_DEVICE_RSA_BITS;
 use super::public_key::{self, KeyKind};
-use super::{Fingerprint, IssueError, IssuedLeaf, Issuer, LeafKey, LeafRequest, pem};
+use super::{Fingerprint, IssueError, IssuedLeaf, Issuer, LeafKey, LeafRequest, hex, pem};
 
 pub use super::chain::CaError;
 pub use super::csr::{CsrError, check_csr};
@@ -288,10 +288,6 @@ pub(crate) fn random_serial() -> Result<[u8; 16], IssueError> {
 pub(crate) fn date(at: Timestamp) -> Result<OffsetDateTime, IssueError> {
     OffsetDateTime::from_unix_timestamp(at.as_second())
         .map_err(|_| IssueError::Request(format!("{at} cannot be written into a certificate")))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }
 
 #[cfg(test)]

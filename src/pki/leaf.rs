@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use super::{Fingerprint, pem};
+use super::{Fingerprint, hex, pem};
 
 /// What the station keeps of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub fn read_leaf(text: &str) -> Option<Leaf> {
         fingerprint: Fingerprint::of(&block.der),
         der: block.der.to_vec(),
         public_key: Fingerprint::of(parsed.public_key().raw),
-        serial_number: parsed.raw_serial().iter().map(|it| format!("{it:02x}")).collect(),
+        serial_number: hex(parsed.raw_serial()),
         not_after: Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()?,
         common_name: parsed
             .subject()

@@ -193,6 +193,11 @@ pub trait Issuer: Send + Sync {
     fn chain_pem(&self) -> &str;
 }
 
+/// Bytes as lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|it| format!("{it:02x}")).collect()
+}
+
 /// Wraps DER as PEM under `label` (`CERTIFICATE`, `PRIVATE KEY`), 64 characters a line, LF.
 #[must_use]
 pub fn to_pem(label: &str, der: &[u8]) -> Zeroizing<String> {

@@ -5,9 +5,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer as _;
 
-use super::Fingerprint;
 use super::chain::{CaChain, CaError};
 use super::public_key::KeyKind;
+use super::{Fingerprint, hex};
 
 /// A CA certificate that may issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,10 +90,6 @@ pub fn expiry_warning(not_after: Timestamp, now: Timestamp) -> Option<String> {
     } else {
         format!("the CA ends on {}, in {days} days; {rest}", not_after.strftime("%F"))
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::device::steps::Step;
 
 pub use self::compare::{compare, extra, orphan, shared_policy};
 pub use self::expected::{Expected, WantedCertificate, WantedLocker, WantedPolicy, is_in_flight};
-pub use self::roster::{MAX_NAMES, Roster, Row, Seen, TooMany};
+pub use self::roster::{MAX_NAMES, Roster, Row, Seen, Taken, TooMany};
 
 /// What kind of difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -216,7 +216,7 @@ pub struct Wish {
     /// With `repair`: why, one line of 1 to 200 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Goes on behind this serial number, where an earlier look was cut off.
+    /// Goes on behind this serial number, where an earlier look was cut off. Not with `repair`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
 }

@@ -41,11 +41,25 @@ pub struct Seen {
     pub certificate: Option<CertificateStatus>,
 }
 
-/// A device that is held against the account.
+/// How a run takes a device of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It was not selected: it is only known.
+    Known,
+    /// It was selected, and the run that this one goes on with has held it against the account. What it had
+    /// before is still told, as that comes at the end of a run.
+    Told,
+    /// It is held against the account.
+    Selected,
+}
+
+/// A device that was selected.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// Its serial number.
     pub serial: SerialNumber,
+    /// Whether it is still to be held against the account.
+    pub waits: bool,
     /// Sequence number of its newest event when the journal was read.
     pub seq: u64,
     /// What the lists have shown.
@@ -99,15 +113,15 @@ impl Roster {
     ///
     /// # Errors
     /// There are too many.
-    pub fn add(&mut self, device: &Device, rules: &ProductRules, selected: bool) -> Result<(), TooMany> {
+    pub fn add(&mut self, device: &Device, rules: &ProductRules, taken: Taken) -> Result<(), TooMany> {
         if self.things.pairs.len() >= MAX_NAMES {
             return Err(TooMany);
         }
         let mut row = NOBODY;
-        if selected {
+        if taken != Taken::Known {
             row = u32::try_from(self.rows.len()).unwrap_or(NOBODY);
             let (serial, seq) = (device.serial.clone(), device.last_seq);
-            self.rows.push(Row { serial, seq, seen: Seen::default() });
+            self.rows.push(Row { serial, waits: taken == Taken::Selected, seq, seen: Seen::default() });
         }
         let subject = Subject { device, rules, ca_pem: "" };
         self.things.add(&subject.thing_name(), row);
@@ -211,6 +225,12 @@ impl Roster {
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.rows
+    }
+
+    /// How many of them are to be held against the account.
+    #[must_use]
+    pub fn selected(&self) -> u64 {
+        self.rows.iter().filter(|it| it.waits).count() as u64
     }
 
     /// Other lockers of the name of that row's.

@@ -312,10 +312,15 @@ fn the_lists_are_held_against_all_devices_and_noted_for_the_selected() {
     for number in 0..1_000 {
         let mut device = device(&format!("SN{number}"));
         device.done.locker = Some(format!("locker{number}"));
-        roster.add(&device, &rules, number % 2 == 0).unwrap();
+        let taken = match number % 4 {
+            0 => Taken::Selected,
+            2 => Taken::Told,
+            _ => Taken::Known,
+        };
+        roster.add(&device, &rules, taken).unwrap();
     }
     roster.sort();
-    assert_eq!(roster.rows().len(), 500);
+    assert_eq!((roster.rows().len(), roster.selected()), (500, 250));
     let things = [
         listed("SN0", Some(STATION)),
         listed("SN2", Some("L9")),

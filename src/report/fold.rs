@@ -136,7 +136,8 @@ pub fn make(
     };
     let mut failed = None;
     source.summaries(begin, end, &mut |it| {
-        if batch.is_some_and(|id| it.batch.as_deref() != Some(id)) {
+        // An order is weighed as of one record: devices may be coming while they are counted.
+        if batch.is_some_and(|id| !it.is_in(id, head.seq)) {
             return;
         }
         match expected.map_or(Ok(true), |order| order.contains(&it.serial)) {
@@ -153,7 +154,7 @@ pub fn make(
     }
     let slot = source.slots(begin, end, context.now)?;
     match (batch, expected) {
-        (Some(id), Some(order)) => tally.weigh_order(source, id, order)?,
+        (Some(id), Some(order)) => tally.weigh_order(source, (id, head.seq), order)?,
         (Some(_), None) => tally.weigh_alone(),
         (None, _) => tally.weigh_counted(admitted_before, slot.admitted),
     }
@@ -290,7 +291,7 @@ impl Tally {
     }
 
     fn time(&mut self, it: &Summary) {
-        self.retested += u64::from(it.presentations - it.repeats.min(it.presentations) > 1);
+        self.retested += u64::from(it.presentations_to_pass() > 1);
         self.reworked += u64::from(it.reworks > 0);
         if it.passed.is_some_and(|at| at >= self.end) && it.class().is_good() {
             self.balance.passed_after += 1;
@@ -311,7 +312,7 @@ impl Tally {
         all.active += u64::from(it.active);
         all.keys_destroyed += u64::from(it.destroyed);
         all.keys_waiting += u64::from(it.sealed);
-        all.passed_without_active += u64::from(class.is_good() && !it.active);
+        all.passed_without_active += u64::from(class.is_good() && !it.active && !it.by_device);
         all.active_without_pass += u64::from(!class.is_good() && it.active);
     }
 
@@ -353,14 +354,12 @@ impl Tally {
     fn weigh_order(
         &mut self,
         source: &dyn Source,
-        id: &str,
+        (id, head): (&str, u64),
         order: &dyn Expected,
     ) -> Result<(), JournalError> {
         self.balance.of = "ordered".to_owned();
         self.balance.total = order.count();
-        let made = |serial: &SerialNumber| {
-            Ok(source.summary(serial)?.is_some_and(|it| it.batch.as_deref() == Some(id)))
-        };
+        let made = |serial: &SerialNumber| Ok(source.summary(serial)?.is_some_and(|it| it.is_in(id, head)));
         if order.is_listed() {
             let missing = &mut self.exceptions.missing;
             order.missing(&made, &mut |serial| {

@@ -328,7 +328,8 @@ pub struct Certificates {
     pub keys_destroyed: u64,
     /// Devices of which a private key lies sealed here.
     pub keys_waiting: u64,
-    /// Devices that have passed and whose certificate is not known to be active.
+    /// Devices that have passed and whose certificate is not known to be active. Those that register
+    /// themselves when they first connect (JITP) are not among them: the station never hears of it.
     pub passed_without_active: u64,
     /// Devices that have not passed and whose certificate is active.
     pub active_without_pass: u64,

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::model::{Report, SCHEMA};
 use super::render::json::canonical;
+use crate::pki::hex;
 
 /// What a P-256 public key begins with as SubjectPublicKeyInfo (RFC 5480).
 const SPKI_HEAD: [u8; 26] = [
@@ -180,8 +181,4 @@ fn point_of_pem(pem: &str) -> Option<Vec<u8>> {
     let der = STANDARD.decode(body).ok()?;
     let point = der.strip_prefix(&SPKI_HEAD[..])?;
     (point.len() == POINT).then(|| point.to_vec())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }

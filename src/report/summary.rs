@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::event::Event;
 use crate::device::operator::Operator;
 use crate::device::serial::SerialNumber;
-use crate::device::{Device, KeyState, State};
+use crate::device::{Certificate, Device, KeyState, State};
 use crate::fixture::FailCode;
 
 /// Characters that are kept of a sentence.
@@ -20,9 +20,12 @@ pub struct Summary {
     pub serial: SerialNumber,
     /// What it is.
     pub product: String,
-    /// The batch that it was admitted in.
+    /// The batch that it belongs to: the one that it was admitted in, or came into later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
+    /// Sequence number of the record by which it came into its batch; 0 if that was its first.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub joined: u64,
     /// The fixture of its newest presentation.
     pub fixture: String,
     /// When it was first presented: that decides which shift it belongs to.
@@ -71,6 +74,10 @@ pub struct Summary {
     /// Its present certificate is active in the cloud, as far as is recorded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub active: bool,
+    /// It has passed with a certificate that AWS registers when the device first connects (JITP): the station
+    /// never hears whether it is active.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_device: bool,
     /// Private keys that were destroyed here.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub destroyed: u32,
@@ -95,13 +102,13 @@ pub struct Summary {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// Between two presentations: somebody had to put it into a nest again.
-    #[serde(rename = "o", default, skip_serializing_if = "is_zero_ms")]
+    #[serde(rename = "o", default, skip_serializing_if = "is_zero_u64")]
     pub operator: u64,
     /// From the offer of its credentials to the fixture's answer.
-    #[serde(rename = "f", default, skip_serializing_if = "is_zero_ms")]
+    #[serde(rename = "f", default, skip_serializing_if = "is_zero_u64")]
     pub fixture: u64,
     /// In a nest, while its identity was made.
-    #[serde(rename = "c", default, skip_serializing_if = "is_zero_ms")]
+    #[serde(rename = "c", default, skip_serializing_if = "is_zero_u64")]
     pub making: u64,
 }
 
@@ -192,6 +199,10 @@ impl Summary {
         it.clock(event, at);
         it.count(event, at);
         it.seqs.1 = device.last_seq;
+        if it.batch != device.batch {
+            it.batch.clone_from(&device.batch);
+            it.joined = device.last_seq;
+        }
         it.state = device.state;
         it.given_up = device.scrap.is_some();
         it.presentations = device.presentations;
@@ -204,7 +215,10 @@ impl Summary {
         let gone = device.superseded.iter().filter(|it| it.retired.is_some()).count();
         let present = device.certificate.as_ref();
         it.certificates = (device.certificates_issued, u32::try_from(gone).unwrap_or(u32::MAX));
-        it.active = present.is_some_and(|it| it.arn.is_some()) && !it.given_up;
+        // What AWS has issued is inactive at first; what the station registers is not.
+        let active = |it: &Certificate| it.arn.is_some() && (it.public_key.is_none() || device.done.active);
+        it.active = present.is_some_and(active) && !it.given_up;
+        it.by_device = device.state == State::Passed && present.is_some_and(|it| it.arn.is_none());
         let sealed = present.map(|it| it.key).into_iter().chain(device.superseded.iter().map(|it| it.key));
         it.sealed = sealed.chain(device.request.iter().map(|it| it.key)).any(|it| it == KeyState::Sealed);
         it
@@ -215,6 +229,7 @@ impl Summary {
             serial: device.serial.clone(),
             product: device.product.clone(),
             batch: device.batch.clone(),
+            joined: 0,
             fixture: device.presentation.key.fixture.clone(),
             first: to_millisecond(device.admitted_at),
             seqs: (device.last_seq, device.last_seq),
@@ -231,6 +246,7 @@ impl Summary {
             why: None,
             certificates: (0, 0),
             active: false,
+            by_device: false,
             destroyed: 0,
             sealed: false,
             ordered: None,
@@ -300,6 +316,18 @@ impl Summary {
         }
     }
 
+    /// Whether it belonged to a batch when the given record was the newest.
+    #[must_use]
+    pub fn is_in(&self, batch: &str, head: u64) -> bool {
+        self.batch.as_deref() == Some(batch) && self.seqs.0.max(self.joined) <= head
+    }
+
+    /// In how many presentations it has not passed yet, or passed first.
+    #[must_use]
+    pub fn presentations_to_pass(&self) -> u32 {
+        if self.passed.is_some() { self.passed_in } else { self.presentations }
+    }
+
     /// How often it failed.
     #[must_use]
     pub fn failed_times(&self) -> u32 {
@@ -314,7 +342,7 @@ fn is_zero(number: &u32) -> bool {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
-fn is_zero_ms(number: &u64) -> bool {
+fn is_zero_u64(number: &u64) -> bool {
     *number == 0
 }
 

@@ -221,9 +221,13 @@ impl Folders for SimFolders {
         let mut tree = self.0.borrow_mut();
         tree.attempt()?;
         let ((at, old), (there, new)) = (tree.place(from)?, tree.place(to)?);
-        assert_eq!(at, there, "it is given another name, and not moved");
         let node = *tree.names(at, View::Now)?.get(&old).ok_or_else(missing)?;
-        tree.change(at, vec![(old, None), (new, Some(node))])
+        if at == there {
+            return tree.change(at, vec![(old, None), (new, Some(node))]);
+        }
+        // Harder than file systems are: each of the two directories may be on disk without the other.
+        tree.change(at, vec![(old, None)])?;
+        tree.change(there, vec![(new, Some(node))])
     }
 
     fn sync(&self, directory: &Path) -> Result<(), FileError> {
@@ -317,10 +321,16 @@ impl SimFolders {
     pub(super) fn audit(&self, serials: &[String]) -> Result<(), String> {
         let names = self.names(Path::new(DIRECTORY)).map_err(|it| it.to_string())?;
         let known: Vec<String> = serials.iter().map(|it| folder_name(it)).collect();
-        match names.iter().find(|it| !known.contains(it)) {
-            Some(name) => Err(format!("{name} is in the directory")),
-            None => Ok(()),
+        if let Some(name) = names.iter().find(|it| !known.contains(it)) {
+            return Err(format!("{name} is in the directory"));
         }
+        for folder in &names {
+            let inside = self.names(&Path::new(DIRECTORY).join(folder)).map_err(|it| it.to_string())?;
+            if let Some(name) = inside.iter().find(|it| it.starts_with('.')) {
+                return Err(format!("{name} is in {folder}"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -91,17 +91,19 @@ impl Reporter {
             let worker = it.clone();
             let made = tokio::task::spawn_blocking(move || worker.catch_up()).await;
             let pause = match made {
-                Ok(Ok(made)) => {
+                Ok((made, result)) => {
                     for path in made {
                         if reports.try_send(path.clone()).is_err() {
                             tracing::warn!(report = %path.display(), "too many reports wait to be told: nobody is told of this one");
                         }
                     }
-                    LOOK_EVERY
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(error = %Chain(&error), "a shift's report cannot be written; it is tried again");
-                    AGAIN_AFTER
+                    match result {
+                        Ok(()) => LOOK_EVERY,
+                        Err(error) => {
+                            tracing::error!(error = %Chain(&error), "a shift's report cannot be written; it is tried again");
+                            AGAIN_AFTER
+                        }
+                    }
                 }
                 // The runtime is ending.
                 Err(_) => return,
@@ -110,10 +112,16 @@ impl Reporter {
         }
     }
 
-    /// Makes what is missing, the oldest first; the paths of the JSON files.
-    fn catch_up(&self) -> Result<Vec<PathBuf>, WriteError> {
-        let now = self.clock.now().wall;
+    /// Makes what is missing, the oldest first; the paths of the JSON files, which are there whatever came after
+    /// them.
+    fn catch_up(&self) -> (Vec<PathBuf>, Result<(), WriteError>) {
         let mut made = Vec::new();
+        let result = self.make_missing(&mut made);
+        (made, result)
+    }
+
+    fn make_missing(&self, made: &mut Vec<PathBuf>) -> Result<(), WriteError> {
+        let now = self.clock.now().wall;
         for span in self.due(now)? {
             let (path, closes) = self.write(&span)?;
             let report = path.display();
@@ -130,7 +138,7 @@ impl Reporter {
         if !made.is_empty() {
             files::prune(&self.dir, self.options.keep, &self.maker.calendar)?;
         }
-        Ok(made)
+        Ok(())
     }
 
     /// The shifts that have ended, and whose reports are not there, the oldest first.

@@ -31,7 +31,7 @@ use crate::control::server::{self, Api, ApiError, Board, Listeners};
 use crate::control::sight::Sight;
 use crate::control::tally::Tally;
 use crate::journal::store::{JournalLock, Store};
-use crate::line::Product;
+use crate::line::{Product, Settings};
 use crate::pki::Fingerprint;
 use crate::service_manager::{self, Patience};
 use crate::telemetry;
@@ -143,7 +143,7 @@ impl Daemon {
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
         let Assembled { parts, cloud, store, journal_id, maker, ca } = assembled;
-        let ca_of = (parts.settings.ca_pem.clone(), parts.settings.ca, parts.settings.products.clone());
+        let ca_of = (cas(&parts.settings), parts.settings.products.clone());
         let station = Station::start(parts)?;
         let reconciler = reconciler(config, &station, ca_of, (&store, &cloud, &clock));
         let directories = directories(config);
@@ -309,11 +309,18 @@ fn follow(
     (tally, sight)
 }
 
-/// What holds the account against the journal, with the CA and the products of the start.
+/// The station's CAs: that which issues first.
+fn cas(settings: &Settings) -> Vec<(Fingerprint, String)> {
+    let present = settings.ca.map(|it| (it, settings.ca_pem.clone()));
+    let previous = settings.previous_ca.as_ref().map(|it| (it.fingerprint, it.ca_pem.clone()));
+    present.into_iter().chain(previous).collect()
+}
+
+/// What holds the account against the journal, with the CAs and the products of the start.
 fn reconciler(
     config: &Config,
     station: &Station,
-    (ca_pem, ca, products): (String, Option<Fingerprint>, BTreeMap<String, Product>),
+    (cas, products): (Vec<(Fingerprint, String)>, BTreeMap<String, Product>),
     (store, cloud, clock): Looks<'_>,
 ) -> Reconciler<StationCloud> {
     Reconciler {
@@ -324,8 +331,7 @@ fn reconciler(
         commands: station.commands.clone(),
         station: config.station.id.clone(),
         products,
-        ca_pem,
-        ca,
+        cas,
         calendar: config.calendar(),
         turn: Arc::new(Semaphore::new(1)),
         foreign: Mutex::default(),

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use linemint::pki::authority::make_root;
 use serde_json::{Value, json};
 
-use crate::harness::{Process, World, linemint, put};
+use crate::harness::{Process, World, linemint, merged, put};
 
 /// Whether openssl is here; says aloud if it is not, since these tests then show less.
 pub(crate) fn has_openssl(test: &str) -> bool {
@@ -156,6 +157,33 @@ fn a_certificate_that_is_no_ca_for_the_station_is_not_imported() {
 }
 
 #[test]
+fn a_ca_that_provisions_at_the_first_connection_says_so_and_an_old_one_that_is_over_hides_nothing() {
+    let world = World::new("");
+    let config = world.path("linemint.toml");
+    let aws = |args: &[&str]| {
+        let mut command = linemint(&[args, &["--config", config.to_str().unwrap()]].concat());
+        Process::run(command.env("AWS_ACCESS_KEY_ID", "AKID").env("AWS_SECRET_ACCESS_KEY", "secret"))
+    };
+    for word in ["registered", "was registered before"] {
+        let (status, out, log) = aws(&["ca", "register", "--jitp-template", "lamps"]);
+        assert!(status == 0 && out.contains(word), "{out}{log}");
+    }
+    let (_, out, log) = aws(&["ca", "show"]);
+    assert!(out.contains("registered, active, mode DEFAULT, the first connection registers"), "{out}{log}");
+    let old = make_root("Line 3, the first", "1990-01-01T00:00:00Z".parse().unwrap()).unwrap();
+    put(&world.path("old.pem"), old.certificate_pem.as_bytes());
+    let before = std::fs::read_to_string(&config).unwrap();
+    put(&config, merged(&before, "[pki.previous]\nca_certificate = \"old.pem\"\n").as_bytes());
+    let (status, out, log) = aws(&["ca", "show"]);
+    assert_eq!(status, 0, "{log}");
+    assert!(out.starts_with("issuing ") && out.contains("previous     of no use: "), "{out}");
+    let (_, out, _) = aws(&["ca", "show", "--json"]);
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&shown["cas"][0]["role"], &shown["cas"][1]["role"]), (&json!("issuing"), &json!("previous")));
+    assert!(shown["cas"][1]["message"].as_str().unwrap().contains("old.pem cannot issue: "), "{shown}");
+}
+
+#[test]
 fn in_sni_only_mode_no_proof_is_needed_and_a_sleeping_ca_is_woken() {
     let world = World::new("");
     let config = world.path("linemint.toml");
@@ -171,7 +199,12 @@ fn in_sni_only_mode_no_proof_is_needed_and_a_sleeping_ca_is_woken() {
     let (status, out, log) = aws(&["ca", "register", "--mode", "SNI_ONLY"]);
     assert_eq!(status, 0, "{log}");
     assert!(out.contains("was registered before and is woken, active, mode SNI_ONLY"), "{out}");
-    // Who may not even ask is told so.
+    // It has no template, and a registration that is there is given none.
+    let templated = ["ca", "register", "--mode", "SNI_ONLY", "--jitp-template", "lamps"];
+    let (status, _, log) = aws(&templated);
+    assert!(status == 1 && log.contains("update-ca-certificate --certificate-id"), "{log}");
+    assert!(log.contains("--registration-config templateName=lamps"), "{log}");
+    // Offline, nobody is asked.
     let (status, out, _) = aws(&["ca", "show", "--offline"]);
     assert!(status == 0 && !out.contains("AWS"), "{out}");
 }

@@ -1,7 +1,7 @@
 //! `linemint ca register` and `ca show`: the station's CA, and what the account knows of it.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use crate::config::{Config, DEFAULT_PATH};
 use crate::error::{Chain, ExitStatus};
 use crate::pki::issuer::CaError;
 use crate::pki::summary::{CaSummary, read_authority};
-use crate::pki::{IssueError, LeafKey, LeafRequest, to_pem};
+use crate::pki::{Fingerprint, IssueError, LeafKey, LeafRequest, to_pem};
 use crate::station::setup::{self, SetupError};
 
 /// Registering the CA.
@@ -84,6 +84,12 @@ enum Error {
          go on with it, or delete the registration with the AWS command line first"
     )]
     OtherMode { found: String },
+    #[error(
+        "the CA is registered already, and AWS registers no device of it at its first connection: set the template with \
+         `aws iot update-ca-certificate --certificate-id {id} --new-auto-registration-status ENABLE \
+         --registration-config templateName={template}`"
+    )]
+    NoTemplate { id: Fingerprint, template: String },
     #[error("AWS has registered the CA, but does not show it as active; ask again with `linemint ca show`")]
     NotActive,
 }
@@ -96,7 +102,9 @@ impl Error {
             Self::Read { .. } => ExitStatus::Io,
             Self::Cloud(CloudError { kind: FailureKind::Stop(_), .. }) => ExitStatus::NotPermitted,
             Self::Certify(_) => ExitStatus::Bug,
-            Self::Cloud(_) | Self::OtherMode { .. } | Self::NotActive => ExitStatus::Bad,
+            Self::Cloud(_) | Self::OtherMode { .. } | Self::NoTemplate { .. } | Self::NotActive => {
+                ExitStatus::Bad
+            }
         }
     }
 }
@@ -126,9 +134,16 @@ async fn registered(
         Mode::SniOnly => CaMode::SniOnly,
     };
     let (id, subject) = (issuer.issuer.ca(), issuer.subject.clone());
+    // What was registered before, by whomever, has the template that it was registered with.
+    let templated = |found: RegisteredCa| match &args.jitp_template {
+        Some(template) if !found.auto_registration => {
+            Err(Error::NoTemplate { id, template: template.clone() })
+        }
+        _ => Ok(found),
+    };
     let was = match aws.describe_ca(&id).await.map_err(Error::Cloud)? {
         Some(found) if found.mode != mode.as_str() => return Err(Error::OtherMode { found: found.mode }),
-        Some(found) if found.active => return Ok((subject, found, "was registered before")),
+        Some(found) if found.active => return Ok((subject, templated(found)?, "was registered before")),
         Some(_) => {
             aws.activate_ca(&id).await.map_err(Error::Cloud)?;
             "was registered before and is woken"
@@ -156,7 +171,7 @@ async fn registered(
     };
     // What AWS says of it counts, not that it took the call.
     match aws.describe_ca(&id).await.map_err(Error::Cloud)? {
-        Some(found) if found.active => Ok((subject, found, was)),
+        Some(found) if found.active => Ok((subject, templated(found)?, was)),
         _ => Err(Error::NotActive),
     }
 }
@@ -164,6 +179,11 @@ async fn registered(
 /// What is shown of a CA.
 struct Shown {
     role: &'static str,
+    /// Or why it is of no use: an old one that is not keeps nobody from looking at the other.
+    known: Result<Known, String>,
+}
+
+struct Known {
     summary: CaSummary,
     /// None if AWS was not asked; else what it knows, or why that is not known.
     registered: Option<Result<Option<RegisteredCa>, String>>,
@@ -188,22 +208,30 @@ async fn shown(args: &ShowArgs, now: Timestamp) -> Result<Vec<Shown>, Error> {
         true => None,
         false => Some(AwsCloud::connect(setup::aws_options(&config.aws)).await.map_err(Error::Aws)?),
     };
-    let previous = pki.previous.iter().map(|path| ("previous", path));
-    let mut all = Vec::new();
-    for (role, path) in std::iter::once(("issuing", &pki.ca_certificate)).chain(previous) {
-        let pem =
-            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.clone(), source })?;
-        let summary =
-            read_authority(&pem, now).map_err(|source| Error::Unfit { path: path.clone(), source })?;
-        let registered = match &aws {
-            Some(aws) => {
-                Some(aws.describe_ca(&summary.fingerprint).await.map_err(|it| Chain(&it).to_string()))
-            }
-            None => None,
+    let issuing = known(read(&pki.ca_certificate, now)?, aws.as_ref()).await;
+    let mut all = vec![Shown { role: "issuing", known: Ok(issuing) }];
+    if let Some(path) = &pki.previous {
+        let known = match read(path, now) {
+            Ok(summary) => Ok(known(summary, aws.as_ref()).await),
+            Err(error) => Err(Chain(&error).to_string()),
         };
-        all.push(Shown { role, summary, registered });
+        all.push(Shown { role: "previous", known });
     }
     Ok(all)
+}
+
+fn read(path: &Path, now: Timestamp) -> Result<CaSummary, Error> {
+    let pem =
+        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    read_authority(&pem, now).map_err(|source| Error::Unfit { path: path.to_owned(), source })
+}
+
+async fn known(summary: CaSummary, aws: Option<&AwsCloud>) -> Known {
+    let registered = match aws {
+        Some(aws) => Some(aws.describe_ca(&summary.fingerprint).await.map_err(|it| Chain(&it).to_string())),
+        None => None,
+    };
+    Known { summary, registered }
 }
 
 fn days_left(it: &CaSummary, now: Timestamp) -> i64 {
@@ -211,10 +239,17 @@ fn days_left(it: &CaSummary, now: Timestamp) -> i64 {
 }
 
 fn print_text(all: &[Shown], now: Timestamp, out: &mut impl Write) -> io::Result<()> {
-    for (number, Shown { role, summary: it, registered }) in all.iter().enumerate() {
+    for (number, Shown { role, known }) in all.iter().enumerate() {
         if number > 0 {
             writeln!(out)?;
         }
+        let Known { summary: it, registered } = match known {
+            Ok(it) => it,
+            Err(why) => {
+                writeln!(out, "{role:<12} of no use: {}", plain(why))?;
+                continue;
+            }
+        };
         let length = it.path_length.map_or_else(|| "any".to_owned(), |it| it.to_string());
         writeln!(out, "{role:<12} {}", plain(&it.subject))?;
         writeln!(out, "issuer       {}", plain(&it.issuer))?;
@@ -234,7 +269,8 @@ fn print_text(all: &[Shown], now: Timestamp, out: &mut impl Write) -> io::Result
             Some(Ok(None)) => writeln!(out, "AWS          not registered")?,
             Some(Ok(Some(ca))) => {
                 let state = if ca.active { "active" } else { "NOT active" };
-                writeln!(out, "AWS          registered, {state}, mode {}", plain(&ca.mode))?;
+                let first = if ca.auto_registration { ", the first connection registers" } else { "" };
+                writeln!(out, "AWS          registered, {state}, mode {}{first}", plain(&ca.mode))?;
             }
             Some(Err(why)) => writeln!(out, "AWS          not known: {}", plain(why))?,
         }
@@ -243,7 +279,11 @@ fn print_text(all: &[Shown], now: Timestamp, out: &mut impl Write) -> io::Result
 }
 
 fn print_json(all: &[Shown], now: Timestamp, out: &mut impl Write) -> io::Result<()> {
-    let shown = |Shown { role, summary: it, registered }: &Shown| {
+    let shown = |Shown { role, known }: &Shown| {
+        let Known { summary: it, registered } = match known {
+            Ok(it) => it,
+            Err(why) => return json!({ "role": role, "message": why }),
+        };
         let aws: Value = match registered {
             None => Value::Null,
             Some(Ok(None)) => json!({ "registered": false }),

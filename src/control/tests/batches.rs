@@ -133,6 +133,23 @@ async fn what_is_wrong_with_a_list_ends_the_opening_and_is_told() {
 }
 
 #[tokio::test]
+async fn a_list_that_takes_too_long_holds_up_no_other_batch_though_it_never_stalls() {
+    let limits = Limits { stall: PATIENCE, list: Duration::from_millis(50), ..Limits::default() };
+    let mut station = Station::with(limits, Access::default());
+    let heard = obeying(&mut station, |_| false);
+    let mut socket = station.connect().await;
+    let whole = chunked(LIST, &["SN1\n"]);
+    let begun = whole.trim_end_matches("0\r\n\r\n").as_bytes();
+    socket.write_all(begun).await.unwrap();
+    let mut answer = vec![0; 12];
+    tokio::time::timeout(PATIENCE / 2, socket.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(std::str::from_utf8(&answer).unwrap(), "HTTP/1.1 408");
+    drop(socket);
+    station.end().await;
+    assert_eq!(told(&heard.await.unwrap()).last().unwrap(), "drop WO-1");
+}
+
+#[tokio::test]
 async fn who_hangs_up_has_opened_nothing() {
     let mut station = Station::new();
     let mut commands = station.commands.take().unwrap();

@@ -81,6 +81,7 @@ async fn what_cannot_be_is_refused_before_the_station_hears_of_it_and_its_own_re
     let client = Client::new(&station.path);
     let bad = [
         Wish { quick: true, repair: true, ..Wish::default() },
+        Wish { repair: true, after: Some("SN1".to_owned()), ..Wish::default() },
         Wish { delete_extras: true, ..Wish::default() },
         Wish { after: Some("a b".to_owned()), ..Wish::default() },
         Wish { reason: Some("two\nlines".to_owned()), ..Wish::default() },

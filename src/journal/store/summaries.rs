@@ -63,8 +63,9 @@ impl<'a> Folding<'a> {
             known => known,
         };
         let had_passed = known.as_ref().is_some_and(|it: &Summary| it.passed.is_some());
+        let had_batch = known.as_ref().is_some_and(|it| it.batch.is_some());
         let it = Summary::after(known, device, event, entry.record.at);
-        if let (None, Some(batch)) = (before, &it.batch) {
+        if let (false, Some(batch)) = (had_batch, &it.batch) {
             self.note_batch(batch, it.first)?;
         }
         // Where the pass is in a later hour than the first presentation, it is found by its own time too.

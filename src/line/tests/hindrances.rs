@@ -1,6 +1,8 @@
 //! What keeps the station from its work is journaled when it lasts.
 
 use super::harness::Harness;
+use super::setup::{unit, unit_in};
+use crate::device::operator::Order;
 use crate::journal::{Cause, StationEvent};
 use crate::line::Input;
 
@@ -37,6 +39,47 @@ fn a_full_disk_is_journaled_after_five_seconds_with_its_beginning_and_when_it_is
         _ => None,
     });
     assert_eq!(since.map(|it| it.as_second() - began.as_second()), Some(4));
+}
+
+#[test]
+fn a_ca_that_does_not_issue_stops_the_line_while_somebody_waits_for_it() {
+    let mut h = Harness::ready();
+    h.issues = false;
+    let of_ca = |h: &Harness| {
+        let all = told(h).into_iter().filter(|it| it.1.as_deref() == Some("CA"));
+        all.map(|it| (it.0, it.2)).collect::<Vec<_>>()
+    };
+    let fails = |h: &mut Harness| {
+        let (serial, generation, _) = h.to_issue.remove(0);
+        h.input(Input::Issued { serial, generation, result: Err("the token is gone".to_owned()) });
+    };
+    h.unit(0, unit(1, "SN1"));
+    fails(&mut h);
+    h.input(Input::Gate(None));
+    h.seconds(6);
+    h.input(Input::Gate(None));
+    assert_eq!(h.line.status().stopped, ["the token is gone"]);
+    assert_eq!(of_ca(&h), [(Cause::LineStopped, true)]);
+    // Nobody waits any more: nothing is wrong that anyone could see to.
+    h.order(Order::Scrap, "SN1").unwrap();
+    h.input(Input::Gate(None));
+    assert!(h.line.status().stopped.is_empty(), "{:?}", h.line.status().stopped);
+    assert_eq!(of_ca(&h), [(Cause::LineStopped, true), (Cause::LineStopped, false)]);
+}
+
+#[test]
+fn a_certificate_that_nobody_wants_any_more_shows_that_the_ca_issues() {
+    let mut h = Harness::ready();
+    h.issues = false;
+    h.unit(0, unit_in(1, "SN1", "a"));
+    h.unit(0, unit_in(2, "SN2", "b"));
+    let (serial, generation, _) = h.to_issue.remove(0);
+    h.input(Input::Issued { serial, generation, result: Err("the token is gone".to_owned()) });
+    assert_eq!(h.line.status().stopped, ["the token is gone"]);
+    h.order(Order::Scrap, "SN2").unwrap();
+    h.issue();
+    h.go_on();
+    assert!(h.line.status().stopped.is_empty(), "the unit that waits is served as soon as it tries again");
 }
 
 #[test]

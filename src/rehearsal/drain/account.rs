@@ -8,6 +8,7 @@ use super::Scene;
 use crate::clock::TimeSource as _;
 use crate::cloud::pace::Sleep as _;
 use crate::cloud::pace::world::World;
+use crate::cloud::testing::failure;
 use crate::cloud::{Answer, Call, Cloud, CloudError, FailureKind, Operation, Reply};
 use crate::pki::Fingerprint;
 use crate::rehearsal::cloud::{Limits, Throttling};
@@ -132,19 +133,5 @@ impl Seen {
     fn owner(&self, arn: &str) -> String {
         let id = arn.rsplit('/').next().unwrap().parse().unwrap();
         self.owners.get(&id).expect("it is registered").clone()
-    }
-}
-
-fn failure(operation: Operation, kind: FailureKind) -> CloudError {
-    CloudError {
-        operation,
-        kind,
-        code: None,
-        status: None,
-        message: "connection refused".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
     }
 }

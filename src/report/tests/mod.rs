@@ -1,5 +1,6 @@
 //! Reports of histories that are told here, and a journal in memory to read them from.
 
+mod batches;
 mod golden;
 mod property;
 pub(crate) mod shifts;

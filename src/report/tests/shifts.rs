@@ -291,6 +291,7 @@ fn rework_is_told_by_device() {
     assert_eq!(it.exceptions.often_retested.devices[0].why, "write-failed 4");
     assert_eq!(it.exceptions.scrapped.devices[0].why, "scrap by ada: fell from the bench");
     assert_eq!(it.yields.rework.part, 4);
+    assert_eq!(it.yields.retest.part, 3, "two were released and presented once more, one was re-tested");
     assert_eq!(it.certificates.issued, 42);
     // By the batch it is the same, and what is missing is told.
     let order = Order((0..41).map(|it| serial(&format!("TH{:06}", 7_000 + it))).collect());

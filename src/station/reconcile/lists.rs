@@ -22,7 +22,11 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let rules = || journal.rules.values();
         // Where every certificate was registered under the station's CA, its list is the shorter one.
         let by_ca = rules().all(|it| it.certificate.register == Register::WithCa);
-        let ca = self.reconciler.ca.filter(|_| by_ca && !journal.rules.is_empty());
+        // With two of them, what the older one has signed would not be on it.
+        let ca = match self.reconciler.cas.as_slice() {
+            [(ca, _)] if by_ca && !journal.rules.is_empty() => Some(*ca),
+            _ => None,
+        };
         // What no device can have is not read.
         let lockers = rules().any(|it| matches!(it.locker, LockerRule::Device { .. }));
         let policies = rules().any(|it| matches!(it.policy, PolicyRule::Device { .. }));

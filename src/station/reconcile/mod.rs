@@ -14,6 +14,8 @@ mod lists;
 mod reads;
 mod repairs;
 mod strangers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +36,8 @@ use crate::error::Chain;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, Shelf as _};
 use crate::line::Product;
-use crate::reconcile::{Finding, Phase, Roster, Selection, Summary, Told, Wish};
+use crate::pki::Fingerprint;
+use crate::reconcile::{Finding, Phase, Roster, Selection, Summary, Taken, Told, Wish};
 use crate::shift::Calendar;
 
 /// Tries of a read before its device is given up.
@@ -71,10 +74,9 @@ pub struct Reconciler<C> {
     pub station: String,
     /// The products that are configured.
     pub products: BTreeMap<String, Product>,
-    /// The certificate of the station's CA in PEM; empty without one.
-    pub ca_pem: String,
-    /// Its id in AWS.
-    pub ca: Option<crate::pki::Fingerprint>,
+    /// The station's CAs: that which issues, and the one before it while it is configured. Their ids in AWS,
+    /// and their certificates in PEM.
+    pub cas: Vec<(Fingerprint, String)>,
     /// The shifts.
     pub calendar: Calendar,
     /// Held by the one that runs.
@@ -105,6 +107,10 @@ impl From<JournalError> for Stop {
 
 /// Something that is being looked at.
 type Look<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What is to be repaired, each with the number of its device's newest record when it was looked at; 0 where the
+/// journal did not know the device.
+type Repairs = Vec<(Finding, u64)>;
 
 /// Which devices, as instants.
 #[derive(Debug, Clone, Default)]
@@ -251,15 +257,16 @@ struct Journal {
 impl<C: Cloud + 'static> Run<'_, C> {
     async fn whole(&self) -> Result<Summary, Stop> {
         let mut journal = self.read_journal().await?;
-        let selected = journal.roster.rows().len();
-        let mut summary = Summary { selected: selected as u64, ..Summary::default() };
-        if selected == 0
+        // Of the whole selection, also where the run goes on with an earlier one.
+        let taken = journal.roster.rows().len();
+        let mut summary = Summary { selected: journal.roster.selected(), ..Summary::default() };
+        if taken == 0
             && let Some(batch) = &self.filter.batch
         {
             return Err(Stop::Problem(format!("no device of this journal belongs to batch {batch:.100}")));
         }
         let all = self.wish.selection.is_all();
-        if all || selected >= LISTS_FROM {
+        if all || taken >= LISTS_FROM {
             self.read_lists(&mut journal).await?;
             summary.listed = Some(journal.roster.listed());
         }
@@ -295,13 +302,17 @@ impl<C: Cloud + 'static> Run<'_, C> {
             for device in &page {
                 let rules = self.rules(&mut journal.rules, device.rules).await?;
                 let behind = begins_behind.as_ref().is_none_or(|it| device.serial.as_str() > it.as_str());
-                let selected = behind && self.filter.takes(device);
+                let taken = match self.filter.takes(device) {
+                    true if behind => Taken::Selected,
+                    true => Taken::Told,
+                    false => Taken::Known,
+                };
                 // A shared policy that no device has needed yet need not be there.
-                if selected && device.done.policy {
+                if taken != Taken::Known && device.done.policy {
                     journal.used.entry(device.rules).or_insert_with(|| rules.clone());
                 }
                 journal.first = journal.first.into_iter().chain([device.admitted_at]).min();
-                let added = journal.roster.add(device, &rules, selected);
+                let added = journal.roster.add(device, &rules, taken);
                 added.map_err(|error| Stop::Problem(error.to_string()))?;
             }
             self.progress(Phase::Journal, done, None)?;
@@ -329,16 +340,17 @@ impl<C: Cloud + 'static> Run<'_, C> {
         self.told.send(told).await.map_err(|_| Stop::Gone)
     }
 
-    /// Tells a finding, counts it, and keeps it if it is to be repaired.
+    /// Tells a finding, counts it, and keeps it if it is to be repaired, with the number of its device's newest
+    /// record when it was looked at.
     async fn found(
         &self,
-        finding: Finding,
+        (finding, seq): (Finding, u64),
         summary: &mut Summary,
-        repairs: &mut Vec<Finding>,
+        repairs: &mut Repairs,
     ) -> Result<(), Stop> {
         *summary.findings.entry(finding.class).or_default() += 1;
         if self.wish.repair && finding.repair.is_some() && repairs.len() < MAX_REPAIRS {
-            repairs.push(finding.clone());
+            repairs.push((finding.clone(), seq));
         }
         self.tell(Told::Finding(Box::new(finding))).await
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
 
-use super::{Journal, Look, Run, Stop};
+use super::{Journal, Look, Repairs, Run, Stop};
 use crate::cloud::{Call, CertificateStatus, Cloud, Reply};
 use crate::device::rules::{PolicyRule, ProductRules};
 use crate::reconcile::{
@@ -34,11 +34,12 @@ impl<C: Cloud + 'static> Run<'_, C> {
         &self,
         journal: &Journal,
         summary: &mut Summary,
-        repairs: &mut Vec<Finding>,
+        repairs: &mut Repairs,
     ) -> Result<(), Stop> {
         let listed = summary.listed.is_some();
         let rows = journal.roster.rows();
-        let mut waiting = rows.iter().enumerate();
+        let of = journal.roster.selected();
+        let mut waiting = rows.iter().enumerate().filter(|(_, row)| row.waits);
         let mut looks = FuturesOrdered::<Look<'_, _>>::new();
         let mut done = 0;
         loop {
@@ -53,15 +54,18 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 Looked::Compared(findings) => {
                     summary.compared += 1;
                     for finding in findings {
-                        self.found(finding, summary, repairs).await?;
+                        self.found((finding, row.seq), summary, repairs).await?;
                     }
                 }
                 Looked::InFlight => summary.in_flight += 1,
                 Looked::Unread => summary.unread += 1,
             }
             done += 1;
-            *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(row.serial.to_string());
-            self.progress(Phase::Devices, done, Some(rows.len() as u64))?;
+            // Repairs come at the end, of what this run has found: one that was cut off is begun anew.
+            if !self.wish.repair {
+                *self.after.lock().unwrap_or_else(PoisonError::into_inner) = Some(row.serial.to_string());
+            }
+            self.progress(Phase::Devices, done, Some(of))?;
         }
     }
 
@@ -290,7 +294,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 Some(_) => crate::reconcile::shared_policy(&name, true),
                 None => crate::reconcile::shared_policy(&name, false),
             };
-            self.found(finding, summary, &mut Vec::new()).await?;
+            self.found((finding, 0), summary, &mut Repairs::new()).await?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::oneshot;
 
-use super::{Command, Look, Run, Stop};
+use super::{Command, Look, Repairs, Run, Stop};
 use crate::cloud::Cloud;
 use crate::device::event::Event;
 use crate::device::mend::MendOrder;
@@ -34,12 +34,12 @@ type Outcomes = Vec<(String, Class, Result<(), String>)>;
 
 impl<C: Cloud + 'static> Run<'_, C> {
     /// Has the line put right what can be, and waits for what comes of it.
-    pub(super) async fn repair(&self, findings: Vec<Finding>, summary: &mut Summary) -> Result<(), Stop> {
-        let mut by_serial: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
-        for finding in findings {
+    pub(super) async fn repair(&self, findings: Repairs, summary: &mut Summary) -> Result<(), Stop> {
+        let mut by_serial: BTreeMap<String, Repairs> = BTreeMap::new();
+        for (finding, seq) in findings {
             let extra = matches!(finding.repair, Some(Repair::Clear { .. }));
             if let Some(serial) = finding.serial.clone().filter(|_| !extra || self.wish.delete_extras) {
-                by_serial.entry(serial).or_default().push(finding);
+                by_serial.entry(serial).or_default().push((finding, seq));
             }
         }
         let of = by_serial.values().map(Vec::len).sum::<usize>() as u64;
@@ -69,19 +69,32 @@ impl<C: Cloud + 'static> Run<'_, C> {
         }
     }
 
-    async fn put_all_right(&self, serial: String, findings: Vec<Finding>) -> Result<Outcomes, Stop> {
+    async fn put_all_right(&self, serial: String, findings: Repairs) -> Result<Outcomes, Stop> {
         let mut outcomes = Vec::new();
-        for finding in findings {
-            let outcome = match self.put_right(&serial, &finding).await {
+        // What was repaired last, as it was looked at, and the device's newest record after that.
+        let mut ours = None;
+        for (finding, found_at) in findings {
+            let mut seq = match ours {
+                Some((from, to)) if from == found_at => to,
+                _ => found_at,
+            };
+            let outcome = match self.put_right(&serial, &finding, &mut seq).await {
                 Err(Stop::Unread(error)) => Err(error.to_string()),
                 other => other?,
             };
+            ours = Some((found_at, seq));
             outcomes.push((serial.clone(), finding.class, outcome));
         }
         Ok(outcomes)
     }
 
-    async fn put_right(&self, serial: &str, finding: &Finding) -> Result<Result<(), String>, Stop> {
+    /// `seq` is the device's newest record when it was looked at; then its newest after the repair.
+    async fn put_right(
+        &self,
+        serial: &str,
+        finding: &Finding,
+        seq: &mut u64,
+    ) -> Result<Result<(), String>, Stop> {
         let (Some(repair), Ok(serial)) = (&finding.repair, SerialNumber::parse(serial)) else {
             return Ok(Err("it cannot be repaired".to_owned()));
         };
@@ -90,6 +103,10 @@ impl<C: Cloud + 'static> Run<'_, C> {
             Ok(before) => before,
             Err(why) => return Ok(Err(why)),
         };
+        let since = before.as_ref().map_or(0, |it| it.last_seq);
+        if since != *seq {
+            return Ok(Err("it has changed since it was looked at: reconcile again".to_owned()));
+        }
         let order = match (repair, &before) {
             (Repair::Clear { product }, None) => MendOrder::Clear { product: product.clone() },
             (Repair::Finish { steps }, Some(device)) => {
@@ -108,12 +125,14 @@ impl<C: Cloud + 'static> Run<'_, C> {
             }
             _ => return Ok(Err("the journal says something else by now".to_owned())),
         };
-        let since = before.map_or(0, |it| it.last_seq);
         if let Err(why) = self.order(serial.clone(), order).await? {
             return Ok(Err(why));
         }
         match self.rested(&serial).await? {
-            Ok(after) => self.outcome(&serial, repair, after, since).await,
+            Ok(after) => {
+                *seq = after.as_ref().map_or(0, |it| it.last_seq);
+                self.outcome(&serial, repair, after, since).await
+            }
             Err(why) => Ok(Err(why)),
         }
     }

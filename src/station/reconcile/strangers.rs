@@ -1,5 +1,5 @@
-//! What the journal does not know: things that bear this station's attribute, and certificates that its CA
-//! has signed. Nothing else can be proved to be this station's, and nothing else is told.
+//! What the journal does not know: things that bear this station's attribute, and certificates that its CAs
+//! have signed. Nothing else can be proved to be this station's, and nothing else is told.
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use futures_util::stream::{FuturesOrdered, StreamExt as _};
 use jiff::{Timestamp, ToSpan as _};
 
-use super::{Journal, Look, PAGE, Run, Stop};
+use super::{Journal, Look, PAGE, Repairs, Run, Stop};
 use crate::cloud::{Call, CertificateStatus, Cloud, ListedCertificate, Reply};
 use crate::device::mend::Orphan;
 use crate::device::rules::ProductRules;
@@ -45,7 +45,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         journal: &Journal,
         all: bool,
         summary: &mut Summary,
-        repairs: &mut Vec<Finding>,
+        repairs: &mut Repairs,
     ) -> Result<(), Stop> {
         let retired: Vec<_> =
             journal.roster.retired().map(|(serial, it)| (serial.clone(), it.clone())).collect();
@@ -76,7 +76,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         }
     }
 
-    async fn stranger(&self, journal: &Journal, stranger: Stranger) -> Result<Option<Finding>, Stop> {
+    async fn stranger(&self, journal: &Journal, stranger: Stranger) -> Result<Option<(Finding, u64)>, Stop> {
         match stranger {
             Stranger::Retired(serial, it) => self.retired(serial, &it).await,
             Stranger::Extra(thing) => self.extra(&thing).await,
@@ -119,7 +119,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let young = strangers.filter(|it| it.created >= since && !foreign.contains(&it.id.short()));
         let mut young: Vec<ListedCertificate> = young.cloned().collect();
         drop(foreign);
-        if self.wish.quick || self.reconciler.ca_pem.is_empty() {
+        if self.wish.quick || self.reconciler.cas.is_empty() {
             summary.unexamined += young.len() as u64;
             return Vec::new();
         }
@@ -129,7 +129,11 @@ impl<C: Cloud + 'static> Run<'_, C> {
     }
 
     /// A certificate that a device had before.
-    async fn retired(&self, serial: SerialNumber, it: &ListedCertificate) -> Result<Option<Finding>, Stop> {
+    async fn retired(
+        &self,
+        serial: SerialNumber,
+        it: &ListedCertificate,
+    ) -> Result<Option<(Finding, u64)>, Stop> {
         let Some(device) = self.reconciler.device(serial).await? else { return Ok(None) };
         let Some(old) = device.superseded.iter().find(|old| old.fingerprint == it.id) else {
             return Ok(None);
@@ -150,9 +154,13 @@ impl<C: Cloud + 'static> Run<'_, C> {
     }
 
     /// A certificate that the journal does not know.
-    async fn unknown(&self, journal: &Journal, it: &ListedCertificate) -> Result<Option<Finding>, Stop> {
+    async fn unknown(
+        &self,
+        journal: &Journal,
+        it: &ListedCertificate,
+    ) -> Result<Option<(Finding, u64)>, Stop> {
         let Some((leaf, arn, status)) = self.leaf(it.id).await? else { return Ok(None) };
-        if !is_signed_by(&leaf.der, &self.reconciler.ca_pem) {
+        if !self.is_ours(&leaf) {
             let mut foreign = self.reconciler.foreign.lock().unwrap_or_else(PoisonError::into_inner);
             if foreign.len() < MAX_FOREIGN {
                 foreign.insert(it.id.short());
@@ -178,7 +186,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 return Ok(None);
             }
         }
-        Ok(Some(orphan(&id, None, (active, false), None)))
+        Ok(Some((orphan(&id, None, (active, false), None), 0)))
     }
 
     async fn orphan(
@@ -187,7 +195,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         leaf: &Leaf,
         arn: String,
         (active, known): (bool, bool),
-    ) -> Result<Finding, Stop> {
+    ) -> Result<(Finding, u64), Stop> {
         let policies = self.policies_of(&arn).await?.unwrap_or_default();
         let things = self.things_of(&arn).await?.unwrap_or_default();
         let fingerprint = leaf.fingerprint;
@@ -195,7 +203,8 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let (policy, thing) = (policies.into_iter().next(), things.into_iter().next());
         let found = Orphan { fingerprint, public_key: leaf.public_key, arn, policy, thing };
         let serial = device.serial.as_str();
-        Ok(orphan(&fingerprint.to_string(), Some(serial), (active, known), can.then_some(found)))
+        let finding = orphan(&fingerprint.to_string(), Some(serial), (active, known), can.then_some(found));
+        Ok((finding, device.last_seq))
     }
 
     async fn leaf(&self, id: Fingerprint) -> Result<Option<(Leaf, String, CertificateStatus)>, Stop> {
@@ -207,7 +216,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
     }
 
     /// A thing that bears this station's attribute, and that the journal does not know.
-    async fn extra(&self, thing: &str) -> Result<Option<Finding>, Stop> {
+    async fn extra(&self, thing: &str) -> Result<Option<(Finding, u64)>, Stop> {
         if self.owner(thing, &self.reconciler.station).await? != Some(Owner::Us) {
             return Ok(None);
         }
@@ -218,22 +227,27 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let (first, second) = (fitting.next(), fitting.next());
         // Of which product it is has to be sure: from that follows what else is deleted.
         let Some((product, serial)) = first.filter(|_| second.is_none()) else {
-            return Ok(Some(extra(thing, None, None)));
+            return Ok(Some((extra(thing, None, None), 0)));
         };
         let proved = !self.wish.quick && self.all_ours(thing).await?;
-        let known =
-            self.reconciler.device(serial.clone()).await?.is_some_and(|it| it.state != State::Scrapped);
+        let device = self.reconciler.device(serial.clone()).await?;
+        let known = device.as_ref().is_some_and(|it| it.state != State::Scrapped);
         let product = Some(product).filter(|_| proved && !known);
-        Ok(Some(extra(thing, Some(serial.as_str()), product)))
+        let seq = device.map_or(0, |it| it.last_seq);
+        Ok(Some((extra(thing, Some(serial.as_str()), product), seq)))
     }
 
-    /// Whether every certificate at a thing was signed by this station's CA.
+    /// Whether a CA of this station's has signed it.
+    fn is_ours(&self, leaf: &Leaf) -> bool {
+        self.reconciler.cas.iter().any(|(_, pem)| is_signed_by(&leaf.der, pem))
+    }
+
+    /// Whether every certificate at a thing was signed by a CA of this station's.
     async fn all_ours(&self, thing: &str) -> Result<bool, Stop> {
         for arn in self.principals(thing).await?.unwrap_or_default() {
             let id = arn.rsplit_once(":cert/").and_then(|(_, id)| id.parse().ok());
             let Some(id) = id else { return Ok(false) };
-            let leaf = self.leaf(id).await?;
-            if !leaf.is_some_and(|it| is_signed_by(&it.0.der, &self.reconciler.ca_pem)) {
+            if !self.leaf(id).await?.is_some_and(|it| self.is_ours(&it.0)) {
                 return Ok(false);
             }
         }

@@ -61,6 +61,13 @@ fn reporter(dir: &Path, keep: usize, now: &str) -> (Opened, Reporter) {
     (opened, it)
 }
 
+/// What is made when all goes well.
+fn made_by(it: &Reporter) -> Vec<PathBuf> {
+    let (made, result) = it.catch_up();
+    result.unwrap();
+    made
+}
+
 fn names(made: &[PathBuf]) -> Vec<String> {
     made.iter().map(|it| it.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }
@@ -69,9 +76,9 @@ fn names(made: &[PathBuf]) -> Vec<String> {
 fn a_report_is_written_once_after_the_grace_in_four_formats() {
     let dir = tempfile::tempdir().unwrap();
     let (_opened, mut it) = reporter(dir.path(), 10, "2026-11-20T13:09:59Z");
-    assert!(it.catch_up().unwrap().is_empty(), "the grace is not over");
+    assert!(made_by(&it).is_empty(), "the grace is not over");
     it.clock = Arc::new(ManualClock::at("2026-11-20T13:10:00Z".parse().unwrap()));
-    let made = it.catch_up().unwrap();
+    let made = made_by(&it);
     assert_eq!(names(&made), ["shift-2026-11-20-early.json"]);
     let text = std::fs::read_to_string(&made[0]).unwrap();
     let report = verify(&text, None).unwrap().report;
@@ -80,7 +87,7 @@ fn a_report_is_written_once_after_the_grace_in_four_formats() {
     assert_eq!(lines.lines().count(), 97);
     assert!(made[0].with_extension("html").exists() && made[0].with_extension("txt").exists());
     assert_eq!(std::fs::read_dir(&it.dir).unwrap().count(), 4, "nothing half written is left");
-    assert!(it.catch_up().unwrap().is_empty(), "once");
+    assert!(made_by(&it).is_empty(), "once");
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn what_was_missed_is_made_at_the_next_start_and_the_oldest_go() {
     let foreign = it.dir.join("shift-plan.json");
     put(&foreign, "{}");
     // Of the four shifts that have ended since the station began two are kept.
-    let made = it.catch_up().unwrap();
+    let made = made_by(&it);
     assert_eq!(names(&made), ["shift-2026-11-20-late.json", "shift-2026-11-20-night.json"]);
     let (_opened2, wide) = {
         let other = tempfile::tempdir().unwrap();
@@ -99,14 +106,22 @@ fn what_was_missed_is_made_at_the_next_start_and_the_oldest_go() {
         wide.dir = it.dir.clone();
         ((opened, other), wide)
     };
-    assert_eq!(
-        names(&wide.catch_up().unwrap()),
-        ["shift-2026-11-20-early.json"],
-        "none before the first record"
-    );
+    assert_eq!(names(&made_by(&wide)), ["shift-2026-11-20-early.json"], "none before the first record");
     files::prune(&it.dir, 2, &it.maker.calendar).unwrap();
     assert!(!it.dir.join("shift-2026-11-20-early.html").exists());
     assert!(it.dir.join("shift-2026-11-20-night.html").exists() && foreign.exists());
+}
+
+#[test]
+fn a_report_that_was_written_is_told_whatever_goes_wrong_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, it) = reporter(dir.path(), 1, "2026-11-20T13:10:00Z");
+    // What is too old and no file cannot be removed.
+    std::fs::create_dir_all(it.dir.join("shift-2026-11-01-early.json")).unwrap();
+    let (made, result) = it.catch_up();
+    assert_eq!(names(&made), ["shift-2026-11-20-early.json"]);
+    assert!(matches!(result, Err(WriteError::Io { .. })), "{result:?}");
+    assert!(it.catch_up().0.is_empty(), "it would never be told later");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use crate::batch::{BatchId, Terms, pieces};
 use crate::device::operator::Operator;
 use crate::journal::book::Book;
 use crate::journal::{Journal as _, Opened as OpenedBatch};
+use crate::report::fold::{Selection, make};
+use crate::report::tests as reports;
 
 fn id(text: &str) -> BatchId {
     BatchId::parse(text).unwrap()
@@ -71,6 +73,16 @@ impl Written {
         let mut events = vec![Event::Admitted(admission)];
         events.extend(quarantined.then(|| quarantine(seq)));
         self.commit(entries(serial, seq, &events));
+    }
+
+    /// A device that was admitted without a batch, and came into one when it was presented once more.
+    fn late_device(&mut self, serial: &str, batch: &str) {
+        let seq = self.seq + 1;
+        let Event::Admitted(mut anew) = admission(seq + 1) else { unreachable!() };
+        anew.batch = Some(batch.to_owned());
+        let presentation = anew.presentation.clone();
+        let again = Event::Presented { presentation, nest: None, mac: None, anew: Some(anew) };
+        self.commit(entries(serial, seq, &[admission(seq), again]));
     }
 
     /// What the index says is what the records make.
@@ -245,4 +257,20 @@ fn batches_of_version_1_of_the_log_are_read_for_ever() {
     let verified = crate::journal::copy::verify(dir.path()).unwrap();
     let last = std::fs::read_to_string(kept.join("batches-last-hash")).unwrap();
     assert_eq!(verified.last_hash.to_string(), last.trim());
+}
+
+#[test]
+fn a_device_that_came_into_its_batch_later_is_in_the_batchs_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut it = Written::begin(dir.path());
+    it.happens(opened("WO-1", None, 2));
+    it.late_device("SN0000001", "WO-1");
+    let report = || {
+        let now = "2026-11-23T00:00:00Z".parse().unwrap();
+        let of = Selection::Batch("WO-1".to_owned());
+        make(&it.opened.store, &of, &reports::context(now), Some(&reports::Count(2))).unwrap()
+    };
+    let first = report();
+    assert_eq!((first.balance.in_progress, first.balance.missing), (1, 1));
+    assert_eq!(first.batches["WO-1"], 1);
 }

@@ -80,6 +80,10 @@ impl Fixture {
         Self::of(Self::options(16), Box::new(fault))
     }
 
+    pub(super) fn of_one_nest(fault: impl Fault + 'static) -> Self {
+        Self::of(FixtureOptions { nests: 1, ..Self::options(16) }, Box::new(fault))
+    }
+
     pub(super) fn lose_power(&mut self) {
         self.model.lose_power();
     }

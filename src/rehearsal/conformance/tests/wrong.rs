@@ -523,3 +523,41 @@ fn in_how_often_it_answers() {
     });
     finds("answers-not-repeated", twice);
 }
+
+/// After the final nak nobody seats a unit for a while.
+#[derive(Default)]
+struct Pausing {
+    until: Option<Duration>,
+    pulls: usize,
+}
+
+impl Fault for Pausing {
+    fn heard(&mut self, message: StationMessage, now: Duration) -> Option<StationMessage> {
+        match message {
+            StationMessage::Pull => self.pulls += 1,
+            StationMessage::Nak { code: NakCode::Duplicate, .. } => {
+                self.until = Some(now + CheckOptions::default().patience + Duration::from_secs(10));
+            }
+            _ => {}
+        }
+        Some(message)
+    }
+
+    fn said(&mut self, message: FixtureMessage, now: Duration) -> Vec<FixtureMessage> {
+        let asked = std::mem::take(&mut self.pulls) > 0;
+        match message {
+            FixtureMessage::Unit(_) if self.until.is_some_and(|until| now < until) => {
+                asked.then_some(FixtureMessage::Idle).into_iter().collect()
+            }
+            other => vec![other],
+        }
+    }
+}
+
+#[test]
+fn what_was_not_tried_is_not_said_to_be_kept() {
+    let (report, _) = checked(Fixture::of_one_nest(Pausing::default()), CheckOptions::default());
+    let of_rule = |id: &str| report.checks.iter().find(|it| it.id == id).unwrap().status;
+    assert_eq!(of_rule("fail-retry-true-comes-again"), Verdict::Ok, "{}", told(&report));
+    assert_eq!(of_rule("fail-retry-false-respected"), Verdict::Skipped, "{}", told(&report));
+}

@@ -1,0 +1,402 @@
+//! A run over a journal on disk and an account that holds little: what is told after a rotation of the CA and
+//! where an earlier run is gone on with, and what is not repaired any more.
+
+use std::collections::BTreeSet;
+
+use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::cloud::testing::failure;
+use crate::cloud::{CertificateStatus, ListedCertificate, ListedLocker, ListedThing};
+use crate::device::event::{Admission, Event, Output, PresentationKey};
+use crate::device::mend::{MendOrder, Orphan};
+use crate::device::operator::Refusal;
+use crate::device::rules::Register;
+use crate::device::steps::Step;
+use crate::device::testing::{DOCUMENT, STATION, plain_rules};
+use crate::device::{Certificate, KeyState};
+use crate::journal::store::{JournalLock, Opened, StoreWriter, open};
+use crate::journal::{Entry, Journal as _, Record, StationEvent, What};
+use crate::pki::authority::make_root;
+use crate::pki::issuer::StationIssuer;
+use crate::pki::{Issuer as _, LeafKey, LeafRequest, to_pem};
+use crate::reconcile::{Class as Kind, Repair};
+
+/// The devices that the journal and the account have.
+const DEVICES: [&str; 2] = ["SN1", "SN2"];
+
+fn arn_of(id: Fingerprint) -> String {
+    format!("arn:aws:iot:x:1:cert/{id}")
+}
+
+fn der_of(serial: &SerialNumber) -> String {
+    format!("the certificate of {serial}")
+}
+
+fn operator() -> Operator {
+    Operator { uid: 0, name: "root".to_owned(), reason: "a test says so".to_owned() }
+}
+
+/// The journal as the station writes it.
+struct Book {
+    writer: StoreWriter,
+    devices: BTreeMap<SerialNumber, Device>,
+    seq: u64,
+}
+
+impl Book {
+    fn commit(
+        &mut self,
+        serial: Option<SerialNumber>,
+        what: What,
+        device: Option<(Box<Device>, Option<crate::device::State>)>,
+    ) {
+        self.seq += 1;
+        let record = Record { seq: self.seq, at: SystemClock::default().now().wall, serial, what };
+        self.writer.commit(vec![Entry { record, device }]).unwrap();
+    }
+
+    fn happens(&mut self, serial: &SerialNumber, event: Event) {
+        let (seq, now) = (self.seq + 1, SystemClock::default().now().wall);
+        let before = self.devices.remove(serial);
+        let state = before.as_ref().map(|it| it.state);
+        let after = match before {
+            None => Device::admit(serial, seq, now, &event).unwrap(),
+            Some(mut it) => {
+                it.apply(seq, now, &event).unwrap();
+                it
+            }
+        };
+        self.devices.insert(serial.clone(), after.clone());
+        self.commit(Some(serial.clone()), What::Device(event), Some((Box::new(after), state)));
+    }
+
+    fn passes(&mut self, serial: &SerialNumber, rules: RulesId) {
+        let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: self.seq };
+        let admission = Admission {
+            product: "lamp".to_owned(),
+            rules,
+            batch: None,
+            extra: false,
+            presentation: presentation.clone(),
+            nest: None,
+            mac: None,
+            device_key: None,
+            request: None,
+            attributes: BTreeMap::new(),
+            replaces_policy: None,
+            replaces_thing: None,
+        };
+        let der = der_of(serial).into_bytes();
+        let certificate = Certificate {
+            fingerprint: Fingerprint::of(&der),
+            der,
+            serial_number: "01".to_owned(),
+            not_after: Timestamp::MAX,
+            key: KeyState::Device,
+            arn: None,
+            public_key: None,
+            issuer: None,
+        };
+        let arn = arn_of(certificate.fingerprint);
+        let done = |step, output| Event::StepDone { step, output, adopted: false, request_id: None };
+        self.happens(serial, Event::Admitted(Box::new(admission)));
+        self.happens(serial, Event::Issued { certificate });
+        let locker = Output::Locker { id: format!("locker-{serial}"), arn: None, others: Vec::new() };
+        self.happens(serial, done(Step::Locker, locker));
+        self.happens(serial, done(Step::Certificate, Output::Certificate { arn }));
+        for step in [Step::Policy, Step::Thing, Step::AttachPolicy, Step::AttachThing] {
+            self.happens(serial, done(step, Output::Nothing));
+        }
+        self.happens(serial, Event::Passed { presentation, directory: None });
+    }
+
+    /// A certificate that it had before, and that is recorded as deleted.
+    fn had_before(&mut self, serial: &SerialNumber, leaf: &Leaf) {
+        let orphan = Orphan {
+            fingerprint: leaf.id,
+            public_key: Fingerprint::of(b"its key"),
+            arn: arn_of(leaf.id),
+            policy: None,
+            thing: None,
+        };
+        self.happens(serial, Event::OrphanFound { by: operator(), orphan: Box::new(orphan) });
+        for step in [Step::Deactivate, Step::DetachPolicy, Step::DetachThing, Step::Delete] {
+            let (output, adopted, request_id) = (Output::Nothing, false, None);
+            self.happens(serial, Event::StepDone { step, output, adopted, request_id });
+        }
+    }
+}
+
+/// A certificate in the account.
+#[derive(Debug, Clone)]
+struct Leaf {
+    id: Fingerprint,
+    pem: String,
+}
+
+/// A CA of this station's.
+struct Ca(StationIssuer);
+
+impl Ca {
+    fn new(name: &str) -> Self {
+        let now = SystemClock::default().now().wall;
+        let root = make_root(name, now).unwrap();
+        Self(
+            StationIssuer::load(&root.certificate_pem, Zeroizing::new(root.key_pem.to_string()), now)
+                .unwrap(),
+        )
+    }
+
+    fn known(&self) -> (Fingerprint, String) {
+        (self.0.ca(), self.0.ca_pem().to_owned())
+    }
+
+    fn leaf(&self, name: &str) -> Leaf {
+        let request = LeafRequest { common_name: name.to_owned(), days: 30, key: LeafKey::Station };
+        let issued = self.0.issue(&request, SystemClock::default().now().wall).unwrap();
+        let pem = to_pem("CERTIFICATE", &issued.der).to_string();
+        Leaf { id: Fingerprint::of(&issued.der), pem }
+    }
+}
+
+/// An account that holds two whole devices and some certificates more. When one of these is looked at,
+/// something may happen in the station.
+#[derive(Default)]
+struct Account {
+    leaves: Vec<Leaf>,
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    asked: Mutex<BTreeSet<Operation>>,
+}
+
+impl Account {
+    fn own(name: &str) -> Fingerprint {
+        Fingerprint::of(der_of(&serial(name)).as_bytes())
+    }
+
+    fn certificates(&self) -> Vec<ListedCertificate> {
+        let (status, created) = (CertificateStatus::Active, Timestamp::MAX);
+        let ids = DEVICES.into_iter().map(Self::own).chain(self.leaves.iter().map(|it| it.id));
+        ids.map(|id| ListedCertificate { id, status, created }).collect()
+    }
+
+    /// What hangs on a certificate, one name of each kind.
+    fn at(&self, arn: &str) -> Vec<String> {
+        let own = DEVICES.into_iter().find(|it| arn == arn_of(Self::own(it)));
+        if own.is_none()
+            && let Some(meanwhile) = self.meanwhile.lock().unwrap().take()
+        {
+            meanwhile();
+        }
+        own.into_iter().map(str::to_owned).collect()
+    }
+
+    fn answer(&self, call: &Call) -> Option<Reply> {
+        let next = None;
+        let names = || DEVICES.into_iter().map(str::to_owned);
+        Some(match call {
+            Call::ListThings { .. } => {
+                let attributes = BTreeMap::from([("linemint".to_owned(), STATION.to_owned())]);
+                let thing = |name| ListedThing { name, attributes: attributes.clone() };
+                Reply::Things { items: names().map(thing).collect(), next }
+            }
+            Call::ListPolicies { .. } => Reply::Policies { names: names().collect(), next },
+            Call::ListCredentialLockers { .. } => {
+                let locker = |name: String| ListedLocker {
+                    id: format!("locker-{name}"),
+                    arn: String::new(),
+                    name: Some(name),
+                    created: Timestamp::UNIX_EPOCH,
+                };
+                Reply::Lockers { items: names().map(locker).collect(), next }
+            }
+            Call::ListCertificates { .. } | Call::ListCertificatesByCa { .. } => {
+                Reply::Certificates { items: self.certificates(), next }
+            }
+            Call::GetPolicy { name } => {
+                let (name, arn) = (name.clone(), String::new());
+                Reply::Policy { name, arn, document: DOCUMENT.to_owned() }
+            }
+            Call::ListThingPrincipals { thing, .. } => {
+                Reply::Principals { arns: vec![arn_of(Self::own(thing))], next }
+            }
+            Call::ListAttachedPolicies { target, .. } => Reply::Policies { names: self.at(target), next },
+            Call::ListPrincipalThings { principal, .. } => {
+                Reply::ThingNames { names: self.at(principal), next }
+            }
+            Call::DescribeCertificate { id } => {
+                let leaf = self.leaves.iter().find(|it| it.id.to_string() == *id)?;
+                let (arn, status, pem) = (arn_of(leaf.id), CertificateStatus::Active, Some(leaf.pem.clone()));
+                Reply::CertificateDescription { id: id.clone(), arn, status, pem }
+            }
+            _ => return None,
+        })
+    }
+}
+
+impl Cloud for Account {
+    async fn call(&self, call: &Call) -> Result<Answer, CloudError> {
+        self.asked.lock().unwrap().insert(call.operation());
+        match self.answer(call) {
+            Some(reply) => Ok(Answer { reply, request_id: Some("r".to_owned()) }),
+            None => Err(failure(call.operation(), FailureKind::NotFound)),
+        }
+    }
+}
+
+/// A station of which the reconciliation is real, and the line is the test.
+struct Bench {
+    _dir: tempfile::TempDir,
+    book: Arc<Mutex<Book>>,
+    store: Store,
+    /// What the line is told to do.
+    orders: mpsc::Receiver<Command>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let Opened { store, writer, .. } = open(JournalLock::take(dir.path()).unwrap()).unwrap();
+        let mut book = Book { writer, devices: BTreeMap::new(), seq: 0 };
+        let mut rules = plain_rules("lamp");
+        rules.certificate.register = Register::WithCa;
+        let id = rules.id();
+        book.commit(None, What::Station(StationEvent::Rules { id, rules: Box::new(rules) }), None);
+        DEVICES.iter().for_each(|it| book.passes(&serial(it), id));
+        let (commands, orders) = mpsc::channel(8);
+        Self { _dir: dir, book: Arc::new(Mutex::new(book)), store, orders, commands }
+    }
+
+    fn device(&self, name: &str) -> Device {
+        self.book.lock().unwrap().devices[&serial(name)].clone()
+    }
+
+    fn start(&self, account: &Arc<Account>, cas: &[&Ca], wish: Wish) -> mpsc::Receiver<Told> {
+        let (durable, seq) = watch::channel(self.book.lock().unwrap().seq);
+        drop(durable);
+        let calendar = Calendar { shifts: Vec::new(), timezone: TimeZone::UTC, days_off: BTreeSet::new() };
+        let reconciler = Reconciler {
+            cloud: account.clone(),
+            store: self.store.clone(),
+            durable: seq,
+            clock: Arc::new(SystemClock::default()),
+            commands: self.commands.clone(),
+            station: STATION.to_owned(),
+            products: BTreeMap::new(),
+            cas: cas.iter().map(|it| it.known()).collect(),
+            calendar,
+            turn: Arc::new(Semaphore::new(1)),
+            foreign: Mutex::default(),
+        };
+        Arc::new(reconciler).start(wish, operator()).unwrap()
+    }
+}
+
+fn serial(name: &str) -> SerialNumber {
+    SerialNumber::parse(name).unwrap()
+}
+
+/// All that is told.
+async fn told(mut heard: mpsc::Receiver<Told>) -> Vec<Told> {
+    let mut all = Vec::new();
+    while let Some(it) = heard.recv().await {
+        all.push(it);
+    }
+    assert!(matches!(all.last(), Some(Told::Summary(_))), "{all:#?}");
+    all
+}
+
+fn orphans(told: &[Told]) -> Vec<(String, bool)> {
+    let found = told.iter().filter_map(|it| match it {
+        Told::Finding(it) if it.class == Kind::OrphanedCertificate => Some(it),
+        _ => None,
+    });
+    found.map(|it| (it.serial.clone().unwrap(), matches!(it.repair, Some(Repair::Retire(_))))).collect()
+}
+
+#[tokio::test]
+async fn what_the_previous_ca_has_signed_is_the_stations_too() {
+    let bench = Bench::new();
+    let (new, old, other) = (Ca::new("Line 3, second"), Ca::new("Line 3"), Ca::new("Line 4"));
+    let leaves = vec![old.leaf("SN1"), new.leaf("SN2"), other.leaf("SN2")];
+    let account = Arc::new(Account { leaves, ..Account::default() });
+    let heard = told(bench.start(&account, &[&new, &old], Wish::default())).await;
+    assert_eq!(orphans(&heard), [("SN1".to_owned(), true), ("SN2".to_owned(), true)]);
+    let asked = account.asked.lock().unwrap().clone();
+    assert!(
+        asked.contains(&Operation::ListCertificates) && !asked.contains(&Operation::ListCertificatesByCa)
+    );
+
+    let account = Arc::new(Account::default());
+    told(bench.start(&account, &[&new], Wish::default())).await;
+    let asked = account.asked.lock().unwrap().clone();
+    assert!(asked.contains(&Operation::ListCertificatesByCa), "its list is the shorter one");
+}
+
+#[tokio::test]
+async fn a_look_that_goes_on_tells_what_earlier_devices_had_before() {
+    let bench = Bench::new();
+    let ca = Ca::new("Line 3");
+    let leaf = ca.leaf("SN1");
+    bench.book.lock().unwrap().had_before(&serial("SN1"), &leaf);
+    let account = Arc::new(Account { leaves: vec![leaf], ..Account::default() });
+    let heard =
+        told(bench.start(&account, &[], Wish { after: Some("SN1".to_owned()), ..Wish::default() })).await;
+    assert_eq!(orphans(&heard), [("SN1".to_owned(), true)]);
+    let Some(Told::Summary(summary)) = heard.last() else { unreachable!() };
+    assert_eq!((summary.selected, summary.compared), (1, 1));
+    assert!(heard.iter().any(|it| matches!(it, Told::Progress { after: Some(_), .. })));
+}
+
+/// The account has a certificate that is no device's, and the line refuses to retire it, or is not even asked.
+async fn repaired(
+    mut bench: Bench,
+    meanwhile: Option<Box<dyn FnOnce() + Send>>,
+) -> (Vec<Told>, Vec<MendOrder>) {
+    let ca = Ca::new("Line 3");
+    let (leaves, meanwhile) = (vec![ca.leaf("SN1")], Mutex::new(meanwhile));
+    let account = Arc::new(Account { leaves, meanwhile, ..Account::default() });
+    let wish = Wish { repair: true, ..Wish::default() };
+    let running = tokio::spawn(told(bench.start(&account, &[&ca], wish)));
+    // Only the run may order anything; its end is the end of the orders.
+    bench.commands = mpsc::channel(1).0;
+    let mut orders = Vec::new();
+    while let Some(command) = bench.orders.recv().await {
+        let Command::Mend { order, reply, .. } = command else { panic!("{command:?}") };
+        orders.push(order);
+        reply.send(Err(Refusal::Not("not now".to_owned()))).unwrap();
+    }
+    (running.await.unwrap(), orders)
+}
+
+fn outcome(told: &[Told]) -> Vec<String> {
+    let outcomes = told.iter().filter_map(|it| match it {
+        Told::Repaired { why, .. } => why.clone(),
+        _ => None,
+    });
+    outcomes.collect()
+}
+
+#[tokio::test]
+async fn a_device_that_has_changed_since_it_was_looked_at_is_not_repaired() {
+    let bench = Bench::new();
+    let seen_at = bench.device("SN1").last_seq;
+    let (told, orders) = repaired(bench, None).await;
+    assert!(matches!(orders.as_slice(), [MendOrder::Retire { seq, .. }] if *seq == seen_at), "{orders:?}");
+    assert_eq!(outcome(&told), ["not now"]);
+    let after = told.iter().any(|it| matches!(it, Told::Progress { after: Some(_), .. }));
+    assert!(!after, "a repair that is cut off is begun anew");
+
+    let bench = Bench::new();
+    let book = bench.book.clone();
+    let meanwhile = move || {
+        let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 99 };
+        book.lock().unwrap().happens(&serial("SN1"), Event::Repeated { presentation, nest: None });
+    };
+    let (told, orders) = repaired(bench, Some(Box::new(meanwhile))).await;
+    assert!(orders.is_empty(), "{orders:?}");
+    assert_eq!(outcome(&told), ["it has changed since it was looked at: reconcile again"]);
+}
