@@ -4,6 +4,7 @@
 //! the same figures on every machine.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,9 +35,9 @@ pub(crate) fn write(folder: &Path) -> Result<(), Failure> {
     let text = replace(&text, "changing", &joins_and_leaves(&changing))?;
     let text = replace(&text, "noise", &noise())?;
     let text = replace(&text, "workbench", &workbench())?;
-    std::fs::write(&path, text)?;
+    std::fs::File::create(&path)?.write_all(text.as_bytes())?;
     let first = changing.first().ok_or("no draw")?;
-    std::fs::write(folder.join("pace.svg"), svg(&first.outcome))?;
+    std::fs::File::create(folder.join("pace.svg"))?.write_all(svg(&first.outcome).as_bytes())?;
     Ok(())
 }
 
