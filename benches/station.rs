@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use linemint::clock::{SystemClock, TimeSource as _};
 use linemint::cloud::Quotas;
+use linemint::control::client::Client;
 use linemint::rehearsal::cloud::Throttling;
 use linemint::rehearsal::{Faults, Options, Report, World};
 use serde_json::{Value, json};
@@ -181,8 +182,10 @@ async fn measure(case: &Case) -> Result<Measured, Failure> {
     let clock = SystemClock::default();
     let world = World::open(&options, clock.now().wall).await?;
     let mut station = start(&world.config.path)?;
-    // From the moment that the station is up: what a shift sees, not what a boot costs.
-    while tokio::net::UnixStream::connect(&world.config.api.socket).await.is_err() {
+    // From the moment that the station is up: what a shift sees, not what a boot costs. The socket is there
+    // before the journal is open; an answer comes after.
+    let client = Client::new(&world.config.api.socket);
+    while client.get_json::<Value>("/v1/status").await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let started = clock.now().mono;

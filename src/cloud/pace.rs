@@ -9,7 +9,7 @@
 //!
 //! AWS's quotas are calls a second for a whole account, and it documents no bursts. So a cell gives
 //! one permit each period and saves none up: an idle hour does not buy two calls at once, and
-//! neither does a restart, since a fresh cell's first permit comes after one period. Only the head
+//! neither does a restart, since a fresh cell's first permit comes one period after the last call that can have been. Only the head
 //! of all lanes waits for a slot, so that a slow operation cannot use up all slots by waiting.
 //!
 //! Others use the account too, so that what is left of a quota moves. Each lane learns from what is
@@ -128,6 +128,16 @@ impl<C: Cloud> Paced<C> {
             clock,
             sleep,
         }
+    }
+
+    /// Nobody has made calls in this one's name since `at` (monotonic), which lies before it was made: the first
+    /// permit comes one period after that, and what a start takes is not waited for again.
+    #[must_use]
+    pub fn resting_since(self, at: Duration) -> Self {
+        for lane in self.lanes.iter().chain([&self.certificates, &self.account]) {
+            lane.rest_since(at);
+        }
+        self
     }
 
     /// How each operation fares, every one of them, in the order of declaration.

@@ -1,7 +1,7 @@
 //! One station against limits that nobody tells it, of every kind that an account may have.
 //!
 //! The real limiter, the real queue and the real blame, on a simulated clock: the same seed, the same
-//! figures. `cargo bench --bench pace -- --only workbench` prints the whole table.
+//! figures. `cargo bench --bench pace -- --docs docs` makes the whole table.
 
 use std::time::Duration;
 

@@ -138,7 +138,9 @@ pub async fn assemble(
     credentials: Option<Credentials>,
     clock: Arc<dyn TimeSource>,
 ) -> Result<Assembled, SetupError> {
-    let now = clock.now().wall;
+    // With the lock held nobody else makes calls from this journal: none was made since.
+    let held = clock.now();
+    let now = held.wall;
     let (issuer, previous_ca) = match &config.pki {
         Some(pki) => (Some(load_ca(pki, now)?), previous_ca(pki, now)),
         None => (None, None),
@@ -156,7 +158,8 @@ pub async fn assemble(
         None => AwsCloud::connect(options).await,
     };
     let aws = aws.map_err(SetupError::Aws)?;
-    let cloud = Arc::new(Paced::new(aws, config.aws.quotas.clone(), clock.clone(), MAX_IN_FLIGHT));
+    let cloud = Paced::new(aws, config.aws.quotas.clone(), clock.clone(), MAX_IN_FLIGHT);
+    let cloud = Arc::new(cloud.resting_since(held.mono));
     Ok(Assembled {
         cloud: cloud.clone(),
         store: journal.store.clone(),

@@ -1,8 +1,15 @@
 //! One's own part of a limit that others use too, none of whom can be asked.
 //!
-//! A throttled call says little about one's own part. So rates creep: up by the same part of the rate
-//! in the same time as everybody's, down by a part with each throttled call. The greater rate is
-//! throttled more often, so that rates come together.
+//! A throttled call says little about one's own part. But over time the same part of everybody's calls is
+//! throttled, so that all come to the same rate if each lets its rate say which part it puts up with: the
+//! greater the rate, the less. So rates creep up, and yield with each throttled call, and the two are such that a
+//! rate stands still which is refused each 45 s at one call a second, each 90 s at two ([`between`]): one call in
+//! 45 there, one in 180 here. Who has more than the others is refused more often than it puts up with, and sinks.
+//!
+//! How evenly it is shared follows from two figures. Chance decides who is refused, so that a part wanders by
+//! `1 / (k * sqrt(refusals))` of itself over a time, where the rate that is put up with falls by the power `k` of the
+//! part that is refused: with an increase by the same part of the rate `k` is 1, with the same increase of every rate 2, as
+//! here between one and two calls a second. How much is yielded does not matter for it, and matters for what is left unused.
 
 use std::time::Duration;
 
@@ -14,25 +21,25 @@ const FALL: Duration = Duration::from_millis(1000);
 /// What a first refusal leaves of the rate that was measured.
 const STEP_DOWN: f64 = 0.8;
 
-/// What a refusal takes off at one call a second; less at higher rates, more at lower ones, by the
-/// power below. A rate that is refused seldom has to yield more each time, or it would be refused too
-/// often; one that is refused often need not.
-const YIELD: f64 = 0.35;
-const YIELD_POWER: f64 = 0.1;
-const YIELD_POWER_SLOW: f64 = 0.25;
+/// What a refusal takes off, as a part of the rate; at more than [`YIELD_FROM`] calls a second less, by its root.
+const YIELD: f64 = 0.3;
+const YIELD_FROM: f64 = 1.5;
 
-/// What creeping adds in a second, as a part of the rate.
-const CREEP: f64 = 0.004;
+/// Seconds that are meant to lie between one refusal and the next at a rate of one call a second or less,
+/// and at the fastest: between the two, as many as the rate is higher. See the head of this file.
+const BETWEEN: f64 = 45.0;
+const FASTEST: f64 = 2.0;
 
-/// Seconds without a refusal after which creeping becomes twice as fast, and again.
-const CREEP_DOUBLES: f64 = 60.0;
+/// Where that would be more than one refusal in so many calls, it is one in so many.
+const CALLS_BETWEEN: f64 = 8.0;
 
-/// Below this rate, calls a second, creeping is slower: few calls must bear the refusals.
-const SLOW: f64 = 0.47;
+/// Times the usual between refusals without one, after which creeping becomes twice as fast with each
+/// further; and after which others seem to have gone.
+const QUIET: f64 = 2.0;
+const GONE: f64 = 5.0;
 
-/// Seconds without a refusal, and calls, after which others seem to have gone.
-const QUIET: f64 = 240.0;
-const QUIET_CALLS: f64 = 50.0;
+/// So many calls without a refusal say that too, at rates at which they take less time.
+const GONE_CALLS: f64 = 8000.0;
 
 /// How far below its part a station stays after a refusal.
 const CARE: f64 = 0.975;
@@ -60,6 +67,8 @@ pub(super) struct Creep {
     refused: Duration,
     /// What went through since then.
     good: f64,
+    /// How long nothing has been refused while calls were made, in times of what is usual between refusals.
+    quiet: f64,
     /// When `rate` was last moved.
     moved: Duration,
     /// The present fall of the limit: its beginning, and what went through since.
@@ -87,6 +96,7 @@ impl Creep {
             since: now,
             refused: now,
             good: 0.0,
+            quiet: 0.0,
             moved: now,
             fall: (now, 0.0),
         }
@@ -121,17 +131,19 @@ impl Creep {
         }
         // Time in which nothing was called proves nothing.
         let used = secs(passed).min(3.0 / self.rate);
-        let quiet = secs(now.saturating_sub(self.refused));
+        self.quiet += used / between(self.rate);
+        let quiet = self.quiet;
         match self.phase {
             Phase::Held(until) if now < until => {}
             Phase::Held(_) => {
                 self.rate = self.rate.max(self.known * CARE);
                 self.phase = Phase::Steady;
             }
-            Phase::Steady if quiet > QUIET && self.good > QUIET_CALLS => self.phase = Phase::Climb,
+            Phase::Steady if quiet > GONE || self.good > GONE_CALLS => self.phase = Phase::Climb,
             Phase::Steady => {
-                let faster = (quiet / CREEP_DOUBLES).min(6.0).exp2();
-                let by = (CREEP * (self.rate / SLOW).min(1.0) * used * faster).min(0.3).exp();
+                let faster = (quiet - QUIET).max(0.0).exp2();
+                let by =
+                    (-(1.0 - yields(self.rate)).ln() / between(self.rate) * used * faster).min(0.3).exp();
                 self.rate *= by;
                 self.known *= by;
             }
@@ -156,10 +168,11 @@ impl Creep {
         let again = now.saturating_sub(self.refused) < patience && self.phase != Phase::Climb;
         let span = secs(now.saturating_sub(self.fall.0));
         self.good = 0.0;
+        self.quiet = 0.0;
         self.refused = now;
         if again {
             if span >= 0.25 {
-                self.known *= if self.fall.1 < 2.0 { 0.5 } else { 1.0 - self.yields() };
+                self.known *= if self.fall.1 < 2.0 { 0.5 } else { 1.0 - yields(self.rate) };
                 self.pay_back(now);
             }
             return Effect::Deepened;
@@ -167,15 +180,10 @@ impl Creep {
         if self.phase == Phase::Climb {
             self.known = self.known.max(0.5 * self.rate);
         }
-        self.known = self.known.min(self.rate / CARE) * (1.0 - self.yields());
+        self.known = self.known.min(self.rate / CARE) * (1.0 - yields(self.rate));
         self.pay_back(now);
         self.fall = (now, 0.0);
         Effect::Begun
-    }
-
-    fn yields(&self) -> f64 {
-        let power = if self.rate < 1.0 { YIELD_POWER_SLOW } else { YIELD_POWER };
-        (YIELD * self.rate.powf(-power)).min(0.5)
     }
 
     fn pay_back(&mut self, now: Duration) {
@@ -184,6 +192,16 @@ impl Creep {
         self.rate = self.known * 0.5;
         self.phase = Phase::Held(now + Duration::from_millis(300));
     }
+}
+
+/// Seconds that are meant to lie between two refusals at a rate, calls a second.
+fn between(rate: f64) -> f64 {
+    (BETWEEN * rate.clamp(1.0, FASTEST)).max(CALLS_BETWEEN / rate)
+}
+
+/// What a refusal takes off a rate, as a part of it.
+fn yields(rate: f64) -> f64 {
+    YIELD * (YIELD_FROM / rate).min(1.0).sqrt()
 }
 
 fn secs(it: Duration) -> f64 {

@@ -201,6 +201,13 @@ impl Lane {
         Self { queue: Queue::default(), ceiling, pace: Mutex::new(pace) }
     }
 
+    /// No call was made since `at`. For a lane that has given no permit yet.
+    pub(super) fn rest_since(&self, at: Duration) {
+        let mut pace = self.pace();
+        let rate = pace.cell.rate;
+        pace.cell = Cell::new(rate, at.min(pace.cell.charged));
+    }
+
     fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }

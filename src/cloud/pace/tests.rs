@@ -128,6 +128,27 @@ fn a_fresh_limiter_makes_the_first_call_wait_one_period() {
 }
 
 #[test]
+fn what_a_start_takes_is_not_waited_for_again() {
+    let period = Duration::from_secs_f64(lane::STRETCH / 10.0);
+    let made = millis(3_000);
+    // A start of 40 ms, one of three seconds, and one that would lie ahead.
+    for (since, first) in
+        [(millis(2_960), millis(2_960) + period), (Duration::ZERO, made), (millis(9_000), made + period)]
+    {
+        let world = World::punctual();
+        run(&world, world.sleep(made));
+        let quotas = only(&[(Operation::GetPolicy, 10.0)]);
+        let paced = paced(&world, &quotas, Duration::ZERO, MAX_IN_FLIGHT).resting_since(since);
+        run(&world, join_all((0..12).map(|it| paced.call_one(it))));
+        let times = came(&paced).0;
+        assert_eq!(times[0], first, "{since:?}");
+        // Half a period may be made up for, as after any idle time; no more.
+        assert!(times[1] >= first + period - millis(50), "{since:?}: {times:?}");
+        assert!(most_in_a_second(&times) <= 10, "{since:?}: {times:?}");
+    }
+}
+
+#[test]
 fn an_idle_hour_saves_no_permits_up() {
     let world = World::punctual();
     let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
