@@ -103,7 +103,7 @@ pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
 /// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no rows of batches, reports and keys.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;

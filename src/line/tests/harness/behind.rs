@@ -146,7 +146,13 @@ impl Harness {
                 self.check_call(&serial, &call);
                 if self.answers {
                     let result = self.reply(&call);
-                    self.inputs.push_back(Input::Called { serial, step, generation, result });
+                    self.inputs.push_back(Input::Called {
+                        serial,
+                        step,
+                        generation,
+                        result,
+                        waited: Duration::ZERO,
+                    });
                 } else {
                     self.calls.push(Pending { serial, step, generation, call });
                 }
