@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use linemint::clock::{SystemClock, TimeSource as _};
-use linemint::device::event::{Admission, CloseReason, Event, Output, PresentationKey};
+use linemint::device::event::{Admission, CloseReason, Event, Output, PresentationKey, Waited};
 use linemint::device::serial::SerialNumber;
 use linemint::device::steps::Step;
 use linemint::device::{Certificate, Device, KeyState};
@@ -431,7 +431,7 @@ fn rest_of_life(number: u64, presentation: PresentationKey) -> Vec<Event> {
         done(Step::Certificate, Output::Certificate { arn: arn("cert") }),
         done(Step::AttachPolicy, Output::Nothing),
         done(Step::AttachThing, Output::Nothing),
-        Event::Offered { presentation: presentation.clone() },
+        Event::Offered { presentation: presentation.clone(), waited: Waited::default() },
         Event::Passed { presentation, directory: None },
         Event::KeyDestroyed { fingerprint },
     ]

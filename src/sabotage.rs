@@ -116,6 +116,12 @@ mod chosen {
         FolderNameUnsynced,
         /// A device passes though its files could not be delivered.
         PassedUndelivered,
+        /// A unit that is not on a strict list is taken.
+        ListIgnored,
+        /// A restart forgets which batches are open.
+        BatchForgotten,
+        /// An order is answered before it is on disk.
+        AnsweredBeforeDurable,
     }
 
     thread_local! {

@@ -120,6 +120,8 @@ fn reporting() -> Reporting {
         journal_id: "0123456789abcdef".to_owned(),
         calendar,
         takt_ms: None,
+        limits: Default::default(),
+        looks: Default::default(),
         orders: None,
         signer: None,
     };

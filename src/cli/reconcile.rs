@@ -78,11 +78,10 @@ pub async fn run(args: ReconcileArgs) -> ExitStatus {
     ended(result, &mut io::stderr())
 }
 
-/// Adds to a report of that shift, batch, or time what differs in the cloud.
-pub(super) async fn beside_a_report(
+/// Looks at the account for a report of that shift, batch, or time, which then says what differs.
+pub(super) async fn before_a_report(
     daemon: &DaemonArgs,
     (shift, batch, since, until): (Option<&str>, Option<&str>, Option<&str>, Option<&str>),
-    out: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
     let time = |it: Option<&str>| {
         it.map(str::parse::<Timestamp>).transpose().map_err(|_| {
@@ -108,7 +107,7 @@ pub(super) async fn beside_a_report(
         daemon: daemon.clone(),
         json: false,
     };
-    reconcile(&args, out, &mut io::stderr(), io::stderr().is_terminal()).await
+    reconcile(&args, &mut io::sink(), &mut io::stderr(), io::stderr().is_terminal()).await
 }
 
 async fn reconcile(

@@ -56,8 +56,8 @@ pub struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub corrects: Option<PathBuf>,
 
-    /// Holds it against what the cloud really has, and adds what differs; for the terminal's form only
-    #[arg(long, conflicts_with_all = ["corrects", "output", "format"])]
+    /// Holds it against what the account really has first, and says in it what differs; exit status 1 then
+    #[arg(long)]
     pub reconcile: bool,
 
     /// Verifies the signature of a report (JSON) instead; needs no daemon
@@ -196,19 +196,19 @@ async fn show(
     out: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
     let client = args.daemon.client()?;
-    let balance = client.download(&target(args, corrects), REPORT_BALANCE, out).await??;
-    let status = if balance.as_deref() == Some("closes") { ExitStatus::Done } else { ExitStatus::Bad };
-    if !args.reconcile {
-        out.flush()?;
-        return Ok(status);
-    }
-    writeln!(out, "\nAgainst the cloud")?;
     let selection =
         (args.shift.as_deref(), args.batch.as_deref(), args.since.as_deref(), args.until.as_deref());
-    match super::reconcile::beside_a_report(&args.daemon, selection, out).await? {
-        ExitStatus::Done => Ok(status),
-        differs => Ok(differs),
-    }
+    let looked = match args.reconcile {
+        true => Some(super::reconcile::before_a_report(&args.daemon, selection).await?),
+        false => None,
+    };
+    // If the account could not be looked at there is the report all the same, and the exit status says it.
+    let seen = matches!(looked, Some(ExitStatus::Done | ExitStatus::Bad));
+    let target = target(args, corrects) + if seen { "&reconciled=true" } else { "" };
+    let balance = client.download(&target, REPORT_BALANCE, out).await??;
+    out.flush()?;
+    let status = if balance.as_deref() == Some("closes") { ExitStatus::Done } else { ExitStatus::Bad };
+    Ok(looked.filter(|it| *it != ExitStatus::Done).unwrap_or(status))
 }
 
 /// Into a file, which gets its name when all of it is on disk.

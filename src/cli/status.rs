@@ -412,6 +412,7 @@ mod tests {
                 more_stations: Some(0.39),
             }),
             ca: None,
+            calls: None,
             today: Today {
                 shift: Some("early".to_owned()),
                 passed: 40,

@@ -409,6 +409,15 @@ pub trait Cloud: Send + Sync {
         let _ = class;
         self.call(call)
     }
+
+    /// The same, and how long the call waited for its turn before it was sent.
+    fn call_timed(
+        &self,
+        class: Class,
+        call: &Call,
+    ) -> impl Future<Output = (Result<Answer, CloudError>, Duration)> + Send {
+        async move { (self.call_for(class, call).await, Duration::ZERO) }
+    }
 }
 
 impl<C: Cloud> Cloud for std::sync::Arc<C> {
@@ -418,6 +427,14 @@ impl<C: Cloud> Cloud for std::sync::Arc<C> {
 
     fn call_for(&self, class: Class, call: &Call) -> impl Future<Output = Result<Answer, CloudError>> + Send {
         (**self).call_for(class, call)
+    }
+
+    fn call_timed(
+        &self,
+        class: Class,
+        call: &Call,
+    ) -> impl Future<Output = (Result<Answer, CloudError>, Duration)> + Send {
+        (**self).call_timed(class, call)
     }
 }
 

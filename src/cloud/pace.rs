@@ -302,9 +302,13 @@ impl<C: Cloud> Cloud for Paced<C> {
     }
 
     async fn call_for(&self, class: Class, call: &Call) -> Result<Answer, CloudError> {
+        self.call_timed(class, call).await.0
+    }
+
+    async fn call_timed(&self, class: Class, call: &Call) -> (Result<Answer, CloudError>, Duration) {
         let operation = call.operation();
         let meter = &self.meters[operation as usize];
-        let waiting = meter.wait();
+        let (waiting, asked) = (meter.wait(), self.clock.now().mono);
         let _slot = self.turn(operation, class).await;
         drop(waiting);
         let started = self.clock.now().mono;
@@ -313,6 +317,6 @@ impl<C: Cloud> Cloud for Paced<C> {
         let took = self.clock.now().mono.saturating_sub(started);
         meter.ended(took, outcome.as_ref().err().map(|it| it.kind));
         self.learn(operation, &outcome, started);
-        outcome
+        (outcome, started.saturating_sub(asked))
     }
 }

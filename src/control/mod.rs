@@ -47,6 +47,7 @@ use utoipa::ToSchema;
 use self::tally::Today;
 use crate::device::{KeyState, State};
 use crate::fixture::FailCode;
+use crate::journal::Called;
 
 /// The group whose members may change something.
 pub const ADMIN_GROUP: &str = "linemint-admin";
@@ -102,6 +103,10 @@ pub struct Status {
     /// The running shift.
     #[serde(default)]
     pub today: Today,
+    /// What AWS was called for, as far as it is not journaled yet: for reports that are made here.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub calls: Option<Called>,
 }
 
 /// An open batch.

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Problem;
 use super::door::EndlessAnswer;
-use super::problem::{Refused, bad_request, not_found, unavailable};
+use super::problem::{Refused, bad_request, conflict, not_found, unavailable};
 use super::query;
 use super::server::Context;
 use super::{REPORT_BALANCE, Status};
@@ -24,8 +24,9 @@ use crate::clock::TimeSource;
 use crate::error::Chain;
 use crate::journal::JournalError;
 use crate::journal::store::Store;
-use crate::report::fold::{Maker, Selection};
-use crate::report::model::{Handover, OperationRow, Quota, Report};
+use crate::report::cloud::hold_against;
+use crate::report::fold::{Live, Maker, Selection};
+use crate::report::model::{Handover, Report};
 use crate::report::render::{csv, html, text};
 use crate::report::source::Source as _;
 use crate::shift::{Calendar, NoShift, ShiftSpan};
@@ -62,6 +63,7 @@ pub(super) struct ReportQuery {
     format: Option<String>,
     corrects: Option<String>,
     version: Option<String>,
+    reconciled: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,12 +163,14 @@ fn instant(name: &str, text: &str, calendar: &Calendar) -> Result<Timestamp, Ref
         ("since" = Option<String>, Query, description = "From this time on"),
         ("until" = Option<String>, Query, description = "Before this time"),
         ("format" = Option<String>, Query, description = "`text`, `json`, `csv` or `html`"),
+        ("reconciled" = Option<bool>, Query, description = "With what the newest look at the account for the same devices has shown"),
     ),
     responses(
         (status = 200, description = "The report; its schema is docs/report.schema.json",
             content((serde_json::Value = "application/json"), (String = "text/plain"), (String = "text/csv"), (String = "text/html"))),
         (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such batch is known", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The account was not looked at for these devices", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn show(
@@ -179,7 +183,8 @@ pub(super) async fn show(
     let format = Format::parse(query::given(wanted.format.clone()).as_deref())?;
     let selection = wanted.selection(&maker.calendar, now)?;
     let correction = wanted.correction()?;
-    let live = live(&context.status(), now);
+    let live = live(&context.status());
+    let reconciled = query::given(wanted.reconciled.clone()).is_some_and(|it| it == "true");
     let (making, chosen) = (maker.clone(), selection.clone());
     let made = context.reading.read("make a report", move |store| {
         if let Selection::Batch(id) = &chosen
@@ -195,6 +200,22 @@ pub(super) async fn show(
     };
     if let Some((version, old)) = correction {
         (report.version, report.corrects) = (version, Some(old));
+    }
+    if reconciled {
+        let (batch, since, until) = match &selection {
+            Selection::Shift(it) => (None, Some(it.begin), Some(it.end)),
+            Selection::Time { begin, end } => (None, Some(*begin), Some(*end)),
+            Selection::Batch(id) => (Some(id.as_str()), None, None),
+        };
+        let look = maker.looks.of(batch, since, until).ok_or_else(|| {
+            conflict(
+                "no look at the account for just these devices has come to its end since the daemon's start",
+            )
+            .with_hint(
+                "POST /v1/reconcile with the same selection first; `linemint report --reconcile` does both",
+            )
+        })?;
+        hold_against(&mut report, &look);
     }
     let balance = if report.balance.closes { "closes" } else { "does-not-close" };
     let body = match format {
@@ -296,33 +317,14 @@ impl Write for Chunks {
     }
 }
 
-/// What the daemon says of AWS's limits and of itself, for a report at `now`.
+/// What the daemon says of itself, for a report.
 #[must_use]
-pub fn live(status: &Status, now: Timestamp) -> (Option<Quota>, Handover) {
-    // From a float it is cut to what fits.
-    let thousandths = |it: f64| (it * 1000.0).round() as u64;
-    let share = |it: f64| (it * 10_000.0).round() as u64;
-    let rows = status.operations.iter().filter(|it| it.calls > 0).map(|it| OperationRow {
-        operation: it.operation.clone(),
-        limit_milli: it.ceiling.map(thousandths),
-        calls: it.calls,
-        throttled: it.throttled,
-        errors: it.errors,
-        bound_share: share(it.bound_share),
-    });
-    let uptime = jiff::SignedDuration::from_secs(i64::try_from(status.uptime_s).unwrap_or(0));
-    let quota = Quota {
-        since: now.checked_sub(uptime).ok().map(crate::report::summary::to_millisecond),
-        operations: rows.collect(),
-        binding: status.binding.as_ref().map(|it| it.operation.clone()),
-        binding_share: status.binding.as_ref().map_or(0, |it| share(it.share)),
-        more_stations_milli: status.binding.as_ref().and_then(|it| it.more_stations).map(thousandths),
-    };
+pub fn live(status: &Status) -> Live {
     let handover = Handover {
         state: Some(status.state.as_str().to_owned()),
         backlog: Some(status.backlog.devices),
         oldest_s: status.backlog.oldest_s,
         actions: status.reasons.clone(),
     };
-    (Some(quota), handover)
+    Live { calls: status.calls.clone(), handover }
 }

@@ -208,6 +208,8 @@ fn reporting() -> super::report::Reporting {
         journal_id: "0123456789abcdef".to_owned(),
         calendar,
         takt_ms: None,
+        limits: Default::default(),
+        looks: Default::default(),
         orders: None,
         signer: Some(Arc::new(signer)),
     };

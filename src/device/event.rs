@@ -33,6 +33,42 @@ impl fmt::Display for PresentationKey {
     }
 }
 
+/// What a device in a nest waited for while its identity was made, milliseconds. Where it waited for several
+/// things at the same time the first of them in this order counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// For AWS to answer, or to be reached.
+    #[serde(rename = "cloud_ms", default, skip_serializing_if = "is_zero")]
+    pub cloud: u64,
+    /// For a call's turn under AWS's limits.
+    #[serde(rename = "quota_ms", default, skip_serializing_if = "is_zero")]
+    pub quota: u64,
+    /// For a record to be on disk, without which nothing is asked of AWS.
+    #[serde(rename = "journal_ms", default, skip_serializing_if = "is_zero")]
+    pub journal: u64,
+}
+
+impl Waited {
+    /// Adds what it waited for another time.
+    pub fn add(&mut self, other: &Self) {
+        self.cloud += other.cloud;
+        self.quota += other.quota;
+        self.journal += other.journal;
+    }
+
+    /// Whether it waited for nothing, or nobody knows.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// For serde: what is zero is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// How a presentation ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
@@ -153,6 +189,9 @@ pub enum Event {
     Offered {
         /// For which presentation.
         presentation: PresentationKey,
+        /// What the device has waited for since it was presented.
+        #[serde(default, skip_serializing_if = "Waited::is_nothing")]
+        waited: Waited,
     },
     /// The device holds its present certificate and has proved it.
     Passed {

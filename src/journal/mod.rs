@@ -172,6 +172,8 @@ pub enum StationEvent {
         /// A sentence.
         message: String,
     },
+    /// What AWS was called for, told every five minutes in which it was, and at a stop.
+    Called(Box<Called>),
     /// It does so no more.
     Unhindered {
         /// What.
@@ -180,6 +182,50 @@ pub enum StationEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<String>,
     },
+}
+
+/// What AWS was called for to make devices, in some minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// Since when.
+    pub since: Timestamp,
+    /// How long any device waited for AWS, milliseconds.
+    pub busy_ms: u64,
+    /// By operation, in kebab case.
+    pub operations: BTreeMap<String, CallCount>,
+}
+
+/// How often an operation was called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CallCount {
+    /// Calls.
+    pub calls: u64,
+    /// Calls of these that AWS throttled.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub throttled: u64,
+    /// Calls of these that failed otherwise.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub errors: u64,
+    /// How long calls waited for their turn, milliseconds; what several waited at the same time counts once.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub bound_ms: u64,
+}
+
+impl CallCount {
+    /// Adds what was called besides.
+    pub fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.throttled += other.throttled;
+        self.errors += other.errors;
+        self.bound_ms += other.bound_ms;
+    }
+}
+
+/// For serde: what is zero is left out.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How a batch was opened.
@@ -203,6 +249,8 @@ pub enum Cause {
     LineStopped,
     /// AWS does not answer.
     Offline,
+    /// AWS answers that it is called too often.
+    Throttled,
     /// A fixture is not there.
     FixtureAway,
     /// The disk is nearly full.
@@ -220,6 +268,7 @@ impl Cause {
         match self {
             Self::LineStopped => "line-stopped",
             Self::Offline => "offline",
+            Self::Throttled => "throttled",
             Self::FixtureAway => "fixture-away",
             Self::Disk => "disk",
             Self::Clock => "clock",

@@ -43,7 +43,9 @@ impl Line {
             return;
         }
         let presentation = link.key(id);
-        if !self.record(serial, Event::Offered { presentation }) {
+        let now = self.now.mono;
+        let waited = self.works.get_mut(serial).map(|it| it.waits.told(now)).unwrap_or_default();
+        if !self.record(serial, Event::Offered { presentation, waited }) {
             return;
         }
         let number = self.next_epoch();

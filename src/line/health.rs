@@ -48,7 +48,7 @@ impl Line {
             return;
         };
         let operation = call.operation();
-        running.park(call);
+        running.park(call, self.now.mono);
         self.parked.entry(operation).or_default().push_back((serial.clone(), step, generation));
         self.plan_probe();
     }

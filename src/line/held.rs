@@ -46,6 +46,7 @@ fn may_go(action: &Action, durable: u64) -> bool {
         Action::Send { message: StationMessage::Ack { .. }, .. } => sabotaged!(AckBeforeDurable),
         Action::Send { message: StationMessage::Pass { .. }, .. } => sabotaged!(PassBeforeDurable),
         Action::Call { .. } => sabotaged!(CallBeforeDurable),
+        Action::Answer { .. } => sabotaged!(AnsweredBeforeDurable),
         Action::DestroyKey { .. } => sabotaged!(KeyDestroyedBeforeDurable),
         _ => false,
     };

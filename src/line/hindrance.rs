@@ -14,6 +14,9 @@ const AFTER: Duration = Duration::from_secs(5);
 
 /// Which part of the station stops the line where its CA, or the token that holds its key, does not issue.
 const CA: &str = "CA";
+/// How long AWS counts as throttling after it has said so: one refused call now and then, by which the
+/// limiter finds out how far it may go, is none of it.
+const THROTTLED: Duration = Duration::from_secs(5);
 
 /// What keeps the station from its work now.
 #[derive(Debug, Default)]
@@ -54,6 +57,10 @@ impl Line {
         all.extend(self.issuer_stops().map(|it| (ca(), it.to_owned())));
         all.extend(self.gate.iter().map(|it| ((Cause::Disk, None), it.clone())));
         all.extend(self.breakers.outages().take(1).map(|it| ((Cause::Offline, None), it.to_owned())));
+        let throttled = self.calls.throttled.filter(|it| self.now.mono.saturating_sub(*it) < THROTTLED);
+        if throttled.is_some() {
+            all.insert((Cause::Throttled, None), "AWS answers that it is called too often".to_owned());
+        }
         for link in &self.links {
             let name = &link.settings.name;
             if matches!(link.state, LinkState::Closed | LinkState::AwaitHello) {
@@ -68,6 +75,7 @@ impl Line {
     #[must_use]
     pub fn stop(&mut self, now: Now) -> Vec<super::Action> {
         self.now = now;
+        self.journal_calls();
         self.station_event(StationEvent::Stopped);
         std::mem::take(&mut self.out)
     }

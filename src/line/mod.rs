@@ -38,6 +38,7 @@ mod starts;
 mod status;
 mod survey;
 mod unit;
+mod waits;
 mod work;
 
 #[cfg(test)]
@@ -192,6 +193,8 @@ pub enum Input {
         generation: u32,
         /// The answer.
         result: Result<Answer, CloudError>,
+        /// How long the call waited for its turn.
+        waited: Duration,
     },
     /// A private key is destroyed; the name that it was sealed under.
     KeyDestroyed(SerialNumber, Fingerprint),
@@ -465,6 +468,8 @@ pub struct Line {
     issuer_trouble: Option<String>,
     clock: ClockGate,
     hindrances: hindrance::Hindrances,
+    /// What AWS was called for.
+    calls: waits::Calls,
     /// When keys that were kept for too long are looked for next, monotonic.
     look_for_keys_at: Duration,
     draining: bool,
@@ -507,6 +512,7 @@ impl Line {
             issuer_trouble: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
             hindrances: hindrance::Hindrances::default(),
+            calls: waits::Calls::default(),
             look_for_keys_at: Duration::ZERO,
             draining: false,
             seq: recovered.seq,
@@ -546,8 +552,8 @@ impl Line {
             Input::Issued { serial, generation, result } => self.issued(&serial, generation, result),
             Input::CsrMade { serial, generation, result } => self.csr_made(&serial, generation, result),
             Input::Surveyed { number, result } => self.surveyed(number, &result),
-            Input::Called { serial, step, generation, result } => {
-                self.called(&serial, step, generation, &result)
+            Input::Called { serial, step, generation, result, waited } => {
+                self.called(&serial, step, generation, (&result, waited))
             }
             Input::KeyDestroyed(serial, fingerprint) => self.key_destroyed(&serial, fingerprint, shelf)?,
             Input::KeyKept(serial, fingerprint) => self.key_kept(&serial, fingerprint),
@@ -559,6 +565,7 @@ impl Line {
             Input::Gate(reason) => {
                 self.gate = reason;
                 self.note_hindrances();
+                self.note_calls();
             }
             Input::Clock(sync) => {
                 self.clock_told(sync);
@@ -581,7 +588,7 @@ impl Line {
                 self.answer_order(ticket, result);
             }
             Input::Connected { serial, fingerprint, result } => self.connected(&serial, fingerprint, result),
-            Input::Durable(seq) => self.durable = self.durable.max(seq),
+            Input::Durable(seq) => self.note_on_disk(seq),
             Input::Drain => self.draining = true,
             Input::Resume => self.draining = false,
             Input::Tick => {}

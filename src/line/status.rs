@@ -13,6 +13,7 @@ use crate::device::State;
 use crate::device::plan;
 use crate::device::rules::Register;
 use crate::device::steps::Step;
+use crate::journal::Called;
 
 /// A picture of the line.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,8 @@ pub struct LineStatus {
     pub batches: Vec<BatchStatus>,
     /// The products, each with its pattern of serial numbers.
     pub products: Vec<(String, String)>,
+    /// What AWS was called for since that was journaled last.
+    pub calls: Option<Called>,
 }
 
 /// A picture of one fixture.
@@ -118,6 +121,7 @@ impl Line {
                 .iter()
                 .map(|(name, it)| (name.clone(), it.serial.as_str().to_owned()))
                 .collect(),
+            calls: self.calls.told(),
         }
     }
 

@@ -211,6 +211,7 @@ impl Line {
         run.is_out = false;
         let (kind, call) = (run.kind, run.call.clone());
         self.note_health(call.operation(), result);
+        self.count_call(call.operation(), result, (self.now.mono, self.now.mono));
         let reply = match result {
             Ok(answer) if fits(&call, &answer.reply) => &answer.reply,
             Ok(_) => {

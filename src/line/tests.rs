@@ -35,3 +35,4 @@ mod shelf;
 mod starts;
 mod steps;
 mod trouble;
+mod waits;

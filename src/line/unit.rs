@@ -293,7 +293,10 @@ impl Line {
         let presentation = self.links[fixture].key(it.id);
         let event = Event::Presented { presentation, nest: it.nest.clone(), mac: it.mac.clone(), anew };
         let recorded = self.record(&it.serial, event);
-        let seq = self.seq;
+        let (seq, now) = (self.seq, self.now.mono);
+        if let Some(work) = self.works.get_mut(&it.serial) {
+            work.waits.begin(now);
+        }
         if let (true, Some(rules), Some(work)) = (recorded, rules, self.works.get_mut(&it.serial)) {
             work.begin_anew(rules, seq);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::health::{not_an_answer, not_visible};
 use super::keys::Destruction;
 use super::principals::Pages;
+use super::waits::{Asked, For, Waits};
 use super::{Action, Line, Product, Timer};
 use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker};
 use crate::device::event::{Event, Output};
@@ -43,6 +44,8 @@ pub(super) struct Work {
     pub(super) locker_unsure: Option<Duration>,
     /// Keys whose destruction is under way, or waits for its next try.
     pub(super) destroying: HashMap<Fingerprint, Destruction>,
+    /// What it has waited for since it was presented.
+    pub(super) waits: Waits,
     undone: u32,
 }
 
@@ -51,10 +54,14 @@ pub(super) struct Work {
 pub(super) struct Running {
     /// The call that is out; none while it waits.
     call: Option<Call>,
+    /// When that was asked for.
+    pub(super) asked: Option<Asked>,
     /// The CA has been asked and has not answered.
     pub(super) issuing: bool,
     /// The call that is held back because none of its kind goes through now.
     parked: Option<Call>,
+    /// Since when, monotonic.
+    parked_at: Duration,
     /// Tries so far.
     pub(super) attempt: u32,
     /// Look-ups since the last try.
@@ -89,8 +96,8 @@ impl Running {
     }
 
     /// Holds a call back.
-    pub(super) fn park(&mut self, call: Call) {
-        self.parked = Some(call);
+    pub(super) fn park(&mut self, call: Call, now: Duration) {
+        (self.parked, self.parked_at) = (Some(call), now);
     }
 
     /// The call that is out.
@@ -125,6 +132,7 @@ impl Work {
             recovered: false,
             locker_unsure: None,
             destroying: HashMap::new(),
+            waits: Waits::default(),
             undone: 0,
         }
     }
@@ -327,29 +335,32 @@ impl Line {
 
     /// Sends a request, or holds it back while none of its kind goes through.
     pub(super) fn call(&mut self, serial: &SerialNumber, step: Step, call: Call) {
-        let Some(work) = self.works.get_mut(serial) else { return };
-        let (generation, after) = (work.device.generation, work.barrier);
-        if !self.breakers.admit(call.operation(), self.now.mono) {
+        let Some(work) = self.works.get(serial) else { return };
+        let generation = work.device.generation;
+        if self.breakers.admit(call.operation(), self.now.mono) {
+            self.send(serial, step, call);
+        } else {
             self.park(serial, step, generation, call);
-            return;
-        }
-        let class = work.class();
-        self.starts.note(serial, work);
-        if let Some(running) = work.running.get_mut(&step) {
-            running.call = Some(call.clone());
-            self.out.push(Action::Call { serial: serial.clone(), step, generation, class, call, after });
         }
     }
 
     /// Sends the request that was held back.
     pub(super) fn send_parked(&mut self, serial: &SerialNumber, step: Step) {
         let Some(work) = self.works.get_mut(serial) else { return };
+        let Some(running) = work.running.get_mut(&step) else { return };
+        if let Some(call) = running.parked.take() {
+            work.waits.note(running.parked_at, self.now.mono, For::Cloud);
+            self.send(serial, step, call);
+        }
+    }
+
+    fn send(&mut self, serial: &SerialNumber, step: Step, call: Call) {
+        let Some(work) = self.works.get_mut(serial) else { return };
         let (generation, after, class) = (work.device.generation, work.barrier, work.class());
         self.starts.note(serial, work);
-        if let Some(running) = work.running.get_mut(&step)
-            && let Some(call) = running.parked.take()
-        {
+        if let Some(running) = work.running.get_mut(&step) {
             running.call = Some(call.clone());
+            running.asked = Some(Asked { at: self.now.mono, after });
             self.out.push(Action::Call { serial: serial.clone(), step, generation, class, call, after });
         }
     }
@@ -359,13 +370,14 @@ impl Line {
         serial: &SerialNumber,
         step: Step,
         generation: u32,
-        result: &Result<Answer, CloudError>,
+        (result, waited): (&Result<Answer, CloudError>, Duration),
     ) {
         let Some(work) = self.works.get_mut(serial) else { return };
         if work.device.generation != generation {
             return;
         }
         let Some(call) = work.running.get_mut(&step).and_then(|it| it.call.take()) else { return };
+        self.note_answer((serial, step), call.operation(), (result, waited));
         if step == Step::Principals {
             if let Some(whole) = self.gathered(serial, &call, result) {
                 self.answered(serial, step, &call, &whole);
@@ -552,6 +564,7 @@ impl Line {
         let generation = work.device.generation;
         let Some(running) = work.running.get(&step) else { return };
         let wait = retry::delay(error, running.attempt.max(1), random);
+        self.note_pause(serial, error.kind, wait);
         match error.kind {
             // Held back until one of its kind goes through: trying each for itself would be a storm.
             FailureKind::Stop(_) if step != Step::Issue => self.call_first(serial, step),

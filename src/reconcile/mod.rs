@@ -18,6 +18,7 @@
 
 mod compare;
 mod expected;
+pub mod newest;
 mod roster;
 #[cfg(test)]
 mod tests;

@@ -235,8 +235,8 @@ impl Rig {
             Action::Call { serial, step, generation, class, call, .. } => {
                 let paced = self.paced.clone();
                 self.later.push(Box::pin(async move {
-                    let result = paced.call_for(class, &call).await;
-                    vec![Input::Called { serial, step, generation, result }]
+                    let (result, waited) = paced.call_timed(class, &call).await;
+                    vec![Input::Called { serial, step, generation, result, waited }]
                 }));
             }
             Action::DestroyKey { serial, fingerprint, .. } => {

@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::device::rules::KeyOrigin;
 use crate::fixture::place::PortPlace;
 use crate::journal::store::{JournalLock, Store};
-use crate::report::fold::{Maker, Selection};
+use crate::report::fold::{Live, Maker, Selection};
 use crate::report::slot;
 use crate::station::reporter::{ReportWriteError, write_once};
 use crate::station::setup::{SetupError, assemble};
@@ -195,8 +195,11 @@ pub async fn rehearse(options: &Options, progress: impl Fn(Progress)) -> Result<
     station.drained(SETTLE).await;
     if let Some(dir) = &options.keep {
         let (dir, now) = (dir.clone(), clock.now().wall);
-        let written =
-            tokio::task::spawn_blocking(move || shift_report(&dir, &maker, &store, (started.wall, now)));
+        // What is not journaled yet is told by the station.
+        let live = Live { calls: station.status.borrow().calls.clone(), ..Live::default() };
+        let written = tokio::task::spawn_blocking(move || {
+            shift_report(&dir, &maker, &store, (started.wall, now), live)
+        });
         written.await.map_err(|_| StationError::Ended("report"))??;
     }
     station.stop().await?;
@@ -209,12 +212,13 @@ fn shift_report(
     maker: &Maker,
     store: &Store,
     (begin, now): (Timestamp, Timestamp),
+    live: Live,
 ) -> Result<(), RehearsalError> {
     // Full slots, so that what the journal has counted is comparable with the devices.
     let begin = slot::begin(slot::number(begin));
     let end = slot::begin(slot::number(now) + 1);
     let selection = Selection::Time { begin, end };
-    write_once(dir, maker, store, &selection, now, None).map_err(RehearsalError::Report)?;
+    write_once(dir, maker, store, &selection, now, live).map_err(RehearsalError::Report)?;
     Ok(())
 }
 

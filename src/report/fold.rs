@@ -6,18 +6,21 @@ use std::sync::Arc;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::hours::{hour_of, hours, span};
+use super::limits::{Limits, quota};
 use super::model::{
-    Balance, Certificates, Downtime, Exception, Exceptions, FailureRow, Handover, Hour, JournalRange, Pace,
-    Quota, Ratio, Report, SCHEMA, Span, StationHead, Times, Yields,
+    Balance, Certificates, Exception, Exceptions, FailureRow, Handover, Hour, JournalRange, Pace, Ratio,
+    Report, SCHEMA, Span, StationHead, Times, Yields,
 };
+use super::rows::{Failing, downtime, losses, overrides};
 use super::sign::Signer;
-use super::slot::Slot;
+use super::slot::{self, Slot};
 use super::source::{Expected, Orders, Source};
 use super::summary::{Class, Spent, Summary};
 use crate::device::serial::SerialNumber;
 use crate::fixture::FailCode;
 use crate::fixture::text::Messages;
-use crate::journal::JournalError;
+use crate::journal::{Called, JournalError};
+use crate::reconcile::newest::Newest;
 use crate::shift::{Calendar, ShiftSpan};
 
 /// Failures from which on a device that passed is an exception.
@@ -55,9 +58,18 @@ pub struct Context {
     pub takt_ms: Option<u64>,
     /// When it is made.
     pub now: Timestamp,
-    /// What the daemon says of AWS's limits.
-    pub quota: Option<Quota>,
+    /// The limits of AWS that are configured.
+    pub limits: Limits,
     /// What the daemon says of itself.
+    pub live: Live,
+}
+
+/// What the daemon says of itself; nothing where none was asked.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// What AWS was called for, as far as it is not journaled yet.
+    pub calls: Option<Called>,
+    /// How it does.
     pub handover: Handover,
 }
 
@@ -72,6 +84,10 @@ pub struct Maker {
     pub calendar: Calendar,
     /// The planned time for a device.
     pub takt_ms: Option<u64>,
+    /// The limits of AWS that are configured.
+    pub limits: Limits,
+    /// The newest look at the account.
+    pub looks: Newest,
     /// The work orders; none where the station has none.
     pub orders: Option<Arc<dyn Orders>>,
     /// Signs what is made.
@@ -88,16 +104,16 @@ impl Maker {
         source: &dyn Source,
         selection: &Selection,
         now: Timestamp,
-        (quota, handover): (Option<Quota>, Handover),
+        live: Live,
     ) -> Result<Report, JournalError> {
         let context = Context {
             station: self.station.clone(),
             journal_id: self.journal_id.clone(),
             calendar: self.calendar.clone(),
             takt_ms: self.takt_ms,
+            limits: self.limits.clone(),
             now,
-            quota,
-            handover,
+            live,
         };
         let order = match (selection, &self.orders) {
             (Selection::Batch(id), Some(orders)) => orders.order(id)?,
@@ -152,7 +168,14 @@ pub fn make(
     if batch.is_none() {
         source.passed_later(begin, end, &mut |it| tally.take_earlier(&it))?;
     }
-    let slot = source.slots(begin, end, context.now)?;
+    let mut slot = source.slots(begin, end, context.now)?;
+    if let Some(called) = &context.live.calls {
+        let (number, news) = slot::of_calls(called, Slot::default());
+        if (begin..end).contains(&slot::begin(number)) {
+            slot.take_in(&news);
+        }
+    }
+    losses(source, &mut tally.hours, end, context.now)?;
     match (batch, expected) {
         (Some(id), Some(order)) => tally.weigh_order(source, (id, head.seq), order)?,
         (Some(_), None) => tally.weigh_alone(),
@@ -196,8 +219,8 @@ struct Tally {
     balance: Balance,
     certificates: Certificates,
     exceptions: Exceptions,
-    /// By code: failures, devices, the first of them.
-    failures: BTreeMap<FailCode, (u64, u64, Vec<String>)>,
+    /// By code.
+    failures: BTreeMap<FailCode, Failing>,
     fails: u64,
     retested: u64,
     reworked: u64,
@@ -279,14 +302,16 @@ impl Tally {
     }
 
     fn fail_rows(&mut self, it: &Summary) {
-        for (code, times) in &it.failures {
-            let (failures, devices, serials) = self.failures.entry(*code).or_default();
-            *failures += u64::from(*times);
-            *devices += 1;
-            if serials.len() < NAMED {
-                serials.push(it.serial.to_string());
+        for fails in &it.failures {
+            let row = self.failures.entry(fails.code).or_default();
+            row.failures += u64::from(fails.times);
+            row.devices += 1;
+            row.first = Some(row.first.map_or(fails.first, |first| first.min(fails.first)));
+            row.last = row.last.max(Some(fails.last));
+            if row.serials.len() < NAMED {
+                row.serials.push(it.serial.to_string());
             }
-            self.fails += u64::from(*times);
+            self.fails += u64::from(fails.times);
         }
     }
 
@@ -301,6 +326,7 @@ impl Tally {
             self.spent.operator += it.spent.operator;
             self.spent.fixture += it.spent.fixture;
             self.spent.making += it.spent.making;
+            self.spent.waited.add(&it.spent.waited);
         }
         self.passed_at(it);
     }
@@ -329,7 +355,7 @@ impl Tally {
             Class::InProgress => all.in_progress.push(|| exception(it, it.state.as_str().to_owned())),
             _ if it.failed_times() >= OFTEN => {
                 let codes: Vec<_> =
-                    it.failures.iter().map(|(code, times)| format!("{code} {times}")).collect();
+                    it.failures.iter().map(|it| format!("{} {}", it.code, it.times)).collect();
                 all.often_retested.push(|| exception(it, codes.join(", ")));
             }
             _ => {}
@@ -433,18 +459,20 @@ impl Tally {
 
     fn failure_rows(&self) -> Vec<FailureRow> {
         let mut rows: Vec<_> = self.failures.iter().collect();
-        rows.sort_by_key(|(code, (failures, ..))| (std::cmp::Reverse(*failures), **code));
+        rows.sort_by_key(|(code, it)| (std::cmp::Reverse(it.failures), **code));
         let mut so_far = 0;
         let share = |part: u64| (part * 10_000).checked_div(self.fails).unwrap_or(0);
-        let row = |(code, (failures, devices, serials)): (&FailCode, &(u64, u64, Vec<String>))| {
-            so_far += failures;
+        let row = |(code, it): (&FailCode, &Failing)| {
+            so_far += it.failures;
             FailureRow {
                 code: code.to_string(),
-                failures: *failures,
-                devices: *devices,
-                share: share(*failures),
+                failures: it.failures,
+                devices: it.devices,
+                share: share(it.failures),
                 cumulative: share(so_far),
-                serials: serials.clone(),
+                serials: it.serials.clone(),
+                first: it.first,
+                last: it.last,
                 remedy: Messages::default().fail(*code, ""),
             }
         };
@@ -485,16 +513,20 @@ impl Tally {
             operator_ms: self.spent.operator,
             fixture_ms: self.spent.fixture,
             making_ms: self.spent.making,
-            quota_ms: None,
-            journal_ms: None,
+            cloud_ms: Some(self.spent.waited.cloud),
+            quota_ms: Some(self.spent.waited.quota),
+            journal_ms: Some(self.spent.waited.journal),
         }
     }
 
     fn finish(mut self, span: Span, journal: JournalRange, slot: &Slot, context: &Context) -> Report {
         let (yields, failures) = (self.yields(), self.failure_rows());
         let (pace, times) = (self.pace(context), self.times());
+        let up_to = self.end.min(context.now.max(self.begin));
+        let ms = u64::try_from(up_to.as_millisecond() - self.begin.as_millisecond()).unwrap_or(0);
+        let quota = quota(slot, (self.begin, ms), &context.limits);
         let handover =
-            super::handover::with_actions(context.handover.clone(), &self.balance, &self.certificates);
+            super::handover::with_actions(context.live.handover.clone(), &self.balance, &self.certificates);
         Report {
             schema: SCHEMA.to_owned(),
             version: 1,
@@ -515,25 +547,14 @@ impl Tally {
             failures,
             exceptions: self.exceptions,
             certificates: self.certificates,
-            quota: context.quota.clone(),
+            overrides: overrides(slot),
+            cloud: None,
+            quota,
             handover,
             stations: Vec::new(),
             twice: Vec::new(),
         }
     }
-}
-
-fn downtime(slot: &Slot) -> Vec<Downtime> {
-    let row = |(what, it): (&String, &super::slot::Down)| {
-        let (cause, of) = match what.split_once(' ') {
-            Some((cause, of)) => (cause, Some(of.to_owned())),
-            None => (what.as_str(), None),
-        };
-        Downtime { cause: cause.to_owned(), of, times: it.times, ms: it.ms }
-    };
-    let mut rows: Vec<_> = slot.down.iter().map(row).collect();
-    rows.sort_by_key(|it| (std::cmp::Reverse(it.ms), it.cause.clone(), it.of.clone()));
-    rows
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, name: &str) {

@@ -66,7 +66,17 @@ pub(super) fn hours(begin: Timestamp, end: Timestamp, context: &Context) -> Vec<
             None => label,
         };
         let seconds = u64::try_from(over.as_second() - at.as_second()).unwrap_or(0);
-        rows.push(Hour { begin: at, label, seconds, presented: 0, passed: 0, target: None });
+        rows.push(Hour {
+            begin: at,
+            label,
+            seconds,
+            presented: 0,
+            passed: 0,
+            target: None,
+            failed: 0,
+            down_ms: 0,
+            cause: None,
+        });
         at = next;
     }
     rows

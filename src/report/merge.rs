@@ -7,7 +7,6 @@ use super::model::{
     Balance, Certificates, Downtime, Exceptions, FailureRow, Handover, Hour, Listed, MAX_LISTED, Pace, Ratio,
     Report, StationRow, Times, Twice, Yields,
 };
-use super::sign::hash;
 
 /// Why reports cannot be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,25 +25,26 @@ pub enum Unmergeable {
 ///
 /// # Errors
 /// They do not fit together.
-pub fn merge(reports: &[Report], twice: (u64, Vec<Twice>)) -> Result<Report, Unmergeable> {
-    let [first, rest @ ..] = reports else { return Err(Unmergeable::None) };
+pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Report, Unmergeable> {
+    let reports: Vec<_> = signed.iter().map(|(it, _)| it).collect();
+    let [first, rest @ ..] = reports.as_slice() else { return Err(Unmergeable::None) };
     if rest.is_empty() {
         return Err(Unmergeable::None);
     }
     for (at, it) in reports.iter().enumerate() {
-        let same = |other: &&Report| hash(other) == hash(it);
-        if reports[..at].iter().any(|other| same(&other)) {
+        if signed[..at].iter().any(|(_, hash)| *hash == signed[at].1) {
             return Err(Unmergeable::Same(it.station.id.clone()));
         }
         if it.balance.of != first.balance.of {
             return Err(Unmergeable::Kinds(first.station.id.clone(), it.station.id.clone()));
         }
     }
-    let mut sum = first.clone();
+    let mut sum = (*first).clone();
     sum.version = 1;
     sum.corrects = None;
     sum.quota = None;
-    sum.stations = reports.iter().map(row).collect();
+    sum.cloud = None;
+    sum.stations = signed.iter().map(row).collect();
     sum.exceptions = Exceptions::default();
     sum.handover = Handover::default();
     let ids: Vec<_> = reports.iter().map(|it| it.station.id.as_str()).collect();
@@ -53,20 +53,20 @@ pub fn merge(reports: &[Report], twice: (u64, Vec<Twice>)) -> Result<Report, Unm
         add(&mut sum, it);
     }
     reports.iter().for_each(|it| list(&mut sum.exceptions, it));
-    sum.balance.problems = problems(reports, twice.0);
+    sum.balance.problems = problems(&reports, twice.0);
     sum.balance.closes = sum.balance.problems.is_empty();
-    sum.yields = yields(reports);
-    sum.times = times(reports);
-    sum.failures = failures(reports);
+    sum.yields = yields(&reports);
+    sum.times = times(&reports);
+    sum.failures = failures(&reports);
     sum.twice = twice.1;
     sum.handover = with_actions(Handover::default(), &sum.balance, &sum.certificates);
     Ok(sum)
 }
 
-fn row(it: &Report) -> StationRow {
+fn row((it, hash): &(Report, String)) -> StationRow {
     StationRow {
         id: it.station.id.clone(),
-        report: hash(it),
+        report: hash.clone(),
         total: it.balance.total,
         good: it.balance.good(),
         first_pass: it.balance.first_pass,
@@ -78,9 +78,9 @@ fn row(it: &Report) -> StationRow {
     }
 }
 
-fn problems(reports: &[Report], twice: u64) -> Vec<String> {
+fn problems(reports: &[&Report], twice: u64) -> Vec<String> {
     let of = |it: &Report| format!("{}: {}", it.station.id, it.balance.problems.join("; "));
-    let mut all: Vec<_> = reports.iter().filter(|it| !it.balance.closes).map(of).collect();
+    let mut all: Vec<_> = reports.iter().filter(|it| !it.balance.closes).map(|it| of(it)).collect();
     if twice > 0 {
         all.push(format!("{twice} serial numbers are at several stations"));
     }
@@ -114,6 +114,7 @@ fn add(sum: &mut Report, it: &Report) {
     }
     sum.downtime.sort_by_key(|it| (std::cmp::Reverse(it.ms), it.cause.clone(), it.of.clone()));
     sum.crashes += it.crashes;
+    sum.overrides.extend(it.overrides.iter().cloned());
 }
 
 fn add_balance(sum: &mut Balance, it: &Balance) {
@@ -170,6 +171,10 @@ fn add_pace(sum: &mut Pace, it: &Pace) {
                 known.presented += hour.presented;
                 known.passed += hour.passed;
                 known.seconds = known.seconds.max(hour.seconds);
+                known.failed += hour.failed;
+                // Of the stations together: it may be more than an hour.
+                known.down_ms += hour.down_ms;
+                known.cause = None;
                 known.target = known.target.zip(hour.target).map(|(a, b)| a + b);
             }
             None => {
@@ -180,7 +185,7 @@ fn add_pace(sum: &mut Pace, it: &Pace) {
     sum.hours = hours.into_values().collect();
 }
 
-fn yields(reports: &[Report]) -> Yields {
+fn yields(reports: &[&Report]) -> Yields {
     let of = |ratio: fn(&Yields) -> &Ratio| {
         let all = reports.iter().map(|it| ratio(&it.yields));
         let (part, whole) = all.fold((0, 0), |(part, whole), it| (part + it.part, whole + it.whole));
@@ -196,24 +201,30 @@ fn yields(reports: &[Report]) -> Yields {
 }
 
 /// Percentiles cannot be added: they are in the stations' own reports.
-fn times(reports: &[Report]) -> Times {
+fn times(reports: &[&Report]) -> Times {
     let sum = |of: fn(&Times) -> u64| reports.iter().map(|it| of(&it.times)).sum();
+    let known = |of: fn(&Times) -> Option<u64>| reports.iter().map(|it| of(&it.times)).sum();
     Times {
         devices: sum(|it| it.devices),
         operator_ms: sum(|it| it.operator_ms),
         fixture_ms: sum(|it| it.fixture_ms),
         making_ms: sum(|it| it.making_ms),
+        cloud_ms: known(|it| it.cloud_ms),
+        quota_ms: known(|it| it.quota_ms),
+        journal_ms: known(|it| it.journal_ms),
         ..Times::default()
     }
 }
 
-fn failures(reports: &[Report]) -> Vec<FailureRow> {
+fn failures(reports: &[&Report]) -> Vec<FailureRow> {
     let mut rows: BTreeMap<String, FailureRow> = BTreeMap::new();
     for row in reports.iter().flat_map(|it| &it.failures) {
         match rows.get_mut(&row.code) {
             Some(it) => {
                 it.failures += row.failures;
                 it.devices += row.devices;
+                it.first = it.first.into_iter().chain(row.first).min();
+                it.last = it.last.max(row.last);
             }
             None => {
                 rows.insert(row.code.clone(), row.clone());

@@ -9,13 +9,16 @@
 //! What it is classed by is how it stands when the report is made; what is counted of the station (downtime,
 //! and the total that the classes have to add up to) is counted by time, as it was journaled.
 
+pub mod cloud;
 pub mod fold;
 mod handover;
 mod hours;
 pub mod keys;
+pub mod limits;
 pub mod merge;
 pub mod model;
 pub mod render;
+mod rows;
 pub mod sign;
 pub mod slot;
 pub mod source;

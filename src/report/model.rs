@@ -52,9 +52,15 @@ pub struct Report {
     pub failures: Vec<FailureRow>,
     /// Devices that somebody should know of.
     pub exceptions: Exceptions,
+    /// What people have ordered the station to do against one of its rules.
+    #[serde(default)]
+    pub overrides: Vec<Override>,
     /// Certificates and private keys of these devices.
     pub certificates: Certificates,
-    /// The limits of AWS, from the daemon's start to this report; `null` where no daemon was asked.
+    /// What the account was found to hold for them; `null` if the report was made without looking.
+    #[serde(default)]
+    pub cloud: Option<CloudCheck>,
+    /// The limits of AWS in this time; `null` if AWS was not called in it.
     pub quota: Option<Quota>,
     /// What the next shift has to know.
     pub handover: Handover,
@@ -213,6 +219,15 @@ pub struct Hour {
     pub passed: u64,
     /// What the takt asks for; `null` without one.
     pub target: Option<u64>,
+    /// Presentations that ended with a failure in it.
+    #[serde(default)]
+    pub failed: u64,
+    /// Downtime in it, milliseconds; no more than it has.
+    #[serde(default)]
+    pub down_ms: u64,
+    /// What most of that was: cause and part of the station.
+    #[serde(default)]
+    pub cause: Option<String>,
 }
 
 /// How long a device took.
@@ -230,18 +245,22 @@ pub struct Times {
     pub operator_ms: u64,
     /// From the offer of the credentials to the fixture's answer.
     pub fixture_ms: u64,
-    /// In the nest while the identity was made: the cloud's answers, and waiting for a call's turn.
+    /// In the nest while the identity was made.
     pub making_ms: u64,
-    /// Of that, waiting for a call's turn; `null`: the journal does not tell.
+    /// Of that, waiting for AWS to answer or to be reached; `null` in reports of before.
+    #[serde(default)]
+    pub cloud_ms: Option<u64>,
+    /// Of that, waiting for a call's turn under AWS's limits. What is left is the station's own work, and
+    /// what was not recorded.
     pub quota_ms: Option<u64>,
-    /// Of all that, waiting for the journal's disk; `null`: the journal does not tell.
+    /// Of that, waiting for the journal's disk.
     pub journal_ms: Option<u64>,
 }
 
 /// What kept the station from its work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Downtime {
-    /// `line-stopped`, `offline`, `fixture-away`, `disk`, `clock` or `station-off`.
+    /// `line-stopped`, `offline`, `throttled`, `fixture-away`, `disk`, `clock` or `station-off`.
     pub cause: String,
     /// Which part of the station, where it is one.
     pub of: Option<String>,
@@ -266,6 +285,12 @@ pub struct FailureRow {
     pub cumulative: u64,
     /// The first few devices.
     pub serials: Vec<String>,
+    /// When first.
+    #[serde(default)]
+    pub first: Option<Timestamp>,
+    /// When last.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
     /// What to do about it.
     pub remedy: String,
 }
@@ -309,7 +334,7 @@ pub struct Exceptions {
     pub in_progress: Listed,
     /// Failed three times or more, and passed in the end.
     pub often_retested: Listed,
-    /// A person gave an order about them: retry, release, scrap.
+    /// A person gave an order about them: retry, release, scrap, or what a reconciliation is to repair.
     pub ordered: Listed,
     /// Presented again after they had passed.
     pub duplicates: Listed,
@@ -335,19 +360,89 @@ pub struct Certificates {
     pub active_without_pass: u64,
 }
 
-/// The limits of AWS since the daemon's start.
+/// What a person has ordered the station to do against one of its rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: String,
+    /// Who.
+    pub who: String,
+    /// Why, in that person's words.
+    pub why: String,
+}
+
+/// What the account was found to hold, read by this station at that time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudCheck {
+    /// When the look ended.
+    pub at: Timestamp,
+    /// Only existence and status were looked at, no attachments and documents.
+    pub quick: bool,
+    /// Devices that were selected.
+    pub selected: u64,
+    /// Devices that were held against the account.
+    pub compared: u64,
+    /// Devices that were being worked on: no finding either way.
+    pub in_flight: u64,
+    /// Devices of which AWS could not be asked.
+    pub unread: u64,
+    /// Names that the account's lists have shown; `null`: only single reads were made, and things and certificates
+    /// that the journal does not know were not looked for.
+    pub listed: Option<u64>,
+    /// Certificates that the journal does not know and that were not looked into.
+    pub unexamined: u64,
+    /// All was seen, and is as it should be or was put right.
+    pub agrees: bool,
+    /// Findings that were repaired.
+    pub repaired: u64,
+    /// Findings by class.
+    pub findings: BTreeMap<String, u64>,
+    /// The first 200 of them.
+    pub devices: Vec<CloudFinding>,
+}
+
+/// A difference between the journal and the account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudFinding {
+    /// What kind, as `docs/reconcile.md` has them.
+    pub class: String,
+    /// Whose; `null` where the journal knows nobody.
+    pub serial: Option<String>,
+    /// What it is about.
+    pub resource: String,
+    /// What the journal says.
+    pub expected: String,
+    /// What the account holds.
+    pub held: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// The limits of AWS in the time of the report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quota {
     /// Since when.
     pub since: Option<Timestamp>,
-    /// The operations that were called.
+    /// The operations that were called to make devices, and `device-certificates` for those that share that limit.
     pub operations: Vec<OperationRow>,
     /// The one whose limit held devices up for the longest.
     pub binding: Option<String>,
     /// The part of the time in which it did, ten-thousandths.
     pub binding_share: u64,
-    /// Stations as busy as this one that its limit would carry besides, thousandths; `null` if it is unlimited.
+    /// Stations as busy as this one in its busiest five minutes that the tightest limit would carry besides,
+    /// thousandths; `null` if nothing is limited.
     pub more_stations_milli: Option<u64>,
+    /// The operation that came nearest to its limit in its busiest five minutes.
+    #[serde(default)]
+    pub tightest: Option<String>,
+    /// How much of its limit it used then, ten-thousandths.
+    #[serde(default)]
+    pub tightest_share: Option<u64>,
+    /// How long any device waited for AWS, milliseconds.
+    #[serde(default)]
+    pub busy_ms: u64,
 }
 
 /// One operation of AWS.
@@ -365,6 +460,9 @@ pub struct OperationRow {
     pub errors: u64,
     /// The part of the time in which calls had to wait for their turn, ten-thousandths.
     pub bound_share: u64,
+    /// Calls a second in the busiest five minutes, thousandths.
+    #[serde(default)]
+    pub peak_milli: u64,
 }
 
 /// What the next shift has to know.

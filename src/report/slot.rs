@@ -7,13 +7,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::device::event::Event;
-use crate::journal::{Cause, Record, StationEvent, What};
+use crate::device::operator::Operator;
+use crate::journal::{CallCount, Called, Cause, Record, StationEvent, What};
 
 /// How long one is, seconds.
 pub const SECONDS: i64 = 300;
 
 /// Slots over which one hindrance is spread at most: a month. A station that was off for longer was not down.
 const MAX_SPREAD: i64 = 31 * 86_400 / SECONDS;
+
+/// Orders of people to the station that are kept of one slot.
+const MAX_SAID: usize = 16;
 
 /// What happened in one slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,14 +32,49 @@ pub struct Slot {
     pub issued: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub destroyed: u64,
+    /// Presentations that ended with a failure.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failed: u64,
     /// Starts of a daemon that had not said before that it stopped.
     #[serde(skip_serializing_if = "is_zero")]
     pub crashes: u64,
     /// What kept the station from its work, and which part of it: how often it began and how long it lasted.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub down: BTreeMap<String, Down>,
+    /// What AWS was called for, by operation.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, Calls>,
+    /// How long any device waited for AWS, milliseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub busy_ms: u64,
+    /// What people ordered that was against a rule of the station's.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<Said>,
     /// The newest record that counts here.
     pub seq: u64,
+}
+
+/// What an operation was called for, in one slot or in several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Calls {
+    /// All of them.
+    #[serde(flatten)]
+    pub count: CallCount,
+    /// Most calls in one slot.
+    #[serde(skip)]
+    pub most: u64,
+}
+
+/// What a person has ordered the station to do all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: String,
+    /// Who, and why.
+    pub by: Operator,
 }
 
 /// How often and how long.
@@ -64,6 +103,16 @@ pub fn begin(number: i64) -> Timestamp {
 }
 
 impl Slot {
+    /// Adds another slot's, for the sum of several.
+    pub fn take_in(&mut self, other: &Self) {
+        self.add(other);
+        for (operation, it) in &other.calls {
+            if let Some(calls) = self.calls.get_mut(operation) {
+                calls.most = calls.most.max(it.count.calls);
+            }
+        }
+    }
+
     /// Adds what else happened in it.
     pub fn add(&mut self, other: &Self) {
         self.admitted += other.admitted;
@@ -71,6 +120,13 @@ impl Slot {
         self.issued += other.issued;
         self.destroyed += other.destroyed;
         self.crashes += other.crashes;
+        self.failed += other.failed;
+        self.busy_ms += other.busy_ms;
+        for (operation, it) in &other.calls {
+            self.calls.entry(operation.clone()).or_default().count.add(&it.count);
+        }
+        let room = MAX_SAID.saturating_sub(self.said.len());
+        self.said.extend(other.said.iter().take(room).cloned());
         for (what, it) in &other.down {
             let down = self.down.entry(what.clone()).or_default();
             down.times += it.times;
@@ -100,6 +156,8 @@ pub fn of(record: &Record, open: &mut Open) -> Vec<(i64, Slot)> {
                 Event::Repeated { .. } => slot.repeated = 1,
                 Event::Issued { .. } => slot.issued = 1,
                 Event::KeyDestroyed { .. } => slot.destroyed = 1,
+                Event::Failed { .. } | Event::Deferred { .. } => slot.failed = 1,
+                Event::Quarantined { presentation: Some(_), .. } => slot.failed = 1,
                 _ => return Vec::new(),
             }
             vec![(number(record.at), slot)]
@@ -115,9 +173,16 @@ fn of_station(event: &StationEvent, record: &Record, open: &mut Open, mut slot: 
         StationEvent::LineStopped { .. } => begin_one(open, key(Cause::LineStopped, None), now),
         StationEvent::LineResumed => end_one(open, &key(Cause::LineStopped, None), record, &mut all),
         StationEvent::ClockDoubted { .. } => begin_one(open, key(Cause::Clock, None), now),
-        StationEvent::ClockTrusted | StationEvent::ClockOverridden { .. } => {
+        StationEvent::ClockTrusted => end_one(open, &key(Cause::Clock, None), record, &mut all),
+        StationEvent::ClockOverridden { message, by } => {
             end_one(open, &key(Cause::Clock, None), record, &mut all);
+            let what = format!("go on by the clock, of which it was said: {message}");
+            all.push((number(record.at), said(slot, record, what, by)));
         }
+        StationEvent::BatchReopened { batch, by } => {
+            all.push((number(record.at), said(slot, record, format!("open batch {batch} again"), by)));
+        }
+        StationEvent::Called(called) => all.push(of_calls(called, slot)),
         StationEvent::Hindered { cause, of, since, .. } => {
             begin_one(open, key(*cause, of.as_deref()), since.as_millisecond().min(now));
         }
@@ -145,6 +210,18 @@ fn of_station(event: &StationEvent, record: &Record, open: &mut Open, mut slot: 
         _ => {}
     }
     all
+}
+
+fn said(mut slot: Slot, record: &Record, what: String, by: &Operator) -> Slot {
+    slot.said.push(Said { at: record.at, what, by: by.clone() });
+    slot
+}
+
+/// Calls belong to the slot in which they began to be counted.
+pub(super) fn of_calls(called: &Called, mut slot: Slot) -> (i64, Slot) {
+    let calls = called.operations.iter().map(|(name, it)| (name.clone(), Calls { count: *it, most: 0 }));
+    (slot.calls, slot.busy_ms) = (calls.collect(), called.busy_ms);
+    (number(called.since), slot)
 }
 
 fn begin_one(open: &mut Open, what: String, since: i64) {

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::device::event::Event;
+use crate::device::event::{Event, Waited};
 use crate::device::operator::Operator;
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, Device, KeyState, State};
@@ -64,7 +64,7 @@ pub struct Summary {
     pub reworks: u32,
     /// How often it failed, by code.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failures: Vec<(FailCode, u32)>,
+    pub failures: Vec<Fails>,
     /// Why it failed or is in quarantine, while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<(FailCode, String)>,
@@ -84,7 +84,7 @@ pub struct Summary {
     /// A private key of it lies sealed here.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sealed: bool,
-    /// The newest order that a person gave about it: retry, release or scrap, who and why.
+    /// The newest order that a person gave about it, who and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ordered: Option<(String, Operator)>,
     /// From the presentation in which it first passed to PASS, milliseconds.
@@ -96,6 +96,23 @@ pub struct Summary {
     /// What it is at, until it has first passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     phase: Option<Phase>,
+}
+
+/// Failures of one code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fails {
+    /// The code.
+    #[serde(rename = "c")]
+    pub code: FailCode,
+    /// How often.
+    #[serde(rename = "n")]
+    pub times: u32,
+    /// When first.
+    #[serde(rename = "f", with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub first: Timestamp,
+    /// When last.
+    #[serde(rename = "l", with = "jiff::fmt::serde::timestamp::millisecond::required")]
+    pub last: Timestamp,
 }
 
 /// Where a device's time went, milliseconds.
@@ -110,6 +127,9 @@ pub struct Spent {
     /// In a nest, while its identity was made.
     #[serde(rename = "c", default, skip_serializing_if = "is_zero_u64")]
     pub making: u64,
+    /// Of that, what was recorded that it waited for.
+    #[serde(rename = "w", default, skip_serializing_if = "Waited::is_nothing")]
+    pub waited: Waited,
 }
 
 /// What a device that has not passed is waiting for.
@@ -260,7 +280,12 @@ impl Summary {
     fn clock(&mut self, event: &Event, at: Timestamp) {
         let next = match event {
             Event::Admitted(_) | Event::Presented { .. } => Phase::Making,
-            Event::Offered { .. } => Phase::Fixture,
+            Event::Offered { waited, .. } => {
+                if self.phase.is_some() {
+                    self.spent.waited.add(waited);
+                }
+                Phase::Fixture
+            }
             Event::Failed { .. } | Event::Deferred { .. } | Event::Closed { .. } => Phase::Operator,
             Event::Quarantined { .. } | Event::Scrapping { .. } => Phase::Operator,
             Event::Passed { .. } => {
@@ -297,22 +322,26 @@ impl Summary {
                 self.pass_ms = Some(u64::try_from(ms).unwrap_or(0));
             }
             Event::Failed { code, .. } | Event::Deferred { code, .. } | Event::Quarantined { code, .. } => {
-                self.failed(*code)
+                self.failed(*code, at)
             }
             Event::Retried { by } => self.ordered = Some(("retry".to_owned(), by.clone())),
             Event::Released { by } => {
                 self.reworks += 1;
                 self.ordered = Some(("release".to_owned(), by.clone()));
             }
+            Event::Mending { by, .. } => self.ordered = Some(("make again".to_owned(), by.clone())),
+            Event::OrphanFound { by, .. } => {
+                self.ordered = Some(("delete an orphaned certificate".to_owned(), by.clone()));
+            }
             Event::Scrapping { by, .. } => self.ordered = Some(("scrap".to_owned(), by.clone())),
             _ => {}
         }
     }
 
-    fn failed(&mut self, code: FailCode) {
-        match self.failures.iter_mut().find(|(it, _)| *it == code) {
-            Some((_, count)) => *count += 1,
-            None => self.failures.push((code, 1)),
+    fn failed(&mut self, code: FailCode, at: Timestamp) {
+        match self.failures.iter_mut().find(|it| it.code == code) {
+            Some(it) => (it.times, it.last) = (it.times + 1, at),
+            None => self.failures.push(Fails { code, times: 1, first: at, last: at }),
         }
     }
 
@@ -331,7 +360,7 @@ impl Summary {
     /// How often it failed.
     #[must_use]
     pub fn failed_times(&self) -> u32 {
-        self.failures.iter().map(|(_, count)| count).sum()
+        self.failures.iter().map(|it| it.times).sum()
     }
 }
 

@@ -6,6 +6,7 @@ use super::cloud::{Account, arn, der_of};
 use super::disk::SimKeys;
 use super::folders::SimFolders;
 use super::index::Index;
+use super::orders::Shelved;
 use super::plan::{SHARED_POLICY, STATION};
 use crate::cloud::{Call, CertificateStatus};
 use crate::device::event::Event;
@@ -60,6 +61,8 @@ pub(super) struct Truth {
     pub(super) late: bool,
     /// What was delivered, by serial and certificate: a hash of all of it.
     delivered: HashMap<(String, Fingerprint), Fingerprint>,
+    /// The batch.
+    pub(super) shelved: Shelved,
 }
 
 impl Truth {
@@ -74,6 +77,7 @@ impl Truth {
             return Err(format!("record {} follows {}", record.seq, self.seq));
         }
         self.seq = record.seq;
+        self.shelved.on_disk(record, device)?;
         let (Some(serial), Some(device), What::Device(event)) = (&record.serial, device, &record.what) else {
             return Ok(());
         };
@@ -269,6 +273,12 @@ impl World<'_> {
                 let json = serde_json::to_string(device).unwrap_or_default();
                 format!("{}: {what}: {json}", device.serial)
             })?;
+        }
+        for batch in self.index.book.batches.values() {
+            let seen = known.values().filter(|it| it.batch.as_deref() == Some(batch.id().as_str())).count();
+            if batch.seen() != seen as u64 {
+                return Err(format!("{} has seen {} devices, not {seen}", batch.id(), batch.seen()));
+            }
         }
         self.keys(&known)?;
         self.issued(&known)?;

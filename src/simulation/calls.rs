@@ -120,7 +120,9 @@ impl World {
 
     fn answered(&mut self, out: &Out, takes: Duration, result: Result<Answer, CloudError>) {
         let input = match out.asker.clone() {
-            Asker::Step { serial, step, generation } => Input::Called { serial, step, generation, result },
+            Asker::Step { serial, step, generation } => {
+                Input::Called { serial, step, generation, result, waited: Duration::ZERO }
+            }
             Asker::Look(number) => Input::Surveyed { number, result },
         };
         self.after(takes, Event::Input(out.life, input));

@@ -2,7 +2,7 @@
 //!
 //! The line, the frame codec both ways, the log's writer, reader and judge of torn ends, the fold into the
 //! index, the holding back, the key handling and the sweep are the real ones. Around them stand a cable, a
-//! disk, AWS, fixtures and people ([`cable`], [`disk`], [`cloud`], [`jig`], [`people`]) whose every delay,
+//! disk, AWS, fixtures and people ([`cable`], [`disk`], [`cloud`], [`jig`], [`people`], [`orders`]) whose every delay,
 //! loss, error and whim comes from the seed; and crashes, above all where something is under way. When the
 //! time of trouble is over, all is well again, every unit is brought to its end, and what the account, the
 //! units, the journal and the key files hold is audited ([`audit`]). What must hold always is checked at
@@ -20,6 +20,7 @@ mod index;
 mod issued;
 mod issuer;
 mod jig;
+mod orders;
 mod people;
 mod plan;
 mod station;

@@ -175,7 +175,7 @@ impl World {
                 }
             }
             Noticed::Refused { piece, code } => match code {
-                NakCode::Elsewhere => self.bring(piece, 10_000),
+                NakCode::Elsewhere | NakCode::NotExpected => self.bring(piece, 10_000),
                 NakCode::Duplicate | NakCode::Quarantined => self.pieces[piece].is_out = true,
                 code => return Err(format!("{} is refused: {code}", self.pieces[piece].serial)),
             },
@@ -205,6 +205,9 @@ impl World {
     pub(super) fn operate(&mut self) {
         let pause = Duration::from_millis(500) + self.millis(4_000);
         self.after(if self.healed { Duration::from_secs(5) } else { pause }, Event::Operator);
+        if self.plan.batches {
+            self.order_batches();
+        }
         if self.healed {
             return self.bring_what_is_left();
         }

@@ -91,6 +91,8 @@ pub(super) struct Plan {
     pub(super) earlier_life: bool,
     /// The credentials become files in a directory, and not a fixture's.
     pub(super) delivers: bool,
+    /// A person opens and closes a batch with a strict list.
+    pub(super) batches: bool,
     pub(super) traps: Vec<Trap>,
 }
 
@@ -138,6 +140,8 @@ impl Plan {
             comes_back: false,
             earlier_life: false,
             delivers: !twin && rng.u8(..5) == 0,
+            // Last, so that the other seeds stay what they were.
+            batches: !twin && rng.u8(..4) == 0,
             traps: Vec::new(),
         }
     }
@@ -164,6 +168,7 @@ impl Plan {
             comes_back: false,
             earlier_life: false,
             delivers: false,
+            batches: false,
             traps: Vec::new(),
         }
     }

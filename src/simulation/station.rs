@@ -133,6 +133,8 @@ impl World {
             return;
         }
         self.stats.crashes += 1;
+        // Nobody answers any more.
+        self.waiting.clear();
         let unsynced = self.disk.unsynced();
         self.tell(|| format!("the station ends: {ending:?}, {unsynced} bytes are not synced"));
         self.disk.crash(ending, &mut self.rng);
@@ -268,8 +270,7 @@ impl World {
             Action::Connect(_) => {
                 return Err(format!("nothing here asks for this: {action:?}"));
             }
-            // Nobody gives orders here.
-            Action::Answer { .. } => {}
+            Action::Answer { ticket, result, .. } => return self.answered_order(ticket, &result),
             Action::DestroyKey { serial, fingerprint, .. } => {
                 let takes = self.millis(60);
                 self.after(takes, Event::Destroy(number, vec![(serial, fingerprint)]));

@@ -127,6 +127,9 @@ pub(super) struct World {
     pub(super) cables: Vec<Cable>,
     pub(super) pieces: Vec<Piece>,
     pub(super) truth: Truth,
+    /// Orders about batches that were given, and those not answered yet.
+    pub(super) tickets: u64,
+    pub(super) waiting: super::orders::Waiting,
     pub(super) stats: Stats,
     /// All goes well from now on.
     pub(super) healed: bool,
@@ -168,6 +171,8 @@ impl World {
             cables: (0..plan.fixtures).map(|_| Cable::default()).collect(),
             pieces,
             truth: Truth::where_unheard(if plan.loses_hellos { 12 } else { 2 }),
+            tickets: 0,
+            waiting: BTreeMap::new(),
             stats: Stats::default(),
             healed: false,
             crashes_left: plan.crashes,

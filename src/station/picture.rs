@@ -100,6 +100,7 @@ impl Painter {
                 warning: expiry_warning(not_after, self.clock.now().wall),
             }),
             today: self.tally.borrow().today(self.clock.now().wall, self.takt),
+            calls: line.calls.clone(),
         }
     }
 

@@ -21,13 +21,16 @@ use tokio::sync::{mpsc, watch};
 use self::files::WriteError;
 use self::tell::Teller;
 use crate::clock::TimeSource;
+use crate::cloud::Quotas;
 use crate::config::{self, Config};
 use crate::control::Status;
 use crate::control::report::live;
 use crate::error::Chain;
 use crate::journal::store::Store;
-use crate::report::fold::{Maker, Selection};
+use crate::reconcile::newest::Newest;
+use crate::report::fold::{Live, Maker, Selection};
 use crate::report::keys::{ReportKeyError, load_or_create};
+use crate::report::limits::{CERTIFICATES, Limits};
 use crate::report::model::StationHead;
 use crate::shift::ShiftSpan;
 
@@ -57,9 +60,20 @@ pub fn maker(config: &Config, journal_id: &str) -> Result<Maker, ReportKeyError>
         journal_id: journal_id.to_owned(),
         calendar: config.calendar(),
         takt_ms: config.station.takt.and_then(|it| u64::try_from(it.as_millis()).ok()),
+        limits: limits(&config.aws.quotas),
+        looks: Newest::default(),
         orders: None,
         signer: Some(Arc::new(load_or_create(&key_dir(config))?)),
     })
+}
+
+/// The configured rates as reports show them.
+fn limits(quotas: &Quotas) -> Limits {
+    // From a float it is cut to what fits.
+    let milli = |rate: f64| (rate * 1000.0).round() as u64;
+    let each = quotas.rates.iter().map(|(operation, rate)| (operation.kebab().to_owned(), milli(*rate)));
+    let shared = quotas.device_certificates.map(|rate| (CERTIFICATES.to_owned(), milli(rate)));
+    each.chain(shared).collect()
 }
 
 /// Where the report key lies: beside the seal key, or beside the journal where systemd hands that over.
@@ -162,7 +176,7 @@ impl Reporter {
     fn write(&self, span: &ShiftSpan) -> Result<(PathBuf, bool), WriteError> {
         let now = self.clock.now().wall;
         let selection = Selection::Shift(span.clone());
-        let live = live(&self.status.borrow().clone(), now);
+        let live = live(&self.status.borrow().clone());
         let report = self.maker.make(&self.store, &selection, now, live)?;
         let stem = files::stem(span);
         let path = files::write(&self.dir, &stem, &self.maker, (&self.store, &selection), &report)?;
@@ -180,9 +194,8 @@ pub fn write_once(
     store: &Store,
     selection: &Selection,
     now: Timestamp,
-    status: Option<&Status>,
+    live: Live,
 ) -> Result<crate::report::model::Report, WriteError> {
-    let live = status.map_or_else(Default::default, |it| live(it, now));
     let report = maker.make(store, selection, now, live)?;
     files::write(dir, "report", maker, (store, selection), &report)?;
     Ok(report)

@@ -33,6 +33,7 @@ use crate::control::tally::Tally;
 use crate::journal::store::{JournalLock, Store};
 use crate::line::{Product, Settings};
 use crate::pki::Fingerprint;
+use crate::reconcile::newest::Newest;
 use crate::service_manager::{self, Patience};
 use crate::telemetry;
 
@@ -145,7 +146,10 @@ impl Daemon {
         let Assembled { parts, cloud, store, journal_id, maker, ca } = assembled;
         let ca_of = (cas(&parts.settings), parts.settings.products.clone());
         let station = Station::start(parts)?;
-        let reconciler = reconciler(config, &station, ca_of, (&store, &cloud, &clock));
+        let reconciler = Reconciler {
+            newest: maker.looks.clone(),
+            ..reconciler(config, &station, ca_of, (&store, &cloud, &clock))
+        };
         let directories = directories(config);
         if !directories.is_empty() {
             let calendar = config.calendar();
@@ -335,6 +339,7 @@ fn reconciler(
         calendar: config.calendar(),
         turn: Arc::new(Semaphore::new(1)),
         foreign: Mutex::default(),
+        newest: Newest::default(),
     }
 }
 

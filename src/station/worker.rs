@@ -32,9 +32,9 @@ impl<C: Cloud + 'static> Worker<C> {
     ) {
         let (cloud, inputs) = (self.cloud.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            let result = cloud.call_for(class, &call).await;
+            let (result, waited) = cloud.call_timed(class, &call).await;
             // The line may have ended meanwhile: what was done is found at the next start.
-            let _ = inputs.send(Input::Called { serial, step, generation, result }).await;
+            let _ = inputs.send(Input::Called { serial, step, generation, result, waited }).await;
         });
     }
 

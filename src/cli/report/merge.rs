@@ -32,12 +32,12 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
     if args.files.len() > MAX_REPORTS {
         return Err(FileError::Unfit(format!("at most {MAX_REPORTS} reports can be merged")));
     }
-    let reports = args.files.iter().map(|it| Ok(verified(it, None)?.report));
-    let reports: Vec<Report> = reports.collect::<Result<_, FileError>>()?;
+    let reports = args.files.iter().map(|it| verified(it, None).map(|it| (it.report, it.hash)));
+    let reports: Vec<(Report, String)> = reports.collect::<Result<_, FileError>>()?;
     let lists: Vec<_> = args.files.iter().map(|it| it.with_extension("csv")).collect();
     let found = twice(&reports, &lists)?;
     let mut merged = merge(&reports, found).map_err(|error| FileError::Unfit(error.to_string()))?;
-    for (path, report) in lists.iter().zip(&reports).filter(|(path, _)| !path.exists()) {
+    for (path, (report, _)) in lists.iter().zip(&reports).filter(|(path, _)| !path.exists()) {
         let action = format!(
             "{}: its serial numbers were not compared: there is no {}",
             report.station.id,
@@ -57,7 +57,7 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
 
 /// The serial numbers that several lists have: how many, and the first of them. In memory is a number for each
 /// serial, and the serials of those that look the same.
-fn twice(reports: &[Report], lists: &[PathBuf]) -> Result<(u64, Vec<Twice>), FileError> {
+fn twice(reports: &[(Report, String)], lists: &[PathBuf]) -> Result<(u64, Vec<Twice>), FileError> {
     // Chosen anew each time, so that nobody can make serials that look the same.
     let hasher = std::collections::hash_map::RandomState::new();
     let mut first: HashMap<u64, u16> = HashMap::new();
@@ -72,7 +72,7 @@ fn twice(reports: &[Report], lists: &[PathBuf]) -> Result<(u64, Vec<Twice>), Fil
     }
     drop(first);
     let mut found: HashMap<String, Vec<String>> = HashMap::new();
-    for (report, list) in reports.iter().zip(lists) {
+    for ((report, _), list) in reports.iter().zip(lists) {
         each_serial(list, |serial| {
             if again.contains_key(&hasher.hash_one(serial)) {
                 let stations = found.entry(serial.to_owned()).or_default();

@@ -2,7 +2,7 @@ use jiff::ToSpan as _;
 
 use super::*;
 use crate::control::tests::{admitted_at, nest_event};
-use crate::device::event::{CloseReason, Output};
+use crate::device::event::{CloseReason, Output, Waited};
 use crate::shift::parse_time;
 
 const MORNING: &str = "2026-11-03T06:00:00Z";
@@ -77,7 +77,7 @@ fn a_nest_shows_its_unit_then_its_verdict_until_the_next_unit() {
         Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None };
     day.tell("SN-1", done);
     assert_eq!(day.place("A").unit.as_ref().unwrap().state, State::Provisioning);
-    day.tell("SN-1", Event::Offered { presentation: nest_event(1) });
+    day.tell("SN-1", Event::Offered { presentation: nest_event(1), waited: Waited::default() });
     assert_eq!(day.place("A").unit.as_ref().unwrap().state, State::Delivering);
     day.later(3);
     let verdict = day.tell("SN-1", Event::Passed { presentation: nest_event(1), directory: None }).unwrap();

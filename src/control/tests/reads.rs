@@ -7,7 +7,7 @@ use crate::control::client::{Client, ClientError, encoded};
 use crate::control::server::Peer;
 use crate::control::{Counts, DevicePage, DeviceStory, Draining, EventPage, StationState};
 use crate::device::State;
-use crate::device::event::Output;
+use crate::device::event::{Output, Waited};
 use crate::device::steps::Step;
 use crate::error::ExitStatus;
 use crate::fixture::FailCode;
@@ -46,7 +46,7 @@ async fn a_device_is_shown_with_its_whole_history_and_no_key() {
             request_id: None,
         }),
         (Some("SN-2"), admitted(None)),
-        device(Event::Offered { presentation: presentation(1) }),
+        device(Event::Offered { presentation: presentation(1), waited: Waited::default() }),
     ]);
     let answer = station.get("/v1/devices/SN-1").await;
     assert!(!answer.body.contains("\"der\""), "{}", answer.body);

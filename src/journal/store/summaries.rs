@@ -240,12 +240,12 @@ impl Source for Store {
                 let (_, value) = row.map_err(|source| failed(&self.dir, "read", source))?;
                 let it: Slot = decode(&value)
                     .map_err(|error| damaged(&self.dir, &format!("a slot cannot be read: {error}")))?;
-                sum.add(&it);
+                sum.take_in(&it);
             }
             let open: Open = read(&self.db, &self.dir, &key(b'm', "down"))?.unwrap_or_default();
             for (number, it) in slot::so_far(&open, now) {
                 if (first..after).contains(&number) {
-                    sum.add(&it);
+                    sum.take_in(&it);
                 }
             }
             Ok(())

@@ -209,7 +209,7 @@ fn a_probe_whose_device_was_taken_back_does_not_keep_the_others_waiting() {
     for out in lost {
         let result = h.account.answer(&out.call);
         let (serial, step, generation) = (out.serial, out.step, out.generation);
-        h.input(Input::Called { serial, step, generation, result });
+        h.input(Input::Called { serial, step, generation, result, waited: std::time::Duration::ZERO });
     }
     h.seconds(30);
     assert_eq!(h.account.policies.len(), 20);

@@ -78,7 +78,7 @@ fn a_device_costs_seven_calls_in_two_round_trips_and_gets_no_chain_of_the_statio
     for _ in 0..4 {
         let Pending { serial, step, generation, call } = h.calls.remove(0);
         let result = h.reply(&call);
-        h.input(Input::Called { serial, step, generation, result });
+        h.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
     }
     assert_eq!(out(&h), [Step::Activate, Step::AttachPolicy, Step::AttachThing]);
     h.answer_all();
@@ -269,7 +269,7 @@ fn a_crash_at_each_record_with_the_call_done_or_not_leaves_one_certificate() {
                 if let Some(at) = h.calls.iter().position(|it| it.step != Step::Certificate) {
                     let Pending { serial, step, generation, call } = h.calls.remove(at);
                     let result = h.reply(&call);
-                    h.input(Input::Called { serial, step, generation, result });
+                    h.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
                 }
             }
             if done {
@@ -528,7 +528,13 @@ fn a_wrong_account_gets_at_most_one_certificate() {
     for _ in 0..600 {
         for Pending { serial, step, generation, call } in std::mem::take(&mut h.calls) {
             let _ = h.reply(&call);
-            h.input(Input::Called { serial, step, generation, result: wrong(call.operation()) });
+            h.input(Input::Called {
+                serial,
+                step,
+                generation,
+                result: wrong(call.operation()),
+                waited: Duration::ZERO,
+            });
         }
         for (number, call) in std::mem::take(&mut h.surveys) {
             let _ = h.reply(&call);

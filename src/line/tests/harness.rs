@@ -344,7 +344,7 @@ impl Harness {
     pub(super) fn answer(&mut self, serial: &str, step: Step, result: Result<Answer, CloudError>) {
         let at = self.calls.iter().position(|it| it.serial.as_str() == serial && it.step == step);
         let Pending { serial, step, generation, .. } = self.calls.remove(at.expect("no such call is out"));
-        self.input(Input::Called { serial, step, generation, result });
+        self.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
     }
 
     /// Lets AWS answer what is out, in order, until nothing is.
@@ -352,7 +352,7 @@ impl Harness {
         while !self.calls.is_empty() {
             let Pending { serial, step, generation, call } = self.calls.remove(0);
             let result = self.reply(&call);
-            self.input(Input::Called { serial, step, generation, result });
+            self.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
         }
         while !self.surveys.is_empty() {
             let (number, call) = self.surveys.remove(0);

@@ -89,7 +89,13 @@ fn a_crash_between_two_pages_begins_anew() {
         let it = h.calls.remove(0);
         let result = h.reply(&it.call);
         let (serial, step, generation) = (it.serial, it.step, it.generation);
-        h.input(crate::line::Input::Called { serial, step, generation, result });
+        h.input(crate::line::Input::Called {
+            serial,
+            step,
+            generation,
+            result,
+            waited: std::time::Duration::ZERO,
+        });
     }
     h.restart();
     h.answers = true;

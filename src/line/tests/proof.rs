@@ -73,7 +73,7 @@ fn a_certificate_that_somebody_has_revoked_meanwhile_does_not_pass() {
         let pending = h.calls.remove(0);
         let result = h.reply(&pending.call);
         let (serial, step, generation) = (pending.serial, pending.step, pending.generation);
-        h.input(Input::Called { serial, step, generation, result });
+        h.input(Input::Called { serial, step, generation, result, waited: std::time::Duration::ZERO });
     }
     h.account.certificates.insert(id, CertificateStatus::Revoked);
     h.answers = true;

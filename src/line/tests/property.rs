@@ -322,7 +322,7 @@ fn answer(h: &mut Harness, which: usize, how: How) {
             h.reply(&call)
         }
     };
-    h.input(Input::Called { serial, step, generation, result });
+    h.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
 }
 
 fn survey(h: &mut Harness, how: How) {

@@ -86,7 +86,13 @@ fn retiring_is_finished_after_a_restart() {
             let next = h.calls.remove(0);
             let result = h.account.answer(&next.call);
             let (serial, step, generation) = (next.serial, next.step, next.generation);
-            h.input(crate::line::Input::Called { serial, step, generation, result });
+            h.input(crate::line::Input::Called {
+                serial,
+                step,
+                generation,
+                result,
+                waited: std::time::Duration::ZERO,
+            });
         }
         h.answers = true;
         h.crash(usize::MAX);

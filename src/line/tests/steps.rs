@@ -46,6 +46,7 @@ fn a_device_costs_six_calls_in_two_round_trips() {
             step: call.step,
             generation: call.generation,
             result,
+            waited: std::time::Duration::ZERO,
         });
     }
     assert_eq!(steps_out(&h), BTreeSet::from([Step::AttachPolicy, Step::AttachThing]));

@@ -46,7 +46,13 @@ fn a_crash_after_each_call_repeats_the_same_request_and_makes_nothing_twice() {
                 let result = h.account.answer(&next.call);
                 h.syncs = n + 1 < answered;
                 let (serial, step, generation) = (next.serial, next.step, next.generation);
-                h.input(Input::Called { serial, step, generation, result });
+                h.input(Input::Called {
+                    serial,
+                    step,
+                    generation,
+                    result,
+                    waited: std::time::Duration::ZERO,
+                });
             }
             // What is still out arrives at AWS, but its answer finds nobody.
             for out in std::mem::take(&mut h.calls) {
@@ -104,7 +110,7 @@ fn a_list_is_read_to_its_end() {
         let next = h.calls.remove(0);
         let result = h.account.answer(&next.call);
         let (serial, step, generation) = (next.serial, next.step, next.generation);
-        h.input(Input::Called { serial, step, generation, result });
+        h.input(Input::Called { serial, step, generation, result, waited: std::time::Duration::ZERO });
     }
     h.answer("SN1", Step::AttachPolicy, Ok(Answer { reply: Reply::Empty, request_id: None }));
     let page = |names: &[&str], next: Option<&str>| {
@@ -162,7 +168,7 @@ fn what_does_not_show_for_long_is_made_again() {
             let next = h.calls.remove(0);
             let result = h.account.answer(&next.call);
             let (serial, step, generation) = (next.serial, next.step, next.generation);
-            h.input(Input::Called { serial, step, generation, result });
+            h.input(Input::Called { serial, step, generation, result, waited: std::time::Duration::ZERO });
         }
         // A hand in the account takes it away.
         h.account.policies.clear();
@@ -237,7 +243,7 @@ fn a_second_answer_to_one_call_changes_nothing() {
     for _ in 0..2 {
         let (serial, step, generation) = (thing.serial.clone(), thing.step, thing.generation);
         let result = Err(failure(Operation::CreateThing, FailureKind::Refused));
-        h.input(Input::Called { serial, step, generation, result });
+        h.input(Input::Called { serial, step, generation, result, waited: std::time::Duration::ZERO });
     }
     assert_eq!(h.history("SN1").iter().filter(|it| **it == "quarantined").count(), 1);
 }

@@ -6,7 +6,7 @@ use std::io;
 use super::super::summary::Summary;
 
 /// The columns; `docs/report.md` says what is in them.
-pub const COLUMNS: [&str; 24] = [
+pub const COLUMNS: [&str; 27] = [
     "serial",
     "class",
     "state",
@@ -31,6 +31,9 @@ pub const COLUMNS: [&str; 24] = [
     "certificates_issued",
     "certificates_revoked",
     "certificate_active",
+    "cloud_ms",
+    "quota_ms",
+    "journal_ms",
 ];
 
 /// Writes lines; nothing is kept.
@@ -55,7 +58,7 @@ impl<W: io::Write> Lines<W> {
     /// As above.
     pub fn device(&mut self, it: &Summary) -> io::Result<()> {
         let time = |it: Option<jiff::Timestamp>| it.map_or_else(String::new, |it| format!("{it:.3}"));
-        let codes: Vec<_> = it.failures.iter().map(|(code, times)| format!("{code}={times}")).collect();
+        let codes: Vec<_> = it.failures.iter().map(|it| format!("{}={}", it.code, it.times)).collect();
         let (code, message) = match &it.why {
             Some((code, message)) => (code.as_str(), message.as_str()),
             None => ("", ""),
@@ -85,6 +88,9 @@ impl<W: io::Write> Lines<W> {
             it.certificates.0.to_string(),
             it.certificates.1.to_string(),
             it.active.to_string(),
+            it.spent.waited.cloud.to_string(),
+            it.spent.waited.quota.to_string(),
+            it.spent.waited.journal.to_string(),
         ])?;
         Ok(())
     }

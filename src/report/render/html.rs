@@ -1,10 +1,13 @@
 //! For the board: one file without script and without network, for the screen in light and dark and for A4.
+//! First what a line lead has to know, last what an auditor has.
+
+mod sections;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::super::model::{Listed, Ratio, Report};
+use super::super::model::{Ratio, Report};
 use super::text::{remarks, title};
-use super::{milli, number, percent, plain, shares_of_time, span, svg};
+use super::{local, number, percent, plain, span};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -14,7 +17,6 @@ const MAX_WORDS: usize = 200;
 /// The report as a page.
 #[must_use]
 pub fn render(report: &Report) -> String {
-    let closes = report.balance.closes;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -27,21 +29,21 @@ pub fn render(report: &Report) -> String {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                header {
-                    h1 { (title(report)) span { " · station " (report.station.id) } }
-                    p class=(if closes { "headline good" } else { "headline bad" }) { (report.balance.headline()) }
-                    @for remark in remarks(report) { p class="note" { (remark) } }
-                }
                 (head(report))
-                section class="two" { (balance(report)) (yields(report)) }
-                (pace(report))
-                (times(report))
-                section class="two" { (downtime(report)) (certificates(report)) }
-                (failures(report))
-                (exceptions(report))
-                (quota(report))
-                (stations(report))
+                (verdict(report))
+                (tiles(report))
                 (handover(report))
+                div class="two" { (balance(report)) (yields(report)) }
+                (sections::pace(report))
+                div class="two" { (sections::times(report)) (sections::downtime(report)) }
+                (sections::failures(report))
+                (sections::exceptions(report))
+                (sections::cloud(report))
+                div class="two" { (sections::certificates(report)) (sections::headroom_of(report)) }
+                (sections::quota(report))
+                (sections::stations(report))
+                (sign(report))
+                (origin(report))
             }
         }
     };
@@ -49,43 +51,99 @@ pub fn render(report: &Report) -> String {
 }
 
 fn head(it: &Report) -> Markup {
-    let list = |counts: &std::collections::BTreeMap<String, u64>| {
-        let all: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {}", number(*count))).collect();
-        if all.is_empty() { "–".to_owned() } else { all.join(", ") }
-    };
+    let span = &it.selection;
     html! {
-        dl {
-            dt { "From" } dd { (it.selection.begin_local) " (" (it.selection.timezone) ")" }
-            dt { "To" } dd { (it.selection.end_local) }
-            dt { "Products" } dd { (list(&it.products)) }
-            dt { "Fixtures" } dd { (list(&it.fixtures)) }
-            @if !it.batches.is_empty() { dt { "Batches" } dd { (list(&it.batches)) } }
-            dt { "Made" } dd { (it.made_at) ", linemint " (it.station.software) ", configuration " code { (it.station.config.get(..16).unwrap_or(&it.station.config)) } }
-            dt { "Journal" } dd { (it.journal.id) ", records " (it.journal.first) "–" (it.journal.last) ", head " (it.journal.head) " " code { (it.journal.head_hash) } }
+        header {
+            div {
+                h1 { (title(it)) }
+                p { "Station " b { (it.station.id) } " · products " (list(&it.products)) " · fixtures " (list(&it.fixtures)) }
+                @if !it.batches.is_empty() { p { "Batches " (list(&it.batches)) } }
+            }
+            div class="end" {
+                p { (span.begin_local) }
+                p { "to " (span.end_local) }
+                p { (span.timezone) }
+            }
         }
     }
+}
+
+fn list(counts: &std::collections::BTreeMap<String, u64>) -> String {
+    let all: Vec<_> = counts.iter().map(|(name, count)| format!("{name} {}", number(*count))).collect();
+    if all.is_empty() { "–".to_owned() } else { all.join(", ") }
+}
+
+fn verdict(it: &Report) -> Markup {
+    let class = |good: bool, more: &str| format!("headline{more} {}", if good { "good" } else { "bad" });
+    let sign = |good: bool| if good { "✔ " } else { "✖ " };
+    html! {
+        p class=(class(it.balance.closes, "")) { (sign(it.balance.closes)) (it.balance.headline()) }
+        @if let Some(cloud) = &it.cloud {
+            p class=(class(cloud.agrees, " second")) { (sign(cloud.agrees)) (cloud.headline()) }
+        }
+        @for remark in remarks(it) { p class="note" { (remark) } }
+    }
+}
+
+/// The figures that are read from three steps away.
+fn tiles(it: &Report) -> Markup {
+    let (balance, pace) = (&it.balance, &it.pace);
+    let late = pace.takt_ms.zip(pace.actual_ms).is_some_and(|(takt, actual)| actual > takt);
+    let show = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), span);
+    let down = it.downtime.first();
+    let actions = it.handover.actions.len();
+    let takt = pace.takt_ms.map_or_else(|| "no takt set".to_owned(), |it| format!("takt {}", span(it)));
+    let tile = |class: &str, figure: String, words: String| {
+        html! { div class=(class) { b { (figure) } span { (words) } } }
+    };
+    html! {
+        div class="tiles" {
+            (tile("", number(balance.total), balance.of.clone()))
+            (tile("fine", number(balance.good()), "good".to_owned()))
+            (tile(warn(balance.sum > balance.good()), number(balance.sum - balance.good()), "not good yet, or never".to_owned()))
+            (tile("", percent(it.yields.first_pass.share), "first-pass yield".to_owned()))
+            (tile("", percent(it.yields.last.share), "final yield".to_owned()))
+            (tile(warn(late), show(pace.actual_ms), format!("a good device, {takt}")))
+            (tile(warn(down.is_some()), down.map_or_else(|| "none".to_owned(), |it| span(it.ms)), down.map_or_else(|| "downtime".to_owned(), |it| format!("down: {}", cause(it)))))
+            (tile(warn(actions > 0), actions.to_string(), "to do".to_owned()))
+        }
+    }
+}
+
+const fn warn(it: bool) -> &'static str {
+    if it { "warn" } else { "" }
+}
+
+fn cause(it: &super::super::model::Downtime) -> String {
+    it.of.as_ref().map_or_else(|| it.cause.clone(), |of| format!("{} {of}", it.cause))
 }
 
 fn balance(it: &Report) -> Markup {
     let balance = &it.balance;
     let ordered = balance.of == "ordered";
+    let row = |word: &str, count: u64| {
+        html! { tr class=(if count == 0 { "nil" } else { "" }) { td { (word) } td class="n" { (number(count)) } } }
+    };
     html! {
-        div {
+        section class="whole" {
             h2 { "Balance" }
             table {
                 @for (word, count) in balance.rows() {
-                    @if word != "missing" || ordered { tr { td { (word) } td class="n" { (number(count)) } } }
+                    @if word != "missing" || ordered { (row(word, count)) }
                 }
                 tr class="sum" { td { "sum" } td class="n" { (number(balance.sum)) } }
-                tr class=(if balance.closes { "sum good" } else { "sum bad" }) { td { (balance.of) } td class="n" { (number(balance.total)) } }
+                tr class="sum" {
+                    td { (balance.of) ": " span class=(if balance.closes { "good" } else { "bad" }) { (if balance.closes { "the same" } else { "NOT THE SAME" }) } }
+                    td class="n" { (number(balance.total)) }
+                }
                 tr class="apart" { td colspan="2" { "apart from that" } }
                 @if ordered {
-                    tr { td { "not on the order" } td class="n" { (number(balance.extras)) } }
+                    (row("not on the order", balance.extras))
                 } @else {
-                    tr { td { "presented earlier, passed here" } td class="n" { (number(balance.from_earlier)) } }
-                    tr { td { "presented here, passed after its end" } td class="n" { (number(balance.passed_after)) } }
+                    (row("presented earlier, passed here", balance.from_earlier))
+                    (row("presented here, passed after its end", balance.passed_after))
                 }
-                tr { td { "presented again after passing (" (number(balance.duplicated_devices)) " devices)" } td class="n" { (number(balance.duplicates)) } }
+                (row(&format!("presented again after passing ({} devices)", number(balance.duplicated_devices)), balance.duplicates))
             }
         }
     }
@@ -99,7 +157,7 @@ fn yields(it: &Report) -> Markup {
         }
     };
     html! {
-        div {
+        section class="whole" {
             h2 { "Yield" }
             table {
                 (row("First-pass yield", &all.first_pass))
@@ -112,196 +170,53 @@ fn yields(it: &Report) -> Markup {
     }
 }
 
-fn pace(it: &Report) -> Markup {
-    let pace = &it.pace;
-    let show = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), span);
-    html! {
-        section {
-            h2 { "Pace" }
-            p {
-                "Takt " b { (show(pace.takt_ms)) } ", actual " b { (show(pace.actual_ms)) } " a passed device, longest gap " b { (span(pace.longest_gap_ms)) }
-                @if let Some(at) = pace.longest_gap_at { " from " (format!("{at:.0}")) }
-                "."
-            }
-            (svg::hours(&pace.hours))
-            p class="key" {
-                span class="presented" {} " presented  " span class="passed" {} " passed  "
-                @if pace.takt_ms.is_some() { span class="target" {} " target" }
-            }
-        }
-    }
-}
-
-fn times(it: &Report) -> Markup {
-    let show = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), span);
-    let parts = shares_of_time(&it.times);
-    let sum: u64 = parts.iter().map(|(_, ms)| ms).sum();
-    html! {
-        section {
-            h2 { "Time, presentation to PASS" }
-            p { "p50 " b { (show(it.times.p50_ms)) } "   p95 " b { (show(it.times.p95_ms)) } "   p99 " b { (show(it.times.p99_ms)) } "   of " (number(it.times.devices)) " devices" }
-            (svg::parts(&parts))
-            table {
-                @for ((word, ms), class) in parts.iter().zip(["operator", "fixture", "making"]) {
-                    tr { td { span class=(format!("key {class}")) {} " " (word) } td class="n" { (span(*ms)) } td class="n" { (percent((ms * 10_000).checked_div(sum))) } }
-                }
-            }
-        }
-    }
-}
-
-fn downtime(it: &Report) -> Markup {
-    html! {
-        div {
-            h2 { "Downtime" }
-            @if it.downtime.is_empty() { p { "None." } }
-            table {
-                @for row in &it.downtime {
-                    tr { td { (row.cause) @if let Some(of) = &row.of { " " (of) } } td class="n" { (number(row.times)) " ×" } td class="n" { (span(row.ms)) } }
-                }
-            }
-            @if it.crashes > 0 {
-                p class="note" { "The daemon ended " (it.crashes) " times without saying so; how long it was away then is not known." }
-            }
-        }
-    }
-}
-
-fn certificates(it: &Report) -> Markup {
-    let all = &it.certificates;
-    let rows = [
-        ("certificates issued", all.issued),
-        ("active in the cloud", all.active),
-        ("revoked", all.revoked),
-        ("private keys destroyed here", all.keys_destroyed),
-        ("private keys waiting for delivery", all.keys_waiting),
-        ("passed without an active certificate", all.passed_without_active),
-        ("active without a pass", all.active_without_pass),
-    ];
-    html! {
-        div {
-            h2 { "Certificates and keys" }
-            table { @for (word, count) in rows { tr { td { (word) } td class="n" { (number(count)) } } } }
-        }
-    }
-}
-
-fn failures(it: &Report) -> Markup {
-    if it.failures.is_empty() {
-        return html! { section { h2 { "Failures" } p { "None." } } };
-    }
-    html! {
-        section {
-            h2 { "Failures" }
-            (svg::pareto(&it.failures))
-            table {
-                tr { th { "code" } th class="n" { "times" } th class="n" { "devices" } th class="n" { "share" } th class="n" { "cumulative" } th { "what to do" } }
-                @for row in &it.failures {
-                    tr {
-                        td { (row.code) } td class="n" { (number(row.failures)) } td class="n" { (number(row.devices)) }
-                        td class="n" { (percent(Some(row.share))) } td class="n" { (percent(Some(row.cumulative))) } td { (row.remedy) }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn exceptions(it: &Report) -> Markup {
-    let lists = it.exceptions.lists();
-    let some = lists.iter().any(|(_, it)| it.count > 0);
-    html! {
-        section {
-            h2 { "Exceptions" }
-            @if !some { p { "None." } }
-            @for (word, listed) in lists { @if listed.count > 0 { (list(word, listed)) } }
-        }
-    }
-}
-
-fn list(word: &str, listed: &Listed) -> Markup {
-    let more = listed.count - listed.devices.len() as u64;
-    html! {
-        h3 { (word) ": " (number(listed.count)) }
-        table class="list" {
-            @for it in &listed.devices {
-                tr {
-                    td { code { (plain(&it.serial, MAX_WORDS)) } }
-                    td { @if let Some(at) = it.at { (format!("{at:.0}")) } }
-                    td { @if let Some(code) = &it.code { (code) } }
-                    td { (plain(&it.why, MAX_WORDS)) }
-                }
-            }
-        }
-        @if more > 0 { p class="note" { "These are the first " (listed.devices.len()) "; " (number(more)) " more are in the CSV." } }
-    }
-}
-
-fn quota(it: &Report) -> Markup {
-    let Some(quota) = &it.quota else { return html! {} };
-    html! {
-        section {
-            h2 { "AWS limits" @if let Some(since) = quota.since { ", since " (format!("{since:.0}")) } }
-            @if let Some(operation) = &quota.binding {
-                p {
-                    "Bound by " b { (operation) } ", " (percent(Some(quota.binding_share))) " of the time"
-                    @if let Some(more) = quota.more_stations_milli { "; it would carry " (milli(Some(more))) " such stations more" }
-                    "."
-                }
-            }
-            table {
-                tr { th { "operation" } th class="n" { "limit 1/s" } th class="n" { "calls" } th class="n" { "throttled" } th class="n" { "errors" } th class="n" { "bound" } }
-                @for row in &quota.operations {
-                    tr {
-                        td { (row.operation) } td class="n" { (milli(row.limit_milli)) } td class="n" { (number(row.calls)) }
-                        td class="n" { (number(row.throttled)) } td class="n" { (number(row.errors)) } td class="n" { (percent(Some(row.bound_share))) }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn stations(it: &Report) -> Markup {
-    if it.stations.is_empty() {
-        return html! {};
-    }
-    html! {
-        section {
-            h2 { "Stations" }
-            table {
-                tr { th { "station" } th class="n" { "total" } th class="n" { "good" } th class="n" { "first-pass" } th class="n" { "scrapped" } th class="n" { "quarantined" } th class="n" { "open" } th { "balance" } }
-                @for row in &it.stations {
-                    tr {
-                        td { (row.id) } td class="n" { (number(row.total)) } td class="n" { (number(row.good)) } td class="n" { (number(row.first_pass)) }
-                        td class="n" { (number(row.scrapped)) } td class="n" { (number(row.quarantined)) } td class="n" { (number(row.open)) }
-                        td { @if row.closes { "closes" } @else { b { "does not close" } } }
-                    }
-                }
-            }
-            @for it in &it.twice { p class="note" { code { (plain(&it.serial, MAX_WORDS)) } " is at " (it.stations.join(" and ")) } }
-        }
-    }
-}
-
 fn handover(it: &Report) -> Markup {
+    let handover = &it.handover;
     html! {
-        section {
-            h2 { "Hand-over" }
-            @if let Some(state) = &it.handover.state {
+        section class="whole" {
+            h2 { "To do, and hand-over" }
+            @if let Some(state) = &handover.state {
                 p {
-                    "The station is " b { (state) } ", " (number(it.handover.backlog.unwrap_or(0))) " devices unfinished"
-                    @if let Some(oldest) = it.handover.oldest_s { ", the oldest for " (span(oldest * 1000)) }
+                    "The station is " b { (state) } ", " (number(handover.backlog.unwrap_or(0))) " devices unfinished"
+                    @if let Some(oldest) = handover.oldest_s { ", the oldest for " (span(oldest * 1000)) }
                     "."
                 }
             }
-            @if it.handover.actions.is_empty() { p { "Nothing is left to do." } }
-            ul class="todo" { @for action in &it.handover.actions { li { (plain(action, 4 * MAX_WORDS)) } } }
+            @if handover.actions.is_empty() { p { "Nothing is left to do." } }
+            ul class="todo" { @for action in &handover.actions { li { (commands(&plain(action, 4 * MAX_WORDS))) } } }
         }
+    }
+}
+
+/// A sentence with what is between backticks as code.
+fn commands(text: &str) -> Markup {
+    html! {
+        @for (at, part) in text.split('`').enumerate() {
+            @if at % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+fn sign(it: &Report) -> Markup {
+    html! {
         section class="sign" {
             h2 { "Sign-off" }
-            p { "Prepared by linemint at " (it.station.id) "." }
-            p { "Reviewed by " span class="line" {} " at " span class="line" {} }
+            p { "Prepared by linemint at " (it.station.id) ", " (local(it, it.made_at)) "." }
+            p { "Handed over to" span class="line" {} "by" span class="line" {} }
+            p { "Reviewed by" span class="line" {} "at" span class="line short" {} }
+        }
+    }
+}
+
+/// What it was made from.
+fn origin(it: &Report) -> Markup {
+    let journal = &it.journal;
+    let config = it.station.config.get(..16).unwrap_or(&it.station.config);
+    html! {
+        footer {
+            p { "Report version " (it.version) ", made " (it.made_at) " by linemint " (it.station.software) ", configuration " code { (config) } "." }
+            p { "Journal " code { (journal.id) } ", records " (journal.first) "–" (journal.last) ", head " (journal.head) ": " code { (journal.head_hash) } }
+            p { "The JSON of this report is signed by the station; " code { "linemint report --verify" } " checks it." }
         }
     }
 }

@@ -1,5 +1,10 @@
 //! How a report looks: for a terminal, for programs, for a spreadsheet, for the board.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::model::{CloudCheck, Hour, OperationRow, Quota, Report, Times};
+
 pub mod csv;
 pub mod html;
 pub mod json;
@@ -54,13 +59,98 @@ fn is_direction(it: char) -> bool {
     matches!(it, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// What the time went to, with words.
-fn shares_of_time(it: &super::model::Times) -> [(&'static str, u64); 3] {
+/// What the time went to: a word, what it means, milliseconds.
+fn shares_of_time(it: &Times) -> [(&'static str, &'static str, u64); 6] {
+    let of = |it: Option<u64>| it.unwrap_or(0);
+    let waited = of(it.cloud_ms) + of(it.quota_ms) + of(it.journal_ms);
     [
-        ("operator: out of the nest, to be presented again", it.operator_ms),
-        ("fixture: storing and reading back", it.fixture_ms),
-        ("making: cloud, and waiting for a call's turn", it.making_ms),
+        ("operator", "out of the nest, until it comes again", it.operator_ms),
+        ("fixture", "storing and reading back", it.fixture_ms),
+        ("cloud", "AWS's answers, or AWS not reached", of(it.cloud_ms)),
+        ("quota", "a call's turn under AWS's limits", of(it.quota_ms)),
+        ("journal", "records on their way to the disk", of(it.journal_ms)),
+        // The one is told by the wall's clock, the other by one that only goes forward.
+        ("station", "issuing, and what is not recorded", it.making_ms.saturating_sub(waited)),
     ]
+}
+
+/// A time on the station's wall: with its day where that is not the one on which the report begins.
+fn local(report: &Report, at: Timestamp) -> String {
+    let Ok(zone) = TimeZone::get(&report.selection.timezone) else { return format!("{at:.0}") };
+    let (begin, at) = (report.selection.begin.to_zoned(zone.clone()), at.to_zoned(zone));
+    let form = if begin.date() == at.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    at.strftime(form).to_string()
+}
+
+/// How an hour did against its target: `+2`, `-3`; nothing where it was met, or there is none.
+fn delta(hour: &Hour) -> String {
+    match hour.target {
+        Some(target) if hour.passed < target => format!("-{}", number(target - hour.passed)),
+        Some(target) if hour.passed > target => format!("+{}", number(hour.passed - target)),
+        _ => String::new(),
+    }
+}
+
+/// How near the limits were, and what they would carry, a sentence each.
+fn headroom(it: &Quota) -> Vec<String> {
+    let mut all = Vec::new();
+    if let (Some(operation), Some(share)) = (&it.tightest, it.tightest_share) {
+        let more = it.more_stations_milli.map_or_else(String::new, |it| {
+            let more = if it >= 100_000 { "a hundred and more".to_owned() } else { milli(Some(it)) };
+            format!(": it would carry {more} such stations besides")
+        });
+        let share = percent(Some(share));
+        all.push(format!(
+            "The tightest limit was {operation}, {share} of it in use in the busiest five minutes{more}."
+        ));
+    }
+    all.push(match &it.binding {
+        Some(operation) => format!(
+            "Calls waited for their turn longest at {operation}, {} of the time.",
+            percent(Some(it.binding_share))
+        ),
+        None => "No call had to wait for its turn.".to_owned(),
+    });
+    all
+}
+
+/// Whether an operation is worth a line.
+fn is_notable(it: &OperationRow) -> bool {
+    let near = it.limit_milli.is_some_and(|limit| it.peak_milli * 10 >= limit);
+    near || it.throttled + it.errors + it.bound_share > 0
+}
+
+/// The operations that are not, in a sentence.
+fn quiet(it: &Quota) -> Option<String> {
+    let rows: Vec<_> = it.operations.iter().filter(|it| !is_notable(it)).collect();
+    let calls = number(rows.iter().map(|it| it.calls).sum());
+    let of = if rows.len() == it.operations.len() { "operations" } else { "other operations" };
+    (!rows.is_empty()).then(|| {
+        format!(
+            "{} {of}: {calls} calls, none refused or waiting, all below a tenth of their limits.",
+            rows.len()
+        )
+    })
+}
+
+/// What is to be known of a look at the account.
+fn cloud_remarks(it: &CloudCheck) -> Vec<&'static str> {
+    let mut all = Vec::new();
+    if it.quick {
+        all.push("only existence and status were looked at, no attachments and documents");
+    }
+    if it.listed.is_none() {
+        all.push("the account's lists were not read: extras and duplicated lockers were not looked for");
+    }
+    if it.unexamined > 0 {
+        all.push("not every certificate that the journal does not know was looked into");
+    }
+    all
+}
+
+/// A thousandth as a decimal of two places: `0.25`.
+fn hundredths(it: u64) -> String {
+    format!("{}.{:02}", it / 1000, it % 1000 / 10)
 }
 
 /// A thousandth as a decimal: `9.5`.

@@ -2,8 +2,11 @@
 
 use std::fmt::{self, Write};
 
-use super::super::model::{Exceptions, Report};
-use super::{milli, number, percent, plain, shares_of_time, span};
+use super::super::model::Report;
+use super::{
+    cloud_remarks, delta, headroom, hundredths, is_notable, local, milli, number, percent, plain, quiet,
+    shares_of_time, span,
+};
 
 /// Widest line, characters.
 pub const WIDTH: usize = 100;
@@ -12,7 +15,7 @@ pub const WIDTH: usize = 100;
 const SHOWN: usize = 10;
 
 /// Columns of the longest bar.
-const BAR: u64 = 40;
+const BAR: u64 = 10;
 
 /// The report as text.
 #[must_use]
@@ -33,8 +36,9 @@ fn write(out: &mut String, it: &Report) -> fmt::Result {
     times(out, it)?;
     stops(out, it)?;
     failures(out, it)?;
-    exceptions(out, &it.exceptions)?;
+    exceptions(out, it)?;
     certificates(out, it)?;
+    cloud(out, it)?;
     quota(out, it)?;
     stations(out, it)?;
     handover(out, it)
@@ -95,6 +99,9 @@ fn list(counts: &std::collections::BTreeMap<String, u64>) -> String {
 fn head(out: &mut String, it: &Report) -> fmt::Result {
     writeln!(out, "{}  ·  station {}", title(it), it.station.id)?;
     writeln!(out, "{}", wrapped(&it.balance.headline(), 2))?;
+    if let Some(cloud) = &it.cloud {
+        writeln!(out, "{}", wrapped(&cloud.headline(), 2))?;
+    }
     writeln!(out)?;
     let span = &it.selection;
     writeln!(out, "  from      {}  ({})", span.begin_local, span.timezone)?;
@@ -185,23 +192,28 @@ fn pace(out: &mut String, it: &Report) -> fmt::Result {
     let pace = &it.pace;
     let takt = pace.takt_ms.map_or_else(|| "none set".to_owned(), span);
     let actual = pace.actual_ms.map_or_else(|| "-".to_owned(), span);
+    let since = pace.longest_gap_at.map_or_else(String::new, |at| format!(" from {}", local(it, at)));
+    let gap = span(pace.longest_gap_ms);
+    writeln!(out, "  takt {takt}, actual {actual} a passed device, longest gap {gap}{since}")?;
     writeln!(
         out,
-        "  takt {takt}, actual {actual} a passed device, longest gap {}",
-        span(pace.longest_gap_ms)
+        "  {:<14}{:>9}{:>8}{:>8}{:>7}{:>8}{:>13}",
+        "from", "presented", "passed", "target", "", "failed", "down"
     )?;
-    writeln!(out, "  {:<14}{:>10}{:>10}{:>10}{:>8}", "from", "presented", "passed", "target", "")?;
     let most = pace.hours.iter().map(|it| it.passed.max(it.target.unwrap_or(0))).max().unwrap_or(0);
     for hour in &pace.hours {
         let target = hour.target.map_or_else(|| "-".to_owned(), number);
-        let less = hour
-            .target
-            .filter(|target| hour.passed < *target)
-            .map_or_else(String::new, |target| format!("-{}", target - hour.passed));
-        let bar =
-            "#".repeat(usize::try_from((hour.passed * BAR).checked_div(most).unwrap_or(0)).unwrap_or(0));
-        let (presented, passed) = (number(hour.presented), number(hour.passed));
-        writeln!(out, "  {:<14}{presented:>10}{passed:>10}{target:>10}{less:>8}  {bar}", hour.label)?;
+        let bar = usize::try_from((hour.passed * BAR).checked_div(most).unwrap_or(0)).unwrap_or(0);
+        let down = if hour.down_ms > 0 { span(hour.down_ms) } else { "-".to_owned() };
+        let (presented, passed, failed) = (number(hour.presented), number(hour.passed), number(hour.failed));
+        writeln!(
+            out,
+            "  {:<14}{presented:>9}{passed:>8}{target:>8}{:>7}{failed:>8}{down:>13}  {:<10} {}",
+            hour.label,
+            delta(hour),
+            "#".repeat(bar),
+            hour.cause.as_deref().unwrap_or_default()
+        )?;
     }
     Ok(())
 }
@@ -219,10 +231,10 @@ fn times(out: &mut String, it: &Report) -> fmt::Result {
         number(times.devices)
     )?;
     let parts = shares_of_time(times);
-    let sum: u64 = parts.iter().map(|(_, ms)| ms).sum();
-    for (word, ms) in parts {
+    let sum: u64 = parts.iter().map(|it| it.2).sum();
+    for (word, meaning, ms) in parts {
         let share = percent((ms * 10_000).checked_div(sum));
-        writeln!(out, "  {word:<52}{:>14}{share:>11}", span(ms))?;
+        writeln!(out, "  {word:<10}{meaning:<42}{:>14}{share:>11}", span(ms))?;
     }
     Ok(())
 }
@@ -254,15 +266,21 @@ fn failures(out: &mut String, it: &Report) -> fmt::Result {
     if it.failures.is_empty() {
         return writeln!(out, "  none");
     }
-    writeln!(out, "  {:<16}{:>9}{:>9}{:>11}{:>13}", "code", "times", "devices", "share", "cumulative")?;
+    writeln!(
+        out,
+        "  {:<16}{:>7}{:>9}{:>10}{:>12}  first and last",
+        "code", "times", "devices", "share", "cumulative"
+    )?;
     for (rank, row) in it.failures.iter().enumerate() {
         let (share, cumulative) = (percent(Some(row.share)), percent(Some(row.cumulative)));
+        let times: Vec<_> = row.first.into_iter().chain(row.last).map(|at| local(it, at)).collect();
         writeln!(
             out,
-            "  {:<16}{:>9}{:>9}{share:>11}{cumulative:>13}",
+            "  {:<16}{:>7}{:>9}{share:>10}{cumulative:>12}  {}",
             row.code,
             number(row.failures),
-            number(row.devices)
+            number(row.devices),
+            times.join(" - ")
         )?;
         if rank < 3 {
             writeln!(out, "    {}", row.remedy)?;
@@ -271,14 +289,14 @@ fn failures(out: &mut String, it: &Report) -> fmt::Result {
     Ok(())
 }
 
-fn exceptions(out: &mut String, it: &Exceptions) -> fmt::Result {
+fn exceptions(out: &mut String, it: &Report) -> fmt::Result {
     section(out, "exceptions")?;
     let mut none = true;
-    for (word, listed) in it.lists().into_iter().filter(|(_, it)| it.count > 0) {
+    for (word, listed) in it.exceptions.lists().into_iter().filter(|(_, it)| it.count > 0) {
         none = false;
         writeln!(out, "  {word}: {}", number(listed.count))?;
         for device in listed.devices.iter().take(SHOWN) {
-            let at = device.at.map_or_else(String::new, |it| format!("{it:.0} "));
+            let at = device.at.map_or_else(String::new, |at| format!("{} ", local(it, at)));
             let code = device.code.as_ref().map_or_else(String::new, |it| format!("{it}: "));
             writeln!(out, "    {:<24} {at}{code}{}", plain(&device.serial, 50), device.why)?;
         }
@@ -286,6 +304,15 @@ fn exceptions(out: &mut String, it: &Exceptions) -> fmt::Result {
         if more > 0 {
             writeln!(out, "    and {} more: see the CSV", number(more))?;
         }
+    }
+    if !it.overrides.is_empty() {
+        none = false;
+        writeln!(out, "  orders to the station, against one of its rules: {}", it.overrides.len())?;
+    }
+    for order in &it.overrides {
+        let at = local(it, order.at);
+        let told = format!("{at} by {}: {} ({})", plain(&order.who, 30), order.what, order.why);
+        writeln!(out, "    {}", wrapped(&told, 6))?;
     }
     if none { writeln!(out, "  none") } else { Ok(()) }
 }
@@ -313,27 +340,60 @@ fn certificates(out: &mut String, it: &Report) -> fmt::Result {
     Ok(())
 }
 
-fn quota(out: &mut String, it: &Report) -> fmt::Result {
-    let Some(quota) = &it.quota else { return Ok(()) };
-    let since = quota.since.map_or_else(String::new, |it| format!(", since {it:.0}"));
-    section(out, &format!("aws limits{since}"))?;
+/// What the account was found to hold.
+fn cloud(out: &mut String, it: &Report) -> fmt::Result {
+    let Some(cloud) = &it.cloud else { return Ok(()) };
+    section(out, &format!("cloud, as it was at {}", local(it, cloud.at)))?;
     writeln!(
         out,
-        "  {:<36}{:>11}{:>9}{:>11}{:>8}{:>12}",
-        "operation", "limit 1/s", "calls", "throttled", "errors", "bound"
+        "  {} devices selected, {} held against the account, {} in flight, {} could not be read",
+        number(cloud.selected),
+        number(cloud.compared),
+        number(cloud.in_flight),
+        number(cloud.unread)
     )?;
-    for row in &quota.operations {
+    for remark in cloud_remarks(cloud) {
+        writeln!(out, "  {remark}")?;
+    }
+    for found in cloud.devices.iter().take(SHOWN) {
+        let serial = plain(found.serial.as_deref().unwrap_or("-"), 24);
+        writeln!(out, "    {serial:<24} {}: {}: {}", found.class, found.resource, found.held)?;
+        writeln!(out, "      {}", found.remedy)?;
+    }
+    let found: u64 = cloud.findings.values().sum();
+    match found.saturating_sub(SHOWN.min(cloud.devices.len()) as u64) {
+        0 => Ok(()),
+        more => writeln!(out, "    and {} more: see `linemint reconcile`", number(more)),
+    }
+}
+
+fn quota(out: &mut String, it: &Report) -> fmt::Result {
+    let Some(quota) = &it.quota else { return Ok(()) };
+    section(out, "aws limits")?;
+    for sentence in headroom(quota) {
+        writeln!(out, "  {}", wrapped(&sentence, 4))?;
+    }
+    if quota.operations.iter().any(is_notable) {
+        writeln!(
+            out,
+            "  {:<36}{:>10}{:>10}{:>9}{:>11}{:>8}{:>11}",
+            "operation", "limit 1/s", "busiest", "calls", "throttled", "errors", "bound"
+        )?;
+    }
+    for row in quota.operations.iter().filter(|it| is_notable(it)) {
         let (limit, bound) = (milli(row.limit_milli), percent(Some(row.bound_share)));
         let (calls, throttled, errors) = (number(row.calls), number(row.throttled), number(row.errors));
-        writeln!(out, "  {:<36}{limit:>11}{calls:>9}{throttled:>11}{errors:>8}{bound:>12}", row.operation)?;
+        let peak = hundredths(row.peak_milli);
+        writeln!(
+            out,
+            "  {:<36}{limit:>10}{peak:>10}{calls:>9}{throttled:>11}{errors:>8}{bound:>11}",
+            row.operation
+        )?;
     }
-    if let Some(operation) = &quota.binding {
-        let more = quota.more_stations_milli.map_or_else(String::new, |it| {
-            format!("; it would carry {} such stations more", milli(Some(it)))
-        });
-        writeln!(out, "  bound by {operation}, {} of the time{more}", percent(Some(quota.binding_share)))?;
+    match quiet(quota) {
+        Some(sentence) => writeln!(out, "  {sentence}"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn stations(out: &mut String, it: &Report) -> fmt::Result {

@@ -10,12 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::fold::Context;
-use super::model::{Handover, StationHead};
+use super::fold::{Context, Live};
+use super::limits::{CERTIFICATES, Limits};
+use super::model::StationHead;
 use super::slot::{self, Open, Slot};
 use super::source::{Expected, Head, Source};
 use super::summary::{Summary, to_millisecond};
-use crate::device::event::{Admission, CloseReason, Event, Output, PresentationKey};
+use crate::device::event::{Admission, CloseReason, Event, Output, PresentationKey, Waited};
 use crate::device::operator::Operator;
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
@@ -34,6 +35,8 @@ pub(crate) struct History {
     summaries: BTreeMap<(Timestamp, SerialNumber), Summary>,
     slots: BTreeMap<i64, Slot>,
     open: Open,
+    /// What the next device to be offered has waited for.
+    pub(crate) waited: Waited,
 }
 
 pub(crate) fn at(text: &str) -> Timestamp {
@@ -138,7 +141,7 @@ impl History {
     /// The credentials are offered in a presentation, and stored and read back within some seconds.
     pub(crate) fn pass(&mut self, at: Timestamp, serial: &SerialNumber, storing: i64) {
         let presentation = self.devices[serial].presentation.key.clone();
-        self.device(at, serial, Event::Offered { presentation: presentation.clone() });
+        self.device(at, serial, Event::Offered { presentation: presentation.clone(), waited: self.waited });
         self.device(seconds(at, storing), serial, Event::Passed { presentation, directory: None });
         let fingerprint = self.devices[serial].certificate.as_ref().unwrap().fingerprint;
         self.device(seconds(at, storing + 1), serial, Event::KeyDestroyed { fingerprint });
@@ -190,7 +193,7 @@ impl Source for History {
         slots
             .iter()
             .filter(|(number, _)| (begin..end).contains(&slot::begin(**number)))
-            .for_each(|(_, it)| sum.add(it));
+            .for_each(|(_, it)| sum.take_in(it));
         Ok(sum)
     }
 
@@ -291,8 +294,13 @@ pub(crate) fn context(now: Timestamp) -> Context {
         calendar: calendar(),
         takt_ms: Some(600_000),
         now,
-        quota: None,
-        handover: Handover::default(),
+        limits: Limits::from([
+            ("create-policy".to_owned(), 10_000),
+            ("create-thing".to_owned(), 100_000),
+            ("register-certificate-without-ca".to_owned(), 10_000),
+            (CERTIFICATES.to_owned(), 15_000),
+        ]),
+        live: Live::default(),
     }
 }
 

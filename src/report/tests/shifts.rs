@@ -1,10 +1,13 @@
 //! Three recorded shifts: the night in which the clocks are set back, a morning with an outage, an afternoon of
 //! rework. Each is told as the records of a station would tell it.
 
+use super::super::cloud::hold_against;
 use super::super::fold::{Context, Selection, make};
-use super::super::model::{OperationRow, Quota, Report};
+use super::super::model::Report;
 use super::*;
-use crate::journal::Cause;
+use crate::journal::{CallCount, Called, Cause};
+use crate::reconcile::newest::Look;
+use crate::reconcile::{Class, Finding, Summary};
 
 /// A night of nine hours: a device every ten minutes, one in nine of which has to be presented again.
 pub(crate) fn clocks_set_back() -> (History, Report) {
@@ -29,7 +32,9 @@ pub(crate) fn clocks_set_back() -> (History, Report) {
         let serial = serial(&format!("TH{:06}", 1_000 + number));
         history.device(now, &serial, Event::Admitted(Box::new(admission(None, nest(number), number))));
         history.make(now, &serial, 6 + (number % 5) as i64);
+        history.waited = Waited { cloud: 8_000 + number * 31, quota: 300, journal: 48 };
         let offered = seconds(now, 12);
+        calls(&mut history, offered, 0);
         if number % 9 == 4 {
             history.fail(
                 offered,
@@ -58,6 +63,7 @@ pub(crate) fn outage() -> (History, Report) {
     for number in 0..96_u64 {
         let now = seconds(begin, number as i64 * 300 + 11);
         let serial = serial(&format!("TH{:06}", 5_000 + number));
+        calls(&mut history, seconds(begin, number as i64 * 300 + 2), number);
         trouble(&mut history, begin, number);
         if (24..34).contains(&number) {
             wait_for_the_cloud(&mut history, now, &serial, number, begin);
@@ -68,6 +74,8 @@ pub(crate) fn outage() -> (History, Report) {
                 Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number))),
             );
             history.make(now, &serial, 8);
+            let quota = if (34..40).contains(&number) { 2_600 } else { 40 };
+            history.waited = Waited { cloud: 5_200, quota, journal: 35 };
             history.pass(seconds(now, 9), &serial, 3);
         } else {
             history.device(
@@ -78,24 +86,10 @@ pub(crate) fn outage() -> (History, Report) {
         }
     }
     let report = report(&history, "2026-11-20/early", "2026-11-20T13:10:00Z", |context| {
-        let row = |operation: &str, calls, bound_share| OperationRow {
-            operation: operation.to_owned(),
-            limit_milli: Some(10_000),
-            calls,
-            throttled: calls / 50,
-            errors: 5,
-            bound_share,
-        };
-        context.quota = Some(Quota {
-            since: Some(at("2026-11-19T04:00:00Z")),
-            operations: vec![row("create-policy", 204, 1_250), row("create-thing", 196, 0)],
-            binding: Some("create-policy".to_owned()),
-            binding_share: 1_250,
-            more_stations_milli: Some(3_400),
-        });
-        context.handover.state = Some("ready".to_owned());
-        context.handover.backlog = Some(2);
-        context.handover.oldest_s = Some(889);
+        let handover = &mut context.live.handover;
+        handover.state = Some("ready".to_owned());
+        handover.backlog = Some(2);
+        handover.oldest_s = Some(889);
     });
     (history, report)
 }
@@ -111,6 +105,17 @@ fn trouble(history: &mut History, begin: Timestamp, number: u64) {
             message: "AWS IoT does not answer".into(),
         },
         33 => StationEvent::Unhindered { cause: Cause::Offline, of: Some("iot".into()) },
+        34 => StationEvent::Hindered {
+            cause: Cause::Throttled,
+            of: None,
+            since: seconds(now, -5),
+            message: "AWS answers that it is called too often".into(),
+        },
+        35 => StationEvent::Unhindered { cause: Cause::Throttled, of: None },
+        40 => StationEvent::ClockOverridden {
+            message: "the clock is 40 minutes behind the time server".into(),
+            by: operator("the time server is wrong, the clock on the wall is right"),
+        },
         50 => StationEvent::LineStopped { message: "the credentials are refused".into() },
         52 => StationEvent::LineResumed,
         70 => StationEvent::Hindered {
@@ -123,6 +128,24 @@ fn trouble(history: &mut History, begin: Timestamp, number: u64) {
         _ => return,
     };
     history.station(now, event);
+}
+
+/// What AWS was called for in the five minutes before.
+fn calls(history: &mut History, now: Timestamp, number: u64) {
+    let (calls, throttled, errors, bound_ms) = match number {
+        24..=33 => (6, 0, 6, 0),
+        35 => (1_260, 48, 0, 95_000),
+        _ => (1, 0, 0, 0),
+    };
+    let policies = CallCount { calls, throttled, errors, bound_ms };
+    let others = CallCount { calls: calls.min(12), throttled: 0, errors, bound_ms: 0 };
+    let operations = BTreeMap::from([
+        ("create-policy".to_owned(), policies),
+        ("create-thing".to_owned(), others),
+        ("register-certificate-without-ca".to_owned(), others),
+    ]);
+    let called = Called { since: seconds(now, -300), busy_ms: 4_000 + bound_ms, operations };
+    history.station(now, StationEvent::Called(Box::new(called)));
 }
 
 /// It waits on the rack until the outage is over, and is presented again.
@@ -157,10 +180,36 @@ pub(crate) fn rework() -> (History, Report) {
             Event::Admitted(Box::new(admission(Some("WO-4712"), nest(number), number))),
         );
         history.make(now, &serial, 7);
+        calls(&mut history, seconds(now, 7), 0);
+        history.waited = Waited { cloud: 6_300, quota: 150, journal: 41 };
         rework_one(&mut history, seconds(now, 8), &serial, number);
     }
-    let report = report(&history, "2026-11-21/late", "2026-11-21T21:10:00Z", |_| {});
+    let mut report = report(&history, "2026-11-21/late", "2026-11-21T21:10:00Z", |_| {});
+    hold_against(&mut report, &look());
     (history, report)
+}
+
+/// What the account held when the report was made: somebody has deactivated a certificate.
+fn look() -> Look {
+    let finding = Finding {
+        class: Class::Inactive,
+        serial: Some("TH007011".to_owned()),
+        resource: "certificate 5f0c4a".to_owned(),
+        expected: "active".to_owned(),
+        held: "INACTIVE".to_owned(),
+        remedy: "find out who has deactivated it, and why".to_owned(),
+        repair: None,
+    };
+    let findings = BTreeMap::from([(Class::Inactive, 1)]);
+    let summary = Summary {
+        selected: 40,
+        compared: 39,
+        in_flight: 1,
+        listed: Some(214),
+        findings,
+        ..Summary::default()
+    };
+    Look { at: at("2026-11-21T21:09:20Z"), summary, findings: vec![finding], ..Look::default() }
 }
 
 fn rework_one(history: &mut History, now: Timestamp, it: &SerialNumber, number: u64) {
@@ -272,10 +321,20 @@ fn an_outage_is_told_with_its_cause_and_where_the_time_went() {
         ("offline", Some("iot"), 1, 3_005_000),
         ("line-stopped", None, 1, 600_000),
         ("fixture-away", Some("nest-2"), 1, 305_000),
+        ("throttled", None, 1, 305_000),
     ];
     assert_eq!(rows, expected);
     assert_eq!((it.failures[0].code.as_str(), it.failures[0].failures), ("offline", 10));
     assert!(it.times.operator_ms > it.times.making_ms, "they lay on the rack");
+    assert_eq!(it.times.cloud_ms, Some(94 * 5_200));
+    assert_eq!(it.pace.hours.iter().map(|it| it.failed).sum::<u64>(), 10);
+    let lost: Vec<_> = it.pace.hours.iter().map(|it| (it.down_ms / 60_000, it.cause.as_deref())).collect();
+    assert_eq!(lost[2], (50, Some("offline iot")), "{lost:?}");
+    assert_eq!((lost[0], lost[4]), ((0, None), (10, Some("line-stopped"))));
+    let quota = it.quota.as_ref().unwrap();
+    assert_eq!((quota.tightest.as_deref(), quota.tightest_share), (Some("create-policy"), Some(4_200)));
+    assert_eq!(quota.more_stations_milli, Some(1_380));
+    assert_eq!(it.overrides[0].who, "ada");
     assert_eq!(it.batches["WO-4711"], 96);
 }
 
@@ -292,6 +351,12 @@ fn rework_is_told_by_device() {
     assert_eq!(it.exceptions.scrapped.devices[0].why, "scrap by ada: fell from the bench");
     assert_eq!(it.yields.rework.part, 4);
     assert_eq!(it.yields.retest.part, 3, "two were released and presented once more, one was re-tested");
+    let cloud = it.cloud.as_ref().unwrap();
+    assert_eq!(
+        cloud.headline(),
+        "THE CLOUD DIFFERS: 39 devices held against the account, 1 finding (1 inactive)"
+    );
+    assert!(it.handover.actions.iter().any(|it| it.starts_with("THE CLOUD DIFFERS")));
     assert_eq!(it.certificates.issued, 42);
     // By the batch it is the same, and what is missing is told.
     let order = Order((0..41).map(|it| serial(&format!("TH{:06}", 7_000 + it))).collect());

@@ -38,6 +38,7 @@ use crate::journal::{JournalError, Shelf as _};
 use crate::line::Product;
 use crate::pki::Fingerprint;
 use crate::reconcile::{Finding, Phase, Roster, Selection, Summary, Taken, Told, Wish};
+use crate::reconcile::newest::{Look as Looked, MAX_KEPT, Newest};
 use crate::shift::Calendar;
 
 /// Tries of a read before its device is given up.
@@ -83,6 +84,8 @@ pub struct Reconciler<C> {
     pub turn: Arc<Semaphore>,
     /// Certificates that were looked into and are not this station's, in short.
     pub foreign: Mutex<HashSet<u64>>,
+    /// Where a look that came to its end is kept for the report.
+    pub newest: Newest,
 }
 
 /// Why a run ends early.
@@ -150,28 +153,6 @@ impl<C: Cloud + 'static> Reconciler<C> {
         Ok(heard)
     }
 
-    /// The findings for a selection, all of them, with what they come to. For the report.
-    ///
-    /// # Errors
-    /// One runs already, the selection names nothing, or it could not go on. A sentence.
-    pub async fn findings(
-        self: &Arc<Self>,
-        selection: Selection,
-        by: Operator,
-    ) -> Result<(Vec<Finding>, Summary), String> {
-        let mut heard = self.start(Wish { selection, ..Wish::default() }, by)?;
-        let mut findings = Vec::new();
-        while let Some(told) = heard.recv().await {
-            match told {
-                Told::Finding(it) => findings.push(*it),
-                Told::Summary(summary) => return Ok((findings, summary)),
-                Told::Problem { detail, .. } => return Err(detail),
-                Told::Progress { .. } | Told::Repaired { .. } => {}
-            }
-        }
-        Err("the reconciliation has ended unexpectedly".to_owned())
-    }
-
     fn filter(&self, selection: &Selection) -> Result<Filter, String> {
         let Selection { batch, shift, since, until } = selection.clone();
         let Some(shift) = shift else { return Ok(Filter { batch, since, until }) };
@@ -192,6 +173,7 @@ impl<C: Cloud + 'static> Reconciler<C> {
             progressed: Mutex::new(None),
             calls: Operation::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             after: Mutex::new(None),
+            kept: Mutex::default(),
         };
         let end = match run.whole().await {
             Ok(mut summary) => {
@@ -199,6 +181,7 @@ impl<C: Cloud + 'static> Reconciler<C> {
                 summary.took_ms = u64::try_from(took).unwrap_or(u64::MAX);
                 summary.calls = run.calls();
                 tracing::info!(?summary, "reconciled");
+                run.keep(&summary);
                 Told::Summary(summary)
             }
             Err(Stop::Gone) => return,
@@ -240,6 +223,8 @@ struct Run<'a, C> {
     calls: Vec<AtomicU64>,
     /// Every selected device up to this one is told.
     after: Mutex<Option<String>>,
+    /// The first findings, for the report.
+    kept: Mutex<Vec<Finding>>,
 }
 
 /// What the journal says.
@@ -255,6 +240,18 @@ struct Journal {
 }
 
 impl<C: Cloud + 'static> Run<'_, C> {
+    /// Keeps what came of it, if all that was selected was looked at.
+    fn keep(&self, summary: &Summary) {
+        if self.wish.after.is_some() {
+            return;
+        }
+        let findings = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        let Filter { batch, since, until } = self.filter.clone();
+        let (at, quick) = (self.reconciler.clock.now().wall, self.wish.quick);
+        let summary = summary.clone();
+        self.reconciler.newest.put(Looked { at, batch, since, until, quick, summary, findings });
+    }
+
     async fn whole(&self) -> Result<Summary, Stop> {
         let mut journal = self.read_journal().await?;
         // Of the whole selection, also where the run goes on with an earlier one.
@@ -351,6 +348,12 @@ impl<C: Cloud + 'static> Run<'_, C> {
         *summary.findings.entry(finding.class).or_default() += 1;
         if self.wish.repair && finding.repair.is_some() && repairs.len() < MAX_REPAIRS {
             repairs.push((finding.clone(), seq));
+        }
+        {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() < MAX_KEPT {
+                kept.push(finding.clone());
+            }
         }
         self.tell(Told::Finding(Box::new(finding))).await
     }

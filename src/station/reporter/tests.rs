@@ -45,6 +45,8 @@ fn reporter(dir: &Path, keep: usize, now: &str) -> (Opened, Reporter) {
         journal_id: opened.id.clone(),
         calendar,
         takt_ms: None,
+        limits: Default::default(),
+        looks: Default::default(),
         orders: None,
         signer: Some(Arc::new(signer)),
     };

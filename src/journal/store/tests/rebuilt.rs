@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::device::event::{CloseReason, Output};
+use crate::device::event::{CloseReason, Output, Waited};
 use crate::device::mend::Orphan;
 use crate::device::operator::Operator;
 use crate::device::steps::Step;
@@ -46,7 +46,7 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         6 => done(Step::Certificate, Output::Certificate { arn: "a".to_owned() }),
         7 => done(Step::Thing, Output::Nothing),
         8 => done(Step::Deactivate, Output::Nothing),
-        9 => Event::Offered { presentation },
+        9 => Event::Offered { presentation, waited: Waited::default() },
         10 => Event::Passed { presentation, directory: None },
         11 => Event::Failed { presentation, code: FailCode::Rejected, message },
         12 => Event::Closed { presentation, why: CloseReason::NewUnit },

@@ -145,8 +145,8 @@ impl Harness {
             Action::Call { serial, step, generation, call, .. } => {
                 self.check_call(&serial, &call);
                 if self.answers {
-                    let result = self.reply(&call);
-                    self.inputs.push_back(Input::Called { serial, step, generation, result });
+                    let (result, waited) = (self.reply(&call), Duration::ZERO);
+                    self.inputs.push_back(Input::Called { serial, step, generation, result, waited });
                 } else {
                     self.calls.push(Pending { serial, step, generation, call });
                 }

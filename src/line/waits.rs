@@ -1,0 +1,254 @@
+//! What a device in a nest waits for while its identity is made, and what AWS is called for: for the reports.
+//!
+//! Steps run side by side, so their waits do not add up to the device's time. At each instant one thing counts:
+//! while a call of the device is with AWS the cloud, else while one waits for its turn AWS's limits, else
+//! while one waits for a record to be on disk the journal. What is left is the station's own work.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::Line;
+use crate::cloud::{Answer, CloudError, FailureKind, Operation};
+use crate::device::event::Waited;
+use crate::device::serial::SerialNumber;
+use crate::device::steps::Step;
+use crate::journal::{CallCount, Called, StationEvent};
+use crate::report::slot;
+
+/// Spans that are kept of a device: then those so far are summed up.
+const MAX_SPANS: usize = 64;
+
+/// Times at which records came to disk that are remembered.
+const MAX_ON_DISK: usize = 4096;
+
+/// What is waited for. What comes first counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum For {
+    /// AWS's answer, or that AWS can be reached.
+    Cloud,
+    /// A call's turn.
+    Turn,
+    /// A record on disk.
+    Disk,
+}
+
+/// What one device has waited for since it was presented; times are monotonic.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    since: Option<Duration>,
+    spans: Vec<(Duration, Duration, For)>,
+    sum: [Duration; 3],
+}
+
+impl Waits {
+    /// Counts from `now` on.
+    pub(super) fn begin(&mut self, now: Duration) {
+        *self = Self { since: Some(now), ..Self::default() };
+    }
+
+    /// It waited from `begin` to `end`.
+    pub(super) fn note(&mut self, begin: Duration, end: Duration, what: For) {
+        let since = *self.since.get_or_insert(begin);
+        if end > begin.max(since) {
+            self.spans.push((begin.max(since), end, what));
+        }
+        if self.spans.len() >= MAX_SPANS {
+            self.sum_up(end);
+        }
+    }
+
+    /// All of it up to `now`.
+    pub(super) fn told(&mut self, now: Duration) -> Waited {
+        self.sum_up(now);
+        let [cloud, quota, journal] = self.sum.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        Waited { cloud, quota, journal }
+    }
+
+    /// Adds the spans up to `now`; what is noted later counts from there on.
+    fn sum_up(&mut self, now: Duration) {
+        let mut borders: Vec<_> = self.spans.iter().flat_map(|it| [it.0, it.1]).collect();
+        borders.retain(|it| *it < now);
+        borders.push(now);
+        borders.sort_unstable();
+        borders.dedup();
+        for part in borders.windows(2) {
+            let covers = |it: &&(Duration, Duration, For)| it.0 <= part[0] && part[1] <= it.1;
+            if let Some(what) = self.spans.iter().filter(covers).map(|it| it.2).min() {
+                self.sum[what as usize] += part[1] - part[0];
+            }
+        }
+        self.spans.clear();
+        self.since = Some(now);
+    }
+}
+
+/// A call that is out: when it was asked for, and what had to be on disk first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) at: Duration,
+    pub(super) after: u64,
+}
+
+/// What AWS was called for since it was journaled last.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// None while there was nothing.
+    made: Option<Called>,
+    /// Up to when calls of an operation are known to have waited for their turn.
+    bound_until: BTreeMap<Operation, Duration>,
+    /// When it was looked last whether a call is out.
+    looked: Option<Duration>,
+    /// When which record came to disk, the newest at the end.
+    on_disk: VecDeque<(u64, Duration)>,
+    /// When AWS said last that it is called too often.
+    pub(super) throttled: Option<Duration>,
+}
+
+impl Calls {
+    /// What is not journaled yet.
+    pub(super) fn told(&self) -> Option<Called> {
+        self.made.clone()
+    }
+
+    /// When a record was on disk for a call that was asked for at `asked`.
+    fn released(&self, asked: Asked) -> Duration {
+        let place = self.on_disk.partition_point(|(seq, _)| *seq < asked.after);
+        self.on_disk.get(place).map_or(asked.at, |(_, at)| (*at).max(asked.at))
+    }
+}
+
+impl Line {
+    /// Everything up to `seq` is on disk.
+    pub(super) fn note_on_disk(&mut self, seq: u64) {
+        if seq <= self.durable {
+            return;
+        }
+        self.durable = seq;
+        let known = &mut self.calls.on_disk;
+        if known.len() == MAX_ON_DISK {
+            known.pop_front();
+        }
+        known.push_back((seq, self.now.mono));
+    }
+
+    /// A device's call was answered, having waited for its turn as long as that.
+    pub(super) fn note_answer(
+        &mut self,
+        (serial, step): (&SerialNumber, Step),
+        operation: Operation,
+        (result, waited): (&Result<Answer, CloudError>, Duration),
+    ) {
+        let now = self.now.mono;
+        let Some(work) = self.works.get_mut(serial) else { return };
+        let asked = work.running.get_mut(&step).and_then(|it| it.asked.take());
+        let asked = asked.unwrap_or(Asked { at: now.saturating_sub(waited), after: 0 });
+        let released = self.calls.released(asked).min(now);
+        let sent = (released + waited).min(now);
+        work.waits.note(asked.at, released, For::Disk);
+        work.waits.note(released, sent, For::Turn);
+        work.waits.note(sent, now, For::Cloud);
+        self.count_call(operation, result, (released, sent));
+    }
+
+    /// A device waits until its step is tried again.
+    pub(super) fn note_pause(&mut self, serial: &SerialNumber, kind: FailureKind, wait: Duration) {
+        let now = self.now.mono;
+        let what = if kind == FailureKind::Throttled { For::Turn } else { For::Cloud };
+        if let Some(work) = self.works.get_mut(serial) {
+            work.waits.note(now, now + wait, what);
+        }
+    }
+
+    /// Counts a call that was answered; it waited for its turn in that span.
+    pub(super) fn count_call(
+        &mut self,
+        operation: Operation,
+        result: &Result<Answer, CloudError>,
+        (from, to): (Duration, Duration),
+    ) {
+        let throttled = matches!(result, Err(error) if error.kind == FailureKind::Throttled);
+        if throttled {
+            self.calls.throttled = Some(self.now.mono);
+        }
+        let until = self.calls.bound_until.entry(operation).or_default();
+        let bound = to.saturating_sub(from.max(*until));
+        *until = to.max(*until);
+        let news = CallCount {
+            calls: 1,
+            throttled: u64::from(throttled),
+            errors: u64::from(result.is_err() && !throttled),
+            bound_ms: u64::try_from(bound.as_millis()).unwrap_or(0),
+        };
+        let made = self.calls.made.get_or_insert_with(|| Called {
+            since: self.now.wall,
+            busy_ms: 0,
+            operations: BTreeMap::new(),
+        });
+        made.operations.entry(operation.kebab().to_owned()).or_default().add(&news);
+    }
+
+    /// Looks whether devices wait for AWS, and journals what was called once its five minutes are over; to be
+    /// called some times a second.
+    pub(super) fn note_calls(&mut self) {
+        let now = self.now.mono;
+        let gap = self.calls.looked.replace(now).map_or(Duration::ZERO, |it| now.saturating_sub(it));
+        let busy = self.works.values().any(|it| it.is_calling());
+        let over = match &mut self.calls.made {
+            Some(made) => {
+                if busy {
+                    made.busy_ms += u64::try_from(gap.as_millis()).unwrap_or(0);
+                }
+                slot::number(made.since) != slot::number(self.now.wall)
+            }
+            None => false,
+        };
+        if over {
+            self.journal_calls();
+        }
+    }
+
+    /// Journals what was called, if anything was.
+    pub(super) fn journal_calls(&mut self) {
+        if let Some(made) = self.calls.made.take() {
+            self.station_event(StationEvent::Called(Box::new(made)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn of_what_is_waited_for_at_the_same_time_one_counts_and_nothing_counts_twice() {
+        let mut waits = Waits::default();
+        waits.begin(at(1_000));
+        // The locker's call: on disk after 10 ms, its turn after 300 ms more, answered 90 ms later.
+        waits.note(at(1_000), at(1_010), For::Disk);
+        waits.note(at(1_010), at(1_310), For::Turn);
+        waits.note(at(1_310), at(1_400), For::Cloud);
+        // The thing's beside it: its turn at once, and 100 ms.
+        waits.note(at(1_010), at(1_110), For::Cloud);
+        // Asked for before the device was presented: counts from there on.
+        waits.note(at(200), at(1_004), For::Cloud);
+        // And 50 ms in which the station issues a certificate.
+        assert_eq!(waits.told(at(1_450)), Waited { cloud: 90 + 100 + 4, quota: 200, journal: 6 });
+        assert_eq!(waits.told(at(1_450)).cloud, 194, "once");
+    }
+
+    #[test]
+    fn very_many_tries_take_no_more_memory_and_lose_no_time() {
+        let mut waits = Waits::default();
+        waits.begin(at(0));
+        for number in 0..1_000 {
+            waits.note(at(10 * number), at(10 * number + 4), For::Cloud);
+            waits.note(at(10 * number + 4), at(10 * number + 10), For::Turn);
+            assert!(waits.spans.len() <= MAX_SPANS);
+        }
+        assert_eq!(waits.told(at(10_000)), Waited { cloud: 4_000, quota: 6_000, journal: 0 });
+    }
+}

@@ -1,0 +1,63 @@
+//! Rows that follow from what was counted by time: downtime, what the hours lost, what people ordered.
+
+use super::model::{Downtime, Hour, Override};
+use super::slot::{Down, Slot};
+use super::source::Source;
+use crate::journal::JournalError;
+use jiff::Timestamp;
+
+/// Failures of one code.
+#[derive(Default)]
+pub(super) struct Failing {
+    pub(super) failures: u64,
+    pub(super) devices: u64,
+    /// The first of them.
+    pub(super) serials: Vec<String>,
+    pub(super) first: Option<Timestamp>,
+    pub(super) last: Option<Timestamp>,
+}
+
+/// What kept the station from its work, the longest first.
+pub(super) fn downtime(slot: &Slot) -> Vec<Downtime> {
+    let row = |(what, it): (&String, &Down)| {
+        let (cause, of) = match what.split_once(' ') {
+            Some((cause, of)) => (cause, Some(of.to_owned())),
+            None => (what.as_str(), None),
+        };
+        Downtime { cause: cause.to_owned(), of, times: it.times, ms: it.ms }
+    };
+    let mut rows: Vec<_> = slot.down.iter().map(row).collect();
+    rows.sort_by_key(|it| (std::cmp::Reverse(it.ms), it.cause.clone(), it.of.clone()));
+    rows
+}
+
+/// What each hour lost, and to what for the longest.
+pub(super) fn losses(
+    source: &dyn Source,
+    hours: &mut [Hour],
+    end: Timestamp,
+    now: Timestamp,
+) -> Result<(), JournalError> {
+    let ends: Vec<_> = hours.iter().skip(1).map(|it| it.begin).chain([end]).collect();
+    for (hour, end) in hours.iter_mut().zip(ends).filter(|(it, _)| it.seconds > 0) {
+        let slot = source.slots(hour.begin, end, now)?;
+        let longest = slot.down.iter().filter(|(_, it)| it.ms > 0).max_by_key(|(_, it)| it.ms);
+        hour.failed = slot.failed;
+        hour.cause = longest.map(|(cause, _)| cause.clone());
+        // Hindrances that overlap count each for itself, but an hour has no more than its minutes.
+        let sum = slot.down.values().map(|it| it.ms).sum::<u64>();
+        hour.down_ms = sum.min(hour.seconds * 1000);
+    }
+    Ok(())
+}
+
+/// What people have ordered the station to do all the same.
+pub(super) fn overrides(slot: &Slot) -> Vec<Override> {
+    let row = |it: &super::slot::Said| Override {
+        at: it.at,
+        what: it.what.clone(),
+        who: it.by.name.clone(),
+        why: it.by.reason.clone(),
+    };
+    slot.said.iter().map(row).collect()
+}
