@@ -35,16 +35,17 @@ impl Grants<'_> {
     }
 
     fn locker(&mut self, rule: &LockerRule) {
-        let LockerRule::Device { tags, .. } = rule else { return };
+        let (LockerRule::Device { tags, .. } | LockerRule::Batch { tags, .. }) = rule else { return };
         // The list is for a locker whose answer was lost over an hour ago.
         let anywhere =
             ["iotmanagedintegrations:CreateCredentialLocker", "iotmanagedintegrations:ListCredentialLockers"];
         self.allow("*".to_owned(), &anywhere);
         let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
         // Deleting, here and below, is for devices that a person scraps.
-        let actions =
-            ["iotmanagedintegrations:DeleteCredentialLocker", "iotmanagedintegrations:GetCredentialLocker"];
-        self.allow(lockers.clone(), &actions);
+        self.allow(lockers.clone(), &["iotmanagedintegrations:GetCredentialLocker"]);
+        if matches!(rule, LockerRule::Device { .. }) {
+            self.allow(lockers.clone(), &["iotmanagedintegrations:DeleteCredentialLocker"]);
+        }
         if !tags.is_empty() {
             self.allow(lockers, &["iotmanagedintegrations:TagResource"]);
         }
@@ -242,6 +243,17 @@ mod tests {
             ),
         ]);
         assert_eq!(grants(MINIMAL), expected);
+    }
+
+    #[test]
+    fn the_locker_of_a_batch_is_made_and_never_deleted() {
+        let locker = "require_batch = true\nlocker = { scope = \"batch\" }\ncertificate = {}";
+        let grants = grants(&MINIMAL.replace("certificate = {}", locker));
+        let lockers = grants.iter().filter(|it| it.0.contains("Locker")).map(|it| it.0.as_str());
+        let wanted = ["CreateCredentialLocker", "GetCredentialLocker", "ListCredentialLockers"];
+        assert!(
+            lockers.eq(wanted.iter().map(|it| format!("iotmanagedintegrations:{it}")).collect::<Vec<_>>())
+        );
     }
 
     #[test]

@@ -289,6 +289,7 @@ fn rules() -> ProductRules {
         endpoint: None,
         roots: None,
         verify: crate::device::rules::Verify::None,
+        article: None,
     }
 }
 

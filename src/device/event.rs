@@ -162,6 +162,22 @@ pub enum Event {
         /// files are on disk.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         directory: Option<String>,
+        /// It gets a label.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        label: bool,
+    },
+    /// A label that the device is owed is on disk, or is none any more.
+    Labelled {
+        /// Which: the first is 1, each later one is a copy.
+        number: u32,
+        /// Where; none if the configuration wants no more labels of the product.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        directory: Option<String>,
+    },
+    /// A person wants one more label of it.
+    LabelAsked {
+        /// Who, and why.
+        by: Operator,
     },
     /// The device could not take its credentials.
     Failed {
@@ -385,6 +401,8 @@ impl Event {
             Self::Trouble { .. } => "trouble",
             Self::Offered { .. } => "offered",
             Self::Passed { .. } => "passed",
+            Self::Labelled { .. } => "labelled",
+            Self::LabelAsked { .. } => "label-asked",
             Self::Failed { .. } => "failed",
             Self::Deferred { .. } => "deferred",
             Self::Closed { .. } => "closed",

@@ -230,7 +230,7 @@ mod tests {
             for step in [Step::Policy, Step::Thing, Step::AttachPolicy, Step::AttachThing] {
                 life.done(step, Output::Nothing);
             }
-            life.takes(Event::Passed { presentation, directory: None });
+            life.takes(Event::Passed { presentation, directory: None, label: false });
             assert!(!is_pending(&life.device) && life.ready().is_empty());
             life
         }

@@ -139,7 +139,8 @@ fn needs_activation(device: &Device) -> bool {
 }
 
 fn needs_locker(device: &Device, rules: &ProductRules) -> bool {
-    matches!(rules.locker, LockerRule::Device { .. }) && device.done.locker.is_none()
+    matches!(rules.locker, LockerRule::Device { .. } | LockerRule::Batch { .. })
+        && device.done.locker.is_none()
 }
 
 fn needs_policy(device: &Device, rules: &ProductRules) -> bool {

@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::article::ArticleNumber;
 use super::serial::{Mac, SerialNumber};
 
 /// Hash of a product's rules: 64 hex digits.
@@ -42,6 +43,9 @@ pub struct ProductRules {
     /// How the result is tried out before the device may pass.
     #[serde(default, skip_serializing_if = "Verify::is_none")]
     pub verify: Verify,
+    /// The product's number in trade: on labels, and in what authenticates a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub article: Option<ArticleNumber>,
 }
 
 impl ProductRules {
@@ -62,6 +66,13 @@ pub enum LockerRule {
         /// Its name.
         name: Template,
         /// Its tags.
+        tags: BTreeMap<String, Template>,
+    },
+    /// One for each batch: made with its first device, shared by all of them.
+    Batch {
+        /// Its name; holds `{batch}`, and no `{serial}` or `{mac}`.
+        name: Template,
+        /// Its tags; they hold no `{serial}` or `{mac}`.
         tags: BTreeMap<String, Template>,
     },
     /// One that exists already.

@@ -236,10 +236,25 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn locker_id(&self) -> Option<String> {
         match &self.rules.locker {
-            LockerRule::Device { .. } => self.device.done.locker.clone(),
+            LockerRule::Device { .. } | LockerRule::Batch { .. } => self.device.done.locker.clone(),
             LockerRule::Given { id } => Some(id.clone()),
             LockerRule::None => None,
         }
+    }
+
+    /// The name of the locker that is made for the device, or for its batch.
+    #[must_use]
+    pub fn locker_name(&self) -> Option<String> {
+        match &self.rules.locker {
+            LockerRule::Device { name, .. } | LockerRule::Batch { name, .. } => Some(self.fill(name)),
+            LockerRule::Given { .. } | LockerRule::None => None,
+        }
+    }
+
+    /// The client token of a batch's locker: whoever asks for it, the same product and name mean the same locker.
+    fn batch_token(&self, name: &str) -> String {
+        Fingerprint::of(format!("linemint/1/batch-locker/{}/{name}", self.rules.product).as_bytes())
+            .to_string()
     }
 
     /// The client token of the device's locker: 64 hex digits that follow from the station, the
@@ -258,12 +273,15 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn create_locker(&self) -> Option<Call> {
-        let LockerRule::Device { name, tags } = &self.rules.locker else { return None };
-        Some(Call::CreateCredentialLocker {
-            name: self.fill(name),
-            client_token: self.locker_token(),
-            tags: self.fill_all(tags),
-        })
+        let name = self.locker_name()?;
+        let (LockerRule::Device { tags, .. } | LockerRule::Batch { tags, .. }) = &self.rules.locker else {
+            return None;
+        };
+        let client_token = match self.rules.locker {
+            LockerRule::Batch { .. } => self.batch_token(&name),
+            _ => self.locker_token(),
+        };
+        Some(Call::CreateCredentialLocker { name, client_token, tags: self.fill_all(tags) })
     }
 
     fn create_policy(&self) -> Option<Call> {

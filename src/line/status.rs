@@ -91,7 +91,8 @@ impl Line {
             .map(|(_, (_, message))| message.clone())
             .collect();
         degraded.extend(self.breakers.outages().map(str::to_owned));
-        degraded.extend(self.deliveries.told());
+        degraded.extend(self.deliveries.told("devices"));
+        degraded.extend(self.labels.told("labels"));
         degraded.extend(self.gate.clone());
         degraded.extend(self.clock.told());
         degraded.extend(self.links.iter().filter_map(link_trouble));

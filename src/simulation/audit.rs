@@ -6,7 +6,7 @@ use super::cloud::{Account, arn, der_of};
 use super::disk::SimKeys;
 use super::folders::SimFolders;
 use super::index::Index;
-use super::plan::{SHARED_POLICY, STATION};
+use super::plan::{BATCH_LOCKER, SHARED_POLICY, STATION};
 use crate::cloud::{Call, CertificateStatus};
 use crate::device::event::Event;
 use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
@@ -339,6 +339,11 @@ impl World<'_> {
             return Err("the thing does not say whose it is".to_owned());
         }
         let lockers = account.lockers.values().filter(|it| *it == serial).count();
+        let shared = account.lockers.values().filter(|it| *it == BATCH_LOCKER).count();
+        let has_batch = matches!(rules.locker, LockerRule::Batch { .. });
+        if shared != 1 && has_batch || shared > 1 {
+            return Err(format!("the batch has {shared} lockers"));
+        }
         let wanted = usize::from(matches!(rules.locker, LockerRule::Device { .. }));
         if lockers != wanted {
             return Err(format!("there are {lockers} lockers, not {wanted}"));

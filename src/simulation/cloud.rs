@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use super::plan::STATION;
+use super::plan::{BEGIN, STATION};
 use crate::cloud::testing::failure;
-use crate::cloud::{Call, CertificateStatus, CloudError, FailureKind, Operation, Reply};
+use crate::cloud::{Call, CertificateStatus, CloudError, FailureKind, ListedLocker, Operation, Reply};
 use crate::device::steps::STATION_ATTRIBUTE;
 use crate::pki::Fingerprint;
 
@@ -121,6 +121,21 @@ impl Account {
         match call {
             Call::CreateCredentialLocker { name, client_token, tags } => {
                 self.create_locker(name, client_token, tags).ok_or_else(|| says(FailureKind::Conflict))
+            }
+            Call::ListCredentialLockers { .. } => {
+                let listed = |(id, name): (&String, &String)| ListedLocker {
+                    id: id.clone(),
+                    arn: format!("arn:aws:locker/{id}"),
+                    name: Some(name.clone()),
+                    created: BEGIN,
+                };
+                Ok(Reply::Lockers { items: self.lockers.iter().map(listed).collect(), next: None })
+            }
+            Call::GetCredentialLocker { id } => {
+                let made = self.tokens.values().find(|it| it.2 == *id && self.lockers.contains_key(id));
+                let (_, tags, _) = made.ok_or_else(|| says(FailureKind::NotFound))?;
+                let (id, arn, tags) = (id.clone(), format!("arn:aws:locker/{id}"), tags.clone());
+                Ok(Reply::LockerDescription { id, arn, tags })
             }
             Call::CreatePolicy { name, document, .. } => {
                 if self.policies.contains_key(name) {

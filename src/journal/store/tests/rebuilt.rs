@@ -47,7 +47,7 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         7 => done(Step::Thing, Output::Nothing),
         8 => done(Step::Deactivate, Output::Nothing),
         9 => Event::Offered { presentation },
-        10 => Event::Passed { presentation, directory: None },
+        10 => Event::Passed { presentation, directory: None, label: false },
         11 => Event::Failed { presentation, code: FailCode::Rejected, message },
         12 => Event::Closed { presentation, why: CloseReason::NewUnit },
         13 => Event::KeyDestroyed { fingerprint },
@@ -108,10 +108,11 @@ fn history(moves: &[Move]) -> Vec<Vec<Entry>> {
 
 fn station_event(which: u8, seq: u64) -> StationEvent {
     let name = format!("p{}", which % 2);
-    match which % 4 {
+    match which % 5 {
         0 => StationEvent::PolicyReady { name },
         1 => StationEvent::PolicyLost { name },
         2 => StationEvent::FixtureReset { fixture: "nest-1".to_owned(), boot: seq },
+        3 => StationEvent::LockerReady { name, id: seq.to_string(), arn: None },
         _ => StationEvent::LineResumed,
     }
 }

@@ -131,6 +131,14 @@ impl Harness {
                 self.leaves(fixture, Some(Tag::Credentials(id)));
             }
             Action::Deliver(it) => self.take_delivery(*it),
+            Action::Label(it) => {
+                let (serial, number) = (it.serial, it.label.number);
+                let result = self.labels.clone();
+                if result.is_ok() {
+                    self.labelled.push((serial.to_string(), number));
+                }
+                self.inputs.push_back(Input::Labelled { serial, number, result });
+            }
             Action::Connect(it) => self.trials.push(*it),
             Action::Issue { serial, generation, request, .. } => {
                 assert!(
