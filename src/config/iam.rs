@@ -29,6 +29,7 @@ struct Grants<'a> {
 impl Grants<'_> {
     fn product(&mut self, rules: &ProductRules) {
         self.locker(&rules.locker);
+        self.managed_thing(rules);
         self.thing(rules);
         self.policy(rules);
         self.certificate(rules);
@@ -49,6 +50,15 @@ impl Grants<'_> {
         if !tags.is_empty() {
             self.allow(lockers, &["iotmanagedintegrations:TagResource"]);
         }
+    }
+
+    fn managed_thing(&mut self, rules: &ProductRules) {
+        if rules.managed_thing.is_none() {
+            return;
+        }
+        self.allow("*".to_owned(), &["iotmanagedintegrations:CreateManagedThing"]);
+        let things = self.arn("iotmanagedintegrations", "managed-thing/*");
+        self.allow(things, &["iotmanagedintegrations:DeleteManagedThing"]);
     }
 
     fn thing(&mut self, rules: &ProductRules) {
@@ -254,6 +264,17 @@ mod tests {
         assert!(
             lockers.eq(wanted.iter().map(|it| format!("iotmanagedintegrations:{it}")).collect::<Vec<_>>())
         );
+    }
+
+    #[test]
+    fn a_managed_thing_is_made_and_deleted_and_nothing_else_of_them() {
+        let managed = "upc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\ncertificate = {}";
+        let with = grants(&MINIMAL.replace("certificate = {}", managed));
+        let more: Vec<_> = with.difference(&grants(MINIMAL)).cloned().collect();
+        let pair =
+            |action: &str, resource: &str| (format!("iotmanagedintegrations:{action}"), resource.to_owned());
+        let things = "arn:aws:iotmanagedintegrations:eu-west-1:*:managed-thing/*";
+        assert_eq!(more, [pair("CreateManagedThing", "*"), pair("DeleteManagedThing", things)]);
     }
 
     #[test]

@@ -74,6 +74,16 @@ pub(super) const LOCKER_ID: NameRule = NameRule {
     max: 64,
 };
 
+/// What Wi-Fi Simple Setup demands (AWS's guide, "Configure provisionees for WiFi Simple Setup").
+pub(super) const MANAGED_SERIAL: NameRule = NameRule {
+    what: "a managed thing's serial number",
+    whose: "AWS",
+    characters: "a-z A-Z 0-9",
+    allowed: |it| it.is_ascii_alphanumeric(),
+    min: 12,
+    max: 50,
+};
+
 /// X.520's ub-common-name.
 pub(super) const COMMON_NAME: NameRule = NameRule {
     what: "a certificate's common name",
@@ -283,8 +293,13 @@ impl Sources<'_> {
                 "bound the serial pattern, as in [A-Z0-9]{12,50}, or shorten the template",
             ));
         }
-        if min < rule.min {
+        if min == 0 && rule.min > 0 {
             return Err(bad(format!("can become empty; {} cannot", rule.what), "use \"{serial}\""));
+        }
+        if min < rule.min {
+            let message =
+                format!("can become {min} characters short; {} has at least {}", rule.what, rule.min);
+            return Err(bad(message, "bound the serial pattern, as in [A-Z0-9]{12,50}"));
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use super::station::{bad_certificates, name, read};
 use super::table::{At, Table};
 use crate::device::article::ArticleNumber;
 use crate::device::rules::{
-    CertificateRule, KeyOrigin, LockerRule, Place, PolicyRule, ProductRules, Register, Repeat, Template,
-    Verify,
+    CertificateRule, KeyOrigin, LockerRule, ManagedRole, ManagedThingRule, Place, PolicyRule, ProductRules,
+    Register, Repeat, Template, Verify,
 };
 use crate::device::serial::SerialPattern;
 use crate::line::Deliver;
@@ -107,6 +107,7 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
     let verify = verify(&table, certificate.as_ref());
     let article = article(&table);
     let labels = labels(&table, sources);
+    let managed_thing = managed_thing(&table, sources);
     table.finish();
     let (pattern_text, serial, _) = serial?;
     // The thing's attribute `linemint` is the station's id: its characters and length are legal there.
@@ -124,6 +125,7 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
         roots,
         verify,
         article,
+        managed_thing,
     };
     Some(Product { rules: Arc::new(rules), serial, pattern_text, deliver: deliver?, labels })
 }
@@ -174,6 +176,24 @@ fn article(table: &Table<'_>) -> Option<ArticleNumber> {
             None
         }
     }
+}
+
+/// `managed_thing = { role = … }`: what authenticates it is its serial and article number.
+fn managed_thing(table: &Table<'_>, sources: Option<&Sources<'_>>) -> Option<ManagedThingRule> {
+    let child = table.table("managed_thing")?;
+    let roles = [("device", Some(ManagedRole::Device)), ("controller", Some(ManagedRole::Controller))];
+    let role = child.choice("role", ManagedRole::Device, &roles);
+    let place = child.place.clone();
+    child.finish();
+    if !table.has("upc") && !table.has("ean") {
+        let message = "needs the product's number: a managed thing is known by its serial and article number";
+        table.problem(&place, message, "add upc = \"…\" or ean = \"…\"");
+    }
+    let serial = template(table, &At { value: "{serial}", place: place.clone() })?;
+    if let Some(Err(bad)) = sources.map(|it| it.check(&serial, &names::MANAGED_SERIAL)) {
+        table.problem(&place, bad.message, bad.hint);
+    }
+    Some(ManagedThingRule { role })
 }
 
 /// The directory for labels, whose serial numbers have to fit on one.
@@ -349,6 +369,11 @@ fn locker(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<LockerRule>
 
 /// One for a batch: named by it, and by nothing that differs within it.
 fn batch_locker(table: &Table<'_>, sources: Option<&Sources<'_>>) -> Option<LockerRule> {
+    let tags = if table.has("tags") {
+        tags(table, &names::LOCKER_TAG_KEY, &names::LOCKER_TAG_VALUE, sources)
+    } else {
+        default_tags()
+    };
     let at = table.text("name").unwrap_or_else(|| At { value: "{batch}", place: table.place_of("scope") });
     let name = template(table, &at)?;
     if let Some(Err(bad)) = sources.map(|it| it.check(&name, &names::LOCKER)) {
@@ -361,11 +386,6 @@ fn batch_locker(table: &Table<'_>, sources: Option<&Sources<'_>>) -> Option<Lock
         table.problem(&at.place, message, "use \"{batch}\", \"{product}-{batch}\" or the like");
         return None;
     }
-    let tags = if table.has("tags") {
-        tags(table, &names::LOCKER_TAG_KEY, &names::LOCKER_TAG_VALUE, sources)
-    } else {
-        default_tags()
-    };
     if tags.values().any(differs) {
         let message = "differ within a batch, whose devices share the locker";
         table.problem(&table.place_of("tags"), message, "leave {serial} and {mac} out");

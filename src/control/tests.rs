@@ -290,6 +290,7 @@ fn rules() -> ProductRules {
         roots: None,
         verify: crate::device::rules::Verify::None,
         article: None,
+        managed_thing: None,
     }
 }
 

@@ -14,6 +14,9 @@ pub struct Done {
     /// The locker's ARN.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locker_arn: Option<String>,
+    /// The managed thing's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_thing: Option<String>,
     /// The policy is there.
     pub policy: bool,
     /// The thing is there.

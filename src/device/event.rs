@@ -265,6 +265,9 @@ pub enum Event {
         /// The call for its certificate is out: what comes of it is recorded yet.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         asked: bool,
+        /// Its product has managed things: its own is deleted too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        managed_thing: bool,
     },
     /// Nothing of it is left, here or in the cloud.
     Scrapped,
@@ -365,6 +368,15 @@ pub enum Output {
     Certificate {
         /// Its ARN.
         arn: String,
+    },
+    /// A managed thing.
+    #[serde(rename = "managed-thing")]
+    ManagedThing {
+        /// Its id.
+        id: String,
+        /// Its ARN.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arn: Option<String>,
     },
     /// It was not deleted, since it is another's.
     Left,

@@ -304,6 +304,7 @@ mod tests {
             policy: None,
             message: String::new(),
             asked: false,
+            managed_thing: false,
         });
         life.refuses(&mending(&[Step::Thing]));
     }

@@ -390,11 +390,7 @@ impl Device {
             Event::Trouble { .. } => {}
             Event::Offered { .. } => self.state = State::Delivering,
             Event::Passed { presentation, directory, label } => {
-                if *label {
-                    self.owe_label();
-                }
-                self.unclaimed = directory.is_some() && !self.is_open();
-                self.pass(at, presentation);
+                self.pass(at, presentation, directory.is_some(), *label);
             }
             Event::Labelled { number, directory } => self.labelled(*number, directory.is_some()),
             Event::LabelAsked { .. } => self.owe_label(),
@@ -421,16 +417,13 @@ impl Device {
             }
             Event::Retried { .. } => self.retry(),
             Event::Released { .. } => self.release(),
-            Event::Scrapping { presentation, policy, message, asked, .. } => {
+            Event::Scrapping { presentation, policy, message, asked, managed_thing, .. } => {
                 if !asked {
                     self.doubt_what_was_asked(at);
                 }
-                self.begin_scrap(presentation.as_ref(), policy.as_ref(), message);
+                self.begin_scrap(presentation.as_ref(), policy.as_ref(), message, *managed_thing);
             }
-            Event::Scrapped => {
-                self.state = State::Scrapped;
-                self.label_due = None;
-            }
+            Event::Scrapped => (self.state, self.label_due) = (State::Scrapped, None),
         }
         self.last_seq = seq;
         self.updated_at = at;
@@ -566,7 +559,11 @@ impl Device {
         }
     }
 
-    fn pass(&mut self, at: Timestamp, presentation: &PresentationKey) {
+    fn pass(&mut self, at: Timestamp, presentation: &PresentationKey, into_directory: bool, label: bool) {
+        if label {
+            self.owe_label();
+        }
+        self.unclaimed = into_directory && !self.is_open();
         self.close(presentation, Outcome::Passed { again: false });
         if self.presentation.outcome.is_none() {
             self.presentation.outcome = Some(Outcome::Passed { again: false });
@@ -589,6 +586,9 @@ impl Device {
                 Some(certificate) => certificate.arn = Some(arn.clone()),
                 None => self.named_late(arn),
             },
+            (Step::ManagedThing, Output::ManagedThing { id, .. }) => {
+                self.done.managed_thing = Some(id.clone());
+            }
             (Step::Policy, _) => self.done.policy = true,
             (Step::Thing, _) => self.done.thing = true,
             (Step::Activate, _) => self.done.active = true,
@@ -605,12 +605,12 @@ impl Device {
             ) => {
                 self.retired(step);
             }
-            (Step::DeleteThing | Step::DeletePolicy | Step::DeleteLocker, _) => self.cleared(step, output),
+            (step, _) if step.clears() => self.cleared(step, output),
             (Step::Principals, Output::Principals { others, policy }) => {
                 self.done.principals = true;
                 self.inherit(others, policy.as_ref());
             }
-            (Step::Issue | Step::Locker | Step::Certificate | Step::Principals | Step::Sweep, _) => {}
+            _ => {}
         }
         if self.state == State::Admitted {
             self.state = State::Provisioning;

@@ -46,6 +46,9 @@ pub struct ProductRules {
     /// The product's number in trade: on labels, and in what authenticates a device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub article: Option<ArticleNumber>,
+    /// Its managed thing, if it gets one. The product then has an article number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_thing: Option<ManagedThingRule>,
 }
 
 impl ProductRules {
@@ -82,6 +85,23 @@ pub enum LockerRule {
     },
     /// None.
     None,
+}
+
+/// What a device is to IoT managed integrations, which knows it by its serial and article number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagedThingRule {
+    /// Whether it is a hub.
+    pub role: ManagedRole,
+}
+
+/// The roles of managed things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagedRole {
+    /// A hub, which provisions others.
+    Controller,
+    /// What is provisioned by a hub.
+    Device,
 }
 
 /// What kind of policy a device has.

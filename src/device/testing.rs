@@ -45,6 +45,7 @@ pub(crate) fn plain_rules(product: &str) -> ProductRules {
         roots: None,
         verify: crate::device::rules::Verify::None,
         article: None,
+        managed_thing: None,
     }
 }
 

@@ -119,7 +119,9 @@ impl Line {
         let place = self.place_of(serial);
         let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
         let message = format!("scrapped by {}: {}", by.name, by.reason);
-        let event = Event::Scrapping { presentation, by, policy, message: message.clone(), asked };
+        let managed_thing = self.works.get(serial).is_some_and(|it| it.rules.managed_thing.is_some());
+        let said = message.clone();
+        let event = Event::Scrapping { presentation, by, policy, message: said, asked, managed_thing };
         if !self.record(serial, event) {
             return;
         }

@@ -172,6 +172,8 @@ fn operation(step: Step, register: Register) -> Option<Operation> {
         Step::DeleteThing => Operation::DeleteThing,
         Step::DeletePolicy => Operation::DeletePolicy,
         Step::DeleteLocker => Operation::DeleteCredentialLocker,
+        Step::ManagedThing => Operation::CreateManagedThing,
+        Step::DeleteManagedThing => Operation::DeleteManagedThing,
         Step::Sweep => Operation::ListCertificates,
         Step::Verify => Operation::DescribeThing,
     })

@@ -24,6 +24,7 @@ mod issuing;
 mod labels;
 mod lingering;
 mod lockers;
+mod managed;
 mod operator;
 mod patience;
 mod places;

@@ -166,7 +166,10 @@ impl Work {
         let done = &self.device.done;
         let own_policy = matches!(self.rules.policy, PolicyRule::Device { .. });
         let own_locker = matches!(self.rules.locker, LockerRule::Device { .. });
-        done.locker.is_some() && own_locker || done.thing || done.policy && own_policy
+        done.locker.is_some() && own_locker
+            || done.managed_thing.is_some()
+            || done.thing
+            || done.policy && own_policy
     }
 
     /// The rules that its product has now.
@@ -288,6 +291,10 @@ impl Line {
         if self.is_nothing(serial, step) {
             let (output, adopted, request_id) = (Output::Nothing, false, None);
             return self.record(serial, Event::StepDone { step, output, adopted, request_id });
+        }
+        if step == Step::ManagedThing {
+            // It names the locker: at scrap nobody would look for one in a locker that is not on record.
+            self.calls_wait(serial);
         }
         self.call_first(serial, step);
         false

@@ -348,6 +348,7 @@ fn settings(scene: &Scene) -> Settings {
         roots: None,
         verify: crate::device::rules::Verify::None,
         article: None,
+        managed_thing: None,
     };
     let fixture = |name: &&str| FixtureSettings {
         name: (*name).to_owned(),

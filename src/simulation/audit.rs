@@ -326,6 +326,9 @@ impl World<'_> {
         if !late && (account.things.contains_key(serial) || account.policies.contains_key(serial)) {
             return Err("it is given up, and its thing or policy is left".to_owned());
         }
+        if account.managed_things.values().any(|it| it == serial) {
+            return Err("it is given up, and its managed thing is left".to_owned());
+        }
         if account.lockers.values().any(|it| it == serial) {
             return Err("it is given up, and its locker is left".to_owned());
         }
@@ -347,6 +350,10 @@ impl World<'_> {
         let wanted = usize::from(matches!(rules.locker, LockerRule::Device { .. }));
         if lockers != wanted {
             return Err(format!("there are {lockers} lockers, not {wanted}"));
+        }
+        let managed = account.managed_things.values().filter(|it| *it == serial).count();
+        if managed != usize::from(rules.managed_thing.is_some()) {
+            return Err(format!("there are {managed} managed things"));
         }
         match policy_of(serial, rules) {
             Some(name) if !account.policies.contains_key(name) => Err(format!("there is no policy {name}")),

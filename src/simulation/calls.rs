@@ -152,6 +152,7 @@ const fn retires(operation: Operation) -> bool {
             | Operation::DeletePolicy
             | Operation::GetPolicy
             | Operation::DeleteCredentialLocker
+            | Operation::DeleteManagedThing
     )
 }
 
@@ -168,5 +169,6 @@ const fn answers_nothing(operation: Operation) -> bool {
             | Operation::DeleteThing
             | Operation::DeletePolicy
             | Operation::DeleteCredentialLocker
+            | Operation::DeleteManagedThing
     )
 }

@@ -12,6 +12,7 @@ use super::plan::STATION;
 use super::world::{Event, World};
 use crate::delivery::{Content, Folders, Manifest, folder_name};
 use crate::device::Device;
+use crate::device::rules::{ProductRules, RulesId};
 use crate::durable_fs::FileError;
 use crate::label::Label;
 use crate::line::{Delivery, Input, Labelling};
@@ -321,7 +322,11 @@ impl SimFolders {
     }
 
     /// Each device that the journal says has labels has just these, whole and on disk.
-    pub(super) fn audit_labels<'a>(&self, devices: impl Iterator<Item = &'a Device>) -> Result<(), String> {
+    pub(super) fn audit_labels<'a>(
+        &self,
+        devices: impl Iterator<Item = &'a Device>,
+        rules: &BTreeMap<RulesId, ProductRules>,
+    ) -> Result<(), String> {
         let tree = self.0.borrow();
         let mut wanted = BTreeMap::new();
         for device in devices {
@@ -329,12 +334,14 @@ impl SimFolders {
             if device.label_due.is_some() {
                 return Err(format!("{serial} waits for its label still"));
             }
+            let article = rules.get(&device.rules).and_then(|it| it.article.clone());
             for number in 1..=device.labels {
                 let (product, serial) = (device.product.clone(), serial.clone());
                 let name = folder_name(&serial)
                     + &(if number > 1 { format!(".copy-{number}") } else { String::new() });
-                let label =
-                    Label { serial, product, article: None, number }.render().map_err(|it| it.to_string())?;
+                let label = Label { serial, product, article: article.clone(), number }
+                    .render()
+                    .map_err(|it| it.to_string())?;
                 wanted.insert(format!("{name}.svg"), label.svg);
                 wanted.insert(format!("{name}.zpl"), label.zpl);
             }

@@ -134,7 +134,7 @@ impl World {
             if let Some(device) = devices().filter(passed).find(|it| it.labels == 0) {
                 return Err(format!("{} has passed and has no label", device.serial));
             }
-            self.folders.audit_labels(devices())?;
+            self.folders.audit_labels(devices(), &life.index.rules)?;
         }
         let Some(life) = &self.life else { return Err("the station is down".to_owned()) };
         for (device, id) in life.index.devices.values().filter_map(|it| Some((it, it.done.locker.as_ref()?)))

@@ -11,7 +11,10 @@ use super::cloud::Fault;
 use super::disk::Ending;
 use super::folders::{DIRECTORY, LABELS};
 use crate::batch;
-use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat};
+use crate::device::article::ArticleNumber;
+use crate::device::rules::{
+    KeyOrigin, LockerRule, ManagedRole, ManagedThingRule, PolicyRule, ProductRules, Register, Repeat,
+};
 use crate::device::serial::SerialPattern;
 use crate::device::testing;
 pub(super) use crate::device::testing::{STATION, shared_policy};
@@ -154,6 +157,9 @@ impl Plan {
         if plan.batch {
             plan.share_lockers();
         }
+        if rng.u8(..5) == 0 {
+            plan.rules.iter_mut().for_each(manage);
+        }
         plan
     }
 
@@ -285,6 +291,12 @@ fn rules_of(rng: &mut fastrand::Rng) -> ProductRules {
         rules.certificate.key = KeyOrigin::Device;
     }
     rules
+}
+
+/// Devices get managed things.
+pub(super) fn manage(rules: &mut ProductRules) {
+    rules.article = Some(ArticleNumber::parse("036000291452").unwrap());
+    rules.managed_thing = Some(ManagedThingRule { role: ManagedRole::Device });
 }
 
 /// The rules as somebody has changed them while the station was down.

@@ -155,16 +155,55 @@ fn a_linter_finds_nothing_in_what_is_issued() {
         eprintln!("SKIPPED: pkilint is not installed; nobody else has looked at the certificates' profile");
         return;
     }
-    let (world, mut fixture) = World::running("");
-    let credentials = fixture.provision(1, "SN0000000001");
-    let chain = credentials["certificate"].as_str().unwrap();
-    put(&world.path("leaf.pem"), chain.as_bytes());
-    for name in ["leaf.pem", "ca/ca.pem"] {
-        assert_eq!(linted(&world.path(name)).unwrap(), "", "{name}");
+    let named = "[product.thermostat.certificate]\ncommon_name = \"{serial}.plant.example\"\n";
+    for (over, taken) in [(named, ""), ("", "pkix.invalid_domain_name_syntax")] {
+        let (world, mut fixture) = World::running(over);
+        let credentials = fixture.provision(1, "SN0000000001");
+        put(&world.path("leaf.pem"), credentials["certificate"].as_str().unwrap().as_bytes());
+        assert_eq!(linted(&world.path("ca/ca.pem")).unwrap(), "");
+        // A name of one label is one in RFC 1034, 3.5, which RFC 5280 asks for; pkilint wants a dot in it.
+        let said = linted(&world.path("leaf.pem")).unwrap();
+        let findings: Vec<&str> = said.lines().filter(|it| it.contains("(ERROR)")).collect();
+        let expected = usize::from(!taken.is_empty());
+        assert!(findings.len() == expected && findings.iter().all(|it| it.contains(taken)), "{said}");
     }
+    let world = World::new("");
     // The linter can find something: a CA's certificate whose basic constraints are missing.
     let bad = rcgen::CertificateParams::new(vec![String::new()]).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     put(&world.path("bad.pem"), bad.self_signed(&key).unwrap().pem().as_bytes());
     assert_ne!(linted(&world.path("bad.pem")).unwrap(), "");
+}
+
+#[test]
+fn a_bad_csr_is_refused_with_its_sentence_and_one_for_another_serial_number_changes_no_name() {
+    let (world, mut fixture) = World::running("[product.thermostat.certificate]\nkey = \"device\"\n");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "SN0000000099");
+    let csr = params.serialize_request(&key).unwrap();
+    let pem = csr.pem().unwrap();
+    let mut broken = csr.der().to_vec();
+    let at = broken.windows(12).position(|it| it == b"SN0000000099").unwrap();
+    broken[at] = b'X';
+    let broken = linemint::pki::to_pem("CERTIFICATE REQUEST", &broken).to_string();
+    let refused = [
+        (format!("{pem}{}", "x".repeat(5_000 - pem.len())), "the CSR is longer than 4096 characters"),
+        ("no CSR at all, just noise".to_owned(), "the CSR cannot be read"),
+        (pem.replace("MI", "AA"), "the CSR"),
+        (broken, "the CSR's signature does not fit its key"),
+    ];
+    for (id, (csr, sentence)) in (1..).zip(refused) {
+        fixture.send(&json!({ "type": "unit", "id": id, "serial": "SN0000000001", "csr": csr }));
+        let nak = fixture.expect(&json!({ "type": "nak", "id": id, "code": "bad-unit" }));
+        assert!(nak["message"].as_str().unwrap().contains(sentence), "{sentence}: {nak}");
+    }
+    fixture.send(&json!({ "type": "unit", "id": 9, "serial": "SN0000000001", "csr": pem }));
+    let credentials = fixture.until(&["credentials"]);
+    assert!(credentials["private_key"].is_null());
+    let certificate = credentials["certificate"].as_str().unwrap();
+    let der = x509_parser::pem::Pem::iter_from_buffer(certificate.as_bytes()).next().unwrap().unwrap();
+    let leaf = der.parse_x509().unwrap();
+    assert_eq!(leaf.subject().to_string(), "CN=SN0000000001");
+    assert!(world.files("state/keys").is_empty(), "nobody here has made a key");
 }

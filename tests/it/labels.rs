@@ -147,3 +147,32 @@ fn each_device_that_passes_has_its_label_and_a_second_one_says_copy() {
         }
     }
 }
+
+#[test]
+fn a_managed_thing_bears_what_the_label_says_and_goes_with_its_device() {
+    let over = "[product.thermostat]\nupc = \"036000291452\"\nmanaged_thing = { role = \"controller\" }\n";
+    let (world, mut fixture) = World::running(over);
+    let serial = "SN0000000001";
+    let credentials = fixture.provision(1, serial);
+    let held = world.cloud().managed_things();
+    assert_eq!(held.len(), 1);
+    assert_eq!(
+        (held[0].material.as_str(), held[0].role.as_str()),
+        ("SN:SN0000000001;UPC:036000291452", "CONTROLLER")
+    );
+    assert_eq!(held[0].locker.as_deref(), credentials["locker_id"].as_str());
+    world.assert_audit(&[serial]);
+    // Every call that was made is one that the policy allows.
+    let (status, policy, log) = world.command(&["check-config", "--iam"]);
+    assert_eq!(status, 0, "{log}");
+    for row in world.cloud().rows() {
+        let operation: linemint::cloud::Operation = row.operation.parse().unwrap();
+        let action = format!("\"{}:{}\"", operation.service().iam_prefix(), operation.aws_name());
+        assert!(policy.contains(&action), "{action}");
+    }
+    assert_eq!(world.command(&["device", "scrap", serial, "--reason", "x"]).0, 0);
+    world.eventually("its managed thing is gone", |world| {
+        let left = world.cloud().managed_things();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+}

@@ -141,6 +141,12 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "product.thermostat.locker.name",
         "no {serial} or {mac}",
     ),
+    (
+        "repeat = \"return\"",
+        "repeat = \"return\"\nmanaged_thing = {}",
+        "product.thermostat.managed_thing",
+        "needs the product's number",
+    ),
     ("require_batch = false", "require_batch = \"no\"", "product.thermostat.require_batch", "true or false"),
     ("repeat = \"return\"", "repeat = \"renewal\"", "product.thermostat.repeat", "not known"),
     (

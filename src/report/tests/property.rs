@@ -72,9 +72,14 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
         12 => Event::Repeated { presentation: new, nest: None },
         13 if what.is_multiple_of(3) => Event::Renewed(Box::new(admission(None, "nest-1", id))),
         13 => Event::KeyDestroyed { fingerprint },
-        14 if what.is_multiple_of(3) => {
-            Event::Scrapping { presentation: None, by, policy: None, message, asked: false }
-        }
+        14 if what.is_multiple_of(3) => Event::Scrapping {
+            presentation: None,
+            by,
+            policy: None,
+            message,
+            asked: false,
+            managed_thing: false,
+        },
         14 => Event::Quarantined { presentation: None, code, message },
         _ => Event::Released { by },
     }

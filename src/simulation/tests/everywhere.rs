@@ -4,7 +4,7 @@
 
 use super::super::cloud::Fault;
 use super::super::disk::Ending;
-use super::super::plan::{Plan, Trap, plain_rules, shared_policy};
+use super::super::plan::{Plan, Trap, manage, plain_rules, shared_policy};
 use super::super::run;
 use super::super::world::Stats;
 use super::seeds::announce;
@@ -49,6 +49,7 @@ fn configurations() -> Vec<(&'static str, Plan)> {
         ("renewed", renewed),
         ("a batch's locker", shared_locker),
         ("labels", labelled),
+        ("a managed thing", with(manage)),
     ]
 }
 
