@@ -163,7 +163,8 @@ impl Layout {
 
 /// The encoding for the library: an even number of digits takes half the width in character set C.
 fn code128(serial: &str) -> String {
-    let digits = serial.len() >= 4 && serial.len() % 2 == 0 && serial.bytes().all(|it| it.is_ascii_digit());
+    let digits =
+        serial.len() >= 4 && serial.len().is_multiple_of(2) && serial.bytes().all(|it| it.is_ascii_digit());
     format!("{}{serial}", if digits { '\u{0106}' } else { '\u{0181}' })
 }
 
