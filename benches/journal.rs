@@ -432,7 +432,7 @@ fn rest_of_life(number: u64, presentation: PresentationKey) -> Vec<Event> {
         done(Step::AttachPolicy, Output::Nothing),
         done(Step::AttachThing, Output::Nothing),
         Event::Offered { presentation: presentation.clone(), waited: Waited::default() },
-        Event::Passed { presentation, directory: None },
+        Event::Passed { presentation, directory: None, label: false },
         Event::KeyDestroyed { fingerprint },
     ]
 }

@@ -14,6 +14,7 @@
 //! changes nothing.
 
 mod folders;
+mod labels;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,12 @@ use zeroize::Zeroizing;
 
 use crate::durable_fs::{self, FileError};
 use crate::fixture::Credentials;
+use crate::label::LabelError;
 use crate::pki::Fingerprint;
 use crate::sabotage::sabotaged;
 
 pub(crate) use self::folders::{Folders, SystemFolders};
+pub(crate) use self::labels::put_label;
 
 /// Format of the manifest; later versions only add members.
 const FORMAT: u32 = 1;
@@ -52,6 +55,8 @@ pub enum DeliveryError {
     Foreign { path: PathBuf },
     #[error("{} is not as it was delivered: move it away", path.display())]
     Changed { path: PathBuf },
+    #[error("a label cannot be drawn")]
+    Label(#[from] LabelError),
     #[error("a file cannot be delivered")]
     File(#[from] FileError),
 }

@@ -68,6 +68,7 @@ pub mod fixture;
 pub mod hardening;
 pub mod histogram;
 pub mod journal;
+pub mod label;
 pub mod line;
 pub mod pki;
 pub mod reconcile;

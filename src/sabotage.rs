@@ -56,6 +56,8 @@ mod chosen {
         KeyDestroyedBeforeDurable,
         /// The call that registers a certificate does not wait for `issued`.
         CertificateUnjournaled,
+        /// A label counts as written whatever came of it.
+        LabelPresumed,
         /// A locker's token is another one each time.
         LockerTokenRandom,
         /// A policy that exists is taken for ours without being read.

@@ -41,6 +41,8 @@ pub enum DeviceCommand {
     Release(OrderArgs),
     /// Gives a device up for good: deactivates and deletes what it has in the cloud.
     Scrap(OrderArgs),
+    /// Writes one more label of a device that has passed; it says that it is a copy.
+    Label(OrderArgs),
 }
 
 /// Which device to show, and how.
@@ -94,6 +96,7 @@ pub async fn run(args: DeviceArgs) -> ExitStatus {
         DeviceCommand::Retry(args) => order::run(Order::Retry, args, &mut io::stdout()).await,
         DeviceCommand::Release(args) => order::run(Order::Release, args, &mut io::stdout()).await,
         DeviceCommand::Scrap(args) => order::run(Order::Scrap, args, &mut io::stdout()).await,
+        DeviceCommand::Label(args) => order::run(Order::Label, args, &mut io::stdout()).await,
     };
     ended(result, &mut io::stderr())
 }
@@ -285,6 +288,7 @@ mod tests {
             DeviceCommand::Retry(args) => order::run(Order::Retry, args, &mut out).await,
             DeviceCommand::Release(args) => order::run(Order::Release, args, &mut out).await,
             DeviceCommand::Scrap(args) => order::run(Order::Scrap, args, &mut out).await,
+            DeviceCommand::Label(args) => order::run(Order::Label, args, &mut out).await,
         };
         (result, String::from_utf8(out).unwrap())
     }

@@ -282,6 +282,7 @@ fn resource(call: &Call) -> &str {
         | Call::CreateThing { name, .. }
         | Call::DescribeThing { name }
         | Call::DeleteThing { name } => name,
+        Call::CreateManagedThing { serial, .. } => serial,
         Call::RegisterCertificateWithoutCa { .. }
         | Call::RegisterCertificate { .. }
         | Call::CreateCertificateFromCsr { .. }
@@ -295,6 +296,7 @@ fn resource(call: &Call) -> &str {
         | Call::UpdateCertificate { id, .. }
         | Call::DeleteCertificate { id }
         | Call::GetCredentialLocker { id }
+        | Call::DeleteManagedThing { id }
         | Call::DeleteCredentialLocker { id } => id,
         Call::AttachPolicy { target, .. }
         | Call::DetachPolicy { target, .. }

@@ -127,6 +127,17 @@ pub enum Call {
     DeleteCredentialLocker {
         id: String,
     },
+    /// Role `CONTROLLER` or `DEVICE`, with the material of Wi-Fi Simple Setup.
+    CreateManagedThing {
+        controller: bool,
+        serial: String,
+        material: String,
+        locker: Option<String>,
+        client_token: String,
+    },
+    DeleteManagedThing {
+        id: String,
+    },
 }
 
 impl Call {
@@ -161,6 +172,8 @@ impl Call {
             Self::DeleteThing { .. } => Operation::DeleteThing,
             Self::DeletePolicy { .. } => Operation::DeletePolicy,
             Self::DeleteCredentialLocker { .. } => Operation::DeleteCredentialLocker,
+            Self::CreateManagedThing { .. } => Operation::CreateManagedThing,
+            Self::DeleteManagedThing { .. } => Operation::DeleteManagedThing,
         }
     }
 }
@@ -207,6 +220,8 @@ pub struct Answer {
 pub enum Reply {
     /// `CreateCredentialLocker`.
     Locker { id: String, arn: String },
+    /// `CreateManagedThing`.
+    ManagedThing { id: String, arn: String },
     /// `GetCredentialLocker`.
     LockerDescription { id: String, arn: String, tags: BTreeMap<String, String> },
     /// `ListCredentialLockers`: one page.

@@ -29,25 +29,36 @@ struct Grants<'a> {
 impl Grants<'_> {
     fn product(&mut self, rules: &ProductRules) {
         self.locker(&rules.locker);
+        self.managed_thing(rules);
         self.thing(rules);
         self.policy(rules);
         self.certificate(rules);
     }
 
     fn locker(&mut self, rule: &LockerRule) {
-        let LockerRule::Device { tags, .. } = rule else { return };
+        let (LockerRule::Device { tags, .. } | LockerRule::Batch { tags, .. }) = rule else { return };
         // The list is for a locker whose answer was lost over an hour ago.
         let anywhere =
             ["iotmanagedintegrations:CreateCredentialLocker", "iotmanagedintegrations:ListCredentialLockers"];
         self.allow("*".to_owned(), &anywhere);
         let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
         // Deleting, here and below, is for devices that a person scraps.
-        let actions =
-            ["iotmanagedintegrations:DeleteCredentialLocker", "iotmanagedintegrations:GetCredentialLocker"];
-        self.allow(lockers.clone(), &actions);
+        self.allow(lockers.clone(), &["iotmanagedintegrations:GetCredentialLocker"]);
+        if matches!(rule, LockerRule::Device { .. }) {
+            self.allow(lockers.clone(), &["iotmanagedintegrations:DeleteCredentialLocker"]);
+        }
         if !tags.is_empty() {
             self.allow(lockers, &["iotmanagedintegrations:TagResource"]);
         }
+    }
+
+    fn managed_thing(&mut self, rules: &ProductRules) {
+        if rules.managed_thing.is_none() {
+            return;
+        }
+        self.allow("*".to_owned(), &["iotmanagedintegrations:CreateManagedThing"]);
+        let things = self.arn("iotmanagedintegrations", "managed-thing/*");
+        self.allow(things, &["iotmanagedintegrations:DeleteManagedThing"]);
     }
 
     fn thing(&mut self, rules: &ProductRules) {
@@ -242,6 +253,28 @@ mod tests {
             ),
         ]);
         assert_eq!(grants(MINIMAL), expected);
+    }
+
+    #[test]
+    fn the_locker_of_a_batch_is_made_and_never_deleted() {
+        let locker = "require_batch = true\nlocker = { scope = \"batch\" }\ncertificate = {}";
+        let grants = grants(&MINIMAL.replace("certificate = {}", locker));
+        let lockers = grants.iter().filter(|it| it.0.contains("Locker")).map(|it| it.0.as_str());
+        let wanted = ["CreateCredentialLocker", "GetCredentialLocker", "ListCredentialLockers"];
+        assert!(
+            lockers.eq(wanted.iter().map(|it| format!("iotmanagedintegrations:{it}")).collect::<Vec<_>>())
+        );
+    }
+
+    #[test]
+    fn a_managed_thing_is_made_and_deleted_and_nothing_else_of_them() {
+        let managed = "upc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\ncertificate = {}";
+        let with = grants(&MINIMAL.replace("certificate = {}", managed));
+        let more: Vec<_> = with.difference(&grants(MINIMAL)).cloned().collect();
+        let pair =
+            |action: &str, resource: &str| (format!("iotmanagedintegrations:{action}"), resource.to_owned());
+        let things = "arn:aws:iotmanagedintegrations:eu-west-1:*:managed-thing/*";
+        assert_eq!(more, [pair("CreateManagedThing", "*"), pair("DeleteManagedThing", things)]);
     }
 
     #[test]

@@ -244,6 +244,8 @@ pub struct Product {
     pub pattern_text: String,
     /// Where its devices' credentials go.
     pub deliver: Deliver,
+    /// The directory that its devices' labels go into, if they get any.
+    pub labels: Option<PathBuf>,
 }
 
 #[cfg(test)]

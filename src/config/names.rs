@@ -27,6 +27,8 @@ fn is_name_char(it: char) -> bool {
 pub(super) struct NameRule {
     /// "a thing name".
     pub(super) what: &'static str,
+    /// Who demands it.
+    pub(super) whose: &'static str,
     /// The characters in AWS's notation, for the hint.
     pub(super) characters: &'static str,
     pub(super) allowed: fn(char) -> bool,
@@ -37,6 +39,7 @@ pub(super) struct NameRule {
 
 pub(super) const THING: NameRule = NameRule {
     what: "a thing name",
+    whose: "AWS",
     characters: "a-z A-Z 0-9 : _ -",
     allowed: |it| is_name_char(it) || it == ':',
     min: 1,
@@ -45,6 +48,7 @@ pub(super) const THING: NameRule = NameRule {
 
 pub(super) const POLICY: NameRule = NameRule {
     what: "a policy name",
+    whose: "AWS",
     characters: "a-z A-Z 0-9 _ + = , . @ -",
     allowed: |it| is_name_char(it) || matches!(it, '+' | '=' | ',' | '.' | '@'),
     min: 1,
@@ -53,6 +57,7 @@ pub(super) const POLICY: NameRule = NameRule {
 
 pub(super) const LOCKER: NameRule = NameRule {
     what: "a locker name",
+    whose: "AWS",
     characters: "A-Z a-z 0-9 - _ and blank",
     allowed: |it| is_name_char(it) || it == ' ',
     min: 1,
@@ -62,24 +67,47 @@ pub(super) const LOCKER: NameRule = NameRule {
 /// `CreateManagedThing.CredentialLockerId`, `[a-zA-Z0-9]{1,64}`.
 pub(super) const LOCKER_ID: NameRule = NameRule {
     what: "a locker id",
+    whose: "AWS",
     characters: "a-z A-Z 0-9",
     allowed: |it| it.is_ascii_alphanumeric(),
     min: 1,
     max: 64,
 };
 
+/// What Wi-Fi Simple Setup demands (AWS's guide, "Configure provisionees for WiFi Simple Setup").
+pub(super) const MANAGED_SERIAL: NameRule = NameRule {
+    what: "a managed thing's serial number",
+    whose: "AWS",
+    characters: "a-z A-Z 0-9",
+    allowed: |it| it.is_ascii_alphanumeric(),
+    min: 12,
+    max: 50,
+};
+
 /// X.520's ub-common-name.
 pub(super) const COMMON_NAME: NameRule = NameRule {
     what: "a certificate's common name",
+    whose: "AWS",
     characters: "anything that can be printed",
     allowed: |it| !it.is_control(),
     min: 1,
     max: 64,
 };
 
+/// What every printer of labels takes as it stands, and a bar code of bearable width holds.
+pub(super) const LABEL: NameRule = NameRule {
+    what: "a label",
+    whose: "linemint",
+    characters: "a-z A-Z 0-9 - _ . : / +",
+    allowed: crate::label::takes,
+    min: 1,
+    max: crate::label::MAX_SERIAL,
+};
+
 /// The API demands only lengths of a locker's tags.
 pub(super) const LOCKER_TAG_VALUE: NameRule = NameRule {
     what: "the value of a locker's tag",
+    whose: "AWS",
     characters: "anything that can be printed",
     allowed: |it| !it.is_control(),
     min: 0,
@@ -91,6 +119,7 @@ pub(super) const LOCKER_TAG_KEY: NameRule =
 
 pub(super) const POLICY_TAG_VALUE: NameRule = NameRule {
     what: "the value of a policy's tag",
+    whose: "AWS",
     characters: "letters, digits, blanks and _ . : / = + - @",
     allowed: |it| {
         it.is_alphanumeric()
@@ -246,8 +275,10 @@ impl Sources<'_> {
             let illegal = |it: &char| !(rule.allowed)(*it);
             let example = language.characters().filter(illegal).max_by_key(|it| *it == '/');
             if let Some(example) = example {
-                let message =
-                    format!("{who} may hold '{example}', which AWS does not allow in {}", rule.what);
+                let message = format!(
+                    "{who} may hold '{example}', which {} does not allow in {}",
+                    rule.whose, rule.what
+                );
                 let pattern = matches!(part, Part::Place(Place::Serial));
                 let advice = if pattern { "narrow the serial pattern" } else { "change the template" };
                 let hint = format!("{} may hold {}; {advice}", rule.what, rule.characters);
@@ -262,8 +293,13 @@ impl Sources<'_> {
                 "bound the serial pattern, as in [A-Z0-9]{12,50}, or shorten the template",
             ));
         }
-        if min < rule.min {
+        if min == 0 && rule.min > 0 {
             return Err(bad(format!("can become empty; {} cannot", rule.what), "use \"{serial}\""));
+        }
+        if min < rule.min {
+            let message =
+                format!("can become {min} characters short; {} has at least {}", rule.what, rule.min);
+            return Err(bad(message, "bound the serial pattern, as in [A-Z0-9]{12,50}"));
         }
         Ok(())
     }
@@ -336,7 +372,8 @@ impl Sources<'_> {
 /// Whether a text that stands in every name obeys `rule`, its length aside.
 fn fixed(text: &str, who: &str, rule: &NameRule) -> Result<Language, BadName> {
     if let Some(example) = text.chars().find(|it| !(rule.allowed)(*it)) {
-        let message = format!("{who} holds {example:?}, which AWS does not allow in {}", rule.what);
+        let message =
+            format!("{who} holds {example:?}, which {} does not allow in {}", rule.whose, rule.what);
         return Err(bad(message, format!("{} may hold {}", rule.what, rule.characters)));
     }
     let length = text.chars().count();

@@ -1,17 +1,20 @@
 //! `[product.NAME]`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Product;
-use super::errors::Place;
+use super::errors;
 use super::files;
 use super::names::{self, Language, NameRule, Sources};
 use super::policy;
 use super::station::{bad_certificates, name, read};
 use super::table::{At, Table};
+use crate::device::article::ArticleNumber;
 use crate::device::rules::{
-    CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template, Verify,
+    CertificateRule, KeyOrigin, LockerRule, ManagedRole, ManagedThingRule, Place, PolicyRule, ProductRules,
+    Register, Repeat, Template, Verify,
 };
 use crate::device::serial::SerialPattern;
 use crate::line::Deliver;
@@ -45,7 +48,7 @@ pub(super) fn products(root: &Table<'_>, station: &str) -> (BTreeMap<String, Pro
 /// Two products may share one policy, but then it has to be the same.
 fn check_shared_policy(
     table: &Table<'_>,
-    place: &Place,
+    place: &errors::Place,
     products: &BTreeMap<String, Product>,
     new: &Product,
 ) {
@@ -102,6 +105,9 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
     let endpoint = endpoint(&table);
     let roots = roots(&table);
     let verify = verify(&table, certificate.as_ref());
+    let article = article(&table);
+    let labels = labels(&table, sources);
+    let managed_thing = managed_thing(&table, sources);
     table.finish();
     let (pattern_text, serial, _) = serial?;
     // The thing's attribute `linemint` is the station's id: its characters and length are legal there.
@@ -118,8 +124,10 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
         endpoint,
         roots,
         verify,
+        article,
+        managed_thing,
     };
-    Some(Product { rules: Arc::new(rules), serial, pattern_text, deliver: deliver? })
+    Some(Product { rules: Arc::new(rules), serial, pattern_text, deliver: deliver?, labels })
 }
 
 /// Where the credentials go.
@@ -138,6 +146,69 @@ fn deliver(table: &Table<'_>) -> Option<Deliver> {
         return None;
     }
     Some(Deliver::Directory(directory))
+}
+
+/// `upc` or `ean`: the check digit has to be right.
+fn article(table: &Table<'_>) -> Option<ArticleNumber> {
+    let (upc, ean) = (table.text("upc"), table.text("ean"));
+    if let (Some(_), Some(at)) = (&upc, &ean) {
+        table.problem(&at.place, "stands beside upc: a product has one number", "remove one of the two");
+        return None;
+    }
+    let digits = if upc.is_some() { 12 } else { 13 };
+    let at = upc.or(ean)?;
+    match ArticleNumber::parse(at.value) {
+        Ok(number) if at.value.len() == digits => Some(number),
+        Ok(_) => {
+            table.problem(
+                &at.place,
+                format!("has not {digits} digits"),
+                "a UPC-A has 12 (upc), an EAN-13 13 (ean)",
+            );
+            None
+        }
+        Err(error) => {
+            table.problem(
+                &at.place,
+                error.to_string(),
+                "write all its digits, the last one is the check digit",
+            );
+            None
+        }
+    }
+}
+
+/// `managed_thing = { role = … }`: what authenticates it is its serial and article number.
+fn managed_thing(table: &Table<'_>, sources: Option<&Sources<'_>>) -> Option<ManagedThingRule> {
+    let child = table.table("managed_thing")?;
+    let roles = [("device", Some(ManagedRole::Device)), ("controller", Some(ManagedRole::Controller))];
+    let role = child.choice("role", ManagedRole::Device, &roles);
+    let place = child.place.clone();
+    child.finish();
+    if !table.has("upc") && !table.has("ean") {
+        let message = "needs the product's number: a managed thing is known by its serial and article number";
+        table.problem(&place, message, "add upc = \"…\" or ean = \"…\"");
+    }
+    let serial = template(table, &At { value: "{serial}", place: place.clone() })?;
+    if let Some(Err(bad)) = sources.map(|it| it.check(&serial, &names::MANAGED_SERIAL)) {
+        table.problem(&place, bad.message, bad.hint);
+    }
+    Some(ManagedThingRule { role })
+}
+
+/// The directory for labels, whose serial numbers have to fit on one.
+fn labels(table: &Table<'_>, sources: Option<&Sources<'_>>) -> Option<PathBuf> {
+    let at = table.path("labels")?;
+    if at.value.parent().is_none() {
+        table.problem(&at.place, "cannot be the root directory", "use /var/lib/linemint/labels");
+        return None;
+    }
+    let serial = template(table, &At { value: "{serial}", place: at.place.clone() })?;
+    if let Some(Err(bad)) = sources.map(|it| it.check(&serial, &names::LABEL)) {
+        table.problem(&at.place, bad.message, bad.hint);
+        return None;
+    }
+    Some(at.value)
 }
 
 fn serial(table: &Table<'_>) -> Option<(String, SerialPattern, Language)> {
@@ -255,6 +326,7 @@ pub(super) fn tags(
 #[derive(Clone, Copy)]
 enum LockerScope {
     Device,
+    Batch,
     Given,
     None,
 }
@@ -262,7 +334,7 @@ enum LockerScope {
 fn locker(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<LockerRule> {
     let words = [
         ("device", Some(LockerScope::Device)),
-        ("batch", None),
+        ("batch", Some(LockerScope::Batch)),
         ("given", Some(LockerScope::Given)),
         ("none", Some(LockerScope::None)),
     ];
@@ -278,6 +350,10 @@ fn locker(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<LockerRule>
             };
             name.map(|name| LockerRule::Device { name, tags })
         }
+        LockerScope::Batch => {
+            irrelevant(&table, &["id"], "batch");
+            batch_locker(&table, sources)
+        }
         LockerScope::Given => {
             irrelevant(&table, &["name", "tags"], "given");
             given_locker(&table)
@@ -289,6 +365,33 @@ fn locker(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<LockerRule>
     };
     table.finish();
     rule
+}
+
+/// One for a batch: named by it, and by nothing that differs within it.
+fn batch_locker(table: &Table<'_>, sources: Option<&Sources<'_>>) -> Option<LockerRule> {
+    let tags = if table.has("tags") {
+        tags(table, &names::LOCKER_TAG_KEY, &names::LOCKER_TAG_VALUE, sources)
+    } else {
+        default_tags()
+    };
+    let at = table.text("name").unwrap_or_else(|| At { value: "{batch}", place: table.place_of("scope") });
+    let name = template(table, &at)?;
+    if let Some(Err(bad)) = sources.map(|it| it.check(&name, &names::LOCKER)) {
+        table.problem(&at.place, bad.message, bad.hint);
+        return None;
+    }
+    let differs = |it: &Template| it.has(Place::Serial) || it.has(Place::Mac);
+    if !name.has(Place::Batch) || differs(&name) {
+        let message = "is the name of a batch's locker: it holds {batch}, and no {serial} or {mac}";
+        table.problem(&at.place, message, "use \"{batch}\", \"{product}-{batch}\" or the like");
+        return None;
+    }
+    if tags.values().any(differs) {
+        let message = "differ within a batch, whose devices share the locker";
+        table.problem(&table.place_of("tags"), message, "leave {serial} and {mac} out");
+        return None;
+    }
+    Some(LockerRule::Batch { name, tags })
 }
 
 fn given_locker(table: &Table<'_>) -> Option<LockerRule> {

@@ -88,12 +88,8 @@ fn every_shipped_file_is_valid() {
 
 #[test]
 fn every_option_that_is_off_in_the_shipped_file_can_be_switched_on() {
-    let mut last = "";
     let on = FULL.lines().map(|line| {
-        let off = line.strip_prefix('#').filter(|it| !it.starts_with([' ', '-']) && !it.is_empty());
-        let unsupported = last.starts_with("# Not supported yet");
-        last = line;
-        off.filter(|_| !unsupported).unwrap_or(line)
+        line.strip_prefix('#').filter(|it| !it.starts_with([' ', '-']) && !it.is_empty()).unwrap_or(line)
     });
     let config = parse(&on.collect::<Vec<_>>().join("\n")).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(config.aws.account.as_deref(), Some("123456789012"));
@@ -135,40 +131,6 @@ fn the_shipped_file_explains_every_key() {
     for key in keys.split_whitespace().map(str::to_owned).chain(operations) {
         assert!(explained.contains(&key), "{key}");
     }
-}
-
-#[test]
-fn what_is_not_built_yet_says_so() {
-    let lines: Vec<_> = FULL.lines().collect();
-    let mut tried = 0;
-    for pair in lines.windows(2).filter(|it| it[0].starts_with("# Not supported yet")) {
-        let on = pair[1].strip_prefix('#').unwrap();
-        let key = on.split(' ').next().unwrap();
-        let text: Vec<_> = lines
-            .iter()
-            .map(|line| match *line {
-                line if line == pair[1] => on,
-                // A key may stand in a table once: the line that is on gives way.
-                line if line.starts_with(&format!("{key} = ")) && near(&lines, line, pair[1]) => "",
-                line => line,
-            })
-            .collect();
-        let errors = errors(&text.join("\n"));
-        assert_eq!(errors.len(), 1, "{on}: {errors:?}");
-        assert!(
-            errors[0].message.ends_with("is not supported by this version of linemint yet"),
-            "{on}: {errors:?}"
-        );
-        tried += 1;
-    }
-    assert_eq!(tried, 1);
-}
-
-/// Whether both lines stand in the same table.
-fn near(lines: &[&str], a: &str, b: &str) -> bool {
-    let at = |it| lines.iter().position(|line| *line == it).unwrap();
-    let (from, to) = (at(a).min(at(b)), at(a).max(at(b)));
-    !lines[from..to].iter().any(|it| it.starts_with('['))
 }
 
 #[test]

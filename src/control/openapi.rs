@@ -25,6 +25,7 @@ use super::{
         orders::retry,
         orders::release,
         orders::scrap,
+        orders::label,
         events::list,
         backup::stream,
         batches::list,

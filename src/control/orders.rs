@@ -95,6 +95,31 @@ pub(super) async fn scrap(
     order(&context, caller, (Order::Scrap, path), &body).await
 }
 
+#[utoipa::path(
+    post,
+    path = "/v1/devices/{serial}/label",
+    operation_id = "labelDevice",
+    tag = "devices",
+    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    request_body(content = Reason),
+    responses(
+        (status = 200, description = "It gets one more label, which says that it is a copy", body = Device),
+        (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "This station does not know the device", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn label(
+    State(context): State<Arc<Context>>,
+    Extension(caller): Extension<Caller>,
+    path: SerialPath,
+    body: Bytes,
+) -> Result<Json<Device>, Refused> {
+    order(&context, caller, (Order::Label, path), &body).await
+}
+
 async fn order(
     context: &Context,
     caller: Caller,

@@ -233,6 +233,7 @@ fn router(context: Arc<Context>) -> Router {
         .route("/v1/devices/{serial}/retry", post(orders::retry))
         .route("/v1/devices/{serial}/release", post(orders::release))
         .route("/v1/devices/{serial}/scrap", post(orders::scrap))
+        .route("/v1/devices/{serial}/label", post(orders::label))
         .route("/v1/batches", get(batches::list).post(batches::open))
         .route("/v1/batches/{id}", get(batches::show))
         .route("/v1/batches/{id}/serials", get(batches::serials))

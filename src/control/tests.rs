@@ -291,6 +291,8 @@ fn rules() -> ProductRules {
         endpoint: None,
         roots: None,
         verify: crate::device::rules::Verify::None,
+        article: None,
+        managed_thing: None,
     }
 }
 

@@ -201,6 +201,22 @@ pub enum Event {
         /// files are on disk.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         directory: Option<String>,
+        /// It gets a label.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        label: bool,
+    },
+    /// A label that the device is owed is on disk, or is none any more.
+    Labelled {
+        /// Which: the first is 1, each later one is a copy.
+        number: u32,
+        /// Where; none if the configuration wants no more labels of the product.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        directory: Option<String>,
+    },
+    /// A person wants one more label of it.
+    LabelAsked {
+        /// Who, and why.
+        by: Operator,
     },
     /// The device could not take its credentials.
     Failed {
@@ -288,6 +304,9 @@ pub enum Event {
         /// The call for its certificate is out: what comes of it is recorded yet.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         asked: bool,
+        /// Its product has managed things: its own is deleted too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        managed_thing: bool,
     },
     /// Nothing of it is left, here or in the cloud.
     Scrapped,
@@ -389,6 +408,15 @@ pub enum Output {
         /// Its ARN.
         arn: String,
     },
+    /// A managed thing.
+    #[serde(rename = "managed-thing")]
+    ManagedThing {
+        /// Its id.
+        id: String,
+        /// Its ARN.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arn: Option<String>,
+    },
     /// It was not deleted, since it is another's.
     Left,
 }
@@ -424,6 +452,8 @@ impl Event {
             Self::Trouble { .. } => "trouble",
             Self::Offered { .. } => "offered",
             Self::Passed { .. } => "passed",
+            Self::Labelled { .. } => "labelled",
+            Self::LabelAsked { .. } => "label-asked",
             Self::Failed { .. } => "failed",
             Self::Deferred { .. } => "deferred",
             Self::Closed { .. } => "closed",

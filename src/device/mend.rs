@@ -201,7 +201,7 @@ mod tests {
         fn passed() -> Self {
             let mut life = Self::made();
             let presentation = life.device.presentation.key.clone();
-            life.takes(Event::Passed { presentation, directory: None });
+            life.takes(Event::Passed { presentation, directory: None, label: false });
             assert!(!is_pending(&life.device) && life.ready().is_empty());
             life
         }
@@ -372,6 +372,7 @@ mod tests {
             policy: None,
             message: String::new(),
             asked: false,
+            managed_thing: false,
         });
         life.refuses(&mending(&[Step::Thing]));
     }

@@ -14,6 +14,8 @@
 //!  any of these -scrapping-> quarantined, while the cloud is cleared -scrapped-> scrapped
 //! ```
 
+pub mod article;
+mod done;
 pub mod event;
 mod lingering;
 pub mod mend;
@@ -46,6 +48,7 @@ use crate::fixture::FailCode;
 use crate::pki::{DevicePublicKey, Fingerprint};
 use crate::sabotage::sabotaged;
 
+pub use self::done::Done;
 pub use self::superseded::Superseded;
 
 /// Where a device stands.
@@ -184,6 +187,12 @@ pub struct Device {
     /// How often its locker was made again: each time under another client token.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lockers_remade: u32,
+    /// Labels that were written for it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub labels: u32,
+    /// The number of the label that it is owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_due: Option<u32>,
     /// What the cloud holds for it.
     pub done: Done,
     /// Why it failed or is in quarantine.
@@ -268,39 +277,6 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-/// What the cloud holds for a device, as far as it is recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Done {
-    /// The locker's id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub locker: Option<String>,
-    /// The locker's ARN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub locker_arn: Option<String>,
-    /// The policy is there.
-    pub policy: bool,
-    /// The thing is there.
-    pub thing: bool,
-    /// The present certificate, which AWS has issued inactive, is active.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub active: bool,
-    /// The policy is attached to the present certificate.
-    pub attach_policy: bool,
-    /// The thing is attached to the present certificate.
-    pub attach_thing: bool,
-    /// A resource of the device's own was there before: AWS knows it from an earlier life, or from a
-    /// call whose answer was lost.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub met: bool,
-    /// The present certificate was tried out as the product wants it (`verify`).
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub proved: bool,
-    /// What else is attached to the thing has been looked at.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub principals: bool,
-}
-
 /// Why a device failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -372,6 +348,8 @@ impl Device {
             scrap: None,
             mend: None,
             lockers_remade: 0,
+            labels: 0,
+            label_due: None,
             done: Done::default(),
             failure: None,
             last_seq: seq,
@@ -411,10 +389,11 @@ impl Device {
             Event::StepUndone { step } => self.step_undone(*step),
             Event::Trouble { .. } => {}
             Event::Offered { .. } => self.state = State::Delivering,
-            Event::Passed { presentation, directory } => {
-                self.unclaimed = directory.is_some() && !self.is_open();
-                self.pass(at, presentation);
+            Event::Passed { presentation, directory, label } => {
+                self.pass(at, presentation, directory.is_some(), *label);
             }
+            Event::Labelled { number, directory } => self.labelled(*number, directory.is_some()),
+            Event::LabelAsked { .. } => self.owe_label(),
             Event::Failed { presentation, code, message } => {
                 self.close(presentation, Outcome::failed(*code, message));
                 self.state = State::Failed;
@@ -438,13 +417,13 @@ impl Device {
             }
             Event::Retried { .. } => self.retry(),
             Event::Released { .. } => self.release(),
-            Event::Scrapping { presentation, policy, message, asked, .. } => {
+            Event::Scrapping { presentation, policy, message, asked, managed_thing, .. } => {
                 if !asked {
                     self.doubt_what_was_asked(at);
                 }
-                self.begin_scrap(presentation.as_ref(), policy.as_ref(), message);
+                self.begin_scrap(presentation.as_ref(), policy.as_ref(), message, *managed_thing);
             }
-            Event::Scrapped => self.state = State::Scrapped,
+            Event::Scrapped => (self.state, self.label_due) = (State::Scrapped, None),
         }
         self.last_seq = seq;
         self.updated_at = at;
@@ -580,7 +559,11 @@ impl Device {
         }
     }
 
-    fn pass(&mut self, at: Timestamp, presentation: &PresentationKey) {
+    fn pass(&mut self, at: Timestamp, presentation: &PresentationKey, into_directory: bool, label: bool) {
+        if label {
+            self.owe_label();
+        }
+        self.unclaimed = into_directory && !self.is_open();
         self.close(presentation, Outcome::Passed { again: false });
         if self.presentation.outcome.is_none() {
             self.presentation.outcome = Some(Outcome::Passed { again: false });
@@ -603,6 +586,9 @@ impl Device {
                 Some(certificate) => certificate.arn = Some(arn.clone()),
                 None => self.named_late(arn),
             },
+            (Step::ManagedThing, Output::ManagedThing { id, .. }) => {
+                self.done.managed_thing = Some(id.clone());
+            }
             (Step::Policy, _) => self.done.policy = true,
             (Step::Thing, _) => self.done.thing = true,
             (Step::Activate, _) => self.done.active = true,
@@ -619,12 +605,12 @@ impl Device {
             ) => {
                 self.retired(step);
             }
-            (Step::DeleteThing | Step::DeletePolicy | Step::DeleteLocker, _) => self.cleared(step, output),
+            (step, _) if step.clears() => self.cleared(step, output),
             (Step::Principals, Output::Principals { others, policy }) => {
                 self.done.principals = true;
                 self.inherit(others, policy.as_ref());
             }
-            (Step::Issue | Step::Locker | Step::Certificate | Step::Principals | Step::Sweep, _) => {}
+            _ => {}
         }
         if self.state == State::Admitted {
             self.state = State::Provisioning;

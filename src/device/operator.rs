@@ -38,11 +38,13 @@ pub enum Order {
     Release,
     /// Give it up for good: deactivate and delete what it has in the cloud.
     Scrap,
+    /// Write one more label of it.
+    Label,
 }
 
 impl Order {
     /// Every order.
-    pub const ALL: [Self; 3] = [Self::Retry, Self::Release, Self::Scrap];
+    pub const ALL: [Self; 4] = [Self::Retry, Self::Release, Self::Scrap, Self::Label];
 
     /// The word used on the command line and in the API.
     #[must_use]
@@ -51,6 +53,7 @@ impl Order {
             Self::Retry => "retry",
             Self::Release => "release",
             Self::Scrap => "scrap",
+            Self::Label => "label",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a device needs next: a pure function of what is recorded of it.
 //!
 //! ```text
-//!   locker ─────────────────────────────────┐
+//!   locker ───────── managed thing ─────────┐
 //!   policy ──────────┬─ attach policy ──────┤
 //!   issue ─ certificate ┤                   ├─ delivery
 //!   thing ──────────┴─ attach thing ────────┘
@@ -48,6 +48,9 @@ fn making(device: &Device, rules: &ProductRules) -> Vec<Step> {
     let mut steps: Vec<Step> = device.next_retiring().into_iter().collect();
     if needs_locker(device, rules) {
         steps.push(Step::Locker);
+    }
+    if needs_managed_thing(device, rules) && !needs_locker(device, rules) {
+        steps.push(Step::ManagedThing);
     }
     if needs_policy(device, rules) {
         steps.push(Step::Policy);
@@ -115,7 +118,10 @@ fn owed_proof(device: &Device, rules: &ProductRules) -> Option<Step> {
 
 fn is_provided(device: &Device, rules: &ProductRules) -> bool {
     let Some(certificate) = &device.certificate else { return false };
-    if needs_locker(device, rules) || needs_policy(device, rules) || !device.done.thing {
+    if needs_locker(device, rules) || needs_managed_thing(device, rules) {
+        return false;
+    }
+    if needs_policy(device, rules) || !device.done.thing {
         return false;
     }
     if rules.certificate.register == Register::Jitp {
@@ -139,7 +145,13 @@ fn needs_activation(device: &Device) -> bool {
 }
 
 fn needs_locker(device: &Device, rules: &ProductRules) -> bool {
-    matches!(rules.locker, LockerRule::Device { .. }) && device.done.locker.is_none()
+    matches!(rules.locker, LockerRule::Device { .. } | LockerRule::Batch { .. })
+        && device.done.locker.is_none()
+}
+
+/// It goes into its locker when it is made.
+fn needs_managed_thing(device: &Device, rules: &ProductRules) -> bool {
+    rules.managed_thing.is_some() && device.done.managed_thing.is_none()
 }
 
 fn needs_policy(device: &Device, rules: &ProductRules) -> bool {

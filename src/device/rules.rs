@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::article::ArticleNumber;
 use super::serial::{Mac, SerialNumber};
 
 /// Hash of a product's rules: 64 hex digits.
@@ -42,6 +43,12 @@ pub struct ProductRules {
     /// How the result is tried out before the device may pass.
     #[serde(default, skip_serializing_if = "Verify::is_none")]
     pub verify: Verify,
+    /// The product's number in trade: on labels, and in what authenticates a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub article: Option<ArticleNumber>,
+    /// Its managed thing, if it gets one. The product then has an article number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub managed_thing: Option<ManagedThingRule>,
 }
 
 impl ProductRules {
@@ -64,6 +71,13 @@ pub enum LockerRule {
         /// Its tags.
         tags: BTreeMap<String, Template>,
     },
+    /// One for each batch: made with its first device, shared by all of them.
+    Batch {
+        /// Its name; holds `{batch}`, and no `{serial}` or `{mac}`.
+        name: Template,
+        /// Its tags; they hold no `{serial}` or `{mac}`.
+        tags: BTreeMap<String, Template>,
+    },
     /// One that exists already.
     Given {
         /// Its id.
@@ -71,6 +85,23 @@ pub enum LockerRule {
     },
     /// None.
     None,
+}
+
+/// What a device is to IoT managed integrations, which knows it by its serial and article number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagedThingRule {
+    /// Whether it is a hub.
+    pub role: ManagedRole,
+}
+
+/// The roles of managed things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ManagedRole {
+    /// A hub, which provisions others.
+    Controller,
+    /// What is provisioned by a hub.
+    Device,
 }
 
 /// What kind of policy a device has.

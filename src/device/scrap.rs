@@ -8,6 +8,7 @@
 //! | deactivate, detach-policy, detach-thing | as for a certificate that was replaced | |
 //! | delete, where AWS has issued | as for a certificate that was replaced | |
 //! | delete-certificate | `DeleteCertificate`, without force | an attachment: detaching takes seconds |
+//! | delete-managed-thing, where the product has one | `DeleteManagedThing` | |
 //! | delete-thing | `DescribeThing`, then `DeleteThing` | the same |
 //! | delete-policy | `GetPolicy` where it is not recorded as made, then `DeletePolicy` | "up to five minutes" after it was detached (API reference); further versions, which a person has to delete |
 //! | delete-locker | `DeleteCredentialLocker` | |
@@ -50,13 +51,23 @@ pub struct Scrap {
     pub policy: bool,
     /// Its locker is gone, or never was its own.
     pub locker: bool,
+    /// Its managed thing has still to be deleted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub managed_thing: bool,
 }
 
 impl Step {
     /// Whether it belongs to the clearing away of a scrapped device only.
     #[must_use]
     pub const fn clears(self) -> bool {
-        matches!(self, Self::DeleteCertificate | Self::DeleteThing | Self::DeletePolicy | Self::DeleteLocker)
+        matches!(
+            self,
+            Self::DeleteCertificate
+                | Self::DeleteThing
+                | Self::DeletePolicy
+                | Self::DeleteLocker
+                | Self::DeleteManagedThing
+        )
     }
 
     /// Whether it takes away something that was there, so that "not found" means that it is done.
@@ -117,6 +128,7 @@ impl Device {
             return Some(step);
         }
         let steps = [
+            (!scrap.managed_thing, Step::DeleteManagedThing),
             (scrap.thing, Step::DeleteThing),
             (scrap.policy, Step::DeletePolicy),
             (scrap.locker, Step::DeleteLocker),
@@ -166,6 +178,7 @@ impl Device {
         presentation: Option<&PresentationKey>,
         policy: Option<&String>,
         message: &str,
+        managed_thing: bool,
     ) {
         if let Some(presentation) = presentation {
             self.close(presentation, Outcome::failed(FailCode::Quarantined, message));
@@ -173,7 +186,7 @@ impl Device {
         self.supersede(policy);
         self.state = State::Quarantined;
         self.failure = Some(Failure { code: FailCode::Quarantined, message: message.to_owned() });
-        self.scrap = Some(Scrap::default());
+        self.scrap = Some(Scrap { managed_thing, ..Scrap::default() });
         self.mend = None;
     }
 
@@ -198,6 +211,7 @@ impl Device {
             Step::DeleteThing => (scrap.thing, scrap.left) = (true, *output == Output::Left),
             Step::DeletePolicy => scrap.policy = true,
             Step::DeleteLocker => scrap.locker = true,
+            Step::DeleteManagedThing => scrap.managed_thing = false,
             _ => {}
         }
     }
@@ -232,6 +246,10 @@ impl Subject<'_> {
                 let made = self.device.done.policy;
                 Some(if made { Call::DeletePolicy { name } } else { Call::GetPolicy { name } })
             }
+            Step::DeleteManagedThing => match &self.device.done.managed_thing {
+                Some(id) => Some(Call::DeleteManagedThing { id: id.clone() }),
+                None => self.create_managed_thing(),
+            },
             Step::DeleteLocker => match &self.device.done.locker {
                 Some(id) => self.own_locker().then(|| Call::DeleteCredentialLocker { id: id.clone() }),
                 None => self.create_locker(),
@@ -245,6 +263,11 @@ impl Subject<'_> {
     pub fn is_nothing(&self, step: Step) -> bool {
         match step {
             Step::DeletePolicy => self.own_policy().is_none() || self.device.scrap.is_some_and(|it| it.left),
+            // What could not be asked for yet is not there.
+            Step::DeleteManagedThing => {
+                let known = self.device.done.managed_thing.is_some();
+                !known && (self.create_managed_thing().is_none() || self.device.presentation.key.id == 0)
+            }
             // Number 0 is that of no presentation: nothing was ever asked for.
             Step::DeleteLocker => {
                 !self.own_locker()
@@ -293,6 +316,7 @@ impl Subject<'_> {
             (Reply::Locker { id, .. }, _) if step == Step::DeleteLocker => {
                 Verdict::Ask(Call::DeleteCredentialLocker { id: id.clone() })
             }
+            (Reply::ManagedThing { id, .. }, _) => Verdict::Ask(Call::DeleteManagedThing { id: id.clone() }),
             (Reply::Empty, _) if answer.request_id.is_some() => done(Output::Nothing),
             // It may be a proxy's: a deletion is repeated until AWS itself answers.
             _ => Verdict::Later,
@@ -311,12 +335,20 @@ impl Subject<'_> {
                     done(Output::Nothing)
                 }
             }
+            // It is the locker that does not show: whether an earlier call has made one is not known by that.
+            FailureKind::NotFound if matches!(call, Call::CreateManagedThing { .. }) => Verdict::Again,
             FailureKind::NotFound => done(Output::Nothing),
             // The call that would have made it is refused: there is none.
             FailureKind::Conflict | FailureKind::Refused
                 if matches!(call, Call::CreateCredentialLocker { .. }) =>
             {
                 done(Output::Nothing)
+            }
+            // AWS has one of that serial and article number that no token of ours has made.
+            FailureKind::Conflict | FailureKind::Refused
+                if matches!(call, Call::CreateManagedThing { .. }) =>
+            {
+                done(Output::Left)
             }
             // What its template attached keeps it; it is deactivated.
             FailureKind::Conflict

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | issue | none: the station's CA | never repeated: the certificate is journaled first | |
 //! | locker | `CreateCredentialLocker` | yes, by its client token | the token finds it |
+//! | managed-thing, where the product has one | `CreateManagedThing` | yes, by its client token | the token finds it; without, it conflicts |
 //! | policy | `CreatePolicy` | yes, it conflicts | `GetPolicy`, documents compared as JSON |
 //! | thing | `CreateThing` | yes | `DescribeThing`, attribute `linemint` compared |
 //! | certificate | `RegisterCertificate(WithoutCA)` | yes, the same bytes | id compared, `DescribeCertificate` |
@@ -18,12 +19,13 @@
 //! | connect, where the product says so | none: a TLS connection as the device | yes | |
 //! | delete, where AWS issues | `DeleteCertificate` | yes | |
 //! | detach-policy, detach-thing | `DetachPolicy`, `DetachThingPrincipal` | yes | |
-//! | delete-certificate, delete-thing, delete-policy, delete-locker | see [`scrap`](super::scrap) | yes | |
+//! | delete-managed-thing, delete-certificate, delete-thing, delete-policy, delete-locker | see [`scrap`](super::scrap) | yes | |
 //!
 //! Sources: the AWS API reference of each operation. Names and tokens follow from the rules, the
 //! serial and the generation alone, so that a repetition is always the same request.
 
 mod from_csr;
+mod managed;
 mod proof;
 
 use std::collections::BTreeMap;
@@ -67,6 +69,8 @@ pub enum Step {
     Delete,
     Verify,
     Connect,
+    ManagedThing,
+    DeleteManagedThing,
 }
 
 impl fmt::Display for Step {
@@ -92,6 +96,8 @@ impl fmt::Display for Step {
             Self::Delete => "delete",
             Self::Verify => "verify",
             Self::Connect => "connect",
+            Self::ManagedThing => "managed-thing",
+            Self::DeleteManagedThing => "delete-managed-thing",
         })
     }
 }
@@ -154,6 +160,7 @@ impl<'a> Subject<'a> {
             Step::Issue | Step::Sweep | Step::Connect => None,
             Step::Verify => Some(Call::DescribeThing { name: self.thing_name() }),
             Step::Locker => self.create_locker(),
+            Step::ManagedThing => self.create_managed_thing(),
             Step::Policy => self.create_policy(),
             Step::Thing => Some(Call::CreateThing { name: self.thing_name(), attributes: self.attributes() }),
             Step::Certificate => self.register_certificate(),
@@ -236,10 +243,25 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn locker_id(&self) -> Option<String> {
         match &self.rules.locker {
-            LockerRule::Device { .. } => self.device.done.locker.clone(),
+            LockerRule::Device { .. } | LockerRule::Batch { .. } => self.device.done.locker.clone(),
             LockerRule::Given { id } => Some(id.clone()),
             LockerRule::None => None,
         }
+    }
+
+    /// The name of the locker that is made for the device, or for its batch.
+    #[must_use]
+    pub fn locker_name(&self) -> Option<String> {
+        match &self.rules.locker {
+            LockerRule::Device { name, .. } | LockerRule::Batch { name, .. } => Some(self.fill(name)),
+            LockerRule::Given { .. } | LockerRule::None => None,
+        }
+    }
+
+    /// The client token of a batch's locker: whoever asks for it, the same product and name mean the same locker.
+    fn batch_token(&self, name: &str) -> String {
+        Fingerprint::of(format!("linemint/1/batch-locker/{}/{name}", self.rules.product).as_bytes())
+            .to_string()
     }
 
     /// The client token of the device's locker: 64 hex digits that follow from the station, the
@@ -258,12 +280,15 @@ impl<'a> Subject<'a> {
     }
 
     pub(super) fn create_locker(&self) -> Option<Call> {
-        let LockerRule::Device { name, tags } = &self.rules.locker else { return None };
-        Some(Call::CreateCredentialLocker {
-            name: self.fill(name),
-            client_token: self.locker_token(),
-            tags: self.fill_all(tags),
-        })
+        let name = self.locker_name()?;
+        let (LockerRule::Device { tags, .. } | LockerRule::Batch { tags, .. }) = &self.rules.locker else {
+            return None;
+        };
+        let client_token = match self.rules.locker {
+            LockerRule::Batch { .. } => self.batch_token(&name),
+            _ => self.locker_token(),
+        };
+        Some(Call::CreateCredentialLocker { name, client_token, tags: self.fill_all(tags) })
     }
 
     fn create_policy(&self) -> Option<Call> {
@@ -298,6 +323,9 @@ impl<'a> Subject<'a> {
         match (&answer.reply, call) {
             (Reply::Locker { id, arn }, _) => {
                 done(Output::Locker { id: id.clone(), arn: Some(arn.clone()), others: Vec::new() })
+            }
+            (Reply::ManagedThing { id, arn }, _) => {
+                done(Output::ManagedThing { id: id.clone(), arn: Some(arn.clone()) })
             }
             (Reply::Policy { document, .. }, Call::GetPolicy { name }) => self.judge_policy(name, document),
             (Reply::Policy { .. } | Reply::Thing { .. }, _) => done(Output::Nothing),

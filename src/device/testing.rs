@@ -44,6 +44,8 @@ pub(crate) fn plain_rules(product: &str) -> ProductRules {
         endpoint: None,
         roots: None,
         verify: crate::device::rules::Verify::None,
+        article: None,
+        managed_thing: None,
     }
 }
 

@@ -41,6 +41,8 @@ impl Device {
                 matches!(self.state, S::Delivering | S::Provisioning | S::Failed)
                     && self.certificate.is_some()
             }
+            Event::Labelled { number, .. } => self.label_due == Some(*number),
+            Event::LabelAsked { .. } => self.passed_at.is_some() && self.scrap.is_none(),
             Event::Failed { .. } => matches!(self.state, S::Delivering | S::Provisioning | S::Failed),
             Event::Deferred { .. } | Event::Closed { .. } => self.state != S::Scrapped,
             Event::Quarantined { .. } => self.state != S::Scrapped && self.scrap.is_none(),

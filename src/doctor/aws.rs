@@ -251,7 +251,10 @@ fn permission(action: &str, outcomes: &[Outcome]) -> Finding {
 
 fn region(config: &Config) -> Finding {
     let region = config.aws.region.as_str();
-    let lockers = config.products.values().any(|it| matches!(it.rules.locker, LockerRule::Device { .. }));
+    let lockers = config
+        .products
+        .values()
+        .any(|it| matches!(it.rules.locker, LockerRule::Device { .. } | LockerRule::Batch { .. }));
     if !lockers {
         return REGION.ok(format!("{region}; no product wants a locker of its own"));
     }

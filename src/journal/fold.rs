@@ -8,7 +8,7 @@ use crate::device::serial::SerialNumber;
 use crate::device::{Device, IllegalTransition};
 use crate::pki::Fingerprint;
 
-use super::{KnownPresentation, Opened, Record, StationEvent, What};
+use super::{KnownPresentation, Opened, Record, SharedLocker, StationEvent, What};
 
 /// The device after a record; none if the record is about none. `before` is the device so far, if there
 /// is one.
@@ -33,6 +33,8 @@ pub enum Change<'a> {
     Rules(&'a RulesId, &'a ProductRules),
     /// Whether a shared policy is there.
     Policy(&'a str, bool),
+    /// A shared locker is there.
+    Locker(&'a str, SharedLocker),
     /// A fixture was reset: what it presented before can be asked for no more.
     Reset(&'a str, u64),
     /// A list of serial numbers is begun, for that batch. The record's number is the list's.
@@ -53,6 +55,9 @@ pub fn change(record: &Record) -> Option<Change<'_>> {
         What::Station(StationEvent::Rules { id, rules }) => Some(Change::Rules(id, rules)),
         What::Station(StationEvent::PolicyReady { name }) => Some(Change::Policy(name, true)),
         What::Station(StationEvent::PolicyLost { name }) => Some(Change::Policy(name, false)),
+        What::Station(StationEvent::LockerReady { name, id, arn }) => {
+            Some(Change::Locker(name, SharedLocker { id: id.clone(), arn: arn.clone() }))
+        }
         What::Station(StationEvent::FixtureReset { fixture, boot }) => Some(Change::Reset(fixture, *boot)),
         What::Station(StationEvent::BatchOpening { batch, .. }) => Some(Change::ListBegun(batch)),
         What::Station(StationEvent::BatchSerials { list, serials }) => Some(Change::ListPart(*list, serials)),

@@ -94,6 +94,16 @@ pub enum StationEvent {
         /// Its name.
         name: String,
     },
+    /// A locker that a batch's devices share is there.
+    LockerReady {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: String,
+        /// Its ARN.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arn: Option<String>,
+    },
     /// A fixture was reset, or is new.
     FixtureReset {
         /// Its name.
@@ -410,6 +420,8 @@ pub struct Recovered {
     pub rules: BTreeMap<RulesId, ProductRules>,
     /// Shared policies that are there.
     pub policies: Vec<String>,
+    /// Lockers that batches' devices share, by name.
+    pub lockers: BTreeMap<String, SharedLocker>,
     /// The last reset of each fixture.
     pub boots: BTreeMap<String, u64>,
     /// Devices by state.
@@ -418,6 +430,16 @@ pub struct Recovered {
     pub batches: Vec<Batch>,
     /// Lists that have not come to their end, and the batches that they were for.
     pub lists: Vec<(u64, BatchId)>,
+}
+
+/// A locker that several devices share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedLocker {
+    /// Its id.
+    pub id: String,
+    /// Its ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
 }
 
 /// Whether a restart has to take the device up again: something is left to do for it, or a private
@@ -435,5 +457,6 @@ pub fn is_pending(device: &Device) -> bool {
         || device.state == State::Passed && device.owes_look()
         || device.mend.is_some()
         || device.needs_sweep()
+        || device.label_due.is_some()
         || device.keys_to_destroy().next().is_some()
 }

@@ -52,6 +52,7 @@
 //! | `p` fixture 0 boot n | the presentations whose numbers are 8 n to 8 n + 7 |
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
+//! | `g` name | the id and ARN of a locker that a batch's devices share |
 //! | `b` fixture | its last reset |
 //! | `k` hash | the serial of the device that was the first to tell this public key as its own |
 //! | `w` id | a batch, with the numbers of its devices by state |
@@ -329,6 +330,10 @@ impl Store {
             recovered.rules.extend(self.read(&key(b'r', &name))?.map(|rules| (id, rules)));
         }
         recovered.policies = self.names(b's')?;
+        for name in self.names(b'g')? {
+            let locker = self.read(&key(b'g', &name))?;
+            recovered.lockers.extend(locker.map(|locker| (name, locker)));
+        }
         recovered.batches = self.batch_rows(None, usize::MAX, crate::batch::Batch::is_open)?;
         recovered.lists = self.unfinished_lists()?;
         for name in self.names(b'b')? {

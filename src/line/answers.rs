@@ -153,7 +153,9 @@ impl Line {
             // The id is another unit's, which keeps it.
             None => self.works[serial].device.presentation.key.clone(),
         };
-        if !self.record(serial, Event::Passed { presentation: presentation.clone(), directory: None }) {
+        let label = self.label_directory(serial).is_some();
+        let passed = Event::Passed { presentation: presentation.clone(), directory: None, label };
+        if !self.record(serial, passed) {
             return Ok(());
         }
         if let Some(work) = self.works.get_mut(serial) {

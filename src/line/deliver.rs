@@ -190,7 +190,7 @@ impl Line {
             return;
         }
         work.keep_calls_only();
-        self.leave_policy(serial);
+        self.leave_shared(serial);
         let place = self.place_of(serial);
         let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
         let message = detail.to_owned();
@@ -249,13 +249,12 @@ impl Line {
             Some((_, message)) => return (FailCode::Internal, message),
             None => {}
         }
-        // Who waits for a shared policy waits for what its maker has met.
-        let maker =
-            self.maker_of_policy(serial).and_then(|it| self.works.get(it)?.running.get(&Step::Policy));
+        // Who waits for what others share waits for what its maker has met.
+        let makers = self.makers_steps(serial);
         let worst = work
             .running
             .values()
-            .chain(maker)
+            .chain(makers)
             .flat_map(|it| {
                 let held = it.parked().and_then(|call| self.breakers.cause(call.operation()));
                 it.last.clone().into_iter().chain(held)

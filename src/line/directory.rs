@@ -2,7 +2,7 @@
 //! the files wait for nobody. Files first, then the record `passed`, then `pass`, then the key is destroyed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -68,8 +68,55 @@ struct Pending {
 }
 
 impl Deliveries {
-    /// What an operator is told, a sentence for each directory.
-    pub(super) fn told(&self) -> Vec<String> {
+    /// Whether a device's is under way, or waits for its next try.
+    pub(super) fn has(&self, serial: &SerialNumber) -> bool {
+        self.0.get(serial).is_some_and(|it| it.is_out || it.waits.is_some())
+    }
+
+    /// A device's is under way from now on.
+    pub(super) fn begin(&mut self, serial: &SerialNumber, directory: &Path) {
+        let pending = self.0.entry(serial.clone()).or_insert_with(|| Pending {
+            directory: directory.to_owned(),
+            is_out: false,
+            waits: None,
+            attempt: 0,
+            trouble: None,
+        });
+        pending.directory = directory.to_owned();
+        pending.is_out = true;
+        pending.attempt += 1;
+    }
+
+    /// A device's has failed and waits for the timer `number`: how often it was tried, and how long it waits.
+    pub(super) fn fails(
+        &mut self,
+        serial: &SerialNumber,
+        number: u64,
+        message: String,
+        random: f64,
+    ) -> Option<(u32, Duration)> {
+        let pending = self.0.get_mut(serial)?;
+        pending.is_out = false;
+        pending.waits = Some(number);
+        pending.trouble = Some(message);
+        let attempt = pending.attempt;
+        let longest = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
+        Some((attempt, longest.mul_f64(0.5 + random / 2.0)))
+    }
+
+    /// Whether that timer is what a device's waits for; then it waits no more.
+    pub(super) fn is_due(&mut self, serial: &SerialNumber, number: u64) -> bool {
+        let waits = self.0.get_mut(serial).filter(|it| it.waits == Some(number));
+        waits.is_some_and(|it| it.waits.take().is_some())
+    }
+
+    /// A device's that waits for its next try waits no more. Whether there is one.
+    pub(super) fn hurry(&mut self, serial: &SerialNumber) -> bool {
+        self.0.get_mut(serial).is_some_and(|it| it.waits.take().is_some())
+    }
+
+    /// What an operator is told, a sentence for each directory. `whose` is what waits for it, in the plural.
+    pub(super) fn told(&self, whose: &str) -> Vec<String> {
         let mut by_directory: BTreeMap<&PathBuf, (usize, &str)> = BTreeMap::new();
         for it in self.0.values() {
             if let Some(trouble) = &it.trouble {
@@ -77,7 +124,7 @@ impl Deliveries {
             }
         }
         let sentence = |(directory, (count, why)): (&PathBuf, (usize, &str))| {
-            format!("{count} devices wait for the directory {}: {why}", directory.display())
+            format!("{count} {whose} wait for the directory {}: {why}", directory.display())
         };
         by_directory.into_iter().map(sentence).collect()
     }
@@ -107,23 +154,14 @@ impl Line {
     /// Has a complete device's credentials put into their directory, unless that is under way or waits for
     /// its next try.
     pub(super) fn deliver(&mut self, serial: &SerialNumber, directory: PathBuf) {
-        if self.deliveries.0.get(serial).is_some_and(|it| it.is_out || it.waits.is_some()) {
+        if self.deliveries.has(serial) {
             return;
         }
         // No presentation has the number 0: it is for none.
         let Some((credentials, key)) = self.credentials(0, serial) else { return };
         let Some(work) = self.works.get(serial) else { return };
         let Some(fingerprint) = work.device.fingerprint() else { return };
-        let new = || Pending {
-            directory: directory.clone(),
-            is_out: false,
-            waits: None,
-            attempt: 0,
-            trouble: None,
-        };
-        let pending = self.deliveries.0.entry(serial.clone()).or_insert_with(new);
-        pending.is_out = true;
-        pending.attempt += 1;
+        self.deliveries.begin(serial, &directory);
         let product = work.device.product.clone();
         let (serial, at, after) = (serial.clone(), self.now.wall, self.seq);
         let delivery = Delivery { serial, fingerprint, directory, product, at, credentials, key, after };
@@ -163,22 +201,18 @@ impl Line {
     fn deliver_later(&mut self, serial: &SerialNumber, message: String) {
         let random = self.random.f64();
         let number = self.next_epoch();
-        let Some(pending) = self.deliveries.0.get_mut(serial) else { return };
-        let attempt = pending.attempt;
+        let error = message.clone();
+        let Some((attempt, pause)) = self.deliveries.fails(serial, number, message, random) else { return };
         if attempt <= 3 || attempt.is_power_of_two() {
-            tracing::warn!(%serial, attempt, error = message, "credentials could not be delivered; it is tried again");
+            tracing::warn!(%serial, attempt, error, "credentials could not be delivered; it is tried again");
         }
-        pending.is_out = false;
-        pending.waits = Some(number);
-        pending.trouble = Some(message);
-        let longest = FIRST_PAUSE.saturating_mul(1 << attempt.saturating_sub(1).min(6)).min(LONGEST_PAUSE);
-        self.later(longest.mul_f64(0.5 + random / 2.0), Timer::Deliver(serial.clone(), number));
+        self.later(pause, Timer::Deliver(serial.clone(), number));
     }
 
     pub(super) fn deliver_due(&mut self, serial: &SerialNumber, number: u64) {
-        let waits = self.deliveries.0.get_mut(serial).filter(|it| it.waits == Some(number));
-        let Some(pending) = waits else { return };
-        pending.waits = None;
+        if !self.deliveries.is_due(serial, number) {
+            return;
+        }
         if self.works.get(serial).is_some_and(|it| it.device.state.is_unfinished()) {
             self.progress(serial);
         } else {
@@ -189,7 +223,7 @@ impl Line {
     /// A person has said so: a delivery that waits for its next try is tried now. Whether there is one.
     pub(super) fn deliver_now(&mut self, serial: &SerialNumber) -> bool {
         let unfinished = self.works.get(serial).is_some_and(|it| it.device.state.is_unfinished());
-        unfinished && self.deliveries.0.get_mut(serial).is_some_and(|it| it.waits.take().is_some())
+        unfinished && self.deliveries.hurry(serial)
     }
 
     /// The files stand for the device's own word that it has its credentials.
@@ -201,7 +235,8 @@ impl Line {
             None => work.device.presentation.key.clone(),
         };
         let directory = directory.map(|it| it.to_string_lossy().into_owned());
-        if !self.record(serial, Event::Passed { presentation: presentation.clone(), directory }) {
+        let label = self.label_directory(serial).is_some();
+        if !self.record(serial, Event::Passed { presentation: presentation.clone(), directory, label }) {
             return;
         }
         self.calls_wait(serial);

@@ -39,7 +39,7 @@ impl Line {
     }
 
     fn expire_key(&mut self, serial: &SerialNumber) {
-        self.leave_policy(serial);
+        self.leave_shared(serial);
         if self.works.get(serial).is_some_and(|it| it.device.awaits_answer()) {
             // Nobody waits for that answer. What was made with the key is found when the device has another.
             self.record(serial, Event::CertificateInDoubt);

@@ -1,6 +1,6 @@
 //! A locker whose call was not answered. The client token makes a repetition harmless, but AWS does not
 //! say for how long it remembers one. So what has been open for over an hour is looked for by its name
-//! before the call is repeated.
+//! before the call is repeated. A batch's locker is looked for before it is asked for first.
 
 use std::time::Duration;
 
@@ -37,20 +37,24 @@ impl Line {
         let began = work.device.began_at();
         let recent =
             SignedDuration::try_from(TOKEN_IS_FRESH).is_ok_and(|it| began.duration_until(wall) <= it);
-        let looks = !fresh || work.recovered && !recent;
+        // A batch's may have been asked for by another device, at any time: its first one looks.
+        let batch = matches!(work.rules.locker, LockerRule::Batch { .. });
+        let looks = !fresh || work.recovered && !recent || batch && work.locker_unsure.is_none();
         let running = work.running.entry(step).or_default();
         if !looks || running.in_vain {
             return false;
         }
-        let LockerRule::Device { name, .. } = &work.rules.locker else { return false };
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };
+        let Some(name) = subject.locker_name() else { return false };
+        let since =
+            if batch { jiff::Timestamp::MIN } else { began.checked_sub(CLOCKS_DIFFER).unwrap_or(began) };
         let seeker = Seeker {
             number,
             serial: serial.clone(),
             step,
             generation: work.device.generation,
-            since: began.checked_sub(CLOCKS_DIFFER).unwrap_or(began),
-            name: Some(subject.fill(name)),
+            since,
+            name: Some(name),
         };
         running.seeking = Some(number);
         self.seek(Kind::Lockers, seeker);
@@ -79,7 +83,10 @@ impl Line {
     fn next_candidate(&mut self, serial: &SerialNumber, step: Step) {
         let Some(work) = self.works.get_mut(serial) else { return };
         let Some(running) = work.running.get_mut(&step) else { return };
-        let tagged = matches!(&work.rules.locker, LockerRule::Device { tags, .. } if !tags.is_empty());
+        let tagged = matches!(
+            &work.rules.locker,
+            LockerRule::Device { tags, .. } | LockerRule::Batch { tags, .. } if !tags.is_empty()
+        );
         match running.candidates.front().map(|it| it.id.clone()) {
             None => {
                 // Until the next unanswered call the token is as good as new: it made nothing.

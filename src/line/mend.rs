@@ -113,7 +113,14 @@ impl Line {
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
         let message =
             format!("made by this station and not in its journal; cleared by {}: {}", by.name, by.reason);
-        let event = Event::Scrapping { presentation: Some(presentation), by, policy, message, asked: false };
+        let event = Event::Scrapping {
+            presentation: Some(presentation),
+            by,
+            policy,
+            message,
+            asked: false,
+            managed_thing: false,
+        };
         self.begin_mending(serial, event);
         Ok(())
     }

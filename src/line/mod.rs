@@ -25,15 +25,16 @@ mod held;
 mod hindrance;
 mod issuing;
 mod keys;
+mod labels;
 mod ledger;
 mod link;
 mod lockers;
 mod mend;
 mod operator;
-mod policy;
 mod principals;
 mod proof;
 mod restart;
+mod shared;
 mod starts;
 mod status;
 mod survey;
@@ -45,6 +46,7 @@ mod work;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +74,7 @@ use self::work::Work;
 pub use self::batches::BatchStatus;
 pub use self::directory::{Deliver, Delivery};
 pub use self::held::Held;
+pub use self::labels::Labelling;
 pub use self::proof::{Trial, Unproved};
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
@@ -143,6 +146,8 @@ pub struct Product {
     pub serial: SerialPattern,
     /// Where its devices' credentials go.
     pub deliver: Deliver,
+    /// The directory that its devices' labels go into, if they get any.
+    pub labels: Option<PathBuf>,
 }
 
 /// Something the line has to know.
@@ -208,6 +213,15 @@ pub enum Input {
         serial: SerialNumber,
         /// Which certificate.
         fingerprint: Fingerprint,
+        /// Done, or what went wrong in one sentence.
+        result: Result<(), String>,
+    },
+    /// A label is in its directory, on disk, or could not be put there.
+    Labelled {
+        /// Whose.
+        serial: SerialNumber,
+        /// Its number.
+        number: u32,
         /// Done, or what went wrong in one sentence.
         result: Result<(), String>,
     },
@@ -316,6 +330,8 @@ pub enum Action {
     /// Put credentials into a directory, with the private key that is sealed for the certificate, if any;
     /// answer [`Input::Delivered`], or [`Input::KeyLost`].
     Deliver(Box<Delivery>),
+    /// Put a label into its directory; answer [`Input::Labelled`].
+    Label(Box<Labelling>),
     /// Connect as a device, with the private key that is sealed for it; answer [`Input::Connected`], or
     /// [`Input::KeyLost`].
     Connect(Box<Trial>),
@@ -393,6 +409,7 @@ impl Action {
         match self {
             Self::Record(_) => 0,
             Self::Deliver(it) => it.after,
+            Self::Label(it) => it.after,
             Self::Connect(it) => it.after,
             Self::Send { after, .. }
             | Self::Offer { after, .. }
@@ -423,6 +440,8 @@ enum Timer {
     Retry(SerialNumber, Step, u32),
     /// A delivery into a directory is tried again.
     Deliver(SerialNumber, u64),
+    /// A label is tried again.
+    Label(SerialNumber, u64),
     /// A look at the whole account goes on.
     Survey(u64),
     /// The fixture has been away for too long.
@@ -440,12 +459,14 @@ pub struct Line {
     rules: HashMap<RulesId, Arc<ProductRules>>,
     links: Vec<Link>,
     works: HashMap<SerialNumber, Work>,
-    /// Shared policies that are there, and those being made with the devices that wait for them.
-    policies: HashMap<String, policy::SharedPolicy>,
+    /// What devices share and is there, or is being made, with the devices that wait for it.
+    shares: shared::Shares,
     /// Looks at the whole account.
     surveys: survey::Surveys,
     /// Deliveries into directories that are not done.
     deliveries: directory::Deliveries,
+    /// Labels that are not written.
+    labels: directory::Deliveries,
     /// Finished devices that may be forgotten once their last event is on disk.
     leaving: VecDeque<(u64, SerialNumber)>,
     counts: BTreeMap<State, u64>,
@@ -485,20 +506,22 @@ pub struct Line {
 impl Line {
     /// The line as a restart finds it, with what it wants done at once.
     #[must_use]
-    pub fn start(settings: Settings, recovered: Recovered, now: Now) -> (Self, Vec<Action>) {
+    pub fn start(settings: Settings, mut recovered: Recovered, now: Now) -> (Self, Vec<Action>) {
         let links = settings
             .fixtures
             .iter()
             .map(|it| Link::new(it.clone(), recovered.boots.get(&it.name).copied()))
             .collect();
         let seed = settings.seed;
+        let shares = shared::recovered(&mut recovered);
         let mut line = Self {
             links,
             rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
             works: HashMap::new(),
-            policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
+            shares,
             surveys: survey::Surveys::default(),
             deliveries: directory::Deliveries::default(),
+            labels: directory::Deliveries::default(),
             leaving: VecDeque::new(),
             counts: recovered.counts,
             breakers: breaker::Breakers::default(),
@@ -562,6 +585,7 @@ impl Line {
                 self.key_lost(&serial, fingerprint);
             }
             Input::Delivered { serial, fingerprint, result } => self.delivered(&serial, fingerprint, result),
+            Input::Labelled { serial, number, result } => self.labelled(&serial, number, result),
             Input::Gate(reason) => {
                 self.gate = reason;
                 self.note_hindrances();
@@ -661,6 +685,7 @@ impl Line {
                 Timer::Patience(fixture, id, epoch) => self.patience_over(fixture, id, epoch),
                 Timer::Retry(serial, step, generation) => self.retry_due(&serial, step, generation),
                 Timer::Deliver(serial, number) => self.deliver_due(&serial, number),
+                Timer::Label(serial, number) => self.label_due(&serial, number),
                 Timer::Survey(number) => self.survey_due(number),
                 Timer::Away(fixture, epoch) => self.away_too_long(fixture, epoch),
                 Timer::Destroy(serial, fingerprint) => self.destroy_again(&serial, fingerprint),

@@ -1,4 +1,4 @@
-//! What a person tells the station to do with a device: retry, release, scrap. Each order that changes
+//! What a person tells the station to do with a device: retry, release, scrap, label. Each order that changes
 //! something is a record with who gave it and why, and is answered when that is on disk.
 
 use super::{Action, Line};
@@ -30,6 +30,7 @@ impl Line {
                 self.scrap(serial, by);
                 Ok(())
             }
+            Order::Label => self.label_again(serial, by),
         };
         self.may_leave(serial);
         Ok(result)
@@ -47,9 +48,8 @@ impl Line {
         let (device, scrapping) = (&work.device, work.device.is_scrapping());
         let not = |why: &str| Err(Refusal::Not(format!("{serial} {why}")));
         // A waiting step is tried now; one whose call is out is being tried already.
-        let shared = self.maker_of_policy(serial).is_some();
         let waiting = work.running.iter().filter(|(step, it)| {
-            let waits_for_maker = shared && **step == Step::Policy;
+            let waits_for_maker = self.maker_of(serial, **step).is_some();
             !it.is_out() && it.seeking.is_none() && !waits_for_maker
         });
         let mut waiting: Vec<Step> = waiting.map(|(step, _)| *step).collect();
@@ -115,11 +115,13 @@ impl Line {
         let Some(work) = self.works.get_mut(serial) else { return };
         work.keep_calls_only();
         let policy = Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.policy_name();
-        self.leave_policy(serial);
+        self.leave_shared(serial);
         let place = self.place_of(serial);
         let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
         let message = format!("scrapped by {}: {}", by.name, by.reason);
-        let event = Event::Scrapping { presentation, by, policy, message: message.clone(), asked };
+        let managed_thing = self.works.get(serial).is_some_and(|it| it.rules.managed_thing.is_some());
+        let said = message.clone();
+        let event = Event::Scrapping { presentation, by, policy, message: said, asked, managed_thing };
         if !self.record(serial, event) {
             return;
         }

@@ -97,8 +97,8 @@ impl Line {
     /// Takes back a step that is to be tried (again), if its device has come into the backlog and is not
     /// begun: it then waits like the others. Whether it was taken back.
     pub(super) fn put_off(&mut self, serial: &SerialNumber, step: Step) -> bool {
-        // Others wait for the one that makes a shared policy.
-        let makes_for_others = step == Step::Policy && self.is_shared(serial);
+        // Others wait for the one that makes what they share.
+        let makes_for_others = self.is_shared(serial, step);
         if makes_for_others || !self.must_wait_to_start(serial, step) {
             return false;
         }

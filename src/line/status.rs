@@ -94,7 +94,8 @@ impl Line {
             .map(|(_, (_, message))| message.clone())
             .collect();
         degraded.extend(self.breakers.outages().map(str::to_owned));
-        degraded.extend(self.deliveries.told());
+        degraded.extend(self.deliveries.told("devices"));
+        degraded.extend(self.labels.told("labels"));
         degraded.extend(self.gate.clone());
         degraded.extend(self.clock.told());
         degraded.extend(self.links.iter().filter_map(link_trouble));
@@ -180,6 +181,8 @@ fn operation(step: Step, register: Register) -> Option<Operation> {
         Step::DeleteThing => Operation::DeleteThing,
         Step::DeletePolicy => Operation::DeletePolicy,
         Step::DeleteLocker => Operation::DeleteCredentialLocker,
+        Step::ManagedThing => Operation::CreateManagedThing,
+        Step::DeleteManagedThing => Operation::DeleteManagedThing,
         Step::Sweep => Operation::ListCertificates,
         Step::Verify => Operation::DescribeThing,
     })

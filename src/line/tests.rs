@@ -6,6 +6,7 @@
 
 mod account;
 mod anew;
+mod batch_lockers;
 mod batches;
 mod breaker;
 mod clock;
@@ -20,8 +21,10 @@ mod given_up;
 mod harness;
 mod hindrances;
 mod issuing;
+mod labels;
 mod lingering;
 mod lockers;
+mod managed;
 mod operator;
 mod patience;
 mod places;

@@ -13,7 +13,7 @@ use super::{Action, Line, Product, Timer};
 use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker};
 use crate::device::event::{Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
-use crate::device::rules::{PolicyRule, ProductRules, Register};
+use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
 use crate::device::{Device, State, plan};
@@ -169,11 +169,15 @@ impl Work {
         }
     }
 
-    /// Whether AWS holds a part of it. A policy that it shares with others is none of its own.
+    /// Whether AWS holds a part of it. What it shares with others is none of its own.
     pub(super) fn has_begun(&self) -> bool {
         let done = &self.device.done;
         let own_policy = matches!(self.rules.policy, PolicyRule::Device { .. });
-        done.locker.is_some() || done.thing || done.policy && own_policy
+        let own_locker = matches!(self.rules.locker, LockerRule::Device { .. });
+        done.locker.is_some() && own_locker
+            || done.managed_thing.is_some()
+            || done.thing
+            || done.policy && own_policy
     }
 
     /// The rules that its product has now.
@@ -272,6 +276,7 @@ impl Line {
             self.offer(serial);
         }
         self.destroy_keys(serial);
+        self.label(serial);
         self.scrapped_if_cleared(serial);
     }
 
@@ -288,12 +293,16 @@ impl Line {
             self.connect(serial);
             return false;
         }
-        if step == Step::Policy && self.is_shared(serial) {
-            return self.begin_shared(serial);
+        if self.is_shared(serial, step) {
+            return self.begin_shared(serial, step);
         }
         if self.is_nothing(serial, step) {
             let (output, adopted, request_id) = (Output::Nothing, false, None);
             return self.record(serial, Event::StepDone { step, output, adopted, request_id });
+        }
+        if step == Step::ManagedThing {
+            // It names the locker: at scrap nobody would look for one in a locker that is not on record.
+            self.calls_wait(serial);
         }
         self.call_first(serial, step);
         false
@@ -448,8 +457,8 @@ impl Line {
         if !self.record(serial, Event::StepDone { step, output, adopted, request_id }) {
             return;
         }
-        if step == Step::Policy && self.is_shared(serial) {
-            self.shared_ready(serial);
+        if self.is_shared(serial, step) {
+            self.shared_ready(serial, step);
         }
         if step == Step::Principals {
             // Nothing is taken away of which no record says why.
@@ -550,7 +559,7 @@ impl Line {
             return;
         }
         work.running.remove(&step);
-        if made == Step::Policy && self.is_shared(serial) {
+        if made == Step::Policy && self.is_shared(serial, made) {
             self.shared_lost(serial);
         }
         self.record(serial, Event::StepUndone { step: made });

@@ -295,22 +295,27 @@ fn open(module: &Pkcs11, options: &TokenOptions) -> Result<Live, String> {
     let pin = AuthPin::from(options.pin.as_str());
     match session.login(UserType::User, Some(&pin)) {
         Ok(()) | Err(TokenError::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-        Err(TokenError::Pkcs11(
+        Err(error) => return Err(kept_out(&error)),
+    }
+    let key = key(&session, &options.uri)?;
+    Ok(Live { session, key })
+}
+
+/// Why a token does not let the station in.
+fn kept_out(error: &TokenError) -> String {
+    match error {
+        TokenError::Pkcs11(
             it @ (RvError::PinIncorrect
             | RvError::PinInvalid
             | RvError::PinLenRange
             | RvError::PinLocked
             | RvError::PinExpired),
             _,
-        )) => {
-            return Err(format!(
-                "{PIN_REFUSED} ({it:?}); it is not tried again, since a token locks itself: correct the PIN and restart"
-            ));
-        }
-        Err(error) => return Err(format!("the token does not let the station in: {error}")),
+        ) => format!(
+            "{PIN_REFUSED} ({it:?}); it is not tried again, since a token locks itself: correct the PIN and restart"
+        ),
+        error => format!("the token does not let the station in: {error}"),
     }
-    let key = key(&session, &options.uri)?;
-    Ok(Live { session, key })
 }
 
 fn slot(module: &Pkcs11, uri: &TokenUri) -> Result<Slot, String> {

@@ -347,6 +347,8 @@ fn settings(scene: &Scene) -> Settings {
         endpoint: None,
         roots: None,
         verify: crate::device::rules::Verify::None,
+        article: None,
+        managed_thing: None,
     };
     let fixture = |name: &&str| FixtureSettings {
         name: (*name).to_owned(),
@@ -356,7 +358,7 @@ fn settings(scene: &Scene) -> Settings {
         patience: if *name == FIXTURES[0] { scene.patience } else { PATIENCE },
     };
     let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
-    let product = Product { rules: Arc::new(rules.clone()), serial, deliver: Deliver::Fixture };
+    let product = Product { rules: Arc::new(rules.clone()), serial, deliver: Deliver::Fixture, labels: None };
     Settings {
         station: rules.station.clone(),
         fixtures: FIXTURES.iter().map(fixture).collect(),

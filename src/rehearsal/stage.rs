@@ -225,7 +225,7 @@ fn scope(rules: &ProductRules) -> AuditScope {
     AuditScope {
         locker: match rules.locker {
             LockerRule::Device { .. } => LockerScope::Device,
-            LockerRule::Given { .. } | LockerRule::None => LockerScope::None,
+            LockerRule::Batch { .. } | LockerRule::Given { .. } | LockerRule::None => LockerScope::None,
         },
         policy: match rules.policy {
             PolicyRule::Device { .. } => PolicyScope::Device,

@@ -7,7 +7,7 @@ use super::disk::SimKeys;
 use super::folders::SimFolders;
 use super::index::Index;
 use super::orders::Shelved;
-use super::plan::{SHARED_POLICY, STATION};
+use super::plan::{BATCH_LOCKER, SHARED_POLICY, STATION};
 use crate::cloud::{Call, CertificateStatus};
 use crate::device::event::Event;
 use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
@@ -336,6 +336,9 @@ impl World<'_> {
         if !late && (account.things.contains_key(serial) || account.policies.contains_key(serial)) {
             return Err("it is given up, and its thing or policy is left".to_owned());
         }
+        if account.managed_things.values().any(|it| it == serial) {
+            return Err("it is given up, and its managed thing is left".to_owned());
+        }
         if account.lockers.values().any(|it| it == serial) {
             return Err("it is given up, and its locker is left".to_owned());
         }
@@ -349,9 +352,18 @@ impl World<'_> {
             return Err("the thing does not say whose it is".to_owned());
         }
         let lockers = account.lockers.values().filter(|it| *it == serial).count();
+        let shared = account.lockers.values().filter(|it| *it == BATCH_LOCKER).count();
+        let has_batch = matches!(rules.locker, LockerRule::Batch { .. });
+        if shared != 1 && has_batch || shared > 1 {
+            return Err(format!("the batch has {shared} lockers"));
+        }
         let wanted = usize::from(matches!(rules.locker, LockerRule::Device { .. }));
         if lockers != wanted {
             return Err(format!("there are {lockers} lockers, not {wanted}"));
+        }
+        let managed = account.managed_things.values().filter(|it| *it == serial).count();
+        if managed != usize::from(rules.managed_thing.is_some()) {
+            return Err(format!("there are {managed} managed things"));
         }
         match policy_of(serial, rules) {
             Some(name) if !account.policies.contains_key(name) => Err(format!("there is no policy {name}")),

@@ -154,6 +154,7 @@ const fn retires(operation: Operation) -> bool {
             | Operation::DeletePolicy
             | Operation::GetPolicy
             | Operation::DeleteCredentialLocker
+            | Operation::DeleteManagedThing
     )
 }
 
@@ -170,5 +171,6 @@ const fn answers_nothing(operation: Operation) -> bool {
             | Operation::DeleteThing
             | Operation::DeletePolicy
             | Operation::DeleteCredentialLocker
+            | Operation::DeleteManagedThing
     )
 }

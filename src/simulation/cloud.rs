@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-use super::plan::STATION;
+use super::plan::{BEGIN, STATION};
 use crate::cloud::testing::failure;
-use crate::cloud::{Call, CertificateStatus, CloudError, FailureKind, Operation, Reply};
+use crate::cloud::{Call, CertificateStatus, CloudError, FailureKind, ListedLocker, Operation, Reply};
 use crate::device::steps::STATION_ATTRIBUTE;
 use crate::pki::Fingerprint;
 
@@ -85,6 +85,9 @@ pub(super) struct Account {
     pub(super) certificates: BTreeMap<String, Registered>,
     /// Names by id.
     pub(super) lockers: BTreeMap<String, String>,
+    /// Serial numbers of managed things, by id.
+    pub(super) managed_things: BTreeMap<String, String>,
+    managed_tokens: BTreeMap<String, String>,
     /// How many certificates were ever in it.
     pub(super) made: u64,
     tokens: BTreeMap<String, (String, BTreeMap<String, String>, String)>,
@@ -121,6 +124,16 @@ impl Account {
         match call {
             Call::CreateCredentialLocker { name, client_token, tags } => {
                 self.create_locker(name, client_token, tags).ok_or_else(|| says(FailureKind::Conflict))
+            }
+            Call::CreateManagedThing { serial, client_token, .. } => {
+                self.create_managed_thing(serial, client_token).ok_or_else(|| says(FailureKind::Conflict))
+            }
+            Call::ListCredentialLockers { .. } => Ok(self.list_lockers()),
+            Call::GetCredentialLocker { id } => {
+                let made = self.tokens.values().find(|it| it.2 == *id && self.lockers.contains_key(id));
+                let (_, tags, _) = made.ok_or_else(|| says(FailureKind::NotFound))?;
+                let (id, arn, tags) = (id.clone(), format!("arn:aws:locker/{id}"), tags.clone());
+                Ok(Reply::LockerDescription { id, arn, tags })
             }
             Call::CreatePolicy { name, document, .. } => {
                 if self.policies.contains_key(name) {
@@ -159,9 +172,10 @@ impl Account {
             }
             Call::ListCertificates { marker } => Ok(self.list(marker.as_deref(), at.now)),
             Call::DeleteCertificate { id } => self.delete(call, id),
-            Call::DeleteThing { .. } | Call::DeletePolicy { .. } | Call::DeleteCredentialLocker { .. } => {
-                self.delete_rest(call).map_err(says)
-            }
+            Call::DeleteThing { .. }
+            | Call::DeletePolicy { .. }
+            | Call::DeleteCredentialLocker { .. }
+            | Call::DeleteManagedThing { .. } => self.delete_rest(call).map_err(says),
             _ => self.attach(call, at).ok_or_else(|| says(FailureKind::NotFound)),
         }
     }
@@ -175,6 +189,30 @@ impl Account {
         self.tokens.insert(token.to_owned(), (name.to_owned(), tags.clone(), id.clone()));
         self.lockers.insert(id.clone(), name.to_owned());
         Some(Reply::Locker { arn: format!("arn:aws:locker/{id}"), id })
+    }
+
+    fn list_lockers(&self) -> Reply {
+        let listed = |(id, name): (&String, &String)| ListedLocker {
+            id: id.clone(),
+            arn: format!("arn:aws:locker/{id}"),
+            name: Some(name.clone()),
+            created: BEGIN,
+        };
+        Reply::Lockers { items: self.lockers.iter().map(listed).collect(), next: None }
+    }
+
+    /// A token makes one, and a serial number is one's once.
+    fn create_managed_thing(&mut self, serial: &str, token: &str) -> Option<Reply> {
+        if let Some(id) = self.managed_tokens.get(token) {
+            return Some(managed(id));
+        }
+        if self.managed_things.values().any(|it| it == serial) {
+            return None;
+        }
+        let id = format!("managed{}", self.managed_tokens.len() + 1);
+        self.managed_tokens.insert(token.to_owned(), id.clone());
+        self.managed_things.insert(id.clone(), serial.to_owned());
+        Some(managed(&id))
     }
 
     fn register(&mut self, operation: Operation, pem: &str, at: Moment<'_>) -> Result<Reply, CloudError> {
@@ -255,6 +293,9 @@ impl Account {
                 }
                 self.policies.remove(name).ok_or(FailureKind::NotFound)?;
             }
+            Call::DeleteManagedThing { id } => {
+                self.managed_things.remove(id).ok_or(FailureKind::NotFound)?;
+            }
             Call::DeleteCredentialLocker { id } => {
                 self.lockers.remove(id).ok_or(FailureKind::NotFound)?;
             }
@@ -305,6 +346,10 @@ fn page(
     let names: Vec<String> = rest.by_ref().take(PAGE).collect();
     let next = rest.next().and(names.last().cloned());
     (names, next)
+}
+
+fn managed(id: &str) -> Reply {
+    Reply::ManagedThing { id: id.to_owned(), arn: format!("arn:aws:managed-thing/{id}") }
 }
 
 fn policy(name: &str, document: &str) -> Reply {

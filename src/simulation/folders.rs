@@ -11,13 +11,19 @@ use super::disk::Ending;
 use super::plan::STATION;
 use super::world::{Event, World};
 use crate::delivery::{Content, Folders, Manifest, folder_name};
+use crate::device::Device;
+use crate::device::rules::{ProductRules, RulesId};
 use crate::durable_fs::FileError;
-use crate::line::Delivery;
+use crate::label::Label;
+use crate::line::{Delivery, Input, Labelling};
 use crate::pki::Fingerprint;
 use crate::station::deliveries;
 
 /// Where the products of the simulation are delivered, if they are.
 pub(super) const DIRECTORY: &str = "out";
+
+/// Where their labels go, if they get any.
+pub(super) const LABELS: &str = "labels";
 
 /// What every directory is in.
 const ROOT: usize = 0;
@@ -68,6 +74,8 @@ impl Default for SimFolders {
     fn default() -> Self {
         let mut tree = Tree { nodes: vec![Node::folder()], trouble: None, ended: false };
         tree.change(ROOT, vec![(DIRECTORY.to_owned(), Some(1))]).unwrap();
+        tree.nodes.push(Node::folder());
+        tree.change(ROOT, vec![(LABELS.to_owned(), Some(2))]).unwrap();
         tree.nodes.push(Node::folder());
         tree.sync(ROOT);
         Self(RefCell::new(tree))
@@ -317,6 +325,46 @@ impl SimFolders {
         Ok(Fingerprint::of(&all))
     }
 
+    /// Each device that the journal says has labels has just these, whole and on disk.
+    pub(super) fn audit_labels<'a>(
+        &self,
+        devices: impl Iterator<Item = &'a Device>,
+        rules: &BTreeMap<RulesId, ProductRules>,
+    ) -> Result<(), String> {
+        let tree = self.0.borrow();
+        let mut wanted = BTreeMap::new();
+        for device in devices {
+            let serial = device.serial.to_string();
+            if device.label_due.is_some() {
+                return Err(format!("{serial} waits for its label still"));
+            }
+            let article = rules.get(&device.rules).and_then(|it| it.article.clone());
+            for number in 1..=device.labels {
+                let (product, serial) = (device.product.clone(), serial.clone());
+                let name = folder_name(&serial)
+                    + &(if number > 1 { format!(".copy-{number}") } else { String::new() });
+                let label = Label { serial, product, article: article.clone(), number }
+                    .render()
+                    .map_err(|it| it.to_string())?;
+                wanted.insert(format!("{name}.svg"), label.svg);
+                wanted.insert(format!("{name}.zpl"), label.zpl);
+            }
+        }
+        let there = tree.names(2, View::OnDisk).map_err(|it| it.to_string())?;
+        if !there.keys().eq(wanted.keys()) {
+            let (there, wanted): (Vec<_>, Vec<_>) = (there.keys().collect(), wanted.keys().collect());
+            return Err(format!("of labels there are {there:?} and not {wanted:?}"));
+        }
+        for (name, content) in wanted {
+            let found =
+                tree.file(&Path::new(LABELS).join(&name), View::OnDisk).map_err(|it| it.to_string())?;
+            if found != content.as_bytes() {
+                return Err(format!("the label {name} says something else"));
+            }
+        }
+        Ok(())
+    }
+
     /// Every folder is one device's, and nothing half done is left.
     pub(super) fn audit(&self, serials: &[String]) -> Result<(), String> {
         let names = self.names(Path::new(DIRECTORY)).map_err(|it| it.to_string())?;
@@ -335,15 +383,25 @@ impl SimFolders {
 }
 
 impl World {
-    /// As the deliveries' thread does, at a file system on which it may fail or end anywhere.
+    /// As the deliveries' thread does.
     pub(super) fn deliver(&mut self, delivery: Delivery) -> Result<(), String> {
+        self.put(|it| deliveries::carry_out(delivery, &it.keys, STATION, &it.folders))
+    }
+
+    /// The same, of a label.
+    pub(super) fn put_label(&mut self, label: Labelling) -> Result<(), String> {
+        self.put(|it| deliveries::write_label(label, &it.folders))
+    }
+
+    /// At a file system on which it may fail or end anywhere.
+    fn put(&mut self, put: impl FnOnce(&Self) -> Input) -> Result<(), String> {
         let number = self.lives;
         let fails = self.happens(5 * self.plan.rates.disk);
         let ends = !self.healed && self.crashes_left > 0 && self.rng.u8(..6) == 0;
         let at = self.rng.usize(..10);
         let trouble = if ends { Some(Trouble::Ends) } else { fails.then_some(Trouble::Fails) };
         self.folders.expect(trouble.map(|it| (at, it)));
-        let input = deliveries::carry_out(delivery, &self.keys, STATION, &self.folders);
+        let input = put(self);
         self.folders.expect(None);
         self.tell(|| format!("a delivery, {trouble:?} at attempt {at}: {input:?}"));
         if self.folders.has_ended() {

@@ -12,7 +12,7 @@ use crate::device::serial::SerialNumber;
 use crate::journal::book::Book;
 use crate::journal::fold::{Change, change, device_after, told_key};
 use crate::journal::log::Position;
-use crate::journal::{JournalError, KnownPresentation, Record, Recovered, Shelf, is_pending};
+use crate::journal::{JournalError, KnownPresentation, Record, Recovered, SharedLocker, Shelf, is_pending};
 use crate::pki::Fingerprint;
 
 /// What the records up to a place in the log have made.
@@ -23,6 +23,7 @@ pub(super) struct Index {
     presentations: BTreeMap<(String, u64, u64), KnownPresentation>,
     pub(super) rules: BTreeMap<RulesId, ProductRules>,
     policies: BTreeSet<String>,
+    lockers: BTreeMap<String, SharedLocker>,
     boots: BTreeMap<String, u64>,
     pub(super) book: Book,
     keys: BTreeMap<Fingerprint, SerialNumber>,
@@ -38,6 +39,7 @@ impl Index {
             presentations: BTreeMap::new(),
             rules: BTreeMap::new(),
             policies: BTreeSet::new(),
+            lockers: BTreeMap::new(),
             boots: BTreeMap::new(),
             book: Book::default(),
             keys: BTreeMap::new(),
@@ -53,6 +55,7 @@ impl Index {
             }
             Some(Change::Rules(id, rules)) => drop(self.rules.insert(*id, rules.clone())),
             Some(Change::Policy(name, true)) => drop(self.policies.insert(name.to_owned())),
+            Some(Change::Locker(name, locker)) => drop(self.lockers.insert(name.to_owned(), locker)),
             Some(Change::Policy(name, false)) => drop(self.policies.remove(name)),
             Some(Change::Reset(fixture, boot)) => {
                 self.presentations.retain(|(name, _, _), _| name != fixture);
@@ -90,6 +93,7 @@ impl Index {
             pending: self.devices.values().filter(|it| is_pending(it)).cloned().collect(),
             rules: self.rules.clone(),
             policies: self.policies.iter().cloned().collect(),
+            lockers: self.lockers.clone(),
             boots: self.boots.clone(),
             counts,
             at: self.latest,

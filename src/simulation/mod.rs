@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use self::plan::Plan;
 use self::world::{Event, Stats, World};
-use crate::device::State;
+use crate::device::{Device, State};
 use crate::journal::is_pending;
 use crate::line::Input;
 
@@ -127,6 +127,23 @@ impl World {
                 if device.state == State::Passed {
                     self.truth.delivers(device.serial.as_str(), live, &self.folders)?;
                 }
+            }
+        }
+        if let (true, Some(life)) = (self.plan.labels, &self.life) {
+            let devices = || life.index.devices.values();
+            let passed = |it: &&Device| it.passed_at.is_some() && it.state != State::Scrapped;
+            if let Some(device) = devices().filter(passed).find(|it| it.labels == 0) {
+                return Err(format!("{} has passed and has no label", device.serial));
+            }
+            self.folders.audit_labels(devices(), &life.index.rules)?;
+        }
+        let Some(life) = &self.life else { return Err("the station is down".to_owned()) };
+        for (device, id) in life.index.devices.values().filter_map(|it| Some((it, it.done.locker.as_ref()?)))
+        {
+            let name = self.account.lockers.get(id).map(String::as_str);
+            let its = name.is_none_or(|it| it == device.serial.as_str() || it == plan::BATCH_LOCKER);
+            if !its || name.is_none() && device.state == State::Passed {
+                return Err(format!("{} has the locker {name:?}", device.serial));
             }
         }
         self.check_log()?;

@@ -1,6 +1,7 @@
 //! What a seed decides before anything happens: how the station is configured, what goes wrong and how often.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -8,8 +9,12 @@ use jiff::Timestamp;
 
 use super::cloud::Fault;
 use super::disk::Ending;
-use super::folders::DIRECTORY;
-use crate::device::rules::{KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat};
+use super::folders::{DIRECTORY, LABELS};
+use crate::batch;
+use crate::device::article::ArticleNumber;
+use crate::device::rules::{
+    KeyOrigin, LockerRule, ManagedRole, ManagedThingRule, PolicyRule, ProductRules, Register, Repeat,
+};
 use crate::device::serial::SerialPattern;
 use crate::device::testing;
 pub(super) use crate::device::testing::{STATION, shared_policy};
@@ -17,6 +22,9 @@ use crate::line::{Deliver, FixtureSettings, Product, Settings};
 use crate::pki::Fingerprint;
 
 pub(super) const PRODUCT: &str = "lamp";
+/// The batch, where there is one, and its locker's name.
+const BATCH: &str = "WO-1";
+pub(super) const BATCH_LOCKER: &str = "lamp WO-1";
 /// The same, as AWS may give it back.
 pub(super) const DOCUMENT_AGAIN: &str = r#"{ "Statement": [], "Version": "2012-10-17" }"#;
 pub(super) const SHARED_POLICY: &str = "lamps";
@@ -93,6 +101,10 @@ pub(super) struct Plan {
     pub(super) delivers: bool,
     /// A person opens and closes a batch with a strict list.
     pub(super) batches: bool,
+    /// Each device that passes gets a label.
+    pub(super) labels: bool,
+    /// All devices are of one batch, and share its locker.
+    pub(super) batch: bool,
     pub(super) traps: Vec<Trap>,
 }
 
@@ -111,7 +123,7 @@ impl Plan {
         let twin = rules.iter().all(alike) && rng.u8(..3) == 0;
         let harsh = rng.u32(..4);
         let rate = |rng: &mut fastrand::Rng, most: u32| if rng.u8(..3) == 0 { 0 } else { rng.u32(..=most) };
-        Self {
+        let mut plan = Self {
             seed,
             serials: (1..=rng.usize(1..=3)).map(|it| format!("SN{it}")).collect(),
             twin: twin.then(|| "SN1".to_owned()),
@@ -140,9 +152,31 @@ impl Plan {
             comes_back: false,
             earlier_life: false,
             delivers: !twin && rng.u8(..5) == 0,
-            // Last, so that the other seeds stay what they were.
+            labels: rng.u8(..4) == 0,
+            batch: rng.u8(..5) == 0,
             batches: !twin && rng.u8(..4) == 0,
             traps: Vec::new(),
+        };
+        if plan.batch {
+            // One batch is open from the start for good.
+            plan.batches = false;
+            plan.share_lockers();
+        }
+        if rng.u8(..5) == 0 {
+            plan.rules.iter_mut().for_each(manage);
+        }
+        plan
+    }
+
+    /// All devices come in one batch, and where they were to have a locker each, they have one for all.
+    pub(super) fn share_lockers(&mut self) {
+        self.batch = true;
+        for rules in &mut self.rules {
+            rules.require_batch = true;
+            if let LockerRule::Device { tags, .. } = &rules.locker {
+                let name = testing::text("{product} {batch}");
+                rules.locker = LockerRule::Batch { name, tags: tags.clone() };
+            }
         }
     }
 
@@ -169,6 +203,8 @@ impl Plan {
             earlier_life: false,
             delivers: false,
             batches: false,
+            labels: false,
+            batch: false,
             traps: Vec::new(),
         }
     }
@@ -181,6 +217,21 @@ impl Plan {
 
     fn deliver(&self) -> Deliver {
         if self.delivers { Deliver::Directory(DIRECTORY.into()) } else { Deliver::Fixture }
+    }
+
+    fn labels(&self) -> Option<PathBuf> {
+        self.labels.then(|| LABELS.into())
+    }
+
+    /// How the batch is opened.
+    pub(super) fn opens(&self) -> batch::Order {
+        batch::Order::Open(batch::Terms {
+            batch: batch::BatchId::parse(BATCH).unwrap(),
+            product: PRODUCT.to_owned(),
+            strict: false,
+            fixtures: Vec::new(),
+            expected: 3,
+        })
     }
 
     pub(super) fn fixture(number: usize) -> String {
@@ -203,7 +254,7 @@ impl Plan {
             fixtures: fixtures.collect(),
             products: BTreeMap::from([(
                 PRODUCT.to_owned(),
-                Product { rules, serial: PATTERN.clone(), deliver: self.deliver() },
+                Product { rules, serial: PATTERN.clone(), deliver: self.deliver(), labels: self.labels() },
             )]),
             ca: Some(Fingerprint::of(b"the CA\n")),
             ca_pem: "the CA\n".to_owned(),
@@ -246,6 +297,12 @@ fn rules_of(rng: &mut fastrand::Rng) -> ProductRules {
         rules.certificate.key = KeyOrigin::Device;
     }
     rules
+}
+
+/// Devices get managed things.
+pub(super) fn manage(rules: &mut ProductRules) {
+    rules.article = Some(ArticleNumber::parse("036000291452").unwrap());
+    rules.managed_thing = Some(ManagedThingRule { role: ManagedRole::Device });
 }
 
 /// The rules as somebody has changed them while the station was down.

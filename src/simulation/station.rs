@@ -14,6 +14,7 @@ use super::plan::{STATION, Trap};
 use super::world::{Event, World};
 use crate::delivery::tidy;
 use crate::device::event::Event as DeviceEvent;
+use crate::device::operator::Operator;
 use crate::device::serial::SerialNumber;
 use crate::fixture::StationMessage;
 use crate::fixture::frame::encode_station;
@@ -82,6 +83,11 @@ impl World {
             tick_at: None,
         });
         self.carry_out(first)?;
+        if self.plan.batch {
+            // One that is open already is left as it is.
+            let by = Operator { uid: 0, name: "root".to_owned(), reason: "a new lot".to_owned() };
+            self.input(Input::Batch { order: self.plan.opens(), by, ticket: 0 })?;
+        }
         let life = self.lives;
         for fixture in 0..self.plan.fixtures {
             let pause = self.millis(300);
@@ -265,6 +271,10 @@ impl World {
             Action::Deliver(delivery) => {
                 let takes = self.millis(60);
                 self.after(takes, Event::Deliver(number, delivery));
+            }
+            Action::Label(label) => {
+                let takes = self.millis(60);
+                self.after(takes, Event::Label(number, label));
             }
             // No product here connects.
             Action::Connect(_) => {

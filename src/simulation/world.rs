@@ -17,7 +17,7 @@ use super::station::Life;
 use crate::clock::Now;
 use crate::device::serial::SerialNumber;
 use crate::fixture::StationMessage;
-use crate::line::{Delivery, Input};
+use crate::line::{Delivery, Input, Labelling};
 use crate::pki::Fingerprint;
 use crate::station::vault::Issue;
 
@@ -41,6 +41,8 @@ pub(super) enum Event {
     Destroy(u64, Vec<(SerialNumber, Fingerprint)>),
     /// Credentials are put into the directory.
     Deliver(u64, Box<Delivery>),
+    /// A label is put into its directory.
+    Label(u64, Box<Labelling>),
     /// A call arrives at AWS.
     Arrives(u64),
     /// A call that was given up takes effect after all.
@@ -266,6 +268,7 @@ impl World {
                 | Event::Issue(..)
                 | Event::Destroy(..)
                 | Event::Deliver(..)
+                | Event::Label(..)
                 | Event::Input(..)
         );
         if !occasion || self.healed || self.crashes_left == 0 || self.life.is_none() {
@@ -317,6 +320,7 @@ impl World {
             }
             Event::Destroy(life, group) if alive(self, life) => self.destroy(group),
             Event::Deliver(life, it) if alive(self, life) => self.deliver(*it),
+            Event::Label(life, it) if alive(self, life) => self.put_label(*it),
             Event::Opens(life, fixture) if alive(self, life) => self.opens(fixture),
             _ => Ok(()),
         }

@@ -12,14 +12,23 @@ use super::vault::{Keys, Unloaded};
 use crate::delivery::{self, Folders, Handed, SystemFolders};
 use crate::error::Chain;
 use crate::journal::keys::KeyStore;
-use crate::line::{Delivery, Input};
+use crate::line::{Delivery, Input, Labelling};
 use crate::pki::to_pem;
 
 /// Deliveries that may wait for one directory.
 const QUEUE: usize = 4096;
 
 /// The queues, by directory.
-pub(super) type Queues = BTreeMap<PathBuf, mpsc::Sender<Box<Delivery>>>;
+pub(super) type Queues = BTreeMap<PathBuf, mpsc::Sender<Job>>;
+
+/// What goes into a directory.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A device's credentials.
+    Credentials(Box<Delivery>),
+    /// A device's label.
+    Label(Box<Labelling>),
+}
 
 /// Starts the threads; they end when their channels are closed.
 pub(super) fn start(
@@ -30,22 +39,33 @@ pub(super) fn start(
 ) -> io::Result<Queues> {
     let mut queues = Queues::new();
     for directory in directories.iter().collect::<BTreeSet<_>>() {
-        let (queue, mut to_do) = mpsc::channel::<Box<Delivery>>(QUEUE);
+        let (queue, mut to_do) = mpsc::channel::<Job>(QUEUE);
         queues.insert(directory.clone(), queue);
         let (station, directory) = (station.to_owned(), directory.clone());
         let (keys, inputs) = (keys.clone(), inputs.clone());
         std::thread::Builder::new().name("deliveries".to_owned()).spawn(move || {
             if let Err(error) = delivery::prepare(&directory, &station) {
-                tracing::error!(error = %Chain(&error), "credentials cannot be delivered yet");
+                tracing::error!(error = %Chain(&error), "nothing can be delivered into a directory yet");
             }
             while let Some(it) = to_do.blocking_recv() {
-                if inputs.blocking_send(carry_out(*it, &*keys, &station, &SystemFolders)).is_err() {
+                let input = match it {
+                    Job::Credentials(it) => carry_out(*it, &*keys, &station, &SystemFolders),
+                    Job::Label(it) => write_label(*it, &SystemFolders),
+                };
+                if inputs.blocking_send(input).is_err() {
                     return;
                 }
             }
         })?;
     }
     Ok(queues)
+}
+
+/// Puts a device's label into its directory.
+pub(crate) fn write_label(it: Labelling, folders: &impl Folders) -> Input {
+    let Labelling { serial, directory, label, .. } = it;
+    let result = delivery::put_label(folders, &directory, &label).map_err(|error| Chain(&error).to_string());
+    Input::Labelled { serial, number: label.number, result }
 }
 
 /// Puts a device's credentials, with their private key if it is here, into their directory.

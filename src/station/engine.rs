@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::deliveries::Queues;
+use super::deliveries::{Job, Queues};
 use super::intake::{Outbox, Outgoing};
 use super::prover::Prover;
 use super::vault::{Issue, Vault, What};
@@ -217,7 +217,11 @@ impl<C: Cloud + 'static> Engine<C> {
                 self.post(fixture, Outgoing::Offer { credentials, key, serial });
             }
             Action::Deliver(delivery) => match self.deliveries.get(&delivery.directory) {
-                Some(queue) => pass_on(queue, delivery, "delivery")?,
+                Some(queue) => pass_on(queue, Job::Credentials(delivery), "delivery")?,
+                None => return Err(StationError::Ended("delivery")),
+            },
+            Action::Label(label) => match self.deliveries.get(&label.directory) {
+                Some(queue) => pass_on(queue, Job::Label(label), "delivery")?,
                 None => return Err(StationError::Ended("delivery")),
             },
             Action::Connect(trial) => self.prover.connect(*trial),

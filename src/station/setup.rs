@@ -172,7 +172,7 @@ pub async fn assemble(
         parts: Parts {
             settings: Settings { previous_ca, ..settings(config, issuer.as_ref().map(|it| &*it.issuer)) },
             station: config.station.id.clone(),
-            directories: directories(config),
+            directories: directories(config).into_iter().chain(label_directories(config)).collect(),
             ports: config.fixtures.iter().map(|it| fixture_port(it, &config.station.messages)).collect(),
             journal,
             keys,
@@ -304,7 +304,7 @@ fn settings(config: &Config, issuer: Option<&dyn Issuer>) -> Settings {
     });
     let products = config.products.iter().map(|(name, it)| {
         let (rules, serial, deliver) = (it.rules.clone(), it.serial.clone(), it.deliver.clone());
-        (name.clone(), Product { rules, serial, deliver })
+        (name.clone(), Product { rules, serial, deliver, labels: it.labels.clone() })
     });
     Settings {
         station: config.station.id.clone(),
@@ -344,6 +344,11 @@ pub(super) fn directories(config: &Config) -> Vec<PathBuf> {
     directories.sort();
     directories.dedup();
     directories
+}
+
+/// Every directory that labels go into.
+fn label_directories(config: &Config) -> impl Iterator<Item = PathBuf> {
+    config.products.values().filter_map(|it| it.labels.clone())
 }
 
 fn fixture_port(fixture: &crate::config::Fixture, messages: &Arc<Messages>) -> FixturePort {

@@ -38,6 +38,10 @@ mod hardening;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod judges;
+#[cfg(test)]
+mod labels;
+#[cfg(test)]
 mod monitor;
 #[cfg(test)]
 mod operator;

@@ -54,6 +54,7 @@ pub(super) async fn run(
             Order::Scrap if device.state == crate::device::State::Scrapped => {
                 "is scrapped: nothing of it is left"
             }
+            Order::Label => "gets one more label",
             Order::Scrap => "is given up; what it has in the cloud is being deleted, also over a restart",
         };
         writeln!(out, "{} {told} (state {})", device.serial, device.state.as_str())?;

@@ -2,10 +2,12 @@
 //! AWS would do twice if they were repeated blindly, and the lists of what the account holds.
 
 use aws_sdk_iot::types::{Certificate, CertificateStatus as IotStatus};
+use aws_sdk_iotmanagedintegrations::types::{AuthMaterialType, Role, WiFiSimpleSetupConfiguration};
 
-use super::super::{CloudError, ListedCertificate, ListedThing, Operation, Reply};
+use super::super::{Call, CloudError, FailureKind, ListedCertificate, ListedThing, Operation, Reply};
 use super::AwsCloud;
 use super::answers::Exam;
+use super::classify::bare;
 use super::requests::{Outcome, PAGE, continued};
 
 /// Lockers on a page, AWS's maximum.
@@ -19,6 +21,29 @@ impl AwsCloud {
         let names = (output.certificate_id, output.certificate_arn);
         let reply = exam.issued(names, output.certificate_pem)?;
         Ok(exam.passed(reply))
+    }
+
+    /// A hub provisions others, whatever else is provisioned by one: that is said along with the role.
+    pub(super) async fn create_managed_thing(&self, call: &Call) -> Outcome {
+        let operation = call.operation();
+        let Call::CreateManagedThing { controller, serial, material, locker, client_token } = call else {
+            return Err(bare(operation, FailureKind::Refused, "it makes no managed thing"));
+        };
+        let setup = WiFiSimpleSetupConfiguration::builder();
+        let (role, setup) = if *controller {
+            (Role::Controller, setup.enable_as_provisioner(true))
+        } else {
+            (Role::Device, setup.enable_as_provisionee(true))
+        };
+        let request = self.managed_integrations.create_managed_thing().role(role);
+        let request = request.authentication_material_type(AuthMaterialType::WifiSetupQrBarCode);
+        let request = request.authentication_material(material).serial_number(serial);
+        let request = request.wi_fi_simple_setup_configuration(setup.build());
+        let request = request.set_credential_locker_id(locker.clone()).client_token(client_token);
+        let (output, exam) = self.examine(operation, request.send().await)?;
+        let id = exam.member("Id", output.id)?;
+        let arn = exam.arn("Arn", output.arn, &format!("managed-thing/{id}"))?;
+        Ok(exam.passed(Reply::ManagedThing { id, arn }))
     }
 
     pub(super) async fn list_certificates(&self, marker: Option<String>) -> Outcome {

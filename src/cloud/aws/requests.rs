@@ -82,7 +82,9 @@ impl AwsCloud {
             Call::ListThingPrincipals { thing, next_token } => {
                 self.list_thing_principals(thing, next_token.clone()).await
             }
+            Call::CreateManagedThing { .. } => self.create_managed_thing(call).await,
             Call::DeleteCertificate { .. }
+            | Call::DeleteManagedThing { .. }
             | Call::DeleteThing { .. }
             | Call::DeletePolicy { .. }
             | Call::DeleteCredentialLocker { .. } => self.delete(call).await,
@@ -104,6 +106,10 @@ impl AwsCloud {
             }
             Call::DeleteCredentialLocker { id } => {
                 let request = self.managed_integrations.delete_credential_locker().identifier(id);
+                self.empty(operation, request.send().await)
+            }
+            Call::DeleteManagedThing { id } => {
+                let request = self.managed_integrations.delete_managed_thing().identifier(id);
                 self.empty(operation, request.send().await)
             }
             _ => Err(bare(operation, FailureKind::Refused, "it deletes nothing")),

@@ -122,6 +122,31 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     ),
     ("issuer = \"station\"", "issuer = \"amazon\"", "product.thermostat.certificate.issuer", "not known"),
     ("max_certificates = 3", "max_certificates = 0", "product.thermostat.max_certificates", "must be from 1"),
+    (
+        "repeat = \"return\"",
+        "repeat = \"return\"\nupc = \"036000291453\"",
+        "product.thermostat.upc",
+        "2 would be right",
+    ),
+    (
+        "repeat = \"return\"",
+        "repeat = \"return\"\nupc = \"4006381333931\"",
+        "product.thermostat.upc",
+        "12 digits",
+    ),
+    ("repeat = \"return\"", "repeat = \"return\"\nean = \"40063813\"", "product.thermostat.ean", "no EAN-13"),
+    (
+        "scope = \"device\"\n# With scope = \"device\" or",
+        "scope = \"batch\"\n# With scope = \"device\" or",
+        "product.thermostat.locker.name",
+        "no {serial} or {mac}",
+    ),
+    (
+        "repeat = \"return\"",
+        "repeat = \"return\"\nmanaged_thing = {}",
+        "product.thermostat.managed_thing",
+        "needs the product's number",
+    ),
     ("require_batch = false", "require_batch = \"no\"", "product.thermostat.require_batch", "true or false"),
     ("repeat = \"return\"", "repeat = \"renewal\"", "product.thermostat.repeat", "not known"),
     (

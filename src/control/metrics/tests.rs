@@ -71,7 +71,7 @@ fn tally() -> Tally {
     let mut folder = Folder::new(calendar, 0, 0, now());
     let done =
         Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None };
-    let passed = Event::Passed { presentation: nest_event(1), directory: None };
+    let passed = Event::Passed { presentation: nest_event(1), directory: None, label: false };
     for (seq, event) in (1..).zip([admitted_at(1, Some("A"), None), done, passed]) {
         let serial = Some(SerialNumber::parse("SN-1").unwrap());
         folder.fold(&Record { seq, at: now(), serial, what: What::Device(event) });

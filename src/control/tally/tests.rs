@@ -42,7 +42,8 @@ impl Day {
     fn passes(&mut self, serial: &str, id: u64, nest: &str) -> Verdict {
         self.tell(serial, admitted_at(id, Some(nest), Some("B1")));
         self.later(2);
-        self.tell(serial, Event::Passed { presentation: nest_event(id), directory: None }).unwrap()
+        self.tell(serial, Event::Passed { presentation: nest_event(id), directory: None, label: false })
+            .unwrap()
     }
 
     fn fails(&mut self, serial: &str, id: u64, nest: &str) -> Verdict {
@@ -80,7 +81,9 @@ fn a_nest_shows_its_unit_then_its_verdict_until_the_next_unit() {
     day.tell("SN-1", Event::Offered { presentation: nest_event(1), waited: Waited::default() });
     assert_eq!(day.place("A").unit.as_ref().unwrap().state, State::Delivering);
     day.later(3);
-    let verdict = day.tell("SN-1", Event::Passed { presentation: nest_event(1), directory: None }).unwrap();
+    let verdict = day
+        .tell("SN-1", Event::Passed { presentation: nest_event(1), directory: None, label: false })
+        .unwrap();
     assert_eq!(
         (verdict.took_ms, verdict.batch.as_deref(), verdict.nest.as_deref()),
         (Some(3000), Some("B1"), Some("A"))
@@ -105,7 +108,9 @@ fn a_failure_says_what_to_do_and_one_that_was_taken_away_says_nothing() {
     day.tell("SN-2", Event::Closed { presentation: nest_event(2), why: CloseReason::NewBoot });
     assert_eq!(*day.place("B"), Place::default());
     // The verdict of a presentation that began before anything is known finds the fixture's only nest.
-    let late = day.tell("SN-3", Event::Passed { presentation: nest_event(9), directory: None }).unwrap();
+    let late = day
+        .tell("SN-3", Event::Passed { presentation: nest_event(9), directory: None, label: false })
+        .unwrap();
     assert_eq!((late.nest.as_deref(), late.took_ms), (Some("B"), None));
 }
 
@@ -117,7 +122,7 @@ fn a_device_counts_once_by_its_last_word() {
     day.fails("SN-2", 2, "B");
     day.fails("SN-2", 3, "B");
     assert_eq!(day.figures(), (1, 1, 1));
-    day.tell("SN-2", Event::Passed { presentation: nest_event(4), directory: None });
+    day.tell("SN-2", Event::Passed { presentation: nest_event(4), directory: None, label: false });
     assert_eq!(day.figures(), (2, 1, 0), "passed, but not at once");
     day.tell("SN-1", Event::Repeated { presentation: nest_event(5), nest: None });
     assert_eq!(day.figures(), (2, 1, 0), "a repeat is no further device");

@@ -58,7 +58,7 @@ async fn an_order_carries_who_and_why_and_is_answered_with_the_device() {
     assert!(heard.iter().all(|(_, by)| by.uid == uid && by.reason == "why"), "{heard:?}");
     let orders: Vec<_> = heard.into_iter().map(|it| it.0).collect();
     let of = |it| Some((it, "SN/1".to_owned()));
-    assert_eq!(orders, [of(Order::Retry), of(Order::Release), of(Order::Scrap), None]);
+    assert_eq!(orders, [of(Order::Retry), of(Order::Release), of(Order::Scrap), of(Order::Label), None]);
 }
 
 #[tokio::test]

@@ -20,7 +20,11 @@ impl Subject<'_> {
     /// Whether these tags are those that the device's locker was to get. AWS may add others.
     #[must_use]
     pub fn locker_tags_fit(&self, tags: &BTreeMap<String, String>) -> bool {
-        let LockerRule::Device { tags: ours, .. } = &self.rules.locker else { return false };
+        let (LockerRule::Device { tags: ours, .. } | LockerRule::Batch { tags: ours, .. }) =
+            &self.rules.locker
+        else {
+            return false;
+        };
         self.fill_all(ours).iter().all(|(key, value)| tags.get(key) == Some(value))
     }
 

@@ -212,6 +212,9 @@ impl Index {
             Some(Change::Policy(name, is_there)) => {
                 rows.insert(key(b's', name), is_there.then(Vec::new));
             }
+            Some(Change::Locker(name, locker)) => {
+                rows.insert(key(b'g', name), Some(self.encode(&locker)?));
+            }
             Some(Change::Reset(fixture, boot)) => {
                 presentations::forget(&self.db, &self.path, rows, fixture)?;
                 rows.insert(key(b'b', fixture), Some(self.encode(&boot)?));

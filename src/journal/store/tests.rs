@@ -103,12 +103,18 @@ fn what_was_committed_is_there_after_a_restart() {
     opened.writer.commit(entries("B2", 2, &[admission(2), quarantine(2)])).unwrap();
     let boot = StationEvent::FixtureReset { fixture: "other".to_owned(), boot: 9 };
     let policy = StationEvent::PolicyReady { name: "p".to_owned() };
-    opened.writer.commit(vec![station(4, boot), station(5, policy)]).unwrap();
+    let arn = Some("arn:l".to_owned());
+    let locker = StationEvent::LockerReady { name: "B 1".to_owned(), id: "l1".to_owned(), arn: arn.clone() };
+    opened.writer.commit(vec![station(4, boot), station(5, policy), station(6, locker)]).unwrap();
     drop(opened);
 
     let Opened { store, recovered, id: again, .. } = open_in(dir.path()).unwrap();
     assert_eq!(again, id);
-    assert_eq!(recovered.seq, 5);
+    assert_eq!(recovered.seq, 6);
+    assert_eq!(
+        recovered.lockers,
+        BTreeMap::from([("B 1".to_owned(), crate::journal::SharedLocker { id: "l1".to_owned(), arn })])
+    );
     assert_eq!(recovered.pending.iter().map(|it| it.serial.as_str()).collect::<Vec<_>>(), ["A1"]);
     assert_eq!(recovered.counts[&State::Admitted], 1);
     assert_eq!(recovered.counts[&State::Quarantined], 1);

@@ -57,6 +57,8 @@ pub(super) struct Account {
     pub(super) now: Timestamp,
     /// Certificates that AWS has issued, by id.
     pub(super) issued: BTreeMap<String, IssuedHere>,
+    /// Managed things by id: token, material, and whether it is there still.
+    pub(super) managed_things: BTreeMap<String, (String, String, bool)>,
     /// Lockers by id.
     pub(super) lockers_made: BTreeMap<String, LockerHere>,
     /// How long what was made does not show in the lists.
@@ -121,6 +123,19 @@ impl Account {
                 }
                 let (_, id) = self.lockers.entry(client_token.clone()).or_insert((name.clone(), id));
                 Ok(Reply::Locker { id: id.clone(), arn: format!("arn:aws:locker/{id}") })
+            }
+            Call::CreateManagedThing { material, client_token, .. } => {
+                let next = format!("managed{}", self.managed_things.len() + 1);
+                let known = self.managed_things.values().find(|it| it.1 == *material && it.2);
+                if let Some((token, ..)) = known.filter(|it| it.0 != *client_token) {
+                    assert_ne!(token, client_token);
+                    return Err(failure(call.operation(), FailureKind::Conflict));
+                }
+                let made = self.managed_things.iter().find(|(_, it)| it.0 == *client_token);
+                let id = made.map_or(next, |(id, _)| id.clone());
+                let thing = (client_token.clone(), material.clone(), true);
+                self.managed_things.entry(id.clone()).or_insert(thing);
+                Ok(Reply::ManagedThing { arn: format!("arn:aws:managed-thing/{id}"), id })
             }
             Call::CreatePolicy { name, document, .. } => {
                 if self.policies.contains_key(name) {
@@ -229,6 +244,10 @@ impl Account {
                     return fail(FailureKind::NotFound);
                 }
             }
+            Call::DeleteManagedThing { id } => match self.managed_things.get_mut(id) {
+                Some(it) if it.2 => it.2 = false,
+                _ => return fail(FailureKind::NotFound),
+            },
             Call::DeleteCredentialLocker { id } => {
                 let known = self.lockers.values().any(|(_, it)| it == id);
                 if !known || !self.deleted_lockers.insert(id.clone()) {

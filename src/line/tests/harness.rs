@@ -71,6 +71,10 @@ pub(super) struct Harness {
     pub(super) to_deliver: Vec<Delivery>,
     /// What lies in directories: serial number and certificate, in the order in which they came.
     pub(super) directory: Vec<(String, Fingerprint)>,
+    /// Labels get into their directory, or why not.
+    pub(super) labels: Result<(), String>,
+    /// Labels written, in order: serial number and number.
+    pub(super) labelled: Vec<(String, u32)>,
     /// Connections to be tried.
     pub(super) trials: Vec<Trial>,
     /// The certificates issued, in order.
@@ -124,6 +128,8 @@ impl Harness {
             delivers: true,
             to_deliver: Vec::new(),
             directory: Vec::new(),
+            labels: Ok(()),
+            labelled: Vec::new(),
             trials: Vec::new(),
             issued: Vec::new(),
             unwritten: VecDeque::new(),

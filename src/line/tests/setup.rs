@@ -36,6 +36,8 @@ pub(super) struct Setup {
     pub(super) in_progress: usize,
     /// Where credentials go.
     pub(super) deliver: Deliver,
+    /// Where labels go.
+    pub(super) labels: Option<std::path::PathBuf>,
 }
 
 impl Default for Setup {
@@ -50,6 +52,7 @@ impl Default for Setup {
             keep: KEEP,
             in_progress: 2,
             deliver: Deliver::Fixture,
+            labels: None,
         }
     }
 }
@@ -65,7 +68,8 @@ impl Setup {
     pub(super) fn settings(&self) -> Settings {
         let products = self.others.iter().chain([&self.rules]).map(|rules| {
             let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
-            let product = Product { rules: Arc::new(rules.clone()), serial, deliver: self.deliver.clone() };
+            let (deliver, labels) = (self.deliver.clone(), self.labels.clone());
+            let product = Product { rules: Arc::new(rules.clone()), serial, deliver, labels };
             (rules.product.clone(), product)
         });
         let fixtures = self.fixtures.iter().map(|name| FixtureSettings {

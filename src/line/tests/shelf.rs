@@ -10,7 +10,8 @@ use crate::device::{Device, plan};
 use crate::journal::book::Book;
 use crate::journal::fold::told_key;
 use crate::journal::{
-    Entry, JournalError, KnownPresentation, Recovered, Shelf, StationEvent, What, is_pending, record,
+    Entry, JournalError, KnownPresentation, Recovered, SharedLocker, Shelf, StationEvent, What, is_pending,
+    record,
 };
 use crate::pki::Fingerprint;
 
@@ -24,6 +25,7 @@ pub(super) struct MemoryShelf {
     keys: BTreeMap<Fingerprint, SerialNumber>,
     rules: BTreeMap<RulesId, ProductRules>,
     policies: BTreeSet<String>,
+    lockers: BTreeMap<String, SharedLocker>,
     boots: BTreeMap<String, u64>,
     pub(super) book: Book,
     /// Every event, oldest first.
@@ -94,6 +96,9 @@ impl MemoryShelf {
             StationEvent::PolicyLost { name } => {
                 self.policies.remove(&name);
             }
+            StationEvent::LockerReady { name, id, arn } => {
+                self.lockers.insert(name, SharedLocker { id, arn });
+            }
             StationEvent::FixtureReset { fixture, boot } => {
                 self.presentations.retain(|(name, _, _), _| *name != fixture);
                 self.boots.insert(fixture, boot);
@@ -114,6 +119,7 @@ impl MemoryShelf {
             pending: self.devices.values().filter(|it| is_pending(it)).cloned().collect(),
             rules: self.rules.clone(),
             policies: self.policies.iter().cloned().collect(),
+            lockers: self.lockers.clone(),
             boots: self.boots.clone(),
             counts,
             ..self.book.recovered()

@@ -182,6 +182,21 @@ fn a_wrong_signature_is_never_used() {
     }
 }
 
+/// SoftHSM never locks itself: what other tokens say then is played.
+#[test]
+fn a_token_that_is_locked_is_told_and_not_asked_again() {
+    let said = |it| kept_out(&TokenError::Pkcs11(it, cryptoki::context::Function::Login));
+    for locked in [RvError::PinLocked, RvError::PinExpired, RvError::PinIncorrect] {
+        let sentence = said(locked);
+        assert!(
+            sentence.starts_with(PIN_REFUSED) && sentence.contains("it is not tried again"),
+            "{sentence}"
+        );
+    }
+    assert!(said(RvError::PinLocked).contains("PinLocked"));
+    assert!(said(RvError::DeviceRemoved).contains("does not let the station in"));
+}
+
 #[test]
 fn a_token_that_does_not_answer_keeps_nobody_waiting_behind_it() {
     let (requests, _never) = sync_channel(1);

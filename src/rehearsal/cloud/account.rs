@@ -93,6 +93,17 @@ pub(crate) struct Thing {
     pub(crate) principals: BTreeMap<Fingerprint, Duration>,
 }
 
+/// A managed thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagedThing {
+    /// What authenticates it.
+    pub material: String,
+    /// Its locker's id.
+    pub locker: Option<String>,
+    /// AWS's word for its role.
+    pub role: String,
+}
+
 /// The account.
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -103,6 +114,9 @@ pub(crate) struct Account {
     pub(crate) max_lockers: Option<usize>,
     pub(crate) lockers: BTreeMap<String, Locker>,
     pub(crate) tokens: HashMap<String, TokenUse>,
+    /// Managed things by id, and which one each token has made, with what parameters.
+    pub(crate) managed_things: BTreeMap<String, ManagedThing>,
+    pub(crate) managed_tokens: HashMap<String, (String, Fingerprint)>,
     pub(crate) policies: BTreeMap<String, Policy>,
     pub(crate) certificates: HashMap<Fingerprint, Registered>,
     pub(crate) certificate_order: BTreeMap<u64, Fingerprint>,
@@ -162,6 +176,8 @@ impl Account {
             max_lockers,
             lockers: BTreeMap::new(),
             tokens: HashMap::new(),
+            managed_things: BTreeMap::new(),
+            managed_tokens: HashMap::new(),
             policies: BTreeMap::new(),
             certificates: HashMap::new(),
             certificate_order: BTreeMap::new(),
@@ -174,6 +190,7 @@ impl Account {
     /// Forgets every client token, as AWS does after a time that it does not tell.
     pub(crate) fn forget_tokens(&mut self) {
         self.tokens.clear();
+        self.managed_tokens.clear();
     }
 
     /// The next number of a kind of resource: positive, never repeated.

@@ -104,6 +104,13 @@ pub(crate) fn locker_id(request: &Request) -> Result<String, Refusal> {
     }
 }
 
+/// Takes a managed thing's identifier: 1–64 of `[a-zA-Z0-9:_-]`.
+pub(crate) fn managed_id(request: &Request) -> Result<String, Refusal> {
+    named(request, "Identifier", |it| is_word(it) || b":-".contains(&it)).and_then(|it| {
+        if it.len() <= 64 { Ok(it) } else { Err(request.invalid("Identifier has to be 1 to 64 characters")) }
+    })
+}
+
 /// Checks `text` for its length in bytes and its ASCII alphabet.
 pub(crate) fn is_text(text: &str, min: usize, max: usize, allowed: impl Fn(u8) -> bool) -> bool {
     (min..=max).contains(&text.len()) && text.bytes().all(allowed)

@@ -7,8 +7,9 @@ use super::attachments::{PolicyTarget, ThingPrincipal, principal_of};
 use super::authority::Authority;
 use super::cas::{RegisterCa, ca_status};
 use super::certificates::{KeepIssued, RegisterCertificate, parse_csr, parse_id, settable_status};
-use super::check::{LOCKERS, MARKER, NEXT_TOKEN, Page, locker_id, policy_name, thing_name};
+use super::check::{LOCKERS, MARKER, NEXT_TOKEN, Page, locker_id, managed_id, policy_name, thing_name};
 use super::lockers::CreateLocker;
+use super::managed::CreateManagedThing;
 use super::policies::CreatePolicy;
 use super::refusal::Refusal;
 use super::request::Request;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     GetLocker(String),
     ListLockers(Page),
     DeleteLocker(String),
+    CreateManagedThing(CreateManagedThing),
+    DeleteManagedThing(String),
     CreatePolicy(CreatePolicy),
     GetPolicy(String),
     ListPolicies(Page),
@@ -74,6 +77,8 @@ impl Command {
             O::GetCredentialLocker => Self::GetLocker(locker_id(request)?),
             O::ListCredentialLockers => Self::ListLockers(Page::of(request, LOCKERS)?),
             O::DeleteCredentialLocker => Self::DeleteLocker(locker_id(request)?),
+            O::CreateManagedThing => Self::CreateManagedThing(CreateManagedThing::parse(request)?),
+            O::DeleteManagedThing => Self::DeleteManagedThing(managed_id(request)?),
             O::CreatePolicy => Self::CreatePolicy(CreatePolicy::parse(request)?),
             O::GetPolicy => Self::GetPolicy(policy_name(request)?),
             O::ListPolicies => Self::ListPolicies(Page::of(request, MARKER)?),
@@ -142,10 +147,12 @@ impl Command {
     pub(crate) fn label(&self, account: &Account) -> String {
         match self {
             Self::CreateLocker(it) => it.name.clone().or(it.client_token.clone()).unwrap_or_default(),
+            Self::CreateManagedThing(it) => it.serial_number.clone().unwrap_or_default(),
             Self::CreatePolicy(it) => it.name.clone(),
             Self::CreateThing(it) => it.name.clone(),
             Self::GetLocker(name)
             | Self::DeleteLocker(name)
+            | Self::DeleteManagedThing(name)
             | Self::GetPolicy(name)
             | Self::DeletePolicy(name)
             | Self::ListTargets(name, _)
@@ -192,6 +199,8 @@ impl Command {
             Self::GetLocker(id) => account.get_locker(&id, at),
             Self::ListLockers(page) => account.list_lockers(&page, at),
             Self::DeleteLocker(id) => account.delete_locker(&id),
+            Self::CreateManagedThing(it) => account.create_managed_thing(it, at),
+            Self::DeleteManagedThing(id) => account.delete_managed_thing(&id),
             Self::CreatePolicy(it) => account.create_policy(it, at),
             Self::GetPolicy(name) => account.get_policy(&name, at),
             Self::ListPolicies(page) => account.list_policies(&page, at),

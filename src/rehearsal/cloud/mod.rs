@@ -27,6 +27,7 @@ mod faults;
 mod ledger;
 mod limits;
 mod lockers;
+mod managed;
 mod policies;
 mod quota;
 mod refusal;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use crate::cloud::Quotas;
 
+pub use account::ManagedThing;
 pub use audit::{
     Audit, AuditScope, CertificateScope, LockerScope, Names, Orphans, PolicyScope, Problem, UnknownScope,
 };

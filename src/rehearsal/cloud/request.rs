@@ -40,6 +40,8 @@ impl Route {
             ("GET", ["credential-lockers"]) => (O::ListCredentialLockers, ""),
             ("GET", ["credential-lockers", id]) => (O::GetCredentialLocker, *id),
             ("DELETE", ["credential-lockers", id]) => (O::DeleteCredentialLocker, *id),
+            ("POST", ["managed-things"]) => (O::CreateManagedThing, ""),
+            ("DELETE", ["managed-things", id]) => (O::DeleteManagedThing, *id),
             ("GET", ["policies"]) => (O::ListPolicies, ""),
             ("POST", ["policies", name]) => (O::CreatePolicy, *name),
             ("GET", ["policies", name]) => (O::GetPolicy, *name),

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::account::{Account, Done};
+use super::account::{Account, Done, ManagedThing};
 use super::attachments::{PolicyTarget, ThingPrincipal};
 use super::audit::{Audit, AuditScope, Names, audit};
 use super::authority::Authority;
@@ -220,6 +220,12 @@ impl SimulatedCloud {
     pub fn limit_account(&self, throttling: &Throttling) {
         let now = self.simulation.now().mono;
         self.simulation.world().limits.limit_account(throttling, now);
+    }
+
+    /// The managed things that the account holds.
+    #[must_use]
+    pub fn managed_things(&self) -> Vec<ManagedThing> {
+        self.simulation.world().account.managed_things.values().cloned().collect()
     }
 
     /// Forgets every client token: a locker asked for with one of them is made anew.

@@ -142,7 +142,11 @@ impl History {
     pub(crate) fn pass(&mut self, at: Timestamp, serial: &SerialNumber, storing: i64) {
         let presentation = self.devices[serial].presentation.key.clone();
         self.device(at, serial, Event::Offered { presentation: presentation.clone(), waited: self.waited });
-        self.device(seconds(at, storing), serial, Event::Passed { presentation, directory: None });
+        self.device(
+            seconds(at, storing),
+            serial,
+            Event::Passed { presentation, directory: None, label: false },
+        );
         let fingerprint = self.devices[serial].certificate.as_ref().unwrap().fingerprint;
         self.device(seconds(at, storing + 1), serial, Event::KeyDestroyed { fingerprint });
     }

@@ -64,7 +64,7 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
         },
         3 => Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None },
         4 | 5 => Event::Offered { presentation: key, waited: Waited::default() },
-        6 | 7 => Event::Passed { presentation: key, directory: None },
+        6 | 7 => Event::Passed { presentation: key, directory: None, label: false },
         8 => Event::Failed { presentation: key, code, message },
         9 => Event::Deferred { presentation: key, code, message },
         10 => closed(key),
@@ -72,9 +72,14 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
         12 => Event::Repeated { presentation: new, nest: None },
         13 if what.is_multiple_of(3) => Event::Renewed(Box::new(admission(None, "nest-1", id))),
         13 => Event::KeyDestroyed { fingerprint },
-        14 if what.is_multiple_of(3) => {
-            Event::Scrapping { presentation: None, by, policy: None, message, asked: false }
-        }
+        14 if what.is_multiple_of(3) => Event::Scrapping {
+            presentation: None,
+            by,
+            policy: None,
+            message,
+            asked: false,
+            managed_thing: false,
+        },
         14 => Event::Quarantined { presentation: None, code, message },
         _ => Event::Released { by },
     }

@@ -237,6 +237,7 @@ fn rework_one(history: &mut History, now: Timestamp, it: &SerialNumber, number: 
                 policy: None,
                 message: "scrapped".into(),
                 asked: false,
+                managed_thing: false,
             };
             history.device(now, it, scrap);
         }

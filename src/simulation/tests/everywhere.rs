@@ -4,7 +4,7 @@
 
 use super::super::cloud::Fault;
 use super::super::disk::Ending;
-use super::super::plan::{Plan, Trap, plain_rules, shared_policy};
+use super::super::plan::{Plan, Trap, manage, plain_rules, shared_policy};
 use super::super::run;
 use super::super::world::Stats;
 use super::seeds::announce;
@@ -26,6 +26,11 @@ fn configurations() -> Vec<(&'static str, Plan)> {
     renewed.comes_back = true;
     let mut reissued = with(|it| (it.certificate.register, it.repeat) = (Register::Aws, Repeat::Renew));
     reissued.comes_back = true;
+    let mut shared_locker = with(|_| {});
+    shared_locker.share_lockers();
+    shared_locker.serials.push("SN2".to_owned());
+    let mut labelled = with(|_| {});
+    labelled.labels = true;
     let issued_for_own_key = with(|it| {
         (it.certificate.register, it.certificate.key) = (Register::Aws, KeyOrigin::Device);
     });
@@ -42,6 +47,9 @@ fn configurations() -> Vec<(&'static str, Plan)> {
         ("AWS issues again", reissued),
         ("an earlier life", earlier),
         ("renewed", renewed),
+        ("a batch's locker", shared_locker),
+        ("labels", labelled),
+        ("a managed thing", with(manage)),
     ]
 }
 

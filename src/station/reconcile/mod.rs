@@ -37,8 +37,8 @@ use crate::journal::store::Store;
 use crate::journal::{JournalError, Shelf as _};
 use crate::line::Product;
 use crate::pki::Fingerprint;
-use crate::reconcile::{Finding, Phase, Roster, Selection, Summary, Taken, Told, Wish};
 use crate::reconcile::newest::{Look as Looked, MAX_KEPT, Newest};
+use crate::reconcile::{Finding, Phase, Roster, Selection, Summary, Taken, Told, Wish};
 use crate::shift::Calendar;
 
 /// Tries of a read before its device is given up.

@@ -22,6 +22,7 @@ use crate::journal::{Entry, Journal as _, Record, StationEvent, What};
 use crate::pki::authority::make_root;
 use crate::pki::issuer::StationIssuer;
 use crate::pki::{Issuer as _, LeafKey, LeafRequest, to_pem};
+use crate::reconcile::newest::Newest;
 use crate::reconcile::{Class as Kind, Repair};
 
 /// The devices that the journal and the account have.
@@ -110,7 +111,7 @@ impl Book {
         for step in [Step::Policy, Step::Thing, Step::AttachPolicy, Step::AttachThing] {
             self.happens(serial, done(step, Output::Nothing));
         }
-        self.happens(serial, Event::Passed { presentation, directory: None });
+        self.happens(serial, Event::Passed { presentation, directory: None, label: false });
     }
 
     /// A certificate that it had before, and that is recorded as deleted.
@@ -290,6 +291,7 @@ impl Bench {
             calendar,
             turn: Arc::new(Semaphore::new(1)),
             foreign: Mutex::default(),
+            newest: Newest::default(),
         };
         Arc::new(reconciler).start(wish, operator()).unwrap()
     }

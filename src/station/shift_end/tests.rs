@@ -50,7 +50,8 @@ fn journal(dir: &std::path::Path, count: i64, directory: impl Fn(i64) -> Option<
         let step = crate::device::steps::Step::Thing;
         let output = crate::device::event::Output::Nothing;
         let done = Event::StepDone { step, output, adopted: false, request_id: None };
-        let passed = Event::Passed { presentation, directory: directory(second).map(str::to_owned) };
+        let passed =
+            Event::Passed { presentation, directory: directory(second).map(str::to_owned), label: false };
         let mut device: Option<Device> = None;
         let mut entries = Vec::new();
         for event in [Event::Admitted(Box::new(admission)), done, Event::Issued { certificate }, passed] {

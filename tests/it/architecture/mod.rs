@@ -18,6 +18,7 @@ const TIERS: &[(&str, u8)] = &[
     ("sabotage", 0),
     ("batch", 1),
     ("device", 1),
+    ("label", 1),
     ("line", 1),
     ("reconcile", 1),
     ("shift", 1),

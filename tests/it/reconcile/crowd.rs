@@ -129,6 +129,6 @@ fn life(
         done(Step::Certificate, Output::Certificate { arn }),
         done(Step::AttachPolicy, Output::Nothing),
         done(Step::AttachThing, Output::Nothing),
-        Event::Passed { presentation, directory: None },
+        Event::Passed { presentation, directory: None, label: false },
     ]
 }

@@ -171,6 +171,29 @@ fn a_constrained_ca_certifies_names_within_its_constraints_only() {
 }
 
 #[test]
+fn the_constraints_of_the_companys_root_hold_for_what_the_station_issues() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut company = Company::new();
+    let excluded = vec![rcgen::GeneralSubtree::DnsName("office.example".to_owned())];
+    company.params.name_constraints =
+        Some(rcgen::NameConstraints { permitted_subtrees: vec![], excluded_subtrees: excluded });
+    company.pem = company.params.self_signed(&company.key).unwrap().pem();
+    requested(dir.path());
+    let signed = company.sign(dir.path(), |_| ());
+    import_pems(dir.path(), &[&signed, &company.pem]).unwrap();
+    let [pem, key] =
+        [certificate_path(dir.path()), key_path(dir.path())].map(|it| std::fs::read_to_string(it).unwrap());
+    let issuer = StationIssuer::load(&pem, key.into(), now()).unwrap();
+    let issue = |name: &str| {
+        let request = LeafRequest { common_name: name.to_owned(), days: 10, key: LeafKey::Station };
+        issuer.issue(&request, now())
+    };
+    issue("sn1.plant.example").unwrap();
+    let error = issue("sn1.office.example").unwrap_err();
+    assert!(error.to_string().contains("does not verify against the CA"), "{error}");
+}
+
+#[test]
 fn a_ca_of_another_keys_request_is_told_before_the_key_is_missed() {
     let dir = tempfile::tempdir().unwrap();
     let company = Company::new();

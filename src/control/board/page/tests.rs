@@ -50,7 +50,7 @@ fn failed(id: u64) -> Event {
 
 #[test]
 fn a_nest_tells_its_verdict_by_word_sign_and_sentence() {
-    let passed = Event::Passed { presentation: nest_event(2), directory: None };
+    let passed = Event::Passed { presentation: nest_event(2), directory: None, label: false };
     let shown = shown(
         ready(),
         vec![

@@ -47,7 +47,7 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         7 => done(Step::Thing, Output::Nothing),
         8 => done(Step::Deactivate, Output::Nothing),
         9 => Event::Offered { presentation, waited: Waited::default() },
-        10 => Event::Passed { presentation, directory: None },
+        10 => Event::Passed { presentation, directory: None, label: false },
         11 => Event::Failed { presentation, code: FailCode::Rejected, message },
         12 => Event::Closed { presentation, why: CloseReason::NewUnit },
         13 => Event::KeyDestroyed { fingerprint },
@@ -55,7 +55,14 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
         15 => Event::KeyExpired { fingerprint, policy: None, message },
         16 => Event::Retried { by },
         17 => Event::Released { by },
-        18 => Event::Scrapping { presentation: Some(presentation), by, policy: None, message, asked: false },
+        18 => Event::Scrapping {
+            presentation: Some(presentation),
+            by,
+            policy: None,
+            message,
+            asked: false,
+            managed_thing: false,
+        },
         19 => done(Step::DeleteCertificate, Output::Nothing),
         20 => done(Step::DeleteThing, Output::Left),
         21 => done(Step::DeletePolicy, Output::Nothing),
@@ -108,10 +115,11 @@ fn history(moves: &[Move]) -> Vec<Vec<Entry>> {
 
 fn station_event(which: u8, seq: u64) -> StationEvent {
     let name = format!("p{}", which % 2);
-    match which % 4 {
+    match which % 5 {
         0 => StationEvent::PolicyReady { name },
         1 => StationEvent::PolicyLost { name },
         2 => StationEvent::FixtureReset { fixture: "nest-1".to_owned(), boot: seq },
+        3 => StationEvent::LockerReady { name, id: seq.to_string(), arn: None },
         _ => StationEvent::LineResumed,
     }
 }

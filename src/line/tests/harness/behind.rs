@@ -7,7 +7,7 @@ use crate::device::request::CertificateRequest;
 use crate::device::{Certificate, KeyState};
 use crate::fixture::StationMessage;
 use crate::journal::What;
-use crate::line::{Action, Delivery, Input, Tag};
+use crate::line::{Action, Delivery, Input, Labelling, Tag};
 use crate::pki::request::make_request;
 use crate::pki::{Fingerprint, LeafKey};
 use jiff::Timestamp;
@@ -131,6 +131,7 @@ impl Harness {
                 self.leaves(fixture, Some(Tag::Credentials(id)));
             }
             Action::Deliver(it) => self.take_delivery(*it),
+            Action::Label(it) => self.take_label(*it),
             Action::Connect(it) => self.trials.push(*it),
             Action::Issue { serial, generation, request, .. } => {
                 assert!(
@@ -181,6 +182,15 @@ impl Harness {
                 }
             }
         }
+    }
+
+    fn take_label(&mut self, it: Labelling) {
+        let (serial, number) = (it.serial, it.label.number);
+        let result = self.labels.clone();
+        if result.is_ok() {
+            self.labelled.push((serial.to_string(), number));
+        }
+        self.inputs.push_back(Input::Labelled { serial, number, result });
     }
 
     fn take_delivery(&mut self, it: Delivery) {

@@ -7,6 +7,7 @@ mod device;
 mod faults;
 mod http;
 mod lists;
+mod managed;
 mod quotas;
 mod registration;
 
@@ -146,11 +147,8 @@ async fn send(
     body: &str,
     principal: Option<&str>,
 ) -> io::Result<Option<Reply>> {
-    let signed = authorization(if path.starts_with("/credential-lockers") {
-        Service::ManagedIntegrations
-    } else {
-        Service::Iot
-    });
+    let managed = ["/credential-lockers", "/managed-things"].iter().any(|it| path.starts_with(it));
+    let signed = authorization(if managed { Service::ManagedIntegrations } else { Service::Iot });
     let principal = principal.map(|it| format!("x-amzn-principal: {it}\r\n")).unwrap_or_default();
     send_raw(addr, method, path, &format!("{signed}{principal}"), body).await
 }

@@ -1,0 +1,121 @@
+//! Labels: one for each device that passes, on disk after `passed`, the same after a crash, a copy when asked for.
+
+use super::harness::Harness;
+use super::setup::{Setup, unit};
+use crate::device::State;
+use crate::device::operator::{Order, Refusal};
+use crate::device::rules::Repeat;
+
+fn ready() -> Harness {
+    ready_with(|_| {})
+}
+
+fn ready_with(change: impl FnOnce(&mut Setup)) -> Harness {
+    let mut setup = Setup { labels: Some("/labels".into()), ..Setup::default() };
+    change(&mut setup);
+    Harness::ready_with(setup)
+}
+
+fn written(h: &Harness) -> Vec<u32> {
+    h.labelled.iter().map(|it| it.1).collect()
+}
+
+#[test]
+fn a_device_that_passes_gets_its_label_and_no_other_when_it_comes_again() {
+    let mut h = ready();
+    h.pass(0, 1, "SN1");
+    assert_eq!(h.labelled, [("SN1".to_owned(), 1)]);
+    assert_eq!((h.device("SN1").labels, h.device("SN1").label_due), (1, None));
+    assert_eq!(h.unit(0, unit(2, "SN1")), ["pass 2 SN1 again"]);
+    assert_eq!(written(&h), [1]);
+}
+
+#[test]
+fn no_label_before_the_device_has_passed_on_disk() {
+    let mut h = ready();
+    h.unit(0, unit(1, "SN1"));
+    assert!(h.labelled.is_empty());
+    h.syncs = false;
+    let sha256 = h.credentials("SN1").certificate_sha256.clone();
+    h.written_as(0, 1, "SN1", &sha256);
+    assert!(h.labelled.is_empty(), "passed is not on disk");
+    h.sync(1);
+    assert_eq!(written(&h), [1]);
+}
+
+#[test]
+fn after_a_crash_between_label_and_record_it_is_the_same_label_again() {
+    let mut h = ready();
+    h.unit(0, unit(1, "SN1"));
+    h.syncs = false;
+    let sha256 = h.credentials("SN1").certificate_sha256.clone();
+    h.written_as(0, 1, "SN1", &sha256);
+    h.sync(1);
+    assert_eq!((written(&h), h.device("SN1").label_due), (vec![1], Some(1)));
+    h.crash(0);
+    h.syncs = true;
+    h.go_on();
+    assert_eq!(written(&h), [1, 1], "what was not recorded is written again, and is no copy");
+    assert_eq!((h.device("SN1").labels, h.device("SN1").label_due), (1, None));
+}
+
+#[test]
+fn a_directory_that_takes_no_labels_holds_up_no_unit_and_is_tried_again() {
+    let mut h = ready();
+    h.labels = Err("the directory /labels is not there".to_owned());
+    h.pass(0, 1, "SN1");
+    assert_eq!(h.state("SN1"), State::Passed);
+    let told = h.line.status().degraded;
+    let sentence = "1 labels wait for the directory /labels: the directory /labels is not there";
+    assert!(told.contains(&sentence.to_owned()), "{told:?}");
+    h.restart();
+    h.labels = Ok(());
+    h.seconds(90);
+    assert_eq!(written(&h), [1]);
+    let told = h.line.status().degraded;
+    assert!(!told.iter().any(|it| it.contains("labels")), "{told:?}");
+}
+
+#[test]
+fn another_identity_means_a_copy() {
+    let mut h = ready_with(|it| it.rules.repeat = Repeat::Renew);
+    h.pass(0, 1, "SN1");
+    h.pass(0, 2, "SN1");
+    assert_eq!(written(&h), [1, 2]);
+}
+
+#[test]
+fn a_person_may_have_one_more_and_it_is_a_copy() {
+    let mut h = ready();
+    let not = |why: &str| Err(Refusal::Not(format!("SN1 {why}")));
+    h.unit(0, unit(1, "SN1"));
+    assert_eq!(h.order(Order::Label, "SN1"), not("has not passed: it gets its label when it does"));
+    assert_eq!(h.written(0, 1, "SN1"), ["pass 1 SN1"]);
+    h.restart();
+    for number in 2..4 {
+        assert_eq!(h.order(Order::Label, "SN1"), Ok(()));
+        assert_eq!(h.device("SN1").labels, number);
+    }
+    assert_eq!(written(&h), [1, 2, 3]);
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    assert_eq!(h.order(Order::Label, "SN1"), not("is scrapped"));
+}
+
+#[test]
+fn a_product_without_labels_owes_none_any_more() {
+    let mut h = ready();
+    h.labels = Err("full".to_owned());
+    h.pass(0, 1, "SN1");
+    assert_eq!(h.device("SN1").label_due, Some(1));
+    h.setup.labels = None;
+    h.restart();
+    assert_eq!((h.device("SN1").labels, h.device("SN1").label_due), (0, None));
+    let refused = "SN1 is of a product without labels: the configuration names no directory for them";
+    assert_eq!(h.order(Order::Label, "SN1"), Err(Refusal::Not(refused.to_owned())));
+    // With a directory again, the one that is asked for is the first.
+    h.setup.labels = Some("/labels".into());
+    h.labels = Ok(());
+    h.restart();
+    assert_eq!(h.order(Order::Label, "SN1"), Ok(()));
+    assert_eq!(written(&h), [1]);
+}
