@@ -271,6 +271,7 @@ impl Line {
         if let Some(what) = differs(device, it) {
             let detail =
                 format!("the unit's {what} differs from the one that {} had before: a clone", it.serial);
+            tracing::error!(serial = %it.serial, detail, "clone alarm: a serial number on another unit");
             self.quarantine(&it.serial, FailCode::Quarantined, &detail);
             self.nak(fixture, Some(it.id), NakCode::Quarantined, &detail);
             return;
@@ -402,6 +403,7 @@ impl Line {
 
     /// A passed serial presented by what is not the device that passed.
     fn fail_presented(&mut self, fixture: usize, it: &Presented, detail: &str) {
+        tracing::error!(serial = %it.serial, detail, "clone alarm: a serial number on another unit");
         let presentation = self.links[fixture].key(it.id);
         let event = Event::Quarantined {
             presentation: Some(presentation),

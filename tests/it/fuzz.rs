@@ -38,7 +38,9 @@ fn every_seed_of_the_frame_decoder_is_read() {
 fn each_scenario_has_its_seed() {
     let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     for scenario in fs::read_dir(scenarios).unwrap().map(Result::unwrap).filter(|it| it.path().is_dir()) {
-        let seed = corpus("frames").join(scenario.file_name());
+        let name = scenario.file_name().into_string().unwrap();
+        let target = if name.starts_with("scanner_") { "scanner" } else { "frames" };
+        let seed = corpus(target).join(name);
         assert!(seed.is_file(), "run fuzz/seeds.py: there is no {}", seed.display());
     }
 }
