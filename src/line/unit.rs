@@ -292,7 +292,8 @@ impl Line {
             Box::new(self.admission((fixture, it), rules, replaced, joining.clone()))
         });
         let presentation = self.links[fixture].key(it.id);
-        let event = Event::Presented { presentation, nest: it.nest.clone(), mac: it.mac.clone(), anew };
+        let (nest, mac, attributes) = (it.nest.clone(), it.mac.clone(), it.attributes.clone());
+        let event = Event::Presented { presentation, nest, mac, anew, attributes };
         let recorded = self.record(&it.serial, event);
         let seq = self.seq;
         if let (true, Some(rules), Some(work)) = (recorded, rules, self.works.get_mut(&it.serial)) {
@@ -374,7 +375,8 @@ impl Line {
 
     fn pass_again(&mut self, fixture: usize, it: &Presented) {
         let presentation = self.links[fixture].key(it.id);
-        self.record(&it.serial, Event::Repeated { presentation, nest: it.nest.clone() });
+        let (nest, attributes) = (it.nest.clone(), it.attributes.clone());
+        self.record(&it.serial, Event::Repeated { presentation, nest, attributes });
         self.end(fixture, it.id, &it.serial, &Outcome::Passed { again: true });
         self.progress(&it.serial);
         self.may_leave(&it.serial);

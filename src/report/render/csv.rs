@@ -6,7 +6,7 @@ use std::io;
 use super::super::summary::Summary;
 
 /// The columns; `docs/report.md` says what is in them.
-pub const COLUMNS: [&str; 24] = [
+pub const COLUMNS: [&str; 25] = [
     "serial",
     "class",
     "state",
@@ -31,6 +31,7 @@ pub const COLUMNS: [&str; 24] = [
     "certificates_issued",
     "certificates_revoked",
     "certificate_active",
+    "attributes",
 ];
 
 /// Writes lines; nothing is kept.
@@ -60,6 +61,10 @@ impl<W: io::Write> Lines<W> {
             Some((code, message)) => (code.as_str(), message.as_str()),
             None => ("", ""),
         };
+        let attributes = match it.attributes.is_empty() {
+            true => String::new(),
+            false => serde_json::to_string(&it.attributes)?,
+        };
         self.out.write_record([
             harmless(it.serial.as_str()),
             it.class().as_str().to_owned(),
@@ -85,6 +90,7 @@ impl<W: io::Write> Lines<W> {
             it.certificates.0.to_string(),
             it.certificates.1.to_string(),
             it.active.to_string(),
+            attributes,
         ])?;
         Ok(())
     }

@@ -31,6 +31,8 @@
 //! ? no-keys                   no private key is left in the station
 //! ? log TEXT                  a line of the station's log has this; ? not-logged TEXT: none has
 //! ? delivered SERIAL          a folder with its manifest lies in `out`
+//! ? events NAME /pointer JSON  an event of that name comes to have this
+//! ? file NAME TEXT            a file beside the configuration has this text
 //! ? missing SERIAL            the station knows no such device
 //! ```
 //! In JSON, `"$=name"` takes what is there for `name`, `"$name"` is what was taken; `"$csr:a"` is a

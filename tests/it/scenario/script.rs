@@ -83,6 +83,10 @@ pub(crate) enum Fact {
     Logged(String, bool),
     Delivered(String),
     Missing(String),
+    /// An event of that name has this at that place.
+    Event(String, String, Value),
+    /// A file beside the configuration has this text.
+    File(String, String),
 }
 
 /// The steps with their line numbers.
@@ -187,6 +191,15 @@ fn fact(text: &str) -> Option<Fact> {
         "log" => Fact::Logged(rest.to_owned(), true),
         "not-logged" => Fact::Logged(rest.to_owned(), false),
         "delivered" => Fact::Delivered(rest.to_owned()),
+        "events" => {
+            let mut words = rest.splitn(3, ' ').map(str::to_owned);
+            let (name, pointer) = (words.next()?, words.next()?);
+            Fact::Event(name, pointer, serde_json::from_str(&words.next()?).ok()?)
+        }
+        "file" => {
+            let (name, text) = rest.split_once(' ')?;
+            Fact::File(name.to_owned(), text.to_owned())
+        }
         "missing" => Fact::Missing(rest.to_owned()),
         "status" => pointed().map(|(pointer, value)| Fact::Status(pointer, value))?,
         serial => pointed().map(|(pointer, value)| Fact::Device(serial.to_owned(), pointer, value))?,

@@ -222,6 +222,16 @@ impl Walker {
                 let answer = self.world.get(&format!("/v1/devices/{serial}"));
                 assert!(answer.is_err(), "the station knows {serial}: {answer:?}");
             }
+            Fact::Event(name, pointer, wanted) => self.world.eventually(name, |world| {
+                let page = world.get("/v1/events?limit=1000").map_err(|error| error.to_string())?;
+                let events = page["events"].as_array().unwrap().iter().filter(|it| it["event"] == **name);
+                let found = events.clone().any(|it| it.pointer(pointer) == Some(wanted));
+                if found { Ok(()) } else { Err(format!("{:?}", events.collect::<Vec<_>>())) }
+            }),
+            Fact::File(name, text) => {
+                let content = std::fs::read_to_string(self.world.path(name)).unwrap();
+                assert!(content.contains(text), "{content}");
+            }
             Fact::NoKeys => self.world.eventually("no private key is left", |world| {
                 let keys = world.files("state/keys");
                 if keys.is_empty() { Ok(()) } else { Err(keys) }
