@@ -45,6 +45,32 @@ fn each_scenario_has_its_seed() {
     }
 }
 
+/// Nothing here builds the fuzz targets, but they need each crate that the entry points name.
+#[test]
+fn the_targets_package_has_what_the_entry_points_need() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest =
+        |path: &str| -> toml::Table { fs::read_to_string(root.join(path)).unwrap().parse().unwrap() };
+    let (own, fuzz) = (manifest("Cargo.toml"), manifest("fuzz/Cargo.toml"));
+    let names = ["dependencies", "dev-dependencies"].map(|it| own[it].as_table().unwrap().keys());
+    let text: String = ["api", "frames", "scanner"]
+        .map(|it| fs::read_to_string(root.join("fuzz/entry").join(it).with_extension("rs")).unwrap())
+        .concat();
+    let is_used = |name: &&String| {
+        let path = format!("{}::", name.replace('-', "_"));
+        // Not the end of another path or name.
+        let is_inside = |it: char| it == ':' || it == '_' || it.is_alphanumeric();
+        text.match_indices(&path).any(|(at, _)| !text[..at].ends_with(is_inside))
+    };
+    let missing: Vec<_> = names
+        .into_iter()
+        .flatten()
+        .filter(is_used)
+        .filter(|it| fuzz["dependencies"].get(it.as_str()).is_none())
+        .collect();
+    assert!(missing.is_empty(), "fuzz/Cargo.toml lacks {missing:?}");
+}
+
 #[test]
 fn every_seed_of_the_scanner_is_read() {
     let units: usize = seeds("scanner").iter().map(|(_, bytes)| entry::scanner::scanner(bytes)).sum();
