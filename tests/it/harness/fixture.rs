@@ -45,7 +45,9 @@ impl TestFixture {
 
     /// The same for what sends and is sent plain text.
     pub(crate) fn plain_at(link: &Path) -> Self {
-        Self { plain: Some(Vec::new()), ..Self::at(link) }
+        let mut fixture = Self::at(link);
+        fixture.plain = Some(Vec::new());
+        fixture
     }
 
     /// Pulls the plug and puts it in again: another pty behind the same link.
@@ -208,6 +210,14 @@ impl TestFixture {
         let mut fds = [PollFd::new(&self.master, what)];
         // An early return only means one more look.
         let _ = poll(&mut fds, Some(&Timespec::try_from(span).unwrap()));
+    }
+}
+
+impl Drop for TestFixture {
+    /// The link goes before the pty: the kernel gives that number away again, and a station that looks for its port
+    /// would find another test's fixture there.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.link);
     }
 }
 
