@@ -82,7 +82,13 @@ fn every_seed_of_the_api_is_answered() {
     let seeds = seeds("api");
     assert!(seeds.len() >= 18);
     for (name, bytes) in seeds {
-        assert!(!entry::api::answered(&bytes, PATIENCE).is_empty(), "{name} has no answer");
+        // What the fuzzer has found may be half a request, which nobody answers; it is named by its hash.
+        let is_found = name.len() == 40 && name.bytes().all(|it| it.is_ascii_hexdigit());
+        if is_found {
+            entry::api::api(&bytes);
+        } else {
+            assert!(!entry::api::answered(&bytes, PATIENCE).is_empty(), "{name} has no answer");
+        }
     }
 }
 
