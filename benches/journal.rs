@@ -236,7 +236,11 @@ fn rework(dir: &Path, rounds: u64) -> Result<bool, Failure> {
         for life in &mut lives {
             let presentation = factory.presentation(round);
             let nest = Some("1".to_owned());
-            life.rest.push_back(Event::Repeated { presentation: presentation.clone(), nest });
+            life.rest.push_back(Event::Repeated {
+                presentation: presentation.clone(),
+                nest,
+                attributes: Default::default(),
+            });
             life.rest.push_back(Event::Closed { presentation, why: CloseReason::NewUnit });
             while !life.rest.is_empty() {
                 group.push(factory.next_of(life).ok_or("a device cannot be presented again")?);

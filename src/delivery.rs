@@ -111,7 +111,7 @@ pub struct Manifest {
 /// The directory is not there, or cannot be read. Whoever delivers finds that too.
 pub fn prepare(directory: &Path, station: &str) -> Result<(), DeliveryError> {
     // Not what is above it: that may be a share that is not mounted yet.
-    if !directory.exists() && directory.parent().is_some_and(Path::is_dir) {
+    if !directory.exists() && durable_fs::parent(directory).is_dir() {
         durable_fs::create_dir(directory, DIR_MODE)?;
     }
     tidy(&SystemFolders, directory, station)

@@ -156,8 +156,8 @@ fn read_secret_beside(
     Ok(secret)
 }
 
-/// The directory that names `path`.
-fn parent(path: &Path) -> &Path {
+/// The directory that names `path`: `.` for a bare name.
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(it) if !it.as_os_str().is_empty() => it,
         Some(_) => Path::new("."),

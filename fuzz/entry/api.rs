@@ -15,6 +15,7 @@ use linemint::shift::{Calendar, Shift};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 /// An answer that has not come by then never will: far beyond the server's own deadlines.
@@ -53,6 +54,8 @@ impl Served {
         let api = Api { store: opened.store.clone(), status, durable, commands, taps, sight, reporting };
         let listener = {
             let _inside = runtime.enter();
+            // Rust's main ignores SIGPIPE, libFuzzer's does not: an answer to whom has gone would end the run.
+            drop(good(signal(SignalKind::pipe())));
             good(bind(&socket))
         };
         runtime.spawn(serve(Listeners { socket: listener, board: None }, api, std::future::pending()));

@@ -298,7 +298,7 @@ impl Folder {
                 let batch = anew.as_ref().and_then(|it| it.batch.clone());
                 self.opened(record.at, serial, presentation, (nest.as_deref(), batch));
             }
-            Event::Repeated { presentation, nest } => {
+            Event::Repeated { presentation, nest, .. } => {
                 self.opened(record.at, serial, presentation, (nest.as_deref(), None));
                 return self.ended(record.at, serial, presentation, Ending::Pass { again: true });
             }

@@ -117,6 +117,9 @@ pub enum Event {
         /// A person had let it out of quarantine before it ever passed: it is made by the rules of now.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         anew: Option<Box<Admission>>,
+        /// What else the fixture knew of it this time.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        attributes: BTreeMap<String, String>,
     },
     /// It had passed and was presented again; the answer was `pass` again.
     Repeated {
@@ -125,6 +128,9 @@ pub enum Event {
         /// The nest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         nest: Option<String>,
+        /// What else the fixture knew of it this time.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        attributes: BTreeMap<String, String>,
     },
     /// It had passed and gets a new identity.
     Renewed(Box<Admission>),

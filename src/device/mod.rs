@@ -366,11 +366,15 @@ impl Device {
         }
         match event {
             Event::Admitted(_) => {}
-            Event::Presented { presentation, nest, mac, anew } => {
+            Event::Presented { presentation, nest, mac, anew, attributes } => {
                 self.present(seq, at, presentation, nest.as_ref());
                 self.present_again(mac.as_ref(), anew.as_deref());
+                self.tell(attributes);
             }
-            Event::Repeated { presentation, nest } => self.repeat(seq, at, presentation, nest.as_ref()),
+            Event::Repeated { presentation, nest, attributes } => {
+                self.repeat(seq, at, presentation, nest.as_ref());
+                self.tell(attributes);
+            }
             Event::Renewed(it) => self.renew(seq, at, it),
             Event::CsrMade { request } => self.csr_made(at, request),
             Event::CertificateAsked { .. } => self.certificate_asked(at),
@@ -538,6 +542,13 @@ impl Device {
         if self.rules != it.rules || other_mac {
             self.rules = it.rules;
             self.rename(it.replaces_thing.as_ref());
+        }
+    }
+
+    /// What its fixture knows of it now stands for what was known; a fixture that knows nothing changes nothing.
+    fn tell(&mut self, attributes: &BTreeMap<String, String>) {
+        if !attributes.is_empty() {
+            self.attributes.clone_from(attributes);
         }
     }
 

@@ -271,6 +271,7 @@ impl Line {
         if let Some(what) = differs(device, it) {
             let detail =
                 format!("the unit's {what} differs from the one that {} had before: a clone", it.serial);
+            tracing::error!(serial = %it.serial, detail, "clone alarm: a serial number on another unit");
             self.quarantine(&it.serial, FailCode::Quarantined, &detail);
             self.nak(fixture, Some(it.id), NakCode::Quarantined, &detail);
             return;
@@ -291,7 +292,8 @@ impl Line {
             Box::new(self.admission((fixture, it), rules, replaced, joining.clone()))
         });
         let presentation = self.links[fixture].key(it.id);
-        let event = Event::Presented { presentation, nest: it.nest.clone(), mac: it.mac.clone(), anew };
+        let (nest, mac, attributes) = (it.nest.clone(), it.mac.clone(), it.attributes.clone());
+        let event = Event::Presented { presentation, nest, mac, anew, attributes };
         let recorded = self.record(&it.serial, event);
         let (seq, now) = (self.seq, self.now.mono);
         if let Some(work) = self.works.get_mut(&it.serial) {
@@ -376,7 +378,8 @@ impl Line {
 
     fn pass_again(&mut self, fixture: usize, it: &Presented) {
         let presentation = self.links[fixture].key(it.id);
-        self.record(&it.serial, Event::Repeated { presentation, nest: it.nest.clone() });
+        let (nest, attributes) = (it.nest.clone(), it.attributes.clone());
+        self.record(&it.serial, Event::Repeated { presentation, nest, attributes });
         self.end(fixture, it.id, &it.serial, &Outcome::Passed { again: true });
         self.progress(&it.serial);
         self.may_leave(&it.serial);
@@ -405,6 +408,7 @@ impl Line {
 
     /// A passed serial presented by what is not the device that passed.
     fn fail_presented(&mut self, fixture: usize, it: &Presented, detail: &str) {
+        tracing::error!(serial = %it.serial, detail, "clone alarm: a serial number on another unit");
         let presentation = self.links[fixture].key(it.id);
         let event = Event::Quarantined {
             presentation: Some(presentation),

@@ -1,6 +1,8 @@
 //! What a report needs to know of one device: a fold of its events, one small row for each device in the
 //! journal's index, so that a shift of a hundred thousand devices is told without reading their records.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +70,9 @@ pub struct Summary {
     /// Why it failed or is in quarantine, while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<(FailCode, String)>,
+    /// What its fixture knew of it besides, when it presented it last.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
     /// Certificates: issued, and of those no longer valid in the cloud.
     #[serde(default)]
     pub certificates: (u32, u32),
@@ -230,6 +235,9 @@ impl Summary {
             it.fixture.clone_from(&device.presentation.key.fixture);
         }
         it.came = to_millisecond(device.presentation.at);
+        if device.attributes != it.attributes {
+            it.attributes.clone_from(&device.attributes);
+        }
         it.updated = at;
         it.why = device.failure.as_ref().map(|it| (it.code, it.message.chars().take(MAX_TEXT).collect()));
         let gone = device.superseded.iter().filter(|it| it.retired.is_some()).count();
@@ -264,6 +272,7 @@ impl Summary {
             reworks: 0,
             failures: Vec::new(),
             why: None,
+            attributes: BTreeMap::new(),
             certificates: (0, 0),
             active: false,
             by_device: false,

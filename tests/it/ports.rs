@@ -85,7 +85,6 @@ fn the_time_without_a_port_is_counted_and_its_return_is_seen_at_once() {
     world.station().stderr.wait_for("is open, after it was away");
     // The cable is pulled.
     drop(fixture);
-    fs::remove_file(world.path("by-id/nest-1.tty")).unwrap();
     world.becomes("/v1/status", &of("state"), &json!("closed"));
     world.becomes("/v1/status", &of("outages"), &json!(2));
     let status = world.get("/v1/status").unwrap();

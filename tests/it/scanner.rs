@@ -210,6 +210,18 @@ fn a_directory_that_is_not_there_is_waited_for_and_told() {
 }
 
 #[test]
+fn a_relative_directory_is_made_beside_a_configuration_that_is_named_without_its_own() {
+    let world = World::new(SCANNER);
+    let mut command = linemint(&["run", "--config", "linemint.toml"]);
+    let _station = Process::start(command.current_dir(world.path("")));
+    world.eventually("the directory is made", |world| match world.path("out").is_dir() {
+        true => Ok(()),
+        false => Err("it is not there"),
+    });
+    assert_eq!(mode(&world.path("out")), 0o700);
+}
+
+#[test]
 fn what_is_in_one_devices_way_delays_no_other() {
     let mut world = World::new(&SCANNER.replace("resend", "patience = \"1s\"\nresend"));
     let serials = serials(34, 2);

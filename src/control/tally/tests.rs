@@ -49,7 +49,10 @@ impl Day {
     fn fails(&mut self, serial: &str, id: u64, nest: &str) -> Verdict {
         let nest = Some(nest.to_owned());
         let presentation = nest_event(id);
-        self.tell(serial, Event::Presented { presentation, nest, mac: None, anew: None });
+        self.tell(
+            serial,
+            Event::Presented { presentation, nest, mac: None, anew: None, attributes: Default::default() },
+        );
         self.later(1);
         let (code, message) = (FailCode::WriteFailed, "no answer".to_owned());
         self.tell(serial, Event::Failed { presentation: nest_event(id), code, message }).unwrap()
@@ -124,7 +127,10 @@ fn a_device_counts_once_by_its_last_word() {
     assert_eq!(day.figures(), (1, 1, 1));
     day.tell("SN-2", Event::Passed { presentation: nest_event(4), directory: None, label: false });
     assert_eq!(day.figures(), (2, 1, 0), "passed, but not at once");
-    day.tell("SN-1", Event::Repeated { presentation: nest_event(5), nest: None });
+    day.tell(
+        "SN-1",
+        Event::Repeated { presentation: nest_event(5), nest: None, attributes: Default::default() },
+    );
     assert_eq!(day.figures(), (2, 1, 0), "a repeat is no further device");
     day.fails("SN-1", 6, "A");
     assert_eq!(day.figures(), (1, 0, 1));

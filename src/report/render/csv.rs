@@ -6,7 +6,7 @@ use std::io;
 use super::super::summary::Summary;
 
 /// The columns; `docs/report.md` says what is in them.
-pub const COLUMNS: [&str; 27] = [
+pub const COLUMNS: [&str; 28] = [
     "serial",
     "class",
     "state",
@@ -34,6 +34,7 @@ pub const COLUMNS: [&str; 27] = [
     "cloud_ms",
     "quota_ms",
     "journal_ms",
+    "attributes",
 ];
 
 /// Writes lines; nothing is kept.
@@ -63,6 +64,10 @@ impl<W: io::Write> Lines<W> {
             Some((code, message)) => (code.as_str(), message.as_str()),
             None => ("", ""),
         };
+        let attributes = match it.attributes.is_empty() {
+            true => String::new(),
+            false => serde_json::to_string(&it.attributes)?,
+        };
         self.out.write_record([
             harmless(it.serial.as_str()),
             it.class().as_str().to_owned(),
@@ -91,6 +96,7 @@ impl<W: io::Write> Lines<W> {
             it.spent.waited.cloud.to_string(),
             it.spent.waited.quota.to_string(),
             it.spent.waited.journal.to_string(),
+            attributes,
         ])?;
         Ok(())
     }

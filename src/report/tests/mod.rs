@@ -158,7 +158,17 @@ impl History {
 
     pub(crate) fn present(&mut self, at: Timestamp, serial: &SerialNumber, id: u64) {
         let presentation = presentation("nest-1", id);
-        self.device(at, serial, Event::Presented { presentation, nest: None, mac: None, anew: None });
+        self.device(
+            at,
+            serial,
+            Event::Presented {
+                presentation,
+                nest: None,
+                mac: None,
+                anew: None,
+                attributes: Default::default(),
+            },
+        );
     }
 }
 

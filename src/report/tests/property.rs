@@ -68,8 +68,14 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
         8 => Event::Failed { presentation: key, code, message },
         9 => Event::Deferred { presentation: key, code, message },
         10 => closed(key),
-        11 => Event::Presented { presentation: new, nest: None, mac: None, anew: None },
-        12 => Event::Repeated { presentation: new, nest: None },
+        11 => Event::Presented {
+            presentation: new,
+            nest: None,
+            mac: None,
+            anew: None,
+            attributes: Default::default(),
+        },
+        12 => Event::Repeated { presentation: new, nest: None, attributes: Default::default() },
         13 if what.is_multiple_of(3) => Event::Renewed(Box::new(admission(None, "nest-1", id))),
         13 => Event::KeyDestroyed { fingerprint },
         14 if what.is_multiple_of(3) => Event::Scrapping {

@@ -274,7 +274,11 @@ fn rework_one(history: &mut History, now: Timestamp, it: &SerialNumber, number: 
         35 => {
             history.pass(now, it, 3);
             for time in 1..4 {
-                let again = Event::Repeated { presentation: presentation("nest-1", 900 + time), nest: None };
+                let again = Event::Repeated {
+                    presentation: presentation("nest-1", 900 + time),
+                    nest: None,
+                    attributes: Default::default(),
+                };
                 history.device(seconds(now, 20 * i64::try_from(time).unwrap()), it, again);
             }
         }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::control::report::{LinesError, write_lines};
-use crate::durable_fs::{self, FileError, create_dir, replace, sync_dir};
+use crate::durable_fs::{self, FileError, create_dir, parent, replace, sync_dir};
 use crate::journal::JournalError;
 use crate::journal::store::Store;
 use crate::report::fold::{Maker, Selection};
@@ -73,11 +73,7 @@ fn lines(path: &Path, store: &Store, selection: &Selection, report: &Report) -> 
     out.flush().map_err(failed("write"))?;
     out.get_ref().sync_all().map_err(failed("sync"))?;
     std::fs::rename(&new, path).map_err(failed("rename"))?;
-    Ok(sync_dir(durable_parent(path))?)
-}
-
-fn durable_parent(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
+    Ok(sync_dir(parent(path))?)
 }
 
 /// Removes the reports of the oldest shifts beyond the newest `keep`; files of other names are left alone.

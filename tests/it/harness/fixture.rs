@@ -30,6 +30,8 @@ pub(crate) struct TestFixture {
     link: PathBuf,
     decoder: FixtureDecoder,
     read: VecDeque<Value>,
+    /// What the station has written, where it does not write frames: at a scanner's port.
+    plain: Option<Vec<u8>>,
 }
 
 impl TestFixture {
@@ -37,18 +39,34 @@ impl TestFixture {
     pub(crate) fn at(link: &Path) -> Self {
         let (master, path) = open_pty();
         point(link, &path);
-        Self { master, link: link.to_owned(), decoder: FixtureDecoder::new(), read: VecDeque::new() }
+        let (link, decoder) = (link.to_owned(), FixtureDecoder::new());
+        Self { master, link, decoder, read: VecDeque::new(), plain: None }
+    }
+
+    /// The same for what sends and is sent plain text.
+    pub(crate) fn plain_at(link: &Path) -> Self {
+        let mut fixture = Self::at(link);
+        fixture.plain = Some(Vec::new());
+        fixture
     }
 
     /// Pulls the plug and puts it in again: another pty behind the same link.
     pub(crate) fn replug(&mut self) {
-        fs::remove_file(&self.link).unwrap();
+        let path = self.unplug();
+        point(&self.link, &path);
+    }
+
+    /// Pulls the plug; the link is gone, and what it would lead to is told.
+    pub(crate) fn unplug(&mut self) -> PathBuf {
+        // It may be out already.
+        let _ = fs::remove_file(&self.link);
         let (master, path) = open_pty();
         // The old master closes here: its other end reads the hang-up.
         self.master = master;
         self.decoder.restart();
         self.read.clear();
-        point(&self.link, &path);
+        self.plain.as_mut().map(Vec::clear);
+        path
     }
 
     /// Plugs each into the other's place.
@@ -93,6 +111,28 @@ impl TestFixture {
             }
             self.take_in(deadline.left());
         }
+    }
+
+    /// The next bytes, which have to be these.
+    pub(crate) fn next_bytes(&mut self, wanted: &[u8]) {
+        let deadline = Deadline::after(PATIENCE);
+        let said = |it: &Self| it.plain.clone().expect("it reads frames");
+        while said(self).len() < wanted.len() && wanted.starts_with(&said(self)) && !deadline.is_over() {
+            self.take_in(deadline.left());
+        }
+        let (text, said) = (wanted.escape_ascii(), said(self));
+        assert!(said.starts_with(wanted), "expected {text}, but the station writes {}", said.escape_ascii());
+        self.plain = Some(said[wanted.len()..].to_vec());
+    }
+
+    /// For so long nothing is said but what asks for a unit or for a `hello`: time is what is looked at here.
+    pub(crate) fn is_silent_for(&mut self, span: Duration) {
+        let deadline = Deadline::after(span);
+        while let Some(message) = self.next_within(deadline.left()) {
+            assert!(["pull", "hello"].contains(&message["type"].as_str().unwrap()), "{message}");
+        }
+        let said = self.plain.iter().flatten().copied().collect::<Vec<u8>>();
+        assert!(said.is_empty(), "the station writes {}", said.escape_ascii());
     }
 
     /// The next message that is of one of these types; what comes before it is passed over.
@@ -143,7 +183,10 @@ impl TestFixture {
         self.poll(PollFlags::IN, span);
         let mut buffer = [0; 4096];
         match rustix::io::read(&self.master, &mut buffer) {
-            Ok(len) => self.decoder.push(&buffer[..len]),
+            Ok(len) => match &mut self.plain {
+                Some(said) => return said.extend_from_slice(&buffer[..len]),
+                None => self.decoder.push(&buffer[..len]),
+            },
             Err(Errno::AGAIN | Errno::INTR) => return,
             // Nobody has the other end open.
             Err(Errno::IO) => {
@@ -167,6 +210,14 @@ impl TestFixture {
         let mut fds = [PollFd::new(&self.master, what)];
         // An early return only means one more look.
         let _ = poll(&mut fds, Some(&Timespec::try_from(span).unwrap()));
+    }
+}
+
+impl Drop for TestFixture {
+    /// The link goes before the pty: the kernel gives that number away again, and a station that looks for its port
+    /// would find another test's fixture there.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.link);
     }
 }
 

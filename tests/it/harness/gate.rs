@@ -24,6 +24,10 @@ pub(crate) enum Mode {
     Skew,
     /// … `LimitExceededException`.
     Full,
+    /// … `ThrottlingException`.
+    Throttle,
+    /// … `InvalidRequestException`: refused for good.
+    Refuse,
 }
 
 /// A port that is ours from the beginning, so that no other test takes it while it is closed.
@@ -113,6 +117,8 @@ async fn accept(
                     Mode::Deny => refuse(stream, "403 Forbidden", "AccessDeniedException").await,
                     Mode::Skew => refuse(stream, "403 Forbidden", "InvalidSignatureException").await,
                     Mode::Full => refuse(stream, "410 Gone", "LimitExceededException").await,
+                    Mode::Throttle => refuse(stream, "429 Too Many Requests", "ThrottlingException").await,
+                    Mode::Refuse => refuse(stream, "400 Bad Request", "InvalidRequestException").await,
                     Mode::Off => Ok(()),
                 }
             };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use linemint::fixture::{FailCode, NakCode};
 use linemint::rehearsal::conformance::RULES;
 
 /// What is wrong with something that is said to show a rule.
@@ -43,5 +44,24 @@ fn each_rule_is_shown_and_no_scenario_stands_for_nothing() {
     let unnamed = RULES.iter().filter(|it| !named.contains(&format!("check:{}", it.id)));
     problems.extend(unnamed.map(|it| format!("check:{} is named by no rule", it.id)));
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    assert!(rules.len() >= 60, "{} rules", rules.len());
+    assert!(rules.len() >= 80, "{} rules", rules.len());
+}
+
+#[test]
+fn each_code_is_said_in_a_scenario() {
+    let folders =
+        fs::read_dir(super::folder()).unwrap().map(|it| it.unwrap().path().join("conversation.txt"));
+    let said: String = folders.filter_map(|it| fs::read_to_string(it).ok()).collect();
+    let naks = NakCode::ALL.iter().map(|it| ("nak", it.as_str()));
+    let fails = FailCode::ALL.iter().map(|it| ("fail", it.as_str()));
+    for (verdict, code) in naks.chain(fails) {
+        // As the station says it, not the fixture.
+        let is_said = |it: &&str| {
+            let verb = it.split(' ').next().unwrap_or_default();
+            verb.contains('<')
+                && it.contains(&format!(r#""type":"{verdict}""#))
+                && it.contains(&format!(r#""code":"{code}""#))
+        };
+        assert!(said.lines().find(is_said).is_some(), "no scenario has {verdict} {code}");
+    }
 }

@@ -1,5 +1,7 @@
 //! The language that conversations are written in: one step a line.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::harness::Mode;
@@ -9,14 +11,29 @@ use crate::harness::Mode;
 pub(crate) enum Step {
     /// The fixture of that number (from 0) sends something.
     Send(usize, Sent),
-    /// The station says this to the fixture of that number; before it, any number of others if so.
-    Expect { fixture: usize, pattern: Value, after_others: bool },
+    /// The station says this to the fixture of that number.
+    Expect { fixture: usize, pattern: Value, after: After },
     /// The station says all of these, in whatever order.
     ExpectAll(usize, Vec<Value>),
+    /// The station writes these bytes to the scanner of that number.
+    Written(usize, Vec<u8>),
+    /// For so long the station says nothing to the fixture of that number but `pull` and `hello`.
+    Silence(usize, Duration),
     /// Something happens around the conversation.
     Do(Deed),
     /// Something holds.
     Check(Fact),
+}
+
+/// What may come before what is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Nothing at all.
+    Nothing,
+    /// `pull` and `hello`.
+    Asking,
+    /// So many others, `pull` and `hello` among them.
+    Others(usize),
 }
 
 #[derive(Debug)]
@@ -26,6 +43,8 @@ pub(crate) enum Sent {
     Held(Value),
     WrongCrc(Value),
     Cut(usize, Value),
+    /// A frame of so many bytes, with blanks before its end.
+    Padded(usize, Value),
     Raw(Vec<u8>),
     /// A frame's JSON, spelt as it stands; a CR at its end goes behind the CRC.
     Text(Vec<u8>),
@@ -41,7 +60,14 @@ pub(crate) enum Deed {
     Ended(i32),
     Greet(u64),
     Replug,
+    Unplug,
+    /// Two fixtures change their cables.
+    Swap,
     Cloud(Mode),
+    /// A command that ends with 0.
+    Order(Vec<String>),
+    /// A file beside the configuration.
+    File(String, String),
     Policy(String, Value),
     Thing(String, String),
 }
@@ -53,6 +79,14 @@ pub(crate) enum Fact {
     Account(Vec<String>),
     Active(u64),
     NoKeys,
+    /// A line of the log has this, and another time none has.
+    Logged(String, bool),
+    Delivered(String),
+    Missing(String),
+    /// An event of that name has this at that place.
+    Event(String, String, Value),
+    /// A file beside the configuration has this text.
+    File(String, String),
 }
 
 /// The steps with their line numbers.
@@ -76,15 +110,27 @@ fn step(line: &str) -> Option<Step> {
     let (verb, rest) = line[digits..].split_once(' ')?;
     let json = || serde_json::from_str::<Value>(rest).ok();
     Some(match verb {
-        "<" => Step::Expect { fixture, pattern: json()?, after_others: false },
+        "<" => Step::Expect { fixture, pattern: json()?, after: After::Asking },
+        "<next" => Step::Expect { fixture, pattern: json()?, after: After::Nothing },
+        "<within" => {
+            let (count, json) = rest.split_once(' ')?;
+            let after = After::Others(count.parse().ok()?);
+            Step::Expect { fixture, pattern: serde_json::from_str(json).ok()?, after }
+        }
+        "<raw" => Step::Written(fixture, unescape(rest)?),
+        "<silence" => Step::Silence(fixture, Duration::from_millis(rest.parse().ok()?)),
         "<set" => Step::ExpectAll(fixture, serde_json::from_str(rest).ok()?),
-        "<other" => Step::Expect { fixture, pattern: json()?, after_others: true },
+        "<other" => Step::Expect { fixture, pattern: json()?, after: After::Others(usize::MAX) },
         ">" => Step::Send(fixture, Sent::Frame(json()?)),
         ">&" => Step::Send(fixture, Sent::Held(json()?)),
         ">crc" => Step::Send(fixture, Sent::WrongCrc(json()?)),
         ">cut" => {
             let (length, json) = rest.split_once(' ')?;
             Step::Send(fixture, Sent::Cut(length.parse().ok()?, serde_json::from_str(json).ok()?))
+        }
+        ">padded" => {
+            let (length, json) = rest.split_once(' ')?;
+            Step::Send(fixture, Sent::Padded(length.parse().ok()?, serde_json::from_str(json).ok()?))
         }
         ">text" => Step::Send(fixture, Sent::Text(unescape(rest)?)),
         ">raw" => Step::Send(fixture, Sent::Raw(unescape(rest)?)),
@@ -103,12 +149,21 @@ fn deed(text: &str) -> Option<Deed> {
         "ended" => Deed::Ended(rest.parse().ok()?),
         "greet" => Deed::Greet(rest.parse().ok()?),
         "replug" => Deed::Replug,
+        "unplug" => Deed::Unplug,
+        "swap" => Deed::Swap,
+        "order" => Deed::Order(rest.split_whitespace().map(str::to_owned).collect()),
+        "file" => {
+            let (name, content) = rest.split_once(' ')?;
+            Deed::File(name.to_owned(), String::from_utf8(unescape(content)?).ok()?)
+        }
         "cloud" => Deed::Cloud(match rest {
             "on" => Mode::On,
             "off" => Mode::Off,
             "deny" => Mode::Deny,
             "skew" => Mode::Skew,
             "full" => Mode::Full,
+            "throttle" => Mode::Throttle,
+            "refuse" => Mode::Refuse,
             _ => return None,
         }),
         "policy" => {
@@ -133,6 +188,19 @@ fn fact(text: &str) -> Option<Fact> {
         "account" => Fact::Account(rest.split_whitespace().map(str::to_owned).collect()),
         "active" => Fact::Active(rest.parse().ok()?),
         "no-keys" => Fact::NoKeys,
+        "log" => Fact::Logged(rest.to_owned(), true),
+        "not-logged" => Fact::Logged(rest.to_owned(), false),
+        "delivered" => Fact::Delivered(rest.to_owned()),
+        "events" => {
+            let mut words = rest.splitn(3, ' ').map(str::to_owned);
+            let (name, pointer) = (words.next()?, words.next()?);
+            Fact::Event(name, pointer, serde_json::from_str(&words.next()?).ok()?)
+        }
+        "file" => {
+            let (name, text) = rest.split_once(' ')?;
+            Fact::File(name.to_owned(), text.to_owned())
+        }
+        "missing" => Fact::Missing(rest.to_owned()),
         "status" => pointed().map(|(pointer, value)| Fact::Status(pointer, value))?,
         serial => pointed().map(|(pointer, value)| Fact::Device(serial.to_owned(), pointer, value))?,
     })

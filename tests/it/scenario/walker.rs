@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use super::check::{self, Keys};
-use super::script::{Deed, Fact, Sent, Step};
-use crate::harness::{BASE, Deadline, PATIENCE, TestFixture, World, fits, frame, merged};
+use super::script::{After, Deed, Fact, Sent, Step};
+use crate::harness::{BASE, Deadline, PATIENCE, TestFixture, World, fits, frame, merged, put};
 
 /// A station in the middle of a conversation.
 pub(crate) struct Walker {
@@ -25,9 +25,13 @@ impl Walker {
     pub(crate) fn new(overrides: &str) -> Self {
         let world = World::new(overrides);
         let config: toml::Table = merged(BASE, overrides).parse().unwrap();
-        let names = config["fixture"].as_array().unwrap().iter();
-        let names = names.map(|it| it["name"].as_str().unwrap().to_owned());
-        let fixtures = names.map(|name| (name.clone(), world.fixture(&name))).collect();
+        let fixtures = config["fixture"].as_array().unwrap().iter().map(|it| {
+            let name = it["name"].as_str().unwrap().to_owned();
+            let is_scanner = it.get("driver").is_some_and(|it| it.as_str() == Some("scanner"));
+            let link = world.path(&format!("{name}.tty"));
+            (name, if is_scanner { TestFixture::plain_at(&link) } else { TestFixture::at(&link) })
+        });
+        let fixtures = fixtures.collect();
         Self {
             world,
             fixtures,
@@ -44,9 +48,9 @@ impl Walker {
             eprintln!("conversation.txt:{line}");
             match step {
                 Step::Send(fixture, sent) => self.send(*fixture, sent),
-                Step::Expect { fixture, pattern, after_others } => {
-                    self.expect(*fixture, pattern, *after_others);
-                }
+                Step::Expect { fixture, pattern, after } => self.expect(*fixture, pattern, *after),
+                Step::Written(fixture, bytes) => self.fixtures[*fixture].1.next_bytes(bytes),
+                Step::Silence(fixture, span) => self.fixtures[*fixture].1.is_silent_for(*span),
                 Step::ExpectAll(fixture, patterns) => self.expect_all(*fixture, patterns),
                 Step::Do(deed) => self.carry_out(deed),
                 Step::Check(fact) => self.check(fact),
@@ -69,12 +73,14 @@ impl Walker {
                 bytes
             }
             Sent::Cut(length, it) => frame(&self.filled(it))[..*length].to_vec(),
-            Sent::Raw(bytes) => bytes.clone(),
-            Sent::Text(text) => {
-                let json = text.strip_suffix(b"\r").unwrap_or(text);
-                let crc = format!("*{:08X}", crc32fast::hash(json));
-                [json, crc.as_bytes(), &text[json.len()..], b"\n"].concat()
+            Sent::Padded(length, it) => {
+                let mut json = self.filled(it).to_string().into_bytes();
+                let end = json.len() - 1;
+                json.splice(end..end, vec![b' '; length - json.len() - "*00000000\n".len()]);
+                spelt(&json)
             }
+            Sent::Raw(bytes) => bytes.clone(),
+            Sent::Text(text) => spelt(text),
             Sent::Noise(length) => noise(*length),
             Sent::Flood(length) => vec![b'A'; *length],
         };
@@ -113,19 +119,23 @@ impl Walker {
         }
     }
 
-    fn expect(&mut self, fixture: usize, pattern: &Value, after_others: bool) {
+    fn expect(&mut self, fixture: usize, pattern: &Value, after: After) {
         let deadline = Deadline::after(PATIENCE);
-        loop {
+        for others in 0.. {
             let message = self.heard(fixture, &deadline);
             let pattern = learned(pattern, &message, &mut self.names);
             let wanted = self.filled(&pattern);
             if fits(&message, &wanted) {
                 return;
             }
-            let about_nothing = message["type"] == "pull" || message["type"] == "hello";
+            let may_come = match after {
+                After::Nothing => false,
+                After::Asking => message["type"] == "pull" || message["type"] == "hello",
+                After::Others(most) => others < most,
+            };
             let mut shown = message.clone();
             shown["private_key"] = Value::Null;
-            assert!(about_nothing || after_others, "expected {wanted}, but the station says {shown}");
+            assert!(may_come, "expected {wanted}, but the station says {shown}");
         }
     }
 
@@ -149,6 +159,27 @@ impl Walker {
             Deed::Replug => {
                 self.greeted.remove(&0);
                 self.fixtures[0].1.replug();
+            }
+            Deed::Unplug => {
+                self.greeted.remove(&0);
+                self.fixtures[0].1.unplug();
+            }
+            Deed::Swap => {
+                self.greeted.clear();
+                let [(_, one), (_, other), ..] = &mut self.fixtures[..] else { panic!("there are no two") };
+                TestFixture::swap(one, other);
+            }
+            Deed::Order(words) => {
+                let beside = self.world.path("").display().to_string();
+                let words: Vec<_> = words.iter().map(|it| it.replace("$DIR/", &beside)).collect();
+                let words: Vec<_> = words.iter().map(String::as_str).collect();
+                let (status, _, log) = self.world.command(&words);
+                assert_eq!(status, 0, "{words:?}: {log}");
+            }
+            Deed::File(name, content) => {
+                let path = self.world.path(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                put(&path, content.as_bytes());
             }
             Deed::Cloud(mode) => self.world.set_cloud(*mode),
             Deed::Policy(name, document) => {
@@ -177,6 +208,30 @@ impl Walker {
                 let active = world.audit(&[""; 0]).active_certificates;
                 if active == *wanted { Ok(()) } else { Err(active) }
             }),
+            Fact::Logged(text, true) => drop(self.world.station().stderr.wait_for(text)),
+            Fact::Logged(text, false) => {
+                assert!(!self.world.station().stderr.text().contains(text), "{text} is in the log");
+            }
+            Fact::Delivered(serial) => {
+                let manifest = self.world.path("out").join(serial).join("manifest.json");
+                let text = std::fs::read_to_string(&manifest).unwrap_or_else(|it| panic!("{serial}: {it}"));
+                let manifest: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(manifest["serial"], serial.as_str());
+            }
+            Fact::Missing(serial) => {
+                let answer = self.world.get(&format!("/v1/devices/{serial}"));
+                assert!(answer.is_err(), "the station knows {serial}: {answer:?}");
+            }
+            Fact::Event(name, pointer, wanted) => self.world.eventually(name, |world| {
+                let page = world.get("/v1/events?limit=1000").map_err(|error| error.to_string())?;
+                let events = page["events"].as_array().unwrap().iter().filter(|it| it["event"] == **name);
+                let found = events.clone().any(|it| it.pointer(pointer) == Some(wanted));
+                if found { Ok(()) } else { Err(format!("{:?}", events.collect::<Vec<_>>())) }
+            }),
+            Fact::File(name, text) => {
+                let content = std::fs::read_to_string(self.world.path(name)).unwrap();
+                assert!(content.contains(text), "{content}");
+            }
             Fact::NoKeys => self.world.eventually("no private key is left", |world| {
                 let keys = world.files("state/keys");
                 if keys.is_empty() { Ok(()) } else { Err(keys) }
@@ -226,6 +281,13 @@ fn learned(pattern: &Value, message: &Value, names: &mut HashMap<String, Value>)
         },
         _ => pattern.clone(),
     }
+}
+
+/// A frame whose JSON is spelt as it stands; a CR at its end goes behind the CRC.
+fn spelt(text: &[u8]) -> Vec<u8> {
+    let json = text.strip_suffix(b"\r").unwrap_or(text);
+    let crc = format!("*{:08X}", crc32fast::hash(json));
+    [json, crc.as_bytes(), &text[json.len()..], b"\n"].concat()
 }
 
 /// Bytes as a cable makes them, without a line end but for the last.

@@ -38,8 +38,14 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
     let by = Operator { uid: 0, name: "root".to_owned(), reason: "why".to_owned() };
     match which % 27 {
         0 => Event::Admitted(admission),
-        1 => Event::Presented { presentation: key(seq), nest: None, mac: None, anew: None },
-        2 => Event::Repeated { presentation: key(seq), nest: None },
+        1 => Event::Presented {
+            presentation: key(seq),
+            nest: None,
+            mac: None,
+            anew: None,
+            attributes: [("lot".to_owned(), seq.to_string())].into(),
+        },
+        2 => Event::Repeated { presentation: key(seq), nest: None, attributes: Default::default() },
         3 => Event::Renewed(admission),
         4 => Event::Issued { certificate: certificate(seq) },
         5 => done(Step::Locker, Output::Locker { id: "l".to_owned(), arn: None, others: Vec::new() }),

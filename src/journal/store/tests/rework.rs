@@ -34,7 +34,16 @@ impl Line {
             let presentation = PresentationKey { boot, ..key(self.seq) };
             let nest = Some("1".to_owned());
             if self.devices.contains_key(&number) {
-                group.push(self.next(number, Event::Presented { presentation, nest, mac: None, anew: None }));
+                group.push(self.next(
+                    number,
+                    Event::Presented {
+                        presentation,
+                        nest,
+                        mac: None,
+                        anew: None,
+                        attributes: Default::default(),
+                    },
+                ));
             } else {
                 let Event::Admitted(admission) = admission(self.seq) else { unreachable!() };
                 let admission = Admission { presentation, ..*admission };
