@@ -101,6 +101,19 @@ check 'it runs as its own user' bash -c 'test "$(ps -o user= -p "$(systemctl sho
 check 'it starts at boot when it is told to' systemctl enable linemint
 check 'devices pass' until_true 60 some_passed
 
+echo '== who may change something'
+useradd --no-create-home --groups linemint-admin ada
+useradd --no-create-home bob
+check 'a member of linemint-admin is let in' runuser -u ada -- linemint drain
+check 'the log bears her number and her name' bash -c '
+  journalctl -u linemint -o cat | grep "told through the API" | grep "uid=$(id -u ada)" | grep ada'
+check 'and lets the station go on' runuser -u ada -- linemint resume
+check 'a stranger cannot open the socket' bash -c 'runuser -u bob -- linemint status; test $? = 77'
+chmod 666 /run/linemint/linemint.sock
+check 'where he can, he may look' runuser -u bob -- linemint status
+check 'and change nothing, status 77' bash -c 'runuser -u bob -- linemint drain; test $? = 77'
+chmod 660 /run/linemint/linemint.sock
+
 echo '== in mid-shift'
 check 'kill -9: it comes back by itself' bash -c '
   systemctl kill -s KILL linemint; sleep 0.5
