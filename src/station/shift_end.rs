@@ -13,6 +13,7 @@ use crate::device::event::Event;
 use crate::error::Chain;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, What};
+use crate::report::source::Source as _;
 use crate::shift::{Calendar, ShiftSpan};
 
 /// How often the clock is looked at: it may be set.
@@ -105,7 +106,7 @@ fn delivered(
     let directories =
         directories.into_iter().map(|it| (it.to_string_lossy().into_owned(), Delivered::default()));
     let mut all: BTreeMap<String, Delivered> = directories.collect();
-    let mut after = first_since(store, begin)?;
+    let mut after = store.first_since(begin, store.head()?.seq)?.saturating_sub(1);
     loop {
         let page = store.events(after, PAGE)?;
         let Some(last) = page.last() else { return Ok(all) };
@@ -126,21 +127,6 @@ fn delivered(
             return Ok(all);
         }
     }
-}
-
-/// The number before the first record since `begin`, by bisection: records are in the order of time, as far
-/// as the clock was not set back.
-fn first_since(store: &Store, begin: Timestamp) -> Result<u64, JournalError> {
-    let (mut low, mut high) = (0, u64::MAX >> 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let next = store.events(middle, 1)?;
-        match next.first() {
-            Some(it) if it.at < begin => low = it.seq.max(middle + 1),
-            _ => high = middle,
-        }
-    }
-    Ok(low)
 }
 
 #[cfg(test)]
