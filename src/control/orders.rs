@@ -25,7 +25,7 @@ type SerialPath = Result<Path<String>, PathRejection>;
     path = "/v1/devices/{serial}/retry",
     operation_id = "retryDevice",
     tag = "devices",
-    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    params(("serial" = String, Path, description = "Its serial number, to the letter", pattern = "^[!-~]{1,128}$")),
     request_body(content = Reason),
     responses(
         (status = 200, description = "Its next try is made now", body = Device),
@@ -50,7 +50,7 @@ pub(super) async fn retry(
     path = "/v1/devices/{serial}/release",
     operation_id = "releaseDevice",
     tag = "devices",
-    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    params(("serial" = String, Path, description = "Its serial number, to the letter", pattern = "^[!-~]{1,128}$")),
     request_body(content = Reason),
     responses(
         (status = 200, description = "It is out of quarantine", body = Device),
@@ -75,7 +75,7 @@ pub(super) async fn release(
     path = "/v1/devices/{serial}/scrap",
     operation_id = "scrapDevice",
     tag = "devices",
-    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    params(("serial" = String, Path, description = "Its serial number, to the letter", pattern = "^[!-~]{1,128}$")),
     request_body(content = Reason),
     responses(
         (status = 200, description = "What it has in the cloud is deleted from now on", body = Device),
@@ -130,13 +130,21 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
 
 /// Who gives the order, if it may, with a reason that can be kept.
 pub(super) async fn operator(context: &Context, caller: Caller, reason: String) -> Result<Operator, Refused> {
+    who(context, caller, Some(reason)).await
+}
+
+/// The same where no reason has to be given.
+pub(super) async fn who(
+    context: &Context,
+    caller: Caller,
+    reason: Option<String>,
+) -> Result<Operator, Refused> {
     let peer = authorize(context, caller).await?;
-    if !Operator::is_reason(&reason) {
-        return Err(bad_request(format!(
-            "the reason has to be one line of 1 to {MAX_REASON_LEN} characters"
-        )));
+    if reason.as_deref().is_some_and(|it| !Operator::is_reason(it)) {
+        let sentence = format!("the reason has to be one line of 1 to {MAX_REASON_LEN} characters");
+        return Err(bad_request(sentence));
     }
-    Ok(Operator { uid: peer.uid, name: peer.name, reason })
+    Ok(Operator { uid: peer.uid, name: peer.name, reason: reason.unwrap_or_default() })
 }
 
 pub(super) async fn carry_out(

@@ -29,7 +29,7 @@ use super::{
     Status, backup, batches, board, commands, devices, events, listening, openapi, orders, reconcile, status,
 };
 use crate::batch;
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::reconcile::{Told, Wish};
 
@@ -44,38 +44,21 @@ pub struct Peer {
     pub name: String,
 }
 
-/// The answer to a command: done, or why not now, a sentence for the caller. Nobody may be there to
-/// hear it any more; the command counts all the same.
-pub type Reply = oneshot::Sender<Result<(), String>>;
-
-/// The answer to an order: done, or why not.
+/// The answer to an order: done, or why not. Nobody may be there to hear it any more; the order counts all
+/// the same.
 pub type OrderReply = oneshot::Sender<Result<(), Refusal>>;
 
 /// What the station is told to do. The caller may: that has been seen to.
 #[derive(Debug)]
 pub enum Command {
-    /// Take no new units.
-    Drain {
-        /// Who wants it.
-        peer: Peer,
-        /// Told when it is done.
-        reply: Reply,
-    },
-    /// Take new units again.
-    Resume {
-        /// Who wants it.
-        peer: Peer,
-        /// Told when it is done.
-        reply: Reply,
-    },
-    /// Log from this level on.
-    LogLevel {
-        /// Who wants it.
-        peer: Peer,
-        /// The level.
-        level: String,
-        /// Told when it is done, or why it is not.
-        reply: Reply,
+    /// Do something with the station as a whole.
+    Station {
+        /// What.
+        order: StationOrder,
+        /// Who wants it, and why.
+        by: Operator,
+        /// Told when it is done and on disk.
+        reply: OrderReply,
     },
     /// Do something with a device.
     Order {

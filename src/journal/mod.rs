@@ -123,6 +123,23 @@ pub enum StationEvent {
         /// Who, and why.
         by: Operator,
     },
+    /// A person has told the station to take no new units. It does so until it is told otherwise or started again.
+    Drained {
+        /// Who, and why.
+        by: Operator,
+    },
+    /// A person has told it to take new units again.
+    Resumed {
+        /// Who, and why.
+        by: Operator,
+    },
+    /// A person has said from which level on is logged, until the next start.
+    LogLevel {
+        /// `error`, `warn`, `info`, `debug` or `trace`.
+        level: String,
+        /// Who, and why.
+        by: Operator,
+    },
     /// A batch is about to be opened with a list of serial numbers. The record's number is the list's.
     BatchOpening {
         /// Its id.

@@ -51,7 +51,7 @@ use crate::batch;
 use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service};
 use crate::device::mend::MendOrder;
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::request::CertificateRequest;
 use crate::device::retry::RetryBudget;
 use crate::device::rules::{ProductRules, RulesId};
@@ -242,6 +242,15 @@ pub enum Input {
         /// What the answer is to carry.
         ticket: u64,
     },
+    /// A person's order about the station as a whole, answered with [`Action::Answer`].
+    Station {
+        /// What.
+        order: StationOrder,
+        /// Who, and why.
+        by: Operator,
+        /// What the answer is to carry.
+        ticket: u64,
+    },
     /// A person's order about batches, answered with [`Action::Answer`].
     Batch {
         /// What.
@@ -262,7 +271,7 @@ pub enum Input {
     },
     /// Everything up to this sequence number is on disk.
     Durable(u64),
-    /// Take no new units.
+    /// Take no new units: the process is about to end.
     Drain,
     /// Take new units again.
     Resume,
@@ -575,6 +584,10 @@ impl Line {
             Input::OverrideClock { by, ticket } => {
                 let result = self.override_clock(by);
                 self.answer_order(ticket, result);
+            }
+            Input::Station { order, by, ticket } => {
+                self.order_station(order, by);
+                self.answer_order(ticket, Ok(()));
             }
             Input::Batch { order, by, ticket } => {
                 let result = self.order_batch(order, by, shelf)?;

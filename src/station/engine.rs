@@ -111,8 +111,9 @@ impl<C: Cloud + 'static> Engine<C> {
                     self.publish();
                 }
             }
-            let told =
-                burst.iter().any(|it| matches!(it, Input::Drain | Input::Resume | Input::Batch { .. }));
+            let told = burst
+                .iter()
+                .any(|it| matches!(it, Input::Drain | Input::Station { .. } | Input::Batch { .. }));
             for input in burst.drain(..) {
                 let actions = self.line.handle(self.clock.now(), input, &self.store)?;
                 let newest = *durable.borrow();
@@ -142,9 +143,9 @@ impl<C: Cloud + 'static> Engine<C> {
                 self.waiting_for_idle.push(reply);
                 Some(Input::Drain)
             }
-            Command::Resume => {
-                self.waiting_for_idle.clear();
-                Some(Input::Resume)
+            Command::Station { order, by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::Station { order, by, ticket })
             }
             Command::Order { order, serial, by, reply } => {
                 let ticket = self.orders.take(reply);

@@ -49,7 +49,7 @@ use crate::batch;
 use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
 use crate::device::mend::MendOrder;
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, Superseded};
 use crate::journal::keys::{KeyStore, KeyStoreError};
@@ -114,10 +114,17 @@ pub enum StationError {
 /// What the engine can be told from outside.
 #[derive(Debug)]
 pub enum Command {
-    /// Take no new units. Answered when no unit in a nest waits any more.
+    /// Take no new units, since the process is about to end. Answered when no unit in a nest waits any more.
     Drain(oneshot::Sender<()>),
-    /// Take new units again.
-    Resume,
+    /// A person's order about the station as a whole. Answered when it is carried out and on disk.
+    Station {
+        /// What.
+        order: StationOrder,
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// A person's order about a device. Answered when it is carried out and on disk.
     Order {
         /// What.

@@ -30,6 +30,7 @@ use crate::control::report::Reporting;
 use crate::control::server::{self, Api, ApiError, Board, Listeners};
 use crate::control::sight::Sight;
 use crate::control::tally::Tally;
+use crate::device::operator::{Operator, Refusal, StationOrder};
 use crate::journal::store::{JournalLock, Store};
 use crate::line::Product;
 use crate::pki::Fingerprint;
@@ -207,51 +208,29 @@ impl Daemon {
         }
     }
 
+    /// Passes a command on to whoever answers it. If the station is ending, the reply is dropped, which says so.
     async fn carry_out(&self, command: server::Command) {
-        let (peer, word, order, reply) = match command {
-            server::Command::Drain { peer, reply } => {
-                (peer, "drain", Command::Drain(oneshot::channel().0), reply)
-            }
-            server::Command::Resume { peer, reply } => (peer, "resume", Command::Resume, reply),
-            server::Command::LogLevel { peer, level, reply } => {
-                // Said before and after: one of the two levels lets it through.
-                let tell = || {
-                    tracing::warn!(
-                        uid = peer.uid,
-                        name = peer.name,
-                        level,
-                        "the log level is changed through the API"
-                    )
-                };
-                tell();
-                let done = telemetry::set_level(&level);
-                tell();
-                let _ = reply.send(done);
-                return;
-            }
-            // These are answered by the line. If the station is ending, the reply is dropped, which says so.
-            server::Command::Order { order, serial, by, reply } => {
-                let _ = self.station.commands.send(Command::Order { order, serial, by, reply }).await;
-                return;
-            }
+        let command = match command {
             server::Command::Reconcile { wish, by, reply } => {
                 // Whoever asked may have hung up: then the run ends at once.
                 let _ = reply.send(self.reconciler.start(wish, by));
                 return;
             }
-            server::Command::Batch { order, by, reply } => {
-                let _ = self.station.commands.send(Command::Batch { order, by, reply }).await;
-                return;
+            server::Command::Station { order, by, reply } => {
+                if let Err(sentence) = hear(&order, &by) {
+                    // Whoever asked may have hung up.
+                    let _ = reply.send(Err(Refusal::Not(sentence)));
+                    return;
+                }
+                Command::Station { order, by, reply }
             }
-            server::Command::OverrideClock { by, reply } => {
-                let _ = self.station.commands.send(Command::OverrideClock { by, reply }).await;
-                return;
+            server::Command::Order { order, serial, by, reply } => {
+                Command::Order { order, serial, by, reply }
             }
+            server::Command::Batch { order, by, reply } => Command::Batch { order, by, reply },
+            server::Command::OverrideClock { by, reply } => Command::OverrideClock { by, reply },
         };
-        tracing::info!(uid = peer.uid, name = peer.name, command = word, "told through the API");
-        let done = self.station.commands.send(order).await.map_err(|_| "the station is ending".to_owned());
-        // Whoever asked may have hung up.
-        let _ = reply.send(done);
+        let _ = self.station.commands.send(command).await;
     }
 
     /// Intake, then work, then the store, then the API.
@@ -279,6 +258,21 @@ impl Daemon {
     }
 }
 
+/// Says who has told the station what, and does what the line does not: the level of the log.
+fn hear(order: &StationOrder, by: &Operator) -> Result<(), String> {
+    let tell = || {
+        let (uid, name, reason) = (by.uid, &by.name, &by.reason);
+        tracing::warn!(uid, name, reason, order = %order, "told through the API");
+    };
+    tell();
+    if let StationOrder::LogLevel(level) = order {
+        telemetry::set_level(level)?;
+        // Said before and after: one of the two levels lets it through.
+        tell();
+    }
+    Ok(())
+}
+
 /// What a part of the daemon looks at: the journal, AWS, the time.
 type Looks<'a> = (&'a Store, &'a Arc<StationCloud>, &'a Arc<dyn TimeSource>);
 
@@ -296,6 +290,7 @@ fn follow(
         calendar: config.calendar(),
         messages: config.station.messages.clone(),
         tally: tally_sender,
+        logged: 0,
     };
     tokio::spawn(follower.run());
     let panel = Panel { cloud: cloud.clone(), store: store.clone(), commits: station.commits.clone() };

@@ -15,7 +15,7 @@ use super::shelf::MemoryShelf;
 use crate::batch;
 use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, CloudError};
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::device::{Device, State};
@@ -319,6 +319,14 @@ impl Harness {
         self.tickets += 1;
         let ticket = self.tickets;
         self.input(Input::Batch { order, by: operator("as planned"), ticket });
+        self.answers_to_orders.remove(&ticket)
+    }
+
+    /// A person gives an order about the station, which is answered when it is on disk.
+    pub(super) fn station(&mut self, order: StationOrder) -> Option<Result<(), Refusal>> {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.input(Input::Station { order, by: operator("lunch"), ticket });
         self.answers_to_orders.remove(&ticket)
     }
 
