@@ -34,7 +34,7 @@ const NO_REASON: &str = "reconciliation";
     path = "/v1/reconcile",
     operation_id = "reconcile",
     tag = "devices",
-    request_body(content = Option<serde_json::Value>, description = "What is looked at, and whether it is put right: docs/reconcile.md"),
+    request_body(content = Option<Wish>, description = "What is looked at, and whether it is put right: docs/reconcile.md"),
     responses(
         (status = 200, description = "Progress, findings and at the end a summary, a document a line",
             content((serde_json::Value = "application/x-ndjson"))),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, html};
 
+use crate::cloud::Operation;
 use crate::control::tally::{Ending, Place, Tally, Today, Verdict};
 use crate::control::{OperationStatus, StationState, Status};
 use crate::device::State;
@@ -221,6 +222,7 @@ impl Shown {
             h2 { "Cloud" }
             p { @if used.is_empty() { "Not called yet." }
                 @else if self.status.state == StationState::Stopped { "■ Nothing goes through: see above." }
+                @else if self.is_cloud_troubled() { "⚠ It does not answer as it should: see above." }
                 @else if troubled { "⚠ AWS holds calls back: see below." }
                 @else { "✔ Its quotas hold nothing back." }
             }
@@ -242,6 +244,12 @@ impl Shown {
                 }
             }
         }
+    }
+
+    /// Whether a reason is about a call: it begins with the operation's name.
+    fn is_cloud_troubled(&self) -> bool {
+        let named = self.status.reasons.iter().filter_map(|it| it.split_once(": "));
+        named.into_iter().any(|(name, _)| Operation::ALL.iter().any(|it| it.to_string() == name))
     }
 
     fn recent(&self) -> Markup {

@@ -146,3 +146,17 @@ fn the_page_needs_nobody_else_and_nothing_that_its_policy_forbids() {
         assert_eq!(page.matches(&format!(" id=\"{name}\"")).count(), 1, "{name}");
     }
 }
+
+#[test]
+fn a_cloud_that_does_not_answer_is_not_said_to_be_well() {
+    let used =
+        OperationStatus { operation: "create-thing".to_owned(), calls: 3, ..OperationStatus::default() };
+    let reasons = |it: &str| vec![it.to_owned()];
+    let well = Status { operations: vec![used], ..ready() };
+    let said = |status: &Status| part(&shown(status.clone(), Vec::new()), "cloud");
+    assert!(said(&well).contains("✔"), "{}", said(&well));
+    let disk = Status { reasons: reasons("the station's disk is nearly full: x"), ..well.clone() };
+    assert!(said(&disk).contains("✔"), "{}", said(&disk));
+    let away = Status { reasons: reasons("CreateThing: AWS cannot be reached: refused"), ..well };
+    assert!(said(&away).contains("⚠ It does not answer") && !said(&away).contains("✔"), "{}", said(&away));
+}
