@@ -141,7 +141,7 @@ pub(super) async fn who(
 ) -> Result<Operator, Refused> {
     let peer = authorize(context, caller).await?;
     if reason.as_deref().is_some_and(|it| !Operator::is_reason(it)) {
-        let sentence = format!("the reason has to be one line of 1 to {MAX_REASON_LEN} characters");
+        let sentence = format!("a reason is one line of 1 to {MAX_REASON_LEN} characters");
         return Err(bad_request(sentence));
     }
     Ok(Operator { uid: peer.uid, name: peer.name, reason: reason.unwrap_or_default() })
