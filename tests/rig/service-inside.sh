@@ -41,14 +41,14 @@ P
 told() { # a Python condition over `it`: whether it holds for a record of the service in the system's journal
   journalctl -u linemint -o json | python3 -c '
 import json, sys
-found = [it for it in map(json.loads, sys.stdin) if eval(sys.argv[1])]
+found = [it for it in map(json.loads, sys.stdin) if eval(sys.argv[1].strip())]
 print(found[:2])
 raise SystemExit(not found)' "$1"
 }
 happened() { # the same over an event of the daemon
   api GET '/v1/events?limit=1000' | python3 -c '
 import json, sys
-found = [it for it in json.load(sys.stdin)["events"] if eval(sys.argv[1])]
+found = [it for it in json.load(sys.stdin)["events"] if eval(sys.argv[1].strip())]
 print(found[:2])
 raise SystemExit(not found)' "$1"
 }
@@ -158,6 +158,21 @@ chmod 666 /run/linemint/linemint.sock
 check 'where he can, he may look' runuser -u bob -- linemint status
 check 'and change nothing, status 77' bash -c 'runuser -u bob -- linemint drain; test $? = 77'
 chmod 660 /run/linemint/linemint.sock
+
+echo '== another configuration'
+before=$(systemctl show -p MainPID --value linemint)
+sed -i 's/^resend = "500ms"/resend = "500ms"\npatience = "50s"/' /etc/linemint/linemint.toml
+check 'a reload' systemctl reload linemint
+check 'is taken over alive, and is a record' until_true 10 happened "
+  it['event'] == 'reconfigured' and it['changed'] == ['fixture nest-1']"
+cp /etc/linemint/linemint.toml /tmp/right.toml
+sed -i 's/^region = .*/region = "the moon"/' /etc/linemint/linemint.toml
+check 'a reload of a file that is wrong' systemctl reload linemint
+check 'changes nothing, and the log says why' until_true 10 told "
+  it.get('MESSAGE', '').startswith('the configuration is not taken over') and 'aws.region' in it.get('WHY', '')"
+cp /tmp/right.toml /etc/linemint/linemint.toml
+check 'it is the same process, active and with a status' bash -c "
+  test \$(systemctl show -p MainPID --value linemint) = $before && test \$(systemctl show -p ActiveState --value linemint) = active"
 
 echo '== devices'
 check 'she opens a batch' runuser -u ada -- linemint batch open WO-1 --product thermostat --count 50
