@@ -78,7 +78,7 @@ pub(super) async fn list(
     State(context): State<Arc<Context>>,
     parameters: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<DevicePage>, Refused> {
-    let wanted = query::parameters(parameters)?.check(&context.reporting)?;
+    let wanted = query::parameters(parameters)?.check(&context.reporting())?;
     let (page, newest) = context.reading.read("list devices", move |store| page(store, &wanted)).await?;
     context.reading.on_disk(newest).await?;
     Ok(Json(page))

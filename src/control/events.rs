@@ -42,9 +42,9 @@ pub(super) struct EventQuery {
     operation_id = "listEvents",
     tag = "events",
     params(
-        ("after" = Option<u64>, Query, description = "Begin after this sequence number; 0 if it is not given", minimum = 0, maximum = 9_007_199_254_740_991),
+        ("after" = Option<u64>, Query, description = "Begin after this sequence number; 0 if it is not given", minimum = 0, maximum = 9_007_199_254_740_991_i64),
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 for a page if it is not given, no end for a stream", minimum = 1, maximum = 1000),
-        ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on; goes before `after`", minimum = 0, maximum = 9_007_199_254_740_991),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on; goes before `after`", minimum = 0, maximum = 9_007_199_254_740_991_i64),
     ),
     responses(
         (status = 200, description = "A page of events; with `Accept: text/event-stream` server-sent events, each with its sequence number as id. \

@@ -175,7 +175,7 @@ pub(super) async fn show(
     parameters: Result<Query<ReportQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let wanted = query::parameters(parameters)?;
-    let Reporting { maker, clock } = context.reporting.clone();
+    let Reporting { maker, clock } = context.reporting();
     let now = clock.now().wall;
     let format = Format::parse(query::given(wanted.format.clone()).as_deref())?;
     let selection = wanted.selection(&maker.calendar, now)?;

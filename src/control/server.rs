@@ -110,7 +110,7 @@ pub struct Api {
     /// The station's ear.
     pub commands: mpsc::Sender<Command>,
     /// Where each fixture's traffic is told, by its name.
-    pub taps: BTreeMap<String, Tap>,
+    pub taps: watch::Receiver<BTreeMap<String, Tap>>,
     /// What is shown besides: on the board and to whoever collects metrics.
     pub sight: Sight,
     /// What reports are made with.
@@ -147,12 +147,12 @@ pub(super) struct Context {
     pub(super) reading: Reading,
     pub(super) status: watch::Receiver<Arc<Status>>,
     pub(super) sight: Sight,
-    pub(super) reporting: Reporting,
+    reporting: Reporting,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) access: Access,
     pub(super) limits: Limits,
     pub(super) streams: Arc<Semaphore>,
-    pub(super) taps: BTreeMap<String, Tap>,
+    pub(super) taps: watch::Receiver<BTreeMap<String, Tap>>,
     pub(super) listeners: Arc<Semaphore>,
     /// Those of the board: people who watch it take no place from programs at the socket.
     pub(super) board_streams: Arc<Semaphore>,
@@ -164,6 +164,15 @@ impl Context {
     /// What the station is doing.
     pub(super) fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
+    }
+
+    /// What reports are made with now.
+    pub(super) fn reporting(&self) -> Reporting {
+        let mut reporting = self.reporting.clone();
+        if self.sight.plant.is_some() {
+            self.sight.plant().put_into(&mut reporting.maker);
+        }
+        reporting
     }
 }
 

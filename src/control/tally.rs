@@ -295,6 +295,11 @@ impl Folder {
         Looked::On
     }
 
+    /// Another calendar holds from now on: [`begin_again`](Self::begin_again) is to follow.
+    pub fn follow(&mut self, calendar: Calendar) {
+        self.calendar = calendar;
+    }
+
     /// Forgets what belongs to a shift and a nest, to be told all records after `seq` once more.
     pub fn begin_again(&mut self, seq: u64) {
         self.live_after = self.live_after.max(self.tally.seq);

@@ -77,6 +77,13 @@ pub enum StationEvent {
     },
     /// The daemon has stopped in good order.
     Stopped,
+    /// Another configuration has taken effect while it works.
+    Reconfigured {
+        /// Its hash.
+        config: String,
+        /// What it changes.
+        changed: Vec<String>,
+    },
     /// Rules that devices are admitted by from now on.
     Rules {
         /// Their hash.

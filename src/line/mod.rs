@@ -33,6 +33,7 @@ mod operator;
 mod policy;
 mod principals;
 mod proof;
+mod reload;
 mod restart;
 mod starts;
 mod status;
@@ -72,6 +73,7 @@ pub use self::batches::BatchStatus;
 pub use self::directory::{Deliver, Delivery};
 pub use self::held::Held;
 pub use self::proof::{Trial, Unproved};
+pub use self::reload::News;
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
 /// What the line is told at its start.
@@ -239,6 +241,13 @@ pub enum Input {
     OverrideClock {
         /// Who, and why.
         by: Operator,
+        /// What the answer is to carry.
+        ticket: u64,
+    },
+    /// Another configuration takes effect, answered with [`Action::Answer`].
+    Reconfigure {
+        /// What it changes.
+        news: Box<News>,
         /// What the answer is to carry.
         ticket: u64,
     },
@@ -445,6 +454,8 @@ pub struct Line {
     settings: Settings,
     rules: HashMap<RulesId, Arc<ProductRules>>,
     links: Vec<Link>,
+    /// The last reset of every fixture that was there at the start.
+    boots: BTreeMap<String, u64>,
     works: HashMap<SerialNumber, Work>,
     /// Shared policies that are there, and those being made with the devices that wait for them.
     policies: HashMap<String, policy::SharedPolicy>,
@@ -498,6 +509,7 @@ impl Line {
         let seed = settings.seed;
         let mut line = Self {
             links,
+            boots: recovered.boots,
             rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
             works: HashMap::new(),
             policies: recovered.policies.into_iter().map(|it| (it, policy::SharedPolicy::Ready)).collect(),
@@ -546,6 +558,9 @@ impl Line {
     /// The journal cannot be read: nothing more may be decided.
     pub fn handle(&mut self, now: Now, input: Input, shelf: &dyn Shelf) -> Result<Vec<Action>, JournalError> {
         self.now = now;
+        if input.fixture().is_some_and(|it| self.is_gone(it)) {
+            return Ok(Vec::new());
+        }
         match input {
             Input::PortOpened(fixture) => self.port_opened(fixture),
             Input::PortLost(fixture) => self.port_lost(fixture),
@@ -584,6 +599,10 @@ impl Line {
             Input::OverrideClock { by, ticket } => {
                 let result = self.override_clock(by);
                 self.answer_order(ticket, result);
+            }
+            Input::Reconfigure { news, ticket } => {
+                self.reconfigure(*news);
+                self.answer_order(ticket, Ok(()));
             }
             Input::Station { order, by, ticket } => {
                 self.order_station(order, by);

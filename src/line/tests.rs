@@ -29,6 +29,7 @@ mod presentations;
 mod principals;
 mod proof;
 mod property;
+mod reload;
 mod renewal;
 mod setup;
 mod shelf;

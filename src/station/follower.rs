@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::TimeSource;
+use crate::control::sight::Plant;
 use crate::control::tally::{Ending, Folder, Looked, Tally, Verdict, span};
 use crate::device::event::Event;
 use crate::error::Chain;
 use crate::fixture::text::Messages;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, Record, What};
-use crate::shift::Calendar;
 
 /// Records that are read at a time.
 const CHUNK: usize = 500;
@@ -35,7 +35,7 @@ pub(super) struct Follower {
     pub(super) store: Store,
     pub(super) durable: watch::Receiver<u64>,
     pub(super) clock: Arc<dyn TimeSource>,
-    pub(super) calendar: Calendar,
+    pub(super) plant: watch::Receiver<Arc<Plant>>,
     pub(super) messages: Arc<Messages>,
     pub(super) tally: watch::Sender<Arc<Tally>>,
     /// The newest record that was logged; nothing when it begins.
@@ -49,11 +49,17 @@ impl Follower {
         self.logged = started_at;
         let Some(first) = self.first(started_at).await else { return };
         let now = self.clock.now().wall;
-        let mut folder = Folder::new(self.calendar.clone(), first.saturating_sub(1), started_at, now)
-            .saying(self.messages.clone());
+        let calendar = self.plant.borrow_and_update().calendar.clone();
+        let mut folder =
+            Folder::new(calendar, first.saturating_sub(1), started_at, now).saying(self.messages.clone());
         loop {
             let mut caught_up = self.catch_up(&mut folder).await;
-            if folder.look(self.clock.now().wall) == Looked::Back {
+            let looked = folder.look(self.clock.now().wall);
+            let changed = self.plant.has_changed().unwrap_or(false);
+            if changed {
+                folder.follow(self.plant.borrow_and_update().calendar.clone());
+            }
+            if changed || looked == Looked::Back {
                 let Some(first) = self.first(folder.tally().seq).await else { return };
                 folder.begin_again(first.saturating_sub(1));
                 caught_up = self.catch_up(&mut folder).await;
@@ -105,7 +111,8 @@ impl Follower {
     /// The first record to be read: that of the shift, or one before. None if the station ends meanwhile.
     async fn first(&self, newest: u64) -> Option<u64> {
         let at_least = newest.saturating_sub(AT_LEAST) + 1;
-        let Some(shift) = span(&self.calendar, self.clock.now().wall) else { return Some(at_least) };
+        let calendar = self.plant.borrow().calendar.clone();
+        let Some(shift) = span(&calendar, self.clock.now().wall) else { return Some(at_least) };
         loop {
             let begin = shift.begin;
             match read(&self.store, move |store| store.first_since(begin, newest)).await {
@@ -163,9 +170,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::journal::store::{JournalLock, open};
     use crate::journal::{Entry, Journal as _, StationEvent};
-    use crate::shift::Shift;
     use jiff::Timestamp;
-    use jiff::tz::TimeZone;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + second).unwrap()
@@ -177,12 +182,11 @@ mod tests {
         let mut opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();
         let (told, durable) = watch::channel(0);
         let (sender, mut tally) = watch::channel(Arc::default());
-        let (shifts, days_off) = (vec![Shift::whole_day()], std::collections::BTreeSet::new());
-        let calendar = Calendar { shifts, timezone: TimeZone::UTC, days_off };
+        let plant = watch::channel(Arc::default()).1;
         let clock = Arc::new(ManualClock::at(at(0)));
         let store = opened.store.clone();
         let following = tokio::spawn(
-            Follower { store, durable, clock, calendar, messages: Arc::default(), tally: sender, logged: 0 }
+            Follower { store, durable, clock, plant, messages: Arc::default(), tally: sender, logged: 0 }
                 .run(),
         );
         let what = What::Station(StationEvent::LineResumed);

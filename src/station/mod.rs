@@ -55,7 +55,7 @@ use crate::device::{Certificate, Superseded};
 use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::journal::store::Opened;
 use crate::journal::{JournalError, Recovered};
-use crate::line::{Line, LineStatus, Settings};
+use crate::line::{Line, LineStatus, News, Settings};
 use crate::pki::Issuer;
 
 pub use self::intake::{FixturePort, PortCounters};
@@ -157,6 +157,17 @@ pub enum Command {
         /// Told when it is done, or why it is not.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
+    /// Another configuration takes effect. Answered when that is on disk.
+    Reconfigure {
+        /// What it changes.
+        news: Box<News>,
+        /// The ports of its new fixtures, in their order in `news`.
+        ports: Vec<FixturePort>,
+        /// Told the counters of those ports.
+        opened: oneshot::Sender<Vec<Arc<PortCounters>>>,
+        /// Told when it is done.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// Go on by a clock that is doubted. Answered when it is on disk.
     OverrideClock {
         /// Who, and why.
@@ -202,7 +213,7 @@ impl Station {
         let scribe = scribe::start(writer, from_line, durable_sender).map_err(StationError::Thread)?;
         let vault = vault::start(parts.issuer, keys.clone(), parts.clock.clone(), inputs.clone())
             .map_err(StationError::Thread)?;
-        let (outboxes, ports) = intake::start(parts.ports, &keys, &parts.clock, &inputs);
+        let (outboxes, ports) = intake::start(0, parts.ports, &keys, &parts.clock, &inputs);
         let deliveries = deliveries::start(&parts.station, &parts.directories, &keys, &inputs)
             .map_err(StationError::Thread)?;
         let (line, first) = Line::start(parts.settings, recovered, parts.clock.now());
@@ -220,7 +231,8 @@ impl Station {
             deliveries,
             outboxes,
             worker: worker::Worker::new(parts.cloud, inputs.clone()),
-            prover: prover::Prover::new(keys, inputs.clone()),
+            prover: prover::Prover::new(keys.clone(), inputs.clone()),
+            keys,
             inputs,
             status: status_sender,
             held: crate::line::Held::default(),

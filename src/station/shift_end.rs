@@ -7,14 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::clock::TimeSource;
+use crate::control::sight::Plant;
 use crate::device::event::Event;
 use crate::error::Chain;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, What};
 use crate::report::source::Source as _;
-use crate::shift::{Calendar, ShiftSpan};
+use crate::shift::ShiftSpan;
 
 /// How often the clock is looked at: it may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -29,7 +31,7 @@ const MAX_LISTED: usize = 200;
 pub(super) struct ShiftEnd {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn TimeSource>,
-    pub(super) calendar: Calendar,
+    pub(super) plant: watch::Receiver<Arc<Plant>>,
     /// Told even if nothing was delivered there.
     pub(super) directories: Vec<PathBuf>,
 }
@@ -48,7 +50,7 @@ impl ShiftEnd {
         let mut running = None;
         loop {
             let now = self.clock.now().wall;
-            let present = self.calendar.at(now);
+            let present = self.plant.borrow().calendar.at(now);
             if let Some(ended) = ended(&mut running, present) {
                 self.tell(ended).await;
             }

@@ -90,7 +90,7 @@ impl Shown {
         }
     }
 
-    /// Every nest that is known, and every fixture of which none is.
+    /// Every nest that is known of the fixtures that are configured, and every one of these of which none is.
     fn nests(&self) -> Markup {
         let places: Vec<(&str, &str, Option<&Place>)> = self.places();
         html! {
@@ -106,8 +106,9 @@ impl Shown {
         let known = &self.tally.places;
         let configured = self.status.fixtures.iter().map(|it| it.name.as_str());
         let unknown = configured.filter(|name| !known.keys().any(|(fixture, _)| fixture == name));
+        let known = known.iter().filter(|((fixture, _), _)| self.rank(fixture) < self.status.fixtures.len());
         let mut places: Vec<_> =
-            known.iter().map(|((fixture, nest), it)| (fixture.as_str(), nest.as_str(), Some(it))).collect();
+            known.map(|((fixture, nest), it)| (fixture.as_str(), nest.as_str(), Some(it))).collect();
         places.extend(unknown.map(|fixture| (fixture, "", None)));
         places.sort_by_key(|(fixture, nest, _)| (self.rank(fixture), *nest));
         places

@@ -301,7 +301,8 @@ async fn who_is_not_trusted_may_look_but_not_touch() {
     }
     assert_eq!(station.get("/v1/status").await.status, 200);
     assert!(station.commands.as_mut().unwrap().try_recv().is_err(), "nothing reached the station");
-    let error = Client::new(&station.path).post::<Draining>("/v1/drain", &serde_json::json!({})).await.unwrap_err();
+    let error =
+        Client::new(&station.path).post::<Draining>("/v1/drain", &serde_json::json!({})).await.unwrap_err();
     assert_eq!(error.exit_status(), ExitStatus::NotPermitted);
     assert!(matches!(error, ClientError::Refused(_)));
     station.end().await;
