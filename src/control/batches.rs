@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::Problem;
 use super::access::Caller;
 use super::batch::{self, BatchPage, Closing, ListedPage, NewBatch};
-use super::orders::{carry_out, read, who};
+use super::orders::{carry_out, or_empty, read, who};
 use super::problem::{Refused, bad_request, internal, not_found, too_large, too_slow};
 use super::query;
 use super::server::{Command, Context};
@@ -187,8 +187,7 @@ pub(super) async fn close(
     body: Bytes,
 ) -> Result<Json<batch::Batch>, Refused> {
     let id = id_in_path(path)?;
-    let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { &body };
-    let Closing { reason } = read(body)?;
+    let Closing { reason } = read(or_empty(&body))?;
     let by = who(&context, caller, reason).await?;
     order(&context, Order::Close(id.clone()), &by).await?;
     one(&context, id).await
@@ -225,6 +224,7 @@ pub(super) fn is_list(headers: &HeaderMap) -> bool {
         (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "It is to be opened again, and this station does not know it", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The list is too long", body = Problem, content_type = "application/problem+json"),
     )
 )]

@@ -32,7 +32,7 @@ pub(super) async fn drain(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<Json<Draining>, Refused> {
-    let wanted: Telling = orders::read(or_empty(&body))?;
+    let wanted: Telling = orders::read(orders::or_empty(&body))?;
     command(&context, caller, (StationOrder::Drain, wanted.reason)).await?;
     Ok(Json(Draining { draining: true }))
 }
@@ -56,7 +56,7 @@ pub(super) async fn resume(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<Json<Draining>, Refused> {
-    let wanted: Resuming = orders::read(or_empty(&body))?;
+    let wanted: Resuming = orders::read(orders::or_empty(&body))?;
     if wanted.clock {
         orders::override_clock(&context, caller, wanted.reason.clone()).await?;
     }
@@ -89,11 +89,6 @@ pub(super) async fn log_level(
     let done = command(&context, caller, order).await;
     done.map_err(|refused| if refused.status == 409 { bad_request(refused.detail) } else { refused })?;
     Ok(Json(wanted))
-}
-
-/// A body that may be left out.
-fn or_empty(body: &[u8]) -> &[u8] {
-    if body.trim_ascii().is_empty() { b"{}" } else { body }
 }
 
 /// Hands an order to the station, if the caller may give it, and waits until it is done.

@@ -60,6 +60,8 @@ pub(super) async fn list(
     parameters: Result<Query<EventQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let parameters = query::parameters(parameters)?;
+    // Looked at even where it does not count: nonsense is told.
+    let resumed = resumes_after(&headers)?;
     let after = query::number("after", parameters.after, 0..=LAST)?.unwrap_or(0);
     if !wants_stream(&headers) {
         let page = page(&context.reading, after, query::limit(parameters.limit)?).await?;
@@ -68,7 +70,7 @@ pub(super) async fn list(
     // Without a limit a stream goes on; with one it ends after so many events.
     let limited = query::given(parameters.limit.clone()).is_some();
     let left = if limited { Some(query::limit(parameters.limit)?) } else { None };
-    let after = resumes_after(&headers)?.unwrap_or(after);
+    let after = resumed.unwrap_or(after);
     let permit = context.streams.clone().try_acquire_owned().map_err(|_| {
         let sentence =
             format!("{} event streams are open already, and that is the limit", context.limits.streams);

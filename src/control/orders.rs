@@ -120,9 +120,19 @@ pub(super) async fn override_clock(
     carry_out(context, |reply| Command::OverrideClock { by, reply }).await
 }
 
-/// A body as JSON.
+/// A body that may be left out.
+pub(super) fn or_empty(body: &[u8]) -> &[u8] {
+    if matches!(body.trim_ascii(), b"" | b"null") { b"{}" } else { body }
+}
+
+/// A body that is a JSON object.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|error| {
+    // A list would be taken for the members in their order.
+    let read = match body.trim_ascii().first() {
+        Some(b'[') => Err(serde::de::Error::custom("a list is no object")),
+        _ => serde_json::from_slice(body),
+    };
+    read.map_err(|error: serde_json::Error| {
         bad_request(format!("the request's body is not what it should be: {error}"))
             .with_hint("it is a JSON object such as {\"reason\": \"the connector was bent\"}")
     })

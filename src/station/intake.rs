@@ -211,9 +211,7 @@ impl Tender {
                 () = waits => {}
                 () = self.inputs.closed() => return None,
                 // The fixture is not configured any more; nothing else is sent to a port that is not open.
-                said = self.outgoing.recv() => if said.is_none() {
-                    return None;
-                },
+                said = self.outgoing.recv() => drop(said?),
             }
             pause = (pause * 2).min(REOPEN_MAX);
         }

@@ -75,7 +75,12 @@ async fn an_order_without_a_reason_that_can_be_kept_reaches_nobody() {
     for target in ["/v1/drain", "/v1/resume"] {
         post(&station, target, r#"{"reason":"a\nb"}"#).await.problem(400, "bad-request");
         post(&station, target, r#"{"reason":"x","more":1}"#).await.problem(400, "bad-request");
+        post(&station, target, "[]").await.problem(400, "bad-request");
     }
+    post(&station, "/v1/reconcile", r#"{"selection":[null,null]}"#).await.problem(400, "bad-request");
+    let nonsense = station.request("GET", "/v1/events", "last-event-id: -1\r\n").await;
+    nonsense.problem(400, "bad-request");
+    station.get("/v1/devices?limit=").await.problem(400, "bad-request");
     post(&station, "/v1/devices/a%20b/scrap", r#"{"reason":"x"}"#).await.problem(400, "bad-request");
     assert_eq!(station.get("/v1/devices/SN-1/scrap").await.status, 405);
     assert!(station.commands.as_mut().unwrap().try_recv().is_err());
