@@ -106,7 +106,9 @@ impl Shown {
         let known = &self.tally.places;
         let configured = self.status.fixtures.iter().map(|it| it.name.as_str());
         let unknown = configured.filter(|name| !known.keys().any(|(fixture, _)| fixture == name));
-        let known = known.iter().filter(|((fixture, _), _)| self.rank(fixture) < self.status.fixtures.len());
+        // Before the first status nothing is known of them.
+        let count = self.status.fixtures.len();
+        let known = known.iter().filter(|((fixture, _), _)| count == 0 || self.rank(fixture) < count);
         let mut places: Vec<_> =
             known.map(|((fixture, nest), it)| (fixture.as_str(), nest.as_str(), Some(it))).collect();
         places.extend(unknown.map(|fixture| (fixture, "", None)));
