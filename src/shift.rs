@@ -147,6 +147,13 @@ pub struct Calendar {
     pub days_off: BTreeSet<Date>,
 }
 
+impl Default for Calendar {
+    /// One shift that is the whole day, UTC.
+    fn default() -> Self {
+        Self { shifts: vec![Shift::whole_day()], timezone: TimeZone::UTC, days_off: BTreeSet::new() }
+    }
+}
+
 impl Calendar {
     /// The shift that `now` lies in; none in a gap between two.
     #[must_use]

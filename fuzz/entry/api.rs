@@ -49,7 +49,7 @@ impl Served {
         let (status_to, status) = watch::channel(Arc::new(Status::default()));
         let (durable_to, durable) = watch::channel(0);
         let (commands, mut orders) = mpsc::channel(4);
-        let (taps, sight) = (Default::default(), Default::default());
+        let (taps, sight) = (watch::channel(Default::default()).1, Default::default());
         let reporting = reporting();
         let api = Api { store: opened.store.clone(), status, durable, commands, taps, sight, reporting };
         let listener = {

@@ -5,12 +5,15 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::daemon::{CommandError, DaemonArgs, ended};
-use crate::control::{Draining, Resuming};
+use crate::control::{Draining, Resuming, Telling};
 use crate::error::ExitStatus;
 
 /// Tells the station to take no new units; those that it has are finished.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Drain {
+    /// Why, in one line: kept in the journal with who says it.
+    #[arg(long, value_name = "TEXT", value_parser = super::device::order::reason)]
+    pub reason: Option<String>,
     /// Where the daemon is.
     #[command(flatten)]
     pub daemon: DaemonArgs,
@@ -23,7 +26,7 @@ pub struct Resume {
     #[arg(long, requires = "reason")]
     pub clock: bool,
     /// Why, in one line: kept in the journal with who says it.
-    #[arg(long, value_name = "TEXT", requires = "clock", value_parser = super::device::order::reason)]
+    #[arg(long, value_name = "TEXT", value_parser = super::device::order::reason)]
     pub reason: Option<String>,
     /// Where the daemon is.
     #[command(flatten)]
@@ -32,7 +35,7 @@ pub struct Resume {
 
 /// Runs `linemint drain`.
 pub async fn run_drain(args: Drain) -> ExitStatus {
-    let told = tell(&args.daemon, "/v1/drain", &serde_json::json!({}), &mut io::stdout()).await;
+    let told = tell(&args.daemon, "/v1/drain", &Telling { reason: args.reason }, &mut io::stdout()).await;
     ended(told, &mut io::stderr())
 }
 
@@ -70,35 +73,38 @@ mod tests {
         let daemon = DaemonArgs { socket: Some(station.path.clone()), config: None };
         let mut commands = station.commands.take().unwrap();
         let answering = tokio::spawn(async move {
+            let mut told = Vec::new();
             while let Some(command) = commands.recv().await {
                 match command {
-                    Command::Drain { reply, .. } | Command::Resume { reply, .. } => {
-                        reply.send(Ok(())).unwrap()
+                    Command::Station { order, by, reply } => {
+                        told.push(format!("{order}: {}", by.reason));
+                        reply.send(Ok(())).unwrap();
                     }
                     Command::OverrideClock { by, reply } => {
                         assert_eq!(by.reason, "no time server today");
                         reply.send(Ok(())).unwrap();
                     }
-                    Command::Order { .. }
-                    | Command::Reconcile { .. }
-                    | Command::Batch { .. }
-                    | Command::LogLevel { .. } => unreachable!("it was not asked for"),
+                    Command::Order { .. } | Command::Reconcile { .. } | Command::Batch { .. } => {
+                        unreachable!("it was not asked for")
+                    }
                 }
             }
+            told
         });
         let clock = Resuming { clock: true, reason: Some("no time server today".to_owned()) };
-        let nothing = Resuming::default();
         for (target, body, word) in [
-            ("/v1/drain", &nothing, "draining: "),
-            ("/v1/resume", &nothing, "resumed: "),
-            ("/v1/resume", &clock, "resumed: "),
+            ("/v1/drain", serde_json::json!({}), "draining: "),
+            ("/v1/drain", serde_json::json!({ "reason": "the shift is over" }), "draining: "),
+            ("/v1/resume", serde_json::json!({}), "resumed: "),
+            ("/v1/resume", serde_json::to_value(&clock).unwrap(), "resumed: "),
         ] {
             let mut out = Vec::new();
-            assert_eq!(tell(&daemon, target, body, &mut out).await.unwrap(), ExitStatus::Done);
+            assert_eq!(tell(&daemon, target, &body, &mut out).await.unwrap(), ExitStatus::Done);
             assert!(String::from_utf8(out).unwrap().starts_with(word));
         }
         station.end().await;
-        answering.await.unwrap();
+        let told = answering.await.unwrap();
+        assert_eq!(told, ["drain: ", "drain: the shift is over", "resume: ", "resume: no time server today"]);
     }
 
     #[tokio::test]

@@ -140,6 +140,17 @@ impl<C: Cloud> Paced<C> {
         self
     }
 
+    /// Paces by other quotas from now on. Calls that wait in a lane take its new rate at their next look.
+    pub fn set_quotas(&self, quotas: &Quotas) {
+        let rates = || Operation::ALL.iter().map(|it| quotas.rates.get(it).copied());
+        for (lane, rate) in self.lanes.iter().zip(rates()) {
+            lane.set_ceiling(rate);
+        }
+        self.certificates.set_ceiling(quotas.device_certificates);
+        self.blame.lock().unwrap_or_else(PoisonError::into_inner).set_ceilings(rates().collect());
+        self.noise.lock().unwrap_or_else(PoisonError::into_inner).set_ceilings(rates().collect());
+    }
+
     /// How each operation fares, every one of them, in the order of declaration.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(Operation, OperationStats)> {

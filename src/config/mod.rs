@@ -9,6 +9,7 @@
 //! This file is what a configuration is; its siblings are how it is read.
 
 mod aws;
+mod changes;
 mod errors;
 mod files;
 mod fixtures;
@@ -44,6 +45,7 @@ use crate::pki::Fingerprint;
 use crate::pki::token::TokenUri;
 use crate::shift::{Calendar, Shift};
 
+pub use changes::Changes;
 pub use errors::{ConfigError, ConfigErrors};
 pub use files::{Files, SystemFiles};
 pub use iam::iam_policy;

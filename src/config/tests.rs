@@ -16,7 +16,7 @@ const SCANNER: &str = include_str!("../../config/scanner.toml");
 pub(super) const SHARED: &str = include_str!("../../config/shared-policy.toml");
 const GERMAN: &str = include_str!("../../config/messages.de.toml");
 const POLICY: &str = include_str!("../../config/policies/thermostat.json");
-const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+pub(super) const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
 /// The files of an installed station, and of the tests' mistakes.
 struct Installed;

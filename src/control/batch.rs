@@ -77,6 +77,7 @@ pub struct BatchPage {
 #[serde(default, deny_unknown_fields)]
 pub struct NewBatch {
     /// Its id.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
     pub id: String,
     /// What is made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +90,10 @@ pub struct NewBatch {
     pub fixtures: Vec<String>,
     /// Why, in one line; has to be said when it is opened again.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     pub reason: Option<String>,
 }
 
@@ -98,6 +103,10 @@ pub struct NewBatch {
 pub struct Closing {
     /// Why, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     pub reason: Option<String>,
 }
 

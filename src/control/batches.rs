@@ -18,13 +18,12 @@ use serde::Deserialize;
 use super::Problem;
 use super::access::Caller;
 use super::batch::{self, BatchPage, Closing, ListedPage, NewBatch};
-use super::commands::authorize;
-use super::orders::{carry_out, read};
+use super::orders::{carry_out, or_empty, read, who};
 use super::problem::{Refused, bad_request, internal, not_found, too_large, too_slow};
 use super::query;
 use super::server::{Command, Context};
 use crate::batch::{BatchId, MAX_LISTED, Order, Terms};
-use crate::device::operator::{MAX_REASON_LEN, Operator};
+use crate::device::operator::Operator;
 use crate::device::serial::{MAX_SERIAL_LEN, SerialNumber};
 use crate::journal::store::{Listed, Store};
 
@@ -73,9 +72,9 @@ pub(super) struct ListQuery {
     operation_id = "listBatches",
     tag = "batches",
     params(
-        ("state" = Option<String>, Query, description = "`open` or `closed`"),
-        ("after" = Option<String>, Query, description = "Begin after this one"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given"),
+        ("state" = Option<String>, Query, description = "`open` or `closed`", pattern = "^(open|closed)?$"),
+        ("after" = Option<String>, Query, description = "Begin after this one", pattern = "^[A-Za-z0-9_-]{0,64}$"),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given", minimum = 1, maximum = 1000),
     ),
     responses(
         (status = 200, description = "A page of batches", body = BatchPage),
@@ -113,7 +112,7 @@ pub(super) async fn list(
     operation_id = "showBatch",
     tag = "batches",
     params(
-        ("id" = String, Path, description = "Its id"),
+        ("id" = String, Path, description = "Its id", pattern = "^[A-Za-z0-9_-]{1,64}$"),
     ),
     responses(
         (status = 200, description = "The batch", body = batch::Batch),
@@ -135,10 +134,10 @@ pub(super) async fn show(
     operation_id = "listBatchSerials",
     tag = "batches",
     params(
-        ("id" = String, Path, description = "Its id"),
+        ("id" = String, Path, description = "Its id", pattern = "^[A-Za-z0-9_-]{1,64}$"),
         ("missing" = Option<bool>, Query, description = "Only those that were not presented"),
-        ("after" = Option<String>, Query, description = "Begin after this one"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given"),
+        ("after" = Option<String>, Query, description = "Begin after this one", pattern = "^[!-~]{0,128}$"),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given", minimum = 1, maximum = 1000),
     ),
     responses(
         (status = 200, description = "A page of serial numbers", body = ListedPage),
@@ -170,7 +169,7 @@ pub(super) async fn serials(
     operation_id = "closeBatch",
     tag = "batches",
     params(
-        ("id" = String, Path, description = "Its id"),
+        ("id" = String, Path, description = "Its id", pattern = "^[A-Za-z0-9_-]{1,64}$"),
     ),
     request_body(content = Option<Closing>),
     responses(
@@ -189,9 +188,8 @@ pub(super) async fn close(
     body: Bytes,
 ) -> Result<Json<batch::Batch>, Refused> {
     let id = id_in_path(path)?;
-    let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { &body };
-    let Closing { reason } = read(body)?;
-    let by = operator(&context, caller, reason).await?;
+    let Closing { reason } = read(or_empty(&body))?;
+    let by = who(&context, caller, reason).await?;
     order(&context, Order::Close(id.clone()), &by).await?;
     one(&context, id).await
 }
@@ -227,6 +225,7 @@ pub(super) fn is_list(headers: &HeaderMap) -> bool {
         (status = 403, description = "The caller may not change anything", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Not now: the sentence says why", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The station is stopping", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "It is to be opened again, and this station does not know it", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The list is too long", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -263,7 +262,7 @@ pub(super) async fn open(
             ));
         }
     };
-    let by = operator(&context, caller, new.reason).await?;
+    let by = who(&context, caller, new.reason).await?;
     order(&context, wanted, &by).await?;
     one(&context, batch).await
 }
@@ -280,7 +279,7 @@ async fn open_with_list(
     let fixtures = query::given(wanted.fixtures).unwrap_or_default();
     let fixtures = fixtures.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect();
     let terms = Terms { batch: batch.clone(), product, strict, fixtures, expected: 0 };
-    let by = operator(&context, caller, query::given(wanted.reason)).await?;
+    let by = who(&context, caller, query::given(wanted.reason)).await?;
     // In a task of its own: a caller who hangs up ends the opening too, and in good order.
     let (taking, id) = (context.clone(), batch.clone());
     let taken = tokio::spawn(async move {
@@ -456,15 +455,6 @@ async fn find(context: &Context, id: BatchId) -> Result<crate::batch::Batch, Ref
 async fn order(context: &Context, order: Order, by: &Operator) -> Result<(), Refused> {
     let by = by.clone();
     carry_out(context, |reply| Command::Batch { order, by, reply }).await
-}
-
-/// Who gives the order, if it may, with a reason that can be kept.
-async fn operator(context: &Context, caller: Caller, reason: Option<String>) -> Result<Operator, Refused> {
-    let peer = authorize(context, caller).await?;
-    if reason.as_deref().is_some_and(|it| !Operator::is_reason(it)) {
-        return Err(bad_request(format!("a reason is one line of 1 to {MAX_REASON_LEN} characters")));
-    }
-    Ok(Operator { uid: peer.uid, name: peer.name, reason: reason.unwrap_or_default() })
 }
 
 fn flag(name: &str, value: Option<String>) -> Result<Option<bool>, Refused> {

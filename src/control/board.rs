@@ -81,12 +81,13 @@ pub(super) async fn parts(State(context): State<Arc<Context>>) -> Result<Respons
 
 fn shown(context: &Context) -> Shown {
     let sight = &context.sight;
+    let plant = sight.plant();
     Shown {
         status: context.status.borrow().clone(),
         tally: sight.tally.borrow().clone(),
         now: sight.clock.now().wall,
-        takt: sight.takt,
-        timezone: sight.timezone.clone(),
+        takt: plant.takt,
+        timezone: plant.calendar.timezone.clone(),
     }
 }
 

@@ -1,22 +1,24 @@
-//! What changes something: `POST /v1/drain` and `POST /v1/resume`.
+//! What changes the station as a whole: `POST /v1/drain`, `POST /v1/resume` and `PUT /v1/log-level`. The answer
+//! comes when it is done and on disk.
 
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::{Extension, Json};
-use tokio::sync::oneshot;
 
 use super::access::Caller;
-use super::problem::{Refused, bad_request, conflict, forbidden, internal, unavailable};
-use super::server::{Command, Context, Peer, Reply};
-use super::{ADMIN_GROUP, Draining, LogLevel, Problem, Resuming, orders};
+use super::problem::{Refused, bad_request, forbidden, internal, unavailable};
+use super::server::{Command, Context, Peer};
+use super::{ADMIN_GROUP, Draining, LogLevel, Problem, Resuming, Telling, orders};
+use crate::device::operator::StationOrder;
 
 #[utoipa::path(
     post,
     path = "/v1/drain",
     operation_id = "drain",
     tag = "station",
+    request_body(content = Option<Telling>),
     responses(
         (status = 200, description = "New units are refused", body = Draining),
         (status = 400, description = "The body is not what it should be", body = Problem, content_type = "application/problem+json"),
@@ -28,8 +30,10 @@ use super::{ADMIN_GROUP, Draining, LogLevel, Problem, Resuming, orders};
 pub(super) async fn drain(
     State(context): State<Arc<Context>>,
     Extension(caller): Extension<Caller>,
+    body: Bytes,
 ) -> Result<Json<Draining>, Refused> {
-    command(&context, caller, |peer, reply| Command::Drain { peer, reply }).await?;
+    let wanted: Telling = orders::read(orders::or_empty(&body))?;
+    command(&context, caller, (StationOrder::Drain, wanted.reason)).await?;
     Ok(Json(Draining { draining: true }))
 }
 
@@ -52,12 +56,11 @@ pub(super) async fn resume(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<Json<Draining>, Refused> {
-    let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { &body };
-    let wanted: Resuming = orders::read(body)?;
+    let wanted: Resuming = orders::read(orders::or_empty(&body))?;
     if wanted.clock {
-        orders::override_clock(&context, caller, wanted.reason).await?;
+        orders::override_clock(&context, caller, wanted.reason.clone()).await?;
     }
-    command(&context, caller, |peer, reply| Command::Resume { peer, reply }).await?;
+    command(&context, caller, (StationOrder::Resume, wanted.reason)).await?;
     Ok(Json(Draining { draining: false }))
 }
 
@@ -82,22 +85,20 @@ pub(super) async fn log_level(
 ) -> Result<Json<LogLevel>, Refused> {
     let wanted: LogLevel = orders::read(&body)
         .map_err(|it| it.with_hint("it is a JSON object such as {\"level\": \"debug\"}"))?;
-    let level = wanted.level.clone();
-    let done = command(&context, caller, |peer, reply| Command::LogLevel { peer, level, reply }).await;
+    let order = (StationOrder::LogLevel(wanted.level.clone()), wanted.reason.clone());
+    let done = command(&context, caller, order).await;
     done.map_err(|refused| if refused.status == 409 { bad_request(refused.detail) } else { refused })?;
     Ok(Json(wanted))
 }
 
-/// Hands a command to the station, if the caller may, and waits until it is done.
+/// Hands an order to the station, if the caller may give it, and waits until it is done.
 async fn command(
     context: &Context,
     caller: Caller,
-    make: impl FnOnce(Peer, Reply) -> Command,
+    (order, reason): (StationOrder, Option<String>),
 ) -> Result<(), Refused> {
-    let peer = authorize(context, caller).await?;
-    let (reply, answer) = oneshot::channel();
-    context.commands.send(make(peer, reply)).await.map_err(|_| stopping())?;
-    answer.await.map_err(|_| stopping())?.map_err(conflict)
+    let by = orders::who(context, caller, reason).await?;
+    orders::carry_out(context, |reply| Command::Station { order, by, reply }).await
 }
 
 pub(super) fn stopping() -> Refused {

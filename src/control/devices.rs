@@ -62,22 +62,23 @@ impl ListQuery {
     operation_id = "listDevices",
     tag = "devices",
     params(
-        ("state" = Option<String>, Query, description = "Only devices in this state: admitted, provisioning, delivering, passed, failed, quarantined or scrapped"),
+        ("state" = Option<String>, Query, description = "Only devices in this state: admitted, provisioning, delivering, passed, failed, quarantined or scrapped", pattern = "^(admitted|provisioning|delivering|passed|failed|quarantined|scrapped)?$"),
         ("batch" = Option<String>, Query, description = "Only devices of this batch"),
         ("shift" = Option<String>, Query, description = "Only devices first presented in this shift: `2026-11-22/early`, `current` or `last`"),
-        ("after" = Option<String>, Query, description = "Begin after this serial number: `next` of the page before"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given"),
+        ("after" = Option<String>, Query, description = "Begin after this serial number: `next` of the page before", pattern = "^[!-~]{0,128}$"),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 if it is not given", minimum = 1, maximum = 1000),
     ),
     responses(
         (status = 200, description = "A page of devices in the order of their serials", body = DevicePage),
         (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "The shift has not begun yet", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
     State(context): State<Arc<Context>>,
     parameters: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<DevicePage>, Refused> {
-    let wanted = query::parameters(parameters)?.check(&context.reporting)?;
+    let wanted = query::parameters(parameters)?.check(&context.reporting())?;
     let (page, newest) = context.reading.read("list devices", move |store| page(store, &wanted)).await?;
     context.reading.on_disk(newest).await?;
     Ok(Json(page))
@@ -131,7 +132,7 @@ fn unknown(serial: &SerialNumber) -> Refused {
     path = "/v1/devices/{serial}",
     operation_id = "showDevice",
     tag = "devices",
-    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    params(("serial" = String, Path, description = "Its serial number, to the letter", pattern = "^[!-~]{1,128}$")),
     responses(
         (status = 200, description = "The device and what happened to it", body = DeviceStory),
         (status = 400, description = "It is no serial number", body = Problem, content_type = "application/problem+json"),

@@ -25,6 +25,9 @@ const CHUNK: usize = 100;
 /// A page ends early after so many bytes of events.
 const MAX_PAGE_BYTES: usize = 8 << 20;
 
+/// The greatest sequence number that can be asked for: up to there every program's numbers are exact (RFC 8259).
+const LAST: u64 = (1 << 53) - 1;
+
 /// The parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,9 +42,9 @@ pub(super) struct EventQuery {
     operation_id = "listEvents",
     tag = "events",
     params(
-        ("after" = Option<u64>, Query, description = "Begin after this sequence number; 0 if it is not given"),
-        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 for a page if it is not given, no end for a stream"),
-        ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on; goes before `after`"),
+        ("after" = Option<u64>, Query, description = "Begin after this sequence number; 0 if it is not given", minimum = 0, maximum = 9_007_199_254_740_991_i64),
+        ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 for a page if it is not given, no end for a stream", minimum = 1, maximum = 1000),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on; goes before `after`", minimum = 0, maximum = 9_007_199_254_740_991_i64),
     ),
     responses(
         (status = 200, description = "A page of events; with `Accept: text/event-stream` server-sent events, each with its sequence number as id. \
@@ -57,7 +60,9 @@ pub(super) async fn list(
     parameters: Result<Query<EventQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let parameters = query::parameters(parameters)?;
-    let after = query::number("after", parameters.after, 0..=u64::MAX)?.unwrap_or(0);
+    // Looked at even where it does not count: nonsense is told.
+    let resumed = resumes_after(&headers)?;
+    let after = query::number("after", parameters.after, 0..=LAST)?.unwrap_or(0);
     if !wants_stream(&headers) {
         let page = page(&context.reading, after, query::limit(parameters.limit)?).await?;
         return Ok(Json(page).into_response());
@@ -65,7 +70,7 @@ pub(super) async fn list(
     // Without a limit a stream goes on; with one it ends after so many events.
     let limited = query::given(parameters.limit.clone()).is_some();
     let left = if limited { Some(query::limit(parameters.limit)?) } else { None };
-    let after = resumes_after(&headers)?.unwrap_or(after);
+    let after = resumed.unwrap_or(after);
     let permit = context.streams.clone().try_acquire_owned().map_err(|_| {
         let sentence =
             format!("{} event streams are open already, and that is the limit", context.limits.streams);
@@ -98,7 +103,10 @@ pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
 fn resumes_after(headers: &HeaderMap) -> Result<Option<u64>, Refused> {
     let Some(value) = headers.get("last-event-id").filter(|it| !it.is_empty()) else { return Ok(None) };
     let number = value.to_str().ok().and_then(|it| it.trim().parse().ok());
-    number.map(Some).ok_or_else(|| bad_request("Last-Event-ID is the sequence number of an event"))
+    number
+        .filter(|it| *it <= LAST)
+        .map(Some)
+        .ok_or_else(|| bad_request("Last-Event-ID is the sequence number of an event"))
 }
 
 async fn page(reading: &Reading, after: u64, limit: usize) -> Result<EventPage, Refused> {

@@ -43,8 +43,9 @@ pub(super) async fn stream(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refused> {
     let Path(fixture) = name.map_err(|rejection| bad_request(rejection.body_text()))?;
-    let Some(tap) = context.taps.get(&fixture) else {
-        let names: Vec<&str> = context.taps.keys().map(String::as_str).collect();
+    let taps = context.taps.borrow().clone();
+    let Some(tap) = taps.get(&fixture) else {
+        let names: Vec<&str> = taps.keys().map(String::as_str).collect();
         let missing = not_found("the configuration has no fixture of this name");
         return Err(missing.with_hint(format!("the fixtures are {}", names.join(", "))));
     };

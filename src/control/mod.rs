@@ -499,7 +499,15 @@ pub struct Draining {
 #[serde(deny_unknown_fields)]
 pub struct LogLevel {
     /// `error`, `warn`, `info`, `debug` or `trace`.
+    #[schema(pattern = "^(error|warn|info|debug|trace)$")]
     pub level: String,
+    /// Why, in one line: kept in the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
+    pub reason: Option<String>,
 }
 
 /// Why something is done with a device: the body of `POST /v1/devices/{serial}/retry` and the like.
@@ -507,7 +515,24 @@ pub struct LogLevel {
 #[serde(deny_unknown_fields)]
 pub struct Reason {
     /// One line of 1 to 200 characters, for the records.
+    #[schema(
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     pub reason: String,
+}
+
+/// The body of `POST /v1/drain`; an empty one is `{}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Telling {
+    /// Why, in one line: kept in the journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
+    pub reason: Option<String>,
 }
 
 /// The body of `POST /v1/resume`; an empty one is `{}`.
@@ -516,8 +541,12 @@ pub struct Reason {
 pub struct Resuming {
     /// Go on although the clock is doubted, until the doubt is another or the daemon is started again.
     pub clock: bool,
-    /// Why; has to be said with `clock`.
+    /// Why, in one line: kept in the journal. Has to be said with `clock`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        max_length = 200,
+        pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]*[^\\x00-\\x20\\x7f-\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000][^\\x00-\\x1f\\x7f-\\x9f]*$"
+    )]
     pub reason: Option<String>,
 }
 

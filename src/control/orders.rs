@@ -25,7 +25,7 @@ type SerialPath = Result<Path<String>, PathRejection>;
     path = "/v1/devices/{serial}/retry",
     operation_id = "retryDevice",
     tag = "devices",
-    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    params(("serial" = String, Path, description = "Its serial number, to the letter", pattern = "^[!-~]{1,128}$")),
     request_body(content = Reason),
     responses(
         (status = 200, description = "Its next try is made now", body = Device),
@@ -50,7 +50,7 @@ pub(super) async fn retry(
     path = "/v1/devices/{serial}/release",
     operation_id = "releaseDevice",
     tag = "devices",
-    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    params(("serial" = String, Path, description = "Its serial number, to the letter", pattern = "^[!-~]{1,128}$")),
     request_body(content = Reason),
     responses(
         (status = 200, description = "It is out of quarantine", body = Device),
@@ -75,7 +75,7 @@ pub(super) async fn release(
     path = "/v1/devices/{serial}/scrap",
     operation_id = "scrapDevice",
     tag = "devices",
-    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    params(("serial" = String, Path, description = "Its serial number, to the letter", pattern = "^[!-~]{1,128}$")),
     request_body(content = Reason),
     responses(
         (status = 200, description = "What it has in the cloud is deleted from now on", body = Device),
@@ -145,9 +145,19 @@ pub(super) async fn override_clock(
     carry_out(context, |reply| Command::OverrideClock { by, reply }).await
 }
 
-/// A body as JSON.
+/// A body that may be left out.
+pub(super) fn or_empty(body: &[u8]) -> &[u8] {
+    if matches!(body.trim_ascii(), b"" | b"null") { b"{}" } else { body }
+}
+
+/// A body that is a JSON object.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|error| {
+    // A list would be taken for the members in their order.
+    let read = match body.trim_ascii().first() {
+        Some(b'[') => Err(serde::de::Error::custom("a list is no object")),
+        _ => serde_json::from_slice(body),
+    };
+    read.map_err(|error: serde_json::Error| {
         bad_request(format!("the request's body is not what it should be: {error}"))
             .with_hint("it is a JSON object such as {\"reason\": \"the connector was bent\"}")
     })
@@ -155,13 +165,21 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
 
 /// Who gives the order, if it may, with a reason that can be kept.
 pub(super) async fn operator(context: &Context, caller: Caller, reason: String) -> Result<Operator, Refused> {
+    who(context, caller, Some(reason)).await
+}
+
+/// The same where no reason has to be given.
+pub(super) async fn who(
+    context: &Context,
+    caller: Caller,
+    reason: Option<String>,
+) -> Result<Operator, Refused> {
     let peer = authorize(context, caller).await?;
-    if !Operator::is_reason(&reason) {
-        return Err(bad_request(format!(
-            "the reason has to be one line of 1 to {MAX_REASON_LEN} characters"
-        )));
+    if reason.as_deref().is_some_and(|it| !Operator::is_reason(it)) {
+        let sentence = format!("a reason is one line of 1 to {MAX_REASON_LEN} characters");
+        return Err(bad_request(sentence));
     }
-    Ok(Operator { uid: peer.uid, name: peer.name, reason })
+    Ok(Operator { uid: peer.uid, name: peer.name, reason: reason.unwrap_or_default() })
 }
 
 pub(super) async fn carry_out(

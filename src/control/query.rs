@@ -1,4 +1,4 @@
-//! What stands behind the `?`: each parameter at most once, none unknown, an empty one as if absent.
+//! What stands behind the `?`: each parameter at most once, none unknown, an empty text as if absent.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -26,13 +26,13 @@ pub(super) fn limit(value: Option<String>) -> Result<usize, Refused> {
     Ok(number("limit", value, 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT))
 }
 
-/// A whole number in `range`.
+/// A whole number in `range`; unlike a text it cannot be empty.
 pub(super) fn number<T: FromStr + PartialOrd + std::fmt::Display>(
     name: &str,
     value: Option<String>,
     range: RangeInclusive<T>,
 ) -> Result<Option<T>, Refused> {
-    let Some(text) = given(value) else { return Ok(None) };
+    let Some(text) = value else { return Ok(None) };
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(Some(number)),
         _ => {

@@ -19,7 +19,7 @@ use super::Problem;
 use super::access::Caller;
 use super::commands::stopping;
 use super::door::EndlessAnswer;
-use super::orders::{operator, read};
+use super::orders::{operator, or_empty, read};
 use super::problem::{Refused, bad_request, conflict};
 use super::query;
 use super::server::{Command, Context};
@@ -34,7 +34,7 @@ const NO_REASON: &str = "reconciliation";
     path = "/v1/reconcile",
     operation_id = "reconcile",
     tag = "devices",
-    request_body(content = Option<serde_json::Value>, description = "What is looked at, and whether it is put right: docs/reconcile.md"),
+    request_body(content = Option<Wish>, description = "What is looked at, and whether it is put right: docs/reconcile.md"),
     responses(
         (status = 200, description = "Progress, findings and at the end a summary, a document a line",
             content((serde_json::Value = "application/x-ndjson"))),
@@ -49,9 +49,13 @@ pub(super) async fn run(
     Extension(caller): Extension<Caller>,
     body: Bytes,
 ) -> Result<Response, Refused> {
-    let body = if body.trim_ascii().is_empty() { b"{}".as_slice() } else { &body };
+    let body = or_empty(&body);
     let wish: Wish = read(body)?;
     check(&wish)?;
+    let whole: serde_json::Value = read(body)?;
+    if whole.get("selection").is_some_and(|it| !it.is_object()) {
+        return Err(bad_request("\"selection\" is an object"));
+    }
     let reason = wish.reason.clone().unwrap_or_else(|| NO_REASON.to_owned());
     let by = operator(&context, caller, reason).await?;
     let (reply, answer) = oneshot::channel();

@@ -1,6 +1,7 @@
 //! `GET /v1/report`: the report of a shift, a time or a batch.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -162,14 +163,14 @@ fn instant(name: &str, text: &str, calendar: &Calendar) -> Result<Timestamp, Ref
         ("batch" = Option<String>, Query, description = "A batch's id"),
         ("since" = Option<String>, Query, description = "From this time on"),
         ("until" = Option<String>, Query, description = "Before this time"),
-        ("format" = Option<String>, Query, description = "`text`, `json`, `csv` or `html`"),
+        ("format" = Option<String>, Query, description = "`text`, `json`, `csv` or `html`", pattern = "^(text|json|csv|html)?$"),
         ("reconciled" = Option<bool>, Query, description = "With what the newest look at the account for the same devices has shown"),
     ),
     responses(
         (status = 200, description = "The report; its schema is docs/report.schema.json",
             content((serde_json::Value = "application/json"), (String = "text/plain"), (String = "text/csv"), (String = "text/html"))),
         (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such batch is known", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such batch is known, or the shift has not begun yet", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The account was not looked at for these devices", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -178,7 +179,7 @@ pub(super) async fn show(
     parameters: Result<Query<ReportQuery>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let wanted = query::parameters(parameters)?;
-    let Reporting { maker, clock } = context.reporting.clone();
+    let Reporting { maker, clock } = context.reporting();
     let now = clock.now().wall;
     let format = Format::parse(query::given(wanted.format.clone()).as_deref())?;
     let selection = wanted.selection(&maker.calendar, now)?;
@@ -244,10 +245,16 @@ fn lines(context: &Context, report: &Report, selection: Selection) -> Result<Bod
     let (begin, end) = (report.selection.begin, report.selection.end);
     let begun = context.reading.list(move |store, permit| {
         let mut out = Chunks { _permit: permit, chunks, chunk: Vec::with_capacity(CHUNK) };
-        if let Err(error) = write_lines(store, &selection, (begin, end), &mut out) {
-            tracing::error!(error = %Chain(&error), "a report's lines were cut off");
-            // The reader sees a broken answer. Nobody may be there any more.
-            let _ = out.chunks.blocking_send(Err(io::Error::other("the lines were cut off")));
+        match write_lines(store, &selection, (begin, end), &mut out) {
+            Ok(()) => {}
+            Err(LinesError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                tracing::debug!("whoever read a report's lines has hung up");
+            }
+            Err(error) => {
+                tracing::error!(error = %Chain(&error), "a report's lines were cut off");
+                // The reader sees a broken answer. Nobody may be there any more.
+                let _ = out.chunks.blocking_send(Err(io::Error::other("the lines were cut off")));
+            }
         }
     });
     if !begun {
@@ -267,7 +274,7 @@ pub enum LinesError {
     Output(#[from] io::Error),
 }
 
-/// Writes a line for each device of a selection that lies in that time.
+/// Writes a line for each device of a selection that lies in that time. Reads no further than `out` takes it.
 ///
 /// # Errors
 /// The journal cannot be read, or `out` takes nothing more.
@@ -281,9 +288,10 @@ pub fn write_lines(
     let mut failed = None;
     store.summaries(begin, end, &mut |it| {
         let other = matches!(selection, Selection::Batch(id) if it.batch.as_ref() != Some(id));
-        if failed.is_none() && !other {
+        if !other {
             failed = lines.device(&it).err();
         }
+        if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if let Some(error) = failed {
         return Err(error.into());

@@ -29,7 +29,7 @@ use super::{
     Status, backup, batches, board, commands, devices, events, listening, openapi, orders, reconcile, status,
 };
 use crate::batch;
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::reconcile::{Told, Wish};
 
@@ -44,38 +44,21 @@ pub struct Peer {
     pub name: String,
 }
 
-/// The answer to a command: done, or why not now, a sentence for the caller. Nobody may be there to
-/// hear it any more; the command counts all the same.
-pub type Reply = oneshot::Sender<Result<(), String>>;
-
-/// The answer to an order: done, or why not.
+/// The answer to an order: done, or why not. Nobody may be there to hear it any more; the order counts all
+/// the same.
 pub type OrderReply = oneshot::Sender<Result<(), Refusal>>;
 
 /// What the station is told to do. The caller may: that has been seen to.
 #[derive(Debug)]
 pub enum Command {
-    /// Take no new units.
-    Drain {
-        /// Who wants it.
-        peer: Peer,
-        /// Told when it is done.
-        reply: Reply,
-    },
-    /// Take new units again.
-    Resume {
-        /// Who wants it.
-        peer: Peer,
-        /// Told when it is done.
-        reply: Reply,
-    },
-    /// Log from this level on.
-    LogLevel {
-        /// Who wants it.
-        peer: Peer,
-        /// The level.
-        level: String,
-        /// Told when it is done, or why it is not.
-        reply: Reply,
+    /// Do something with the station as a whole.
+    Station {
+        /// What.
+        order: StationOrder,
+        /// Who wants it, and why.
+        by: Operator,
+        /// Told when it is done and on disk.
+        reply: OrderReply,
     },
     /// Do something with a device.
     Order {
@@ -127,7 +110,7 @@ pub struct Api {
     /// The station's ear.
     pub commands: mpsc::Sender<Command>,
     /// Where each fixture's traffic is told, by its name.
-    pub taps: BTreeMap<String, Tap>,
+    pub taps: watch::Receiver<BTreeMap<String, Tap>>,
     /// What is shown besides: on the board and to whoever collects metrics.
     pub sight: Sight,
     /// What reports are made with.
@@ -164,12 +147,12 @@ pub(super) struct Context {
     pub(super) reading: Reading,
     pub(super) status: watch::Receiver<Arc<Status>>,
     pub(super) sight: Sight,
-    pub(super) reporting: Reporting,
+    reporting: Reporting,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) access: Access,
     pub(super) limits: Limits,
     pub(super) streams: Arc<Semaphore>,
-    pub(super) taps: BTreeMap<String, Tap>,
+    pub(super) taps: watch::Receiver<BTreeMap<String, Tap>>,
     pub(super) listeners: Arc<Semaphore>,
     /// Those of the board: people who watch it take no place from programs at the socket.
     pub(super) board_streams: Arc<Semaphore>,
@@ -181,6 +164,15 @@ impl Context {
     /// What the station is doing.
     pub(super) fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
+    }
+
+    /// What reports are made with now.
+    pub(super) fn reporting(&self) -> Reporting {
+        let mut reporting = self.reporting.clone();
+        if self.sight.plant.is_some() {
+            self.sight.plant().put_into(&mut reporting.maker);
+        }
+        reporting
     }
 }
 

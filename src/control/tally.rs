@@ -226,6 +226,15 @@ enum Word {
     Failed,
 }
 
+/// What a look at the wall clock has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// It goes on.
+    On,
+    /// It was set back out of the shift that is counted: [`Folder::begin_again`].
+    Back,
+}
+
 /// Puts records together.
 #[derive(Debug)]
 pub struct Folder {
@@ -235,6 +244,12 @@ pub struct Folder {
     judged: HashMap<SerialNumber, Word>,
     /// Steps count from this record on.
     steps_after: u64,
+    /// Records after this one were decided while somebody looked at the clock.
+    live_after: u64,
+    /// What the wall clock said last.
+    present: Timestamp,
+    /// The time that the record before was given.
+    before: Option<Timestamp>,
     messages: Arc<Messages>,
 }
 
@@ -250,6 +265,9 @@ impl Folder {
             open: BTreeMap::new(),
             judged: HashMap::new(),
             steps_after,
+            live_after: steps_after,
+            present: now,
+            before: None,
             messages: Arc::default(),
         }
     }
@@ -266,9 +284,34 @@ impl Folder {
         &self.tally
     }
 
-    /// Begins a new count where another shift has begun by `now`. Between two shifts the figures of the last
-    /// one stay.
-    pub fn look(&mut self, now: Timestamp) {
+    /// The wall clock says `now`. Begins a new count where another shift has begun by then; between two shifts the
+    /// figures of the last one stay.
+    pub fn look(&mut self, now: Timestamp) -> Looked {
+        self.present = now;
+        if self.tally.span.as_ref().is_some_and(|it| now < it.begin) {
+            return Looked::Back;
+        }
+        self.advance(now);
+        Looked::On
+    }
+
+    /// Another calendar holds from now on: [`begin_again`](Self::begin_again) is to follow.
+    pub fn follow(&mut self, calendar: Calendar) {
+        self.calendar = calendar;
+    }
+
+    /// Forgets what belongs to a shift and a nest, to be told all records after `seq` once more.
+    pub fn begin_again(&mut self, seq: u64) {
+        self.live_after = self.live_after.max(self.tally.seq);
+        self.steps_after = self.steps_after.max(self.tally.seq);
+        let steps = std::mem::take(&mut self.tally.steps);
+        self.tally = Tally { seq, steps, span: span(&self.calendar, self.present), ..Tally::default() };
+        self.before = None;
+        self.open.clear();
+        self.judged.clear();
+    }
+
+    fn advance(&mut self, now: Timestamp) {
         let held = self.tally.span.as_ref();
         if held.is_some_and(|it| (it.begin..it.end).contains(&now)) {
             return;
@@ -284,34 +327,48 @@ impl Folder {
         }
     }
 
+    /// When a record was decided. Its own time may be of a clock that was ahead: then it was now, or if it is an old
+    /// one at the time of the one before.
+    fn time_of(&mut self, record: &Record) -> Timestamp {
+        let live = record.seq > self.live_after;
+        let at = match record.at > self.present {
+            true if live => self.present,
+            true => self.before.unwrap_or(Timestamp::UNIX_EPOCH),
+            false => record.at,
+        };
+        self.before = Some(at);
+        at
+    }
+
     /// Takes in the next record; what it says of a device, if it does.
     pub fn fold(&mut self, record: &Record) -> Option<Verdict> {
         self.tally.seq = record.seq;
-        self.look(record.at);
+        let at = self.time_of(record);
+        self.advance(at);
         let (Some(serial), What::Device(event)) = (&record.serial, &record.what) else { return None };
         self.count_step(record.seq, event);
         let messages = self.messages.clone();
         let fail = |code, detail: &str| Ending::Fail { code, sentence: messages.fail(code, detail) };
         match event {
-            Event::Admitted(it) | Event::Renewed(it) => self.admitted(record.at, serial, it),
+            Event::Admitted(it) | Event::Renewed(it) => self.admitted(at, serial, it),
             Event::Presented { presentation, nest, anew, .. } => {
                 let batch = anew.as_ref().and_then(|it| it.batch.clone());
-                self.opened(record.at, serial, presentation, (nest.as_deref(), batch));
+                self.opened(at, serial, presentation, (nest.as_deref(), batch));
             }
             Event::Repeated { presentation, nest, .. } => {
-                self.opened(record.at, serial, presentation, (nest.as_deref(), None));
-                return self.ended(record.at, serial, presentation, Ending::Pass { again: true });
+                self.opened(at, serial, presentation, (nest.as_deref(), None));
+                return self.ended(at, serial, presentation, Ending::Pass { again: true });
             }
             Event::Passed { presentation, .. } => {
-                return self.ended(record.at, serial, presentation, Ending::Pass { again: false });
+                return self.ended(at, serial, presentation, Ending::Pass { again: false });
             }
             Event::Failed { presentation, code, message }
             | Event::Deferred { presentation, code, message }
             | Event::Quarantined { presentation: Some(presentation), code, message } => {
-                return self.ended(record.at, serial, presentation, fail(*code, message));
+                return self.ended(at, serial, presentation, fail(*code, message));
             }
             Event::Scrapping { presentation: Some(presentation), message, .. } => {
-                return self.ended(record.at, serial, presentation, fail(FailCode::Quarantined, message));
+                return self.ended(at, serial, presentation, fail(FailCode::Quarantined, message));
             }
             Event::Closed { presentation, .. } => self.closed(serial, presentation),
             Event::Offered { .. } => self.stands(serial, State::Delivering),

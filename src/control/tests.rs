@@ -81,7 +81,10 @@ impl Station {
             status: status_seen,
             durable: durable_seen,
             commands: orders,
-            taps: ["nest-1", "nest 2"].map(str::to_owned).into_iter().zip(taps.clone()).collect(),
+            taps: watch::channel(
+                ["nest-1", "nest 2"].map(str::to_owned).into_iter().zip(taps.clone()).collect(),
+            )
+            .1,
             sight: Sight { tally: tally_seen, ..Sight::default() },
             reporting: reporting(),
         };

@@ -261,7 +261,13 @@ mod tests {
 
         fn is_presented(&mut self) {
             let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 2 };
-            self.takes(Event::Presented { presentation, nest: None, mac: None, anew: None });
+            self.takes(Event::Presented {
+                presentation,
+                nest: None,
+                mac: None,
+                anew: None,
+                attributes: BTreeMap::new(),
+            });
         }
 
         fn is_complete(&self) -> bool {

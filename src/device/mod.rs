@@ -365,7 +365,7 @@ impl Device {
             return Err(self.illegal(event));
         }
         match event {
-            Event::Admitted(_) => {}
+            Event::Admitted(_) | Event::Trouble { .. } => {}
             Event::Presented { presentation, nest, mac, anew, attributes } => {
                 self.present(seq, at, presentation, nest.as_ref());
                 self.present_again(mac.as_ref(), anew.as_deref());
@@ -391,7 +391,6 @@ impl Device {
             Event::MendFailed { step, .. } => self.mended(*step, false),
             Event::OrphanFound { orphan, .. } => self.take_orphan(orphan),
             Event::StepUndone { step } => self.step_undone(*step),
-            Event::Trouble { .. } => {}
             Event::Offered { .. } => self.state = State::Delivering,
             Event::Passed { presentation, directory, label } => {
                 self.pass(at, presentation, directory.is_some(), *label);

@@ -14,7 +14,8 @@ pub struct Operator {
     pub uid: u32,
     /// The user's name; `uid 1000` where it has none.
     pub name: String,
-    /// Why, in the person's own words: one line of 1 to [`MAX_REASON_LEN`] characters.
+    /// Why, in the person's own words: one line of 1 to [`MAX_REASON_LEN`] characters. Empty where none was
+    /// given and none has to be.
     pub reason: String,
 }
 
@@ -61,6 +62,27 @@ impl Order {
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What a person may tell the station as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StationOrder {
+    /// Take no new units; finish those that there are.
+    Drain,
+    /// Take new units again.
+    Resume,
+    /// Log from this level on.
+    LogLevel(String),
+}
+
+impl fmt::Display for StationOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drain => f.write_str("drain"),
+            Self::Resume => f.write_str("resume"),
+            Self::LogLevel(level) => write!(f, "log-level {level}"),
+        }
     }
 }
 

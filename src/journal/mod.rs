@@ -77,6 +77,13 @@ pub enum StationEvent {
     },
     /// The daemon has stopped in good order.
     Stopped,
+    /// Another configuration has taken effect while it works.
+    Reconfigured {
+        /// Its hash.
+        config: String,
+        /// What it changes.
+        changed: Vec<String>,
+    },
     /// Rules that devices are admitted by from now on.
     Rules {
         /// Their hash.
@@ -130,6 +137,23 @@ pub enum StationEvent {
     ClockOverridden {
         /// What was doubted.
         message: String,
+        /// Who, and why.
+        by: Operator,
+    },
+    /// A person has told the station to take no new units. It does so until it is told otherwise or started again.
+    Drained {
+        /// Who, and why.
+        by: Operator,
+    },
+    /// A person has told it to take new units again.
+    Resumed {
+        /// Who, and why.
+        by: Operator,
+    },
+    /// A person has said from which level on is logged, until the next start.
+    LogLevel {
+        /// `error`, `warn`, `info`, `debug` or `trace`.
+        level: String,
         /// Who, and why.
         by: Operator,
     },

@@ -84,6 +84,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use self::guard::guarded;
@@ -277,6 +278,25 @@ impl Store {
     pub fn rules(&self, id: &RulesId) -> Result<Option<ProductRules>, JournalError> {
         self.caught_up()?;
         self.read(&key(b'r', &id.to_string()))
+    }
+
+    /// The first record up to `newest` that is not before `begin`; `newest + 1` if there is none. It is looked for
+    /// by halves: records are in the order of time, as far as the clock was not set back.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn first_since(&self, begin: Timestamp, newest: u64) -> Result<u64, JournalError> {
+        let (mut low, mut high) = (1, newest + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let record = self.events(middle - 1, 1)?;
+            if record.first().is_some_and(|it| it.at < begin) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 
     /// Writes a backup of the journal as it is now: what is on disk, and nothing that comes after. It is

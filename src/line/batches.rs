@@ -231,7 +231,8 @@ impl Line {
         }
         for name in &terms.fixtures {
             if !self.links.iter().any(|it| it.settings.name == *name) {
-                let names: Vec<&str> = self.links.iter().map(|it| it.settings.name.as_str()).collect();
+                let names = self.links.iter().map(|it| it.settings.name.as_str());
+                let names: Vec<&str> = names.filter(|it| !it.is_empty()).collect();
                 return not(format!("there is no fixture {name}; this station has {}", names.join(", ")));
             }
             if let Some(other) = self.batches.changing(name) {
@@ -241,7 +242,9 @@ impl Line {
         let presents = |it: &super::link::Link| {
             let name = &it.settings.name;
             terms.fixtures.contains(name)
-                || it.settings.product == *product && self.batches.changing(name).is_none()
+                || !name.is_empty()
+                    && it.settings.product == *product
+                    && self.batches.changing(name).is_none()
         };
         if self.links.iter().any(presents) {
             return Ok(());

@@ -59,6 +59,8 @@ pub(super) enum LinkState {
     Ready,
     /// Another protocol or fixture: left alone until the right one says `hello`.
     Foreign(NakCode),
+    /// It is not configured any more.
+    Gone,
 }
 
 /// A presentation without an outcome.
@@ -138,6 +140,16 @@ impl Link {
     /// The key of this fixture's presentation `id`.
     pub(super) fn key(&self, id: u64) -> PresentationKey {
         PresentationKey { fixture: self.settings.name.clone(), boot: self.boot.unwrap_or(0), id }
+    }
+
+    /// It is not configured any more. It has no name by which it could be found.
+    pub(super) fn let_go(&mut self) {
+        self.state = LinkState::Gone;
+        self.settings.name.clear();
+        self.away = None;
+        self.pull = Pull::None;
+        self.recent.clear();
+        self.recent_order.clear();
     }
 
     /// A presentation that has ended, if it is at hand.

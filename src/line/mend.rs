@@ -90,7 +90,8 @@ impl Line {
         }
         let rules = product.rules.clone();
         // No presentation has the number 0: it was not presented.
-        let presentation = self.links[0].key(0);
+        let presentation =
+            self.links.iter().find(|it| !it.settings.name.is_empty()).unwrap_or(&self.links[0]).key(0);
         let admission = Admission {
             product: rules.product.clone(),
             rules: rules.id(),

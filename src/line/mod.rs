@@ -33,6 +33,7 @@ mod mend;
 mod operator;
 mod principals;
 mod proof;
+mod reload;
 mod restart;
 mod shared;
 mod starts;
@@ -54,7 +55,7 @@ use crate::batch;
 use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service};
 use crate::device::mend::MendOrder;
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::request::CertificateRequest;
 use crate::device::retry::RetryBudget;
 use crate::device::rules::{ProductRules, RulesId};
@@ -76,6 +77,7 @@ pub use self::directory::{Deliver, Delivery};
 pub use self::held::Held;
 pub use self::labels::Labelling;
 pub use self::proof::{Trial, Unproved};
+pub use self::reload::News;
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
 /// What the line is told at its start.
@@ -259,6 +261,22 @@ pub enum Input {
         /// What the answer is to carry.
         ticket: u64,
     },
+    /// Another configuration takes effect, answered with [`Action::Answer`].
+    Reconfigure {
+        /// What it changes.
+        news: Box<News>,
+        /// What the answer is to carry.
+        ticket: u64,
+    },
+    /// A person's order about the station as a whole, answered with [`Action::Answer`].
+    Station {
+        /// What.
+        order: StationOrder,
+        /// Who, and why.
+        by: Operator,
+        /// What the answer is to carry.
+        ticket: u64,
+    },
     /// A person's order about batches, answered with [`Action::Answer`].
     Batch {
         /// What.
@@ -279,7 +297,7 @@ pub enum Input {
     },
     /// Everything up to this sequence number is on disk.
     Durable(u64),
-    /// Take no new units.
+    /// Take no new units: the process is about to end.
     Drain,
     /// Take new units again.
     Resume,
@@ -458,6 +476,8 @@ pub struct Line {
     settings: Settings,
     rules: HashMap<RulesId, Arc<ProductRules>>,
     links: Vec<Link>,
+    /// The last reset of every fixture that was there at the start.
+    boots: BTreeMap<String, u64>,
     works: HashMap<SerialNumber, Work>,
     /// What devices share and is there, or is being made, with the devices that wait for it.
     shares: shared::Shares,
@@ -516,6 +536,7 @@ impl Line {
         let shares = shared::recovered(&mut recovered);
         let mut line = Self {
             links,
+            boots: recovered.boots,
             rules: recovered.rules.into_iter().map(|(id, it)| (id, Arc::new(it))).collect(),
             works: HashMap::new(),
             shares,
@@ -566,6 +587,9 @@ impl Line {
     /// The journal cannot be read: nothing more may be decided.
     pub fn handle(&mut self, now: Now, input: Input, shelf: &dyn Shelf) -> Result<Vec<Action>, JournalError> {
         self.now = now;
+        if input.fixture().is_some_and(|it| self.is_gone(it)) {
+            return Ok(Vec::new());
+        }
         match input {
             Input::PortOpened(fixture) => self.port_opened(fixture),
             Input::PortLost(fixture) => self.port_lost(fixture),
@@ -606,6 +630,14 @@ impl Line {
             Input::OverrideClock { by, ticket } => {
                 let result = self.override_clock(by);
                 self.answer_order(ticket, result);
+            }
+            Input::Reconfigure { news, ticket } => {
+                self.reconfigure(*news);
+                self.answer_order(ticket, Ok(()));
+            }
+            Input::Station { order, by, ticket } => {
+                self.order_station(order, by);
+                self.answer_order(ticket, Ok(()));
             }
             Input::Batch { order, by, ticket } => {
                 let result = self.order_batch(order, by, shelf)?;

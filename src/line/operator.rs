@@ -3,12 +3,12 @@
 
 use super::{Action, Line};
 use crate::device::event::{Event, Outcome};
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject};
 use crate::device::{State, plan};
 use crate::fixture::FailCode;
-use crate::journal::{JournalError, Shelf};
+use crate::journal::{JournalError, Shelf, StationEvent};
 
 impl Line {
     /// Carries out an order about a device.
@@ -34,6 +34,22 @@ impl Line {
         };
         self.may_leave(serial);
         Ok(result)
+    }
+
+    /// Carries out an order about the station as a whole. Each is a record, even one that changes nothing: who
+    /// gave it, and why, may.
+    pub(super) fn order_station(&mut self, order: StationOrder, by: Operator) {
+        match order {
+            StationOrder::Drain => {
+                self.draining = true;
+                self.station_event(StationEvent::Drained { by });
+            }
+            StationOrder::Resume => {
+                self.draining = false;
+                self.station_event(StationEvent::Resumed { by });
+            }
+            StationOrder::LogLevel(level) => self.station_event(StationEvent::LogLevel { level, by }),
+        }
     }
 
     /// Answers an order when all that it has decided is on disk.

@@ -50,6 +50,8 @@ pub struct LineStatus {
 /// A picture of one fixture.
 #[derive(Debug, Clone)]
 pub struct LinkStatus {
+    /// Its number among all that there have been.
+    pub number: usize,
     /// Its name.
     pub name: String,
     /// What it presents now.
@@ -114,7 +116,10 @@ impl Line {
             buffered: owed.filter(|it| !it.device.is_open()).count(),
             waiting: waiting(self.works.values()),
             oldest_s: oldest.map(|it| (self.now.wall.as_second() - it.as_second()).max(0)),
-            links: (0..self.links.len()).map(|it| self.link_status(it)).collect(),
+            links: (0..self.links.len())
+                .filter(|it| !self.is_gone(*it))
+                .map(|it| self.link_status(it))
+                .collect(),
             batches: self.batches.told(),
             products: self
                 .settings
@@ -135,6 +140,7 @@ impl Line {
             since: self.now.mono.saturating_sub(open.since),
         });
         LinkStatus {
+            number: fixture,
             name: link.settings.name.clone(),
             product: self.presents(fixture).to_owned(),
             batch: self.batch_at(fixture).cloned(),
@@ -194,13 +200,14 @@ fn state_word(state: LinkState) -> &'static str {
         LinkState::AwaitHello => "waiting for hello",
         LinkState::Ready => "ready",
         LinkState::Foreign(code) => code.as_str(),
+        LinkState::Gone => "gone",
     }
 }
 
 fn link_trouble(link: &Link) -> Option<String> {
     let name = &link.settings.name;
     match link.state {
-        LinkState::Ready => None,
+        LinkState::Ready | LinkState::Gone => None,
         LinkState::Closed => Some(format!("fixture {name}: the port is not open")),
         LinkState::AwaitHello => Some(format!("fixture {name} has not said hello")),
         LinkState::Foreign(code) => Some(format!("fixture {name} is refused: {code}")),

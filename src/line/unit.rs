@@ -62,7 +62,7 @@ impl Line {
                 self.nak(fixture, Some(id), code, "");
                 return Ok(());
             }
-            LinkState::AwaitHello | LinkState::Closed => {
+            LinkState::AwaitHello | LinkState::Closed | LinkState::Gone => {
                 self.nak(fixture, Some(id), NakCode::Busy, "the fixture has not said hello yet");
                 return Ok(());
             }

@@ -174,7 +174,8 @@ pub struct Held {
 }
 
 /// Which devices.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = ReconcileSelection)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selection {
     /// Those of this batch.
@@ -185,9 +186,11 @@ pub struct Selection {
     pub shift: Option<String>,
     /// Those first presented since then.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub since: Option<Timestamp>,
     /// Those first presented before then.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub until: Option<Timestamp>,
 }
 
@@ -200,7 +203,7 @@ impl Selection {
 }
 
 /// What is asked for: the body of `POST /v1/reconcile`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Wish {
     /// Which devices.

@@ -1,6 +1,7 @@
 //! From the journal to the report: one look at each device of the selection, none of them kept.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::{Timestamp, ToSpan as _};
@@ -154,19 +155,23 @@ pub fn make(
     source.summaries(begin, end, &mut |it| {
         // An order is weighed as of one record: devices may be coming while they are counted.
         if batch.is_some_and(|id| !it.is_in(id, head.seq)) {
-            return;
+            return ControlFlow::Continue(());
         }
         match expected.map_or(Ok(true), |order| order.contains(&it.serial)) {
             Ok(true) => tally.take(&it),
             Ok(false) => tally.take_extra(&it),
             Err(error) => failed = Some(error),
         }
+        if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if let Some(error) = failed {
         return Err(error);
     }
     if batch.is_none() {
-        source.passed_later(begin, end, &mut |it| tally.take_earlier(&it))?;
+        source.passed_later(begin, end, &mut |it| {
+            tally.take_earlier(&it);
+            ControlFlow::Continue(())
+        })?;
     }
     let mut slot = source.slots(begin, end, context.now)?;
     if let Some(called) = &context.live.calls {

@@ -1,5 +1,7 @@
 //! Where a report's facts come from.
 
+use std::ops::ControlFlow;
+
 use jiff::Timestamp;
 
 use super::slot::Slot;
@@ -24,7 +26,8 @@ pub trait Source {
     /// The journal cannot be read; likewise below.
     fn head(&self) -> Result<Head, JournalError>;
 
-    /// The devices that were first presented from `begin` up to but without `end`, in the order of that time.
+    /// The devices that were first presented from `begin` up to but without `end`, in the order of that time; until
+    /// `each` says that it is enough.
     ///
     /// # Errors
     /// As above.
@@ -32,10 +35,10 @@ pub trait Source {
         &self,
         begin: Timestamp,
         end: Timestamp,
-        each: &mut dyn FnMut(Summary),
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError>;
 
-    /// The devices that first passed in that time, and were first presented before it.
+    /// The devices that first passed in that time, and were first presented before it; likewise.
     ///
     /// # Errors
     /// As above.
@@ -43,7 +46,7 @@ pub trait Source {
         &self,
         begin: Timestamp,
         end: Timestamp,
-        each: &mut dyn FnMut(Summary),
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError>;
 
     /// What happened in that time, of which `now` is the newest instant.

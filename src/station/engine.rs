@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deliveries::{Job, Queues};
-use super::intake::{Outbox, Outgoing};
+use super::intake::{self, FixturePort, Outbox, Outgoing, PortCounters};
 use super::prover::Prover;
 use super::vault::{Issue, Vault, What};
 use super::worker::Worker;
@@ -16,9 +16,10 @@ use super::{Command, StationError};
 use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
 use crate::device::operator::Refusal;
+use crate::journal::keys::KeyStore;
 use crate::journal::store::Store;
 use crate::journal::{Entry, JournalError};
-use crate::line::{Action, Held, Input, Line, LineStatus};
+use crate::line::{Action, FixtureSettings, Held, Input, Line, LineStatus, News};
 
 /// Inputs taken in one go at most.
 const BURST: usize = 256;
@@ -39,6 +40,7 @@ pub(super) struct Engine<C> {
     pub(super) outboxes: Vec<Outbox>,
     pub(super) worker: Worker<C>,
     pub(super) prover: Prover,
+    pub(super) keys: Arc<KeyStore>,
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) status: watch::Sender<Arc<LineStatus>>,
     /// What waits for a record to be on disk.
@@ -111,8 +113,12 @@ impl<C: Cloud + 'static> Engine<C> {
                     self.publish();
                 }
             }
-            let told =
-                burst.iter().any(|it| matches!(it, Input::Drain | Input::Resume | Input::Batch { .. }));
+            let told = burst.iter().any(|it| {
+                matches!(
+                    it,
+                    Input::Drain | Input::Station { .. } | Input::Batch { .. } | Input::Reconfigure { .. }
+                )
+            });
             for input in burst.drain(..) {
                 let actions = self.line.handle(self.clock.now(), input, &self.store)?;
                 let newest = *durable.borrow();
@@ -142,9 +148,9 @@ impl<C: Cloud + 'static> Engine<C> {
                 self.waiting_for_idle.push(reply);
                 Some(Input::Drain)
             }
-            Command::Resume => {
-                self.waiting_for_idle.clear();
-                Some(Input::Resume)
+            Command::Station { order, by, reply } => {
+                let ticket = self.orders.take(reply);
+                Some(Input::Station { order, by, ticket })
             }
             Command::Order { order, serial, by, reply } => {
                 let ticket = self.orders.take(reply);
@@ -158,12 +164,33 @@ impl<C: Cloud + 'static> Engine<C> {
                 let ticket = self.orders.take(reply);
                 Some(Input::Batch { order, by, ticket })
             }
+            Command::Reconfigure { news, ports, opened, reply } => {
+                // Nobody may wait for them any more.
+                let _ = opened.send(self.change_ports(&news, ports));
+                let ticket = self.orders.take(reply);
+                Some(Input::Reconfigure { news, ticket })
+            }
             Command::OverrideClock { by, reply } => {
                 let ticket = self.orders.take(reply);
                 Some(Input::OverrideClock { by, ticket })
             }
             Command::Stop => None,
         }
+    }
+
+    /// Closes the ports of fixtures that are no more, and opens those of new ones.
+    fn change_ports(&mut self, news: &News, ports: Vec<FixturePort>) -> Vec<Arc<PortCounters>> {
+        for (number, outbox) in self.outboxes.iter_mut().enumerate() {
+            let stays = |it: &FixtureSettings| self.line.fixture_named(&it.name) == Some(number);
+            if !news.fixtures.iter().any(stays) {
+                // Its task ends when nobody can send it anything any more.
+                *outbox = mpsc::channel(1).0;
+            }
+        }
+        let first = self.outboxes.len();
+        let (outboxes, counters) = intake::start(first, ports, &self.keys, &self.clock, &self.inputs);
+        self.outboxes.extend(outboxes);
+        counters
     }
 
     /// What disk and clock say.

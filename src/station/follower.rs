@@ -6,17 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::clock::TimeSource;
-use crate::control::tally::{Ending, Folder, Tally, Verdict, span};
+use crate::control::sight::Plant;
+use crate::control::tally::{Ending, Folder, Looked, Tally, Verdict, span};
 use crate::device::event::Event;
 use crate::error::Chain;
 use crate::fixture::text::Messages;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, Record, What};
-use crate::shift::Calendar;
 
 /// Records that are read at a time.
 const CHUNK: usize = 500;
@@ -36,22 +35,35 @@ pub(super) struct Follower {
     pub(super) store: Store,
     pub(super) durable: watch::Receiver<u64>,
     pub(super) clock: Arc<dyn TimeSource>,
-    pub(super) calendar: Calendar,
+    pub(super) plant: watch::Receiver<Arc<Plant>>,
     pub(super) messages: Arc<Messages>,
     pub(super) tally: watch::Sender<Arc<Tally>>,
+    /// The newest record that was logged; nothing when it begins.
+    pub(super) logged: u64,
 }
 
 impl Follower {
     /// Follows until the station ends.
     pub(super) async fn run(mut self) {
         let started_at = *self.durable.borrow_and_update();
+        self.logged = started_at;
         let Some(first) = self.first(started_at).await else { return };
         let now = self.clock.now().wall;
-        let mut folder = Folder::new(self.calendar.clone(), first.saturating_sub(1), started_at, now)
-            .saying(self.messages.clone());
+        let calendar = self.plant.borrow_and_update().calendar.clone();
+        let mut folder =
+            Folder::new(calendar, first.saturating_sub(1), started_at, now).saying(self.messages.clone());
         loop {
-            let caught_up = self.catch_up(&mut folder, started_at).await;
-            folder.look(self.clock.now().wall);
+            let mut caught_up = self.catch_up(&mut folder).await;
+            let looked = folder.look(self.clock.now().wall);
+            let changed = self.plant.has_changed().unwrap_or(false);
+            if changed {
+                folder.follow(self.plant.borrow_and_update().calendar.clone());
+            }
+            if changed || looked == Looked::Back {
+                let Some(first) = self.first(folder.tally().seq).await else { return };
+                folder.begin_again(first.saturating_sub(1));
+                caught_up = self.catch_up(&mut folder).await;
+            }
             if *folder.tally() != **self.tally.borrow() {
                 self.tally.send_replace(Arc::new(folder.tally().clone()));
             }
@@ -72,17 +84,21 @@ impl Follower {
     }
 
     /// Reads and folds what has come.
-    async fn catch_up(&mut self, folder: &mut Folder, started_at: u64) -> Result<(), JournalError> {
+    async fn catch_up(&mut self, folder: &mut Folder) -> Result<(), JournalError> {
         let newest = *self.durable.borrow_and_update();
         while folder.tally().seq < newest {
-            let records = events(&self.store, folder.tally().seq, CHUNK).await?;
+            let after = folder.tally().seq;
+            let records = read(&self.store, move |store| store.events(after, CHUNK)).await?;
             if records.is_empty() {
                 return Ok(());
             }
+            // What is read was decided before now.
+            folder.look(self.clock.now().wall);
             for record in records.iter().filter(|it| it.seq <= newest) {
                 let verdict = folder.fold(record);
-                if record.seq > started_at {
+                if record.seq > self.logged {
                     log(record, verdict.as_ref());
+                    self.logged = record.seq;
                 }
             }
             if records.last().is_none_or(|it| it.seq >= newest) {
@@ -95,9 +111,11 @@ impl Follower {
     /// The first record to be read: that of the shift, or one before. None if the station ends meanwhile.
     async fn first(&self, newest: u64) -> Option<u64> {
         let at_least = newest.saturating_sub(AT_LEAST) + 1;
-        let Some(shift) = span(&self.calendar, self.clock.now().wall) else { return Some(at_least) };
+        let calendar = self.plant.borrow().calendar.clone();
+        let Some(shift) = span(&calendar, self.clock.now().wall) else { return Some(at_least) };
         loop {
-            match first_since(&self.store, newest, shift.begin).await {
+            let begin = shift.begin;
+            match read(&self.store, move |store| store.first_since(begin, newest)).await {
                 Ok(first) => return Some(first.min(at_least)),
                 Err(error) => {
                     tracing::debug!(error = %Chain(&error), "the journal cannot be followed yet");
@@ -111,26 +129,15 @@ impl Follower {
     }
 }
 
-/// The first record that is not before `begin`, by halves: a clock that was set back may hide some.
-async fn first_since(store: &Store, newest: u64, begin: Timestamp) -> Result<u64, JournalError> {
-    let (mut low, mut high) = (1, newest + 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let record = events(store, middle - 1, 1).await?;
-        if record.first().is_some_and(|it| it.at < begin) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(low)
-}
-
-async fn events(store: &Store, after: u64, limit: usize) -> Result<Vec<Record>, JournalError> {
+/// Reads on a thread that may block.
+async fn read<T: Default + Send + 'static>(
+    store: &Store,
+    reading: impl FnOnce(&Store) -> Result<T, JournalError> + Send + 'static,
+) -> Result<T, JournalError> {
     let store = store.clone();
-    let read = tokio::task::spawn_blocking(move || store.events(after, limit)).await;
+    let read = tokio::task::spawn_blocking(move || reading(&store)).await;
     // It is never cancelled; a bug in it is told where it happens.
-    read.unwrap_or(Ok(Vec::new()))
+    read.unwrap_or_else(|_| Ok(T::default()))
 }
 
 /// A line for each verdict, and what a support case needs of the calls.
@@ -163,28 +170,10 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::journal::store::{JournalLock, open};
     use crate::journal::{Entry, Journal as _, StationEvent};
-    use crate::shift::Shift;
-    use jiff::tz::TimeZone;
+    use jiff::Timestamp;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + second).unwrap()
-    }
-
-    #[tokio::test]
-    async fn the_first_record_of_a_time_is_found_by_halves() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();
-        let what = What::Station(StationEvent::LineResumed);
-        // Three records each ten seconds.
-        let entries = (1..=90_u64).map(|seq| {
-            let at = at(i64::try_from((seq - 1) / 3 * 10).unwrap());
-            Entry { record: Record { seq, at, serial: None, what: what.clone() }, device: None }
-        });
-        opened.writer.commit(entries.collect()).unwrap();
-        for (begin, first) in [(-5, 1), (0, 1), (1, 4), (10, 4), (289, 88), (290, 88), (291, 91)] {
-            assert_eq!(first_since(&opened.store, 90, at(begin)).await.unwrap(), first, "{begin}");
-        }
-        assert_eq!(first_since(&opened.store, 0, at(0)).await.unwrap(), 1);
     }
 
     #[tokio::test]
@@ -193,12 +182,12 @@ mod tests {
         let mut opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();
         let (told, durable) = watch::channel(0);
         let (sender, mut tally) = watch::channel(Arc::default());
-        let (shifts, days_off) = (vec![Shift::whole_day()], std::collections::BTreeSet::new());
-        let calendar = Calendar { shifts, timezone: TimeZone::UTC, days_off };
+        let plant = watch::channel(Arc::default()).1;
         let clock = Arc::new(ManualClock::at(at(0)));
         let store = opened.store.clone();
         let following = tokio::spawn(
-            Follower { store, durable, clock, calendar, messages: Arc::default(), tally: sender }.run(),
+            Follower { store, durable, clock, plant, messages: Arc::default(), tally: sender, logged: 0 }
+                .run(),
         );
         let what = What::Station(StationEvent::LineResumed);
         let entry =

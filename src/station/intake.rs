@@ -98,8 +98,9 @@ pub struct FixturePort {
     pub scanner: Option<Box<Scanner>>,
 }
 
-/// Starts a task for each port.
+/// Starts a task for each port; the first belongs to the fixture `first`.
 pub(super) fn start(
+    first: usize,
     ports: Vec<FixturePort>,
     keys: &Arc<KeyStore>,
     clock: &Arc<dyn TimeSource>,
@@ -107,8 +108,8 @@ pub(super) fn start(
 ) -> (Vec<Outbox>, Vec<Arc<PortCounters>>) {
     ports
         .into_iter()
-        .enumerate()
-        .map(|(fixture, FixturePort { options, scanner })| {
+        .zip(first..)
+        .map(|(FixturePort { options, scanner }, fixture)| {
             let (outbox, outgoing) = mpsc::channel(OUTBOX);
             let counters =
                 Arc::new(PortCounters { place: options.place.to_string(), ..PortCounters::default() });
@@ -209,6 +210,8 @@ impl Tender {
             tokio::select! {
                 () = waits => {}
                 () = self.inputs.closed() => return None,
+                // The fixture is not configured any more; nothing else is sent to a port that is not open.
+                said = self.outgoing.recv() => drop(said?),
             }
             pause = (pause * 2).min(REOPEN_MAX);
         }

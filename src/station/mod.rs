@@ -49,13 +49,13 @@ use crate::batch;
 use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
 use crate::device::mend::MendOrder;
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, Superseded};
 use crate::journal::keys::{KeyStore, KeyStoreError};
 use crate::journal::store::Opened;
 use crate::journal::{JournalError, Recovered};
-use crate::line::{Line, LineStatus, Settings};
+use crate::line::{Line, LineStatus, News, Settings};
 use crate::pki::Issuer;
 
 pub use self::intake::{FixturePort, PortCounters};
@@ -114,10 +114,17 @@ pub enum StationError {
 /// What the engine can be told from outside.
 #[derive(Debug)]
 pub enum Command {
-    /// Take no new units. Answered when no unit in a nest waits any more.
+    /// Take no new units, since the process is about to end. Answered when no unit in a nest waits any more.
     Drain(oneshot::Sender<()>),
-    /// Take new units again.
-    Resume,
+    /// A person's order about the station as a whole. Answered when it is carried out and on disk.
+    Station {
+        /// What.
+        order: StationOrder,
+        /// Who, and why.
+        by: Operator,
+        /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// A person's order about a device. Answered when it is carried out and on disk.
     Order {
         /// What.
@@ -148,6 +155,17 @@ pub enum Command {
         /// Who, and why.
         by: Operator,
         /// Told when it is done, or why it is not.
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    },
+    /// Another configuration takes effect. Answered when that is on disk.
+    Reconfigure {
+        /// What it changes.
+        news: Box<News>,
+        /// The ports of its new fixtures, in their order in `news`.
+        ports: Vec<FixturePort>,
+        /// Told the counters of those ports.
+        opened: oneshot::Sender<Vec<Arc<PortCounters>>>,
+        /// Told when it is done.
         reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// Go on by a clock that is doubted. Answered when it is on disk.
@@ -195,7 +213,7 @@ impl Station {
         let scribe = scribe::start(writer, from_line, durable_sender).map_err(StationError::Thread)?;
         let vault = vault::start(parts.issuer, keys.clone(), parts.clock.clone(), inputs.clone())
             .map_err(StationError::Thread)?;
-        let (outboxes, ports) = intake::start(parts.ports, &keys, &parts.clock, &inputs);
+        let (outboxes, ports) = intake::start(0, parts.ports, &keys, &parts.clock, &inputs);
         let deliveries = deliveries::start(&parts.station, &parts.directories, &keys, &inputs)
             .map_err(StationError::Thread)?;
         let (line, first) = Line::start(parts.settings, recovered, parts.clock.now());
@@ -213,7 +231,8 @@ impl Station {
             deliveries,
             outboxes,
             worker: worker::Worker::new(parts.cloud, inputs.clone()),
-            prover: prover::Prover::new(keys, inputs.clone()),
+            prover: prover::Prover::new(keys.clone(), inputs.clone()),
+            keys,
             inputs,
             status: status_sender,
             held: crate::line::Held::default(),

@@ -13,6 +13,7 @@ use super::setup::StationCloud;
 use crate::clock::{Now, TimeSource};
 use crate::cloud::Operation;
 use crate::cloud::pace::OperationStats;
+use crate::control::sight::Plant;
 use crate::control::tally::Tally;
 use crate::control::{
     Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OpenBatch, OperationStatus, ProductStatus,
@@ -31,12 +32,13 @@ pub(super) struct Painter {
     pub(super) store: Store,
     pub(super) journal_id: String,
     pub(super) ca: Option<(String, Timestamp)>,
-    pub(super) ports: Vec<Arc<PortCounters>>,
+    /// By their fixtures' numbers.
+    pub(super) ports: watch::Receiver<Vec<Arc<PortCounters>>>,
     pub(super) bound: Bound,
     /// What the journal's newest records come to.
     pub(super) tally: watch::Receiver<Arc<Tally>>,
-    /// The time in which a device should be done.
-    pub(super) takt: Option<Duration>,
+    /// Calendar and takt.
+    pub(super) plant: watch::Receiver<Arc<Plant>>,
 }
 
 impl Painter {
@@ -60,6 +62,7 @@ impl Painter {
     /// The station now, `paces` its calls to AWS.
     pub(super) fn paint(&self, line: &LineStatus, paces: Vec<(Operation, OperationStats)>) -> Status {
         let (state, reasons) = judge(line);
+        let ports = self.ports.borrow().clone();
         let unfinished = line.counts.iter().filter(|(state, _)| state.is_unfinished());
         Status {
             station: self.station.clone(),
@@ -70,8 +73,7 @@ impl Painter {
             fixtures: line
                 .links
                 .iter()
-                .zip(&self.ports)
-                .map(|(link, port)| fixture(link, port, self.clock.now()))
+                .filter_map(|link| Some(fixture(link, ports.get(link.number)?, self.clock.now())))
                 .collect(),
             batch: line.batches.last().map(|it| it.id.to_string()),
             batches: line.batches.iter().map(open_batch).collect(),
@@ -99,7 +101,7 @@ impl Painter {
                 not_after,
                 warning: expiry_warning(not_after, self.clock.now().wall),
             }),
-            today: self.tally.borrow().today(self.clock.now().wall, self.takt),
+            today: self.tally.borrow().today(self.clock.now().wall, self.plant.borrow().takt),
             calls: line.calls.clone(),
         }
     }

@@ -25,6 +25,7 @@ use crate::cloud::Quotas;
 use crate::config::{self, Config};
 use crate::control::Status;
 use crate::control::report::live;
+use crate::control::sight::Plant;
 use crate::error::Chain;
 use crate::journal::store::Store;
 use crate::reconcile::newest::Newest;
@@ -88,6 +89,7 @@ fn key_dir(config: &Config) -> PathBuf {
 /// Writes reports.
 pub(super) struct Reporter {
     pub(super) maker: Maker,
+    pub(super) plant: watch::Receiver<Arc<Plant>>,
     pub(super) store: Store,
     pub(super) clock: Arc<dyn TimeSource>,
     pub(super) status: watch::Receiver<Arc<Status>>,
@@ -126,6 +128,13 @@ impl Reporter {
         }
     }
 
+    /// By the configuration as it is now.
+    fn maker(&self) -> Maker {
+        let mut maker = self.maker.clone();
+        self.plant.borrow().put_into(&mut maker);
+        maker
+    }
+
     /// Makes what is missing, the oldest first; the paths of the JSON files, which are there whatever came after
     /// them.
     fn catch_up(&self) -> (Vec<PathBuf>, Result<(), WriteError>) {
@@ -150,7 +159,7 @@ impl Reporter {
             made.push(path);
         }
         if !made.is_empty() {
-            files::prune(&self.dir, self.options.keep, &self.maker.calendar)?;
+            files::prune(&self.dir, self.options.keep, &self.maker().calendar)?;
         }
         Ok(())
     }
@@ -160,7 +169,7 @@ impl Reporter {
         let grace = SignedDuration::try_from(self.options.grace).unwrap_or_default();
         let Ok(by) = now.checked_sub(grace) else { return Ok(Vec::new()) };
         let look_back = MISSED.min(self.options.keep);
-        let calendar = &self.maker.calendar;
+        let calendar = self.maker().calendar;
         let missing = |it: &ShiftSpan| !self.dir.join(files::name(it, "json")).exists();
         let mut due: Vec<_> = calendar.ended_by(by).take(look_back).filter(missing).collect();
         if due.is_empty() {
@@ -177,9 +186,10 @@ impl Reporter {
         let now = self.clock.now().wall;
         let selection = Selection::Shift(span.clone());
         let live = live(&self.status.borrow().clone());
-        let report = self.maker.make(&self.store, &selection, now, live)?;
+        let maker = self.maker();
+        let report = maker.make(&self.store, &selection, now, live)?;
         let stem = files::stem(span);
-        let path = files::write(&self.dir, &stem, &self.maker, (&self.store, &selection), &report)?;
+        let path = files::write(&self.dir, &stem, &maker, (&self.store, &selection), &report)?;
         Ok((path, report.balance.closes))
     }
 }

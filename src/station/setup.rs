@@ -1,6 +1,7 @@
 //! From a configuration to the parts of a station: what has to be right before anything is
 //! promised is opened and checked here, in this order: lock, CA, journal, keys, AWS.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::fixture::text::Messages;
 use crate::journal::JournalError;
 use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
 use crate::journal::store::{self, JournalLock, Store};
-use crate::line::{Deliver, FixtureSettings, KnownCa, Product, Settings};
+use crate::line::{Deliver, FixtureSettings, KnownCa, News, Product, Settings};
 use crate::pki::Issuer;
 use crate::pki::issuer::{CaError, StationIssuer};
 use crate::pki::pkcs11::{TokenIssuer, TokenOptions};
@@ -294,7 +295,7 @@ fn resolve(secret: &SecretRef) -> Result<PathBuf, SetupError> {
     secret.resolve(credentials.as_deref()).map_err(SetupError::Credential)
 }
 
-fn settings(config: &Config, issuer: Option<&dyn Issuer>) -> Settings {
+fn line_fixtures(config: &Config) -> Vec<FixtureSettings> {
     let fixtures = config.fixtures.iter().map(|it| FixtureSettings {
         name: it.name.clone(),
         product: it.product.clone(),
@@ -302,14 +303,39 @@ fn settings(config: &Config, issuer: Option<&dyn Issuer>) -> Settings {
         answer_within: it.answer_within,
         patience: it.patience,
     });
+    fixtures.collect()
+}
+
+/// The products as the line has them.
+pub(super) fn line_products(config: &Config) -> BTreeMap<String, Product> {
     let products = config.products.iter().map(|(name, it)| {
         let (rules, serial, deliver) = (it.rules.clone(), it.serial.clone(), it.deliver.clone());
         (name.clone(), Product { rules, serial, deliver, labels: it.labels.clone() })
     });
+    products.collect()
+}
+
+/// What the line and its ports are told of another configuration than `old`.
+pub(super) fn news(old: &Config, new: &Config, changed: Vec<String>) -> (News, Vec<FixturePort>) {
+    let ports = new.fixtures_without(old);
+    let ports = ports.into_iter().map(|it| fixture_port(it, &new.station.messages)).collect();
+    let news = News {
+        fixtures: line_fixtures(new),
+        products: line_products(new),
+        config_hash: new.hash.to_string(),
+        keep_undelivered: new.journal.keep_undelivered,
+        backlog: new.station.backlog,
+        in_progress: in_progress(&new.aws.quotas),
+        changed,
+    };
+    (news, ports)
+}
+
+fn settings(config: &Config, issuer: Option<&dyn Issuer>) -> Settings {
     Settings {
         station: config.station.id.clone(),
-        fixtures: fixtures.collect(),
-        products: products.collect(),
+        fixtures: line_fixtures(config),
+        products: line_products(config),
         ca: issuer.map(|it| it.ca()),
         ca_pem: issuer.map_or("", |it| it.ca_pem()).to_owned(),
         chain_pem: issuer.map_or("", |it| it.chain_pem()).to_owned(),

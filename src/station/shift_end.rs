@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::clock::TimeSource;
+use crate::control::sight::Plant;
 use crate::device::event::Event;
 use crate::error::Chain;
 use crate::journal::store::Store;
 use crate::journal::{JournalError, What};
-use crate::shift::{Calendar, ShiftSpan};
+use crate::report::source::Source as _;
+use crate::shift::ShiftSpan;
 
 /// How often the clock is looked at: it may be set.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
@@ -28,7 +31,7 @@ const MAX_LISTED: usize = 200;
 pub(super) struct ShiftEnd {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn TimeSource>,
-    pub(super) calendar: Calendar,
+    pub(super) plant: watch::Receiver<Arc<Plant>>,
     /// Told even if nothing was delivered there.
     pub(super) directories: Vec<PathBuf>,
 }
@@ -47,7 +50,7 @@ impl ShiftEnd {
         let mut running = None;
         loop {
             let now = self.clock.now().wall;
-            let present = self.calendar.at(now);
+            let present = self.plant.borrow().calendar.at(now);
             if let Some(ended) = ended(&mut running, present) {
                 self.tell(ended).await;
             }
@@ -105,7 +108,7 @@ fn delivered(
     let directories =
         directories.into_iter().map(|it| (it.to_string_lossy().into_owned(), Delivered::default()));
     let mut all: BTreeMap<String, Delivered> = directories.collect();
-    let mut after = first_since(store, begin)?;
+    let mut after = store.first_since(begin, store.head()?.seq)?.saturating_sub(1);
     loop {
         let page = store.events(after, PAGE)?;
         let Some(last) = page.last() else { return Ok(all) };
@@ -126,21 +129,6 @@ fn delivered(
             return Ok(all);
         }
     }
-}
-
-/// The number before the first record since `begin`, by bisection: records are in the order of time, as far
-/// as the clock was not set back.
-fn first_since(store: &Store, begin: Timestamp) -> Result<u64, JournalError> {
-    let (mut low, mut high) = (0, u64::MAX >> 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let next = store.events(middle, 1)?;
-        match next.first() {
-            Some(it) if it.at < begin => low = it.seq.max(middle + 1),
-            _ => high = middle,
-        }
-    }
-    Ok(low)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! [`DRAIN`], the rest resumes at the next start. A second one stops at once. Either way what was
 //! promised is on disk. SIGKILL is survived by the journal alone.
 
+mod reload;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -13,6 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::reload::Alive;
 use super::bound::Bound;
 use super::follower::Follower;
 use super::herald::{self, Herald};
@@ -30,6 +33,7 @@ use crate::control::report::Reporting;
 use crate::control::server::{self, Api, ApiError, Board, Listeners};
 use crate::control::sight::Sight;
 use crate::control::tally::Tally;
+use crate::device::operator::{Operator, Refusal, StationOrder};
 use crate::journal::store::{JournalLock, Store};
 use crate::line::{Product, Settings};
 use crate::pki::Fingerprint;
@@ -134,6 +138,9 @@ struct Daemon {
     reconciler: Arc<Reconciler<StationCloud>>,
     end_api: oneshot::Sender<()>,
     api: tokio::task::JoinHandle<()>,
+    /// What holds now.
+    config: Config,
+    alive: Alive,
 }
 
 impl Daemon {
@@ -150,18 +157,18 @@ impl Daemon {
             newest: maker.looks.clone(),
             ..reconciler(config, &station, ca_of, (&store, &cloud, &clock))
         };
+        let alive = Alive::of(config, &station, &cloud);
         let directories = directories(config);
         if !directories.is_empty() {
-            let calendar = config.calendar();
-            let shift_end = ShiftEnd { store: store.clone(), clock: clock.clone(), calendar, directories };
+            let (store, clock, plant) = (store.clone(), clock.clone(), alive.plant.subscribe());
+            let shift_end = ShiftEnd { store, clock, plant, directories };
             // It ends with the process: what it tells is in the journal.
             tokio::spawn(shift_end.run());
         }
-        let (tally, sight) = follow(config, &station, (&store, &cloud, &clock));
-        let takt = config.station.takt;
+        let (tally, sight) = follow(config, (&station, &alive), (&store, &cloud, &clock));
         let painter = Painter {
             tally,
-            takt,
+            plant: alive.plant.subscribe(),
             station: config.station.id.clone(),
             started: clock.now().mono,
             clock: clock.clone(),
@@ -169,7 +176,7 @@ impl Daemon {
             store: store.clone(),
             journal_id,
             ca,
-            ports: station.ports.clone(),
+            ports: alive.ports.subscribe(),
             bound: Bound::default(),
         };
         let first = painter.paint(&station.status.borrow().clone(), painter.cloud.snapshot());
@@ -181,14 +188,14 @@ impl Daemon {
         let options = config.station.reports.clone();
         if let Some(dir) = options.dir.clone() {
             let (maker, store, clock, status) = (maker.clone(), store.clone(), clock.clone(), status.clone());
+            let plant = alive.plant.subscribe();
             // It ends with the process: what it did not write is written after the next start.
-            tokio::spawn(Reporter { maker, store, clock, status, dir, options }.run());
+            tokio::spawn(Reporter { maker, plant, store, clock, status, dir, options }.run());
         }
         let reporting = Reporting { maker, clock };
         let (command_sender, commands) = mpsc::channel(COMMANDS);
         let (end_api, api_ended) = oneshot::channel::<()>();
-        let names = config.fixtures.iter().map(|it| it.name.clone());
-        let taps = names.zip(station.ports.iter().map(|it| it.traffic.clone())).collect();
+        let taps = alive.taps.subscribe();
         let durable = station.durable.clone();
         let status_told = status.clone();
         let api =
@@ -197,65 +204,47 @@ impl Daemon {
             // A dropped sender ends it too.
             let _ = api_ended.await;
         }));
-        Ok(Self { station, commands, status, reconciler: Arc::new(reconciler), end_api, api })
+        let (reconciler, config) = (Arc::new(reconciler), config.clone());
+        Ok(Self { station, commands, status, reconciler, end_api, api, config, alive })
     }
 
     /// Carries out commands until a signal says to end, or the station ends on its own.
     async fn attend(&mut self, signals: &mut Signals) -> Result<(), StationError> {
         loop {
             tokio::select! {
-                () = signals.end() => return Ok(()),
+                heard = signals.next() => match heard {
+                    Heard::End => return Ok(()),
+                    Heard::Reload => self.reload().await,
+                },
                 ended = self.station.ended() => return ended,
                 Some(command) = self.commands.recv() => self.carry_out(command).await,
             }
         }
     }
 
+    /// Passes a command on to whoever answers it. If the station is ending, the reply is dropped, which says so.
     async fn carry_out(&self, command: server::Command) {
-        let (peer, word, order, reply) = match command {
-            server::Command::Drain { peer, reply } => {
-                (peer, "drain", Command::Drain(oneshot::channel().0), reply)
-            }
-            server::Command::Resume { peer, reply } => (peer, "resume", Command::Resume, reply),
-            server::Command::LogLevel { peer, level, reply } => {
-                // Said before and after: one of the two levels lets it through.
-                let tell = || {
-                    tracing::warn!(
-                        uid = peer.uid,
-                        name = peer.name,
-                        level,
-                        "the log level is changed through the API"
-                    )
-                };
-                tell();
-                let done = telemetry::set_level(&level);
-                tell();
-                let _ = reply.send(done);
-                return;
-            }
-            // These are answered by the line. If the station is ending, the reply is dropped, which says so.
-            server::Command::Order { order, serial, by, reply } => {
-                let _ = self.station.commands.send(Command::Order { order, serial, by, reply }).await;
-                return;
-            }
+        let command = match command {
             server::Command::Reconcile { wish, by, reply } => {
                 // Whoever asked may have hung up: then the run ends at once.
                 let _ = reply.send(self.reconciler.start(wish, by));
                 return;
             }
-            server::Command::Batch { order, by, reply } => {
-                let _ = self.station.commands.send(Command::Batch { order, by, reply }).await;
-                return;
+            server::Command::Station { order, by, reply } => {
+                if let Err(sentence) = hear(&order, &by) {
+                    // Whoever asked may have hung up.
+                    let _ = reply.send(Err(Refusal::Not(sentence)));
+                    return;
+                }
+                Command::Station { order, by, reply }
             }
-            server::Command::OverrideClock { by, reply } => {
-                let _ = self.station.commands.send(Command::OverrideClock { by, reply }).await;
-                return;
+            server::Command::Order { order, serial, by, reply } => {
+                Command::Order { order, serial, by, reply }
             }
+            server::Command::Batch { order, by, reply } => Command::Batch { order, by, reply },
+            server::Command::OverrideClock { by, reply } => Command::OverrideClock { by, reply },
         };
-        tracing::info!(uid = peer.uid, name = peer.name, command = word, "told through the API");
-        let done = self.station.commands.send(order).await.map_err(|_| "the station is ending".to_owned());
-        // Whoever asked may have hung up.
-        let _ = reply.send(done);
+        let _ = self.station.commands.send(command).await;
     }
 
     /// Intake, then work, then the store, then the API.
@@ -283,13 +272,28 @@ impl Daemon {
     }
 }
 
+/// Says who has told the station what, and does what the line does not: the level of the log.
+fn hear(order: &StationOrder, by: &Operator) -> Result<(), String> {
+    let tell = || {
+        let (uid, name, reason) = (by.uid, &by.name, &by.reason);
+        tracing::warn!(uid, name, reason, order = %order, "told through the API");
+    };
+    tell();
+    if let StationOrder::LogLevel(level) = order {
+        telemetry::set_level(level)?;
+        // Said before and after: one of the two levels lets it through.
+        tell();
+    }
+    Ok(())
+}
+
 /// What a part of the daemon looks at: the journal, AWS, the time.
 type Looks<'a> = (&'a Store, &'a Arc<StationCloud>, &'a Arc<dyn TimeSource>);
 
 /// Follows the journal for the board; what it shows.
 fn follow(
     config: &Config,
-    station: &Station,
+    (station, alive): (&Station, &Alive),
     (store, cloud, clock): Looks<'_>,
 ) -> (watch::Receiver<Arc<Tally>>, Sight) {
     let (tally_sender, tally) = watch::channel(Arc::default());
@@ -297,17 +301,17 @@ fn follow(
         store: store.clone(),
         durable: station.durable.clone(),
         clock: clock.clone(),
-        calendar: config.calendar(),
+        plant: alive.plant.subscribe(),
         messages: config.station.messages.clone(),
         tally: tally_sender,
+        logged: 0,
     };
     tokio::spawn(follower.run());
     let panel = Panel { cloud: cloud.clone(), store: store.clone(), commits: station.commits.clone() };
     let sight = Sight {
         tally: tally.clone(),
         instruments: Arc::new(panel),
-        takt: config.station.takt,
-        timezone: config.station.timezone.clone(),
+        plant: Some(alive.plant.subscribe()),
         clock: clock.clone(),
     };
     (tally, sight)
@@ -343,6 +347,15 @@ fn reconciler(
     }
 }
 
+/// What a signal says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// End.
+    End,
+    /// Read the configuration again.
+    Reload,
+}
+
 /// The signals that a daemon hears.
 struct Signals {
     terminate: Signal,
@@ -359,16 +372,18 @@ impl Signals {
         })
     }
 
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.terminate.recv() => Heard::End,
+            _ = self.interrupt.recv() => Heard::End,
+            _ = self.hang_up.recv() => Heard::Reload,
+        }
+    }
+
     /// Returns when the process is told to end.
     async fn end(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    tracing::warn!("SIGHUP: the configuration is read at start only; restart the service for a new one");
-                }
-            }
+        while self.next().await == Heard::Reload {
+            tracing::warn!("SIGHUP: the station is ending; the configuration is read at its next start");
         }
     }
 }

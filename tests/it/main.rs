@@ -58,6 +58,8 @@ mod reconcile;
 #[cfg(test)]
 mod rehearsal;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod report;
 #[cfg(test)]
 mod scanner;

@@ -23,6 +23,50 @@ until_true() { # seconds, command…: looks again until it holds
 }
 passed() { linemint status --json | tr -d ' \n' | grep -q "\"passed\":$1[,}]"; }
 some_passed() { linemint status --json | tr -d ' \n' | grep -Eq '"passed":[1-9]'; }
+api() { # verb, path, body: speaks to the daemon; the body of its answer
+  python3 - "$@" <<'P'
+import http.client, socket, sys
+class Local(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect("/run/linemint/linemint.sock")
+client = Local("x")
+client.request(sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None)
+answer = client.getresponse()
+print(answer.read().decode())
+raise SystemExit(answer.status != 200)
+P
+}
+told() { # a Python condition over `it`: whether it holds for a record of the service in the system's journal
+  journalctl -u linemint -o json | python3 -c '
+import json, sys
+found = [it for it in map(json.loads, sys.stdin) if eval(sys.argv[1].strip())]
+print(found[:2])
+raise SystemExit(not found)' "$1"
+}
+happened() { # the same over an event of the daemon
+  api GET '/v1/events?limit=1000' | python3 -c '
+import json, sys
+found = [it for it in json.load(sys.stdin)["events"] if eval(sys.argv[1].strip())]
+print(found[:2])
+raise SystemExit(not found)' "$1"
+}
+one_device() { # finds a device in the system's journal by its field
+  local serial
+  serial=$(linemint device list --state passed --limit 1 --json | tr -d ' \n' | grep -o '"serial":"[A-Z0-9]*"' | head -1 | cut -d'"' -f4)
+  test -n "$serial" && test "$(journalctl -u linemint SERIAL="$serial" -o cat | wc -l)" -ge 2
+}
+hang() { # stops the daemon's process; whether it is soon there again, as another
+  local before i
+  before=$(systemctl show -p NRestarts --value linemint)
+  systemctl kill -s STOP linemint
+  for i in $(seq 150); do
+    sleep 0.2
+    test "$(systemctl show -p NRestarts --value linemint)" -gt "$before" && systemctl is-active -q linemint && return 0
+  done
+  return 1
+}
 clients() { # asks forty times; says who was refused
   python3 - <<'P'
 import http.client, socket, time
@@ -86,22 +130,66 @@ cat > /etc/systemd/system/linemint.service.d/rig.conf <<'T'
 [Service]
 DeviceAllow=char-136 rw
 LoadCredential=ca.key:/etc/linemint/secret/ca.key
+# So that a watchdog that is starved below bites soon.
+WatchdogSec=6
 Environment=AWS_ACCESS_KEY_ID=AKIDTEST AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADATA_DISABLED=true
 T
 systemctl daemon-reload
 check 'the configuration is right' linemint check-config
 check 'the units are sound' systemd-analyze verify --man=no /usr/lib/systemd/system/linemint.service /usr/lib/systemd/system/linemint.socket
 systemd-run -q --unit rig-cloud linemint cloud simulate --listen 127.0.0.1:4599 --rtt 20
-systemd-run -q --unit rig-fixture linemint fixture simulate --link /run/rig/nest-1 --nests 4 --count 50 --seed 1 --resend 500ms
-until_true 10 test -e /run/rig/nest-1
-chmod 666 "$(readlink -f /run/rig/nest-1)"
 check 'it starts, and is ready' systemctl start linemint.socket linemint
 check 'it says what it does' bash -c 'systemctl show -p StatusText --value linemint | grep -E "ready|degraded|starting"'
 check 'it runs as its own user' bash -c 'test "$(ps -o user= -p "$(systemctl show -p MainPID --value linemint)")" = linemint'
 check 'it starts at boot when it is told to' systemctl enable linemint
+
+echo '== who may change something'
+useradd --no-create-home --groups linemint-admin ada
+useradd --no-create-home bob
+ada=$(id -u ada)
+check 'a member of linemint-admin is let in' runuser -u ada -- linemint drain --reason 'the shift is over'
+check 'the log bears her number and her name' until_true 5 told "
+  it.get('MESSAGE') == 'told through the API' and it.get('UID') == '$ada' and it.get('NAME') == 'ada'"
+check 'so does the record' happened "
+  it['event'] == 'drained' and it['by'] == {'uid': $ada, 'name': 'ada', 'reason': 'the shift is over'}"
+check 'and she lets the station go on' runuser -u ada -- linemint resume
+check 'a stranger cannot open the socket' bash -c 'runuser -u bob -- linemint status; test $? = 77'
+chmod 666 /run/linemint/linemint.sock
+check 'where he can, he may look' runuser -u bob -- linemint status
+check 'and change nothing, status 77' bash -c 'runuser -u bob -- linemint drain; test $? = 77'
+chmod 660 /run/linemint/linemint.sock
+
+echo '== another configuration'
+before=$(systemctl show -p MainPID --value linemint)
+sed -i 's/^resend = "500ms"/resend = "500ms"\npatience = "50s"/' /etc/linemint/linemint.toml
+check 'a reload' systemctl reload linemint
+check 'is taken over alive, and is a record' until_true 10 happened "
+  it['event'] == 'reconfigured' and it['changed'] == ['fixture nest-1']"
+cp /etc/linemint/linemint.toml /tmp/right.toml
+sed -i 's/^region = .*/region = "the moon"/' /etc/linemint/linemint.toml
+check 'a reload of a file that is wrong' systemctl reload linemint
+check 'changes nothing, and the log says why' until_true 10 told "
+  it.get('MESSAGE', '').startswith('the configuration is not taken over') and 'aws.region' in it.get('WHY', '')"
+cp /tmp/right.toml /etc/linemint/linemint.toml
+check 'it is the same process, active and with a status' bash -c "
+  test \$(systemctl show -p MainPID --value linemint) = $before && test \$(systemctl show -p ActiveState --value linemint) = active"
+
+echo '== devices'
+check 'she opens a batch' runuser -u ada -- linemint batch open WO-1 --product thermostat --count 50
+check 'more is logged from now on' api PUT /v1/log-level '{"level": "debug", "reason": "the rig looks"}'
+systemd-run -q --unit rig-fixture linemint fixture simulate --link /run/rig/nest-1 --nests 4 --count 50 --seed 1 --resend 500ms --think-time 500ms
+until_true 10 test -e /run/rig/nest-1
+chmod 666 "$(readlink -f /run/rig/nest-1)"
 check 'devices pass' until_true 60 some_passed
+check 'the log has a line for each with SERIAL, BATCH and FIXTURE' until_true 10 told "
+  it.get('MESSAGE') == 'PASS' and it.get('SERIAL') and it.get('BATCH') == 'WO-1' and it.get('FIXTURE') == 'nest-1'"
+check 'and steps with STEP and REQUEST_ID' until_true 10 told "
+  it.get('SERIAL') and it.get('STEP') and it.get('REQUEST_ID')"
+check 'journalctl finds one device by its field' one_device
 
 echo '== in mid-shift'
+check 'hung, it is ended by the watchdog, and comes back' hang
+check 'the system says so' bash -c 'journalctl -u linemint -o cat | grep -i "watchdog"'
 check 'kill -9: it comes back by itself' bash -c '
   systemctl kill -s KILL linemint; sleep 0.5
   for i in $(seq 100); do systemctl is-active -q linemint && exit 0; sleep 0.2; done; exit 1'

@@ -62,6 +62,11 @@ pub(super) struct Blame {
 }
 
 impl Blame {
+    /// Other ceilings are configured.
+    pub(super) fn set_ceilings(&mut self, ceilings: Vec<Option<f64>>) {
+        self.ceilings = ceilings;
+    }
+
     /// For operations that have these ceilings, calls a second, by `Operation as usize`.
     pub(super) fn new(ceilings: Vec<Option<f64>>) -> Self {
         Self { ceilings, calls: VecDeque::new(), row: (None, 0), weight: SUSPICION, passed: false }

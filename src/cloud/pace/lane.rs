@@ -142,9 +142,16 @@ struct Window {
 
 impl Window {
     fn new(ceiling: Option<f64>) -> Self {
+        let mut window = Self { calls: 0, sent: VecDeque::new() };
+        window.set_ceiling(ceiling);
+        window
+    }
+
+    fn set_ceiling(&mut self, ceiling: Option<f64>) {
         // Below one a second the period alone keeps the distance; above a thousand nothing is timed so finely.
-        let calls = ceiling.filter(|it| (1.0..=1000.0).contains(it)).map_or(0, |it| it as usize);
-        Self { calls, sent: VecDeque::new() }
+        self.calls = ceiling.filter(|it| (1.0..=1000.0).contains(it)).map_or(0, |it| it as usize);
+        let more = self.sent.len().saturating_sub(self.calls);
+        self.sent.drain(..more);
     }
 
     fn earliest(&self) -> Duration {
@@ -169,7 +176,6 @@ impl Window {
 #[derive(Debug)]
 pub(super) struct Lane {
     queue: Queue,
-    ceiling: Option<f64>,
     pace: Mutex<Pace>,
 }
 
@@ -198,7 +204,7 @@ impl Lane {
             random: fastrand::Rng::with_seed(seed.rotate_left(17)),
             paused_until: Duration::ZERO,
         };
-        Self { queue: Queue::default(), ceiling, pace: Mutex::new(pace) }
+        Self { queue: Queue::default(), pace: Mutex::new(pace) }
     }
 
     /// No call was made since `at`. For a lane that has given no permit yet.
@@ -241,7 +247,19 @@ impl Lane {
 
     /// The configured rate.
     pub(super) fn ceiling(&self) -> Option<f64> {
-        self.ceiling
+        self.pace().learner.ceiling()
+    }
+
+    /// Another rate is configured from now on; what was learned under the one before is forgotten. Calls that wait
+    /// look again within a second.
+    pub(super) fn set_ceiling(&self, ceiling: Option<f64>) {
+        let mut pace = self.pace();
+        if pace.learner.ceiling() == ceiling {
+            return;
+        }
+        pace.learner.set_ceiling(ceiling);
+        pace.window.set_ceiling(ceiling);
+        pace.chance = 0.0;
     }
 
     /// The rate now.

@@ -94,6 +94,12 @@ impl Learner {
         self.ceiling
     }
 
+    /// Another rate is configured: nothing but that is known of it.
+    pub fn set_ceiling(&mut self, ceiling: Option<f64>) {
+        self.ceiling = ceiling;
+        self.forget();
+    }
+
     /// What was learned was not this limit's doing.
     pub fn forget(&mut self) {
         self.doubt = 0.0;

@@ -53,6 +53,11 @@ pub(super) struct Noise {
 }
 
 impl Noise {
+    /// Other ceilings are configured.
+    pub(super) fn set_ceilings(&mut self, ceilings: Vec<Option<f64>>) {
+        self.ceilings = ceilings;
+    }
+
     /// For operations that have these ceilings, calls a second, by `Operation as usize`.
     pub(super) fn new(ceilings: Vec<Option<f64>>) -> Self {
         let called = vec![0.0; ceilings.len()];

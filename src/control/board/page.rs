@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, html};
 
+use crate::cloud::Operation;
 use crate::control::tally::{Ending, Place, Tally, Today, Verdict};
 use crate::control::{OperationStatus, StationState, Status};
 use crate::device::State;
@@ -89,7 +90,7 @@ impl Shown {
         }
     }
 
-    /// Every nest that is known, and every fixture of which none is.
+    /// Every nest that is known of the fixtures that are configured, and every one of these of which none is.
     fn nests(&self) -> Markup {
         let places: Vec<(&str, &str, Option<&Place>)> = self.places();
         html! {
@@ -105,8 +106,11 @@ impl Shown {
         let known = &self.tally.places;
         let configured = self.status.fixtures.iter().map(|it| it.name.as_str());
         let unknown = configured.filter(|name| !known.keys().any(|(fixture, _)| fixture == name));
+        // Before the first status nothing is known of them.
+        let count = self.status.fixtures.len();
+        let known = known.iter().filter(|((fixture, _), _)| count == 0 || self.rank(fixture) < count);
         let mut places: Vec<_> =
-            known.iter().map(|((fixture, nest), it)| (fixture.as_str(), nest.as_str(), Some(it))).collect();
+            known.map(|((fixture, nest), it)| (fixture.as_str(), nest.as_str(), Some(it))).collect();
         places.extend(unknown.map(|fixture| (fixture, "", None)));
         places.sort_by_key(|(fixture, nest, _)| (self.rank(fixture), *nest));
         places
@@ -221,6 +225,7 @@ impl Shown {
             h2 { "Cloud" }
             p { @if used.is_empty() { "Not called yet." }
                 @else if self.status.state == StationState::Stopped { "■ Nothing goes through: see above." }
+                @else if self.is_cloud_troubled() { "⚠ It does not answer as it should: see above." }
                 @else if troubled { "⚠ AWS holds calls back: see below." }
                 @else { "✔ Its quotas hold nothing back." }
             }
@@ -242,6 +247,12 @@ impl Shown {
                 }
             }
         }
+    }
+
+    /// Whether a reason is about a call: it begins with the operation's name.
+    fn is_cloud_troubled(&self) -> bool {
+        let named = self.status.reasons.iter().filter_map(|it| it.split_once(": "));
+        named.into_iter().any(|(name, _)| Operation::ALL.iter().any(|it| it.to_string() == name))
     }
 
     fn recent(&self) -> Markup {

@@ -36,6 +36,7 @@ impl Day {
         self.seq += 1;
         let serial = Some(SerialNumber::parse(serial).unwrap());
         let record = Record { seq: self.seq, at: self.now, serial, what: What::Device(event) };
+        self.folder.look(self.now);
         self.folder.fold(&record)
     }
 
@@ -221,4 +222,79 @@ fn a_fixture_that_invents_nests_fills_nothing() {
     let tally = day.folder.tally();
     assert_eq!((tally.places.len(), day.folder.open.len()), (MAX_PLACES, MAX_PLACES));
     assert!(tally.places.contains_key(&("nest-1".to_owned(), "nest 500".to_owned())));
+}
+
+#[test]
+fn a_record_from_next_week_does_not_end_todays_count() {
+    let mut day = Day::new();
+    day.passes("SN-1", 1, "A");
+    let real = day.now;
+    // The journal holds a record of a clock that was ahead, and the daemon has looked at the right one since.
+    day.seq += 1;
+    let at = real.checked_add((7 * 24).hours()).unwrap();
+    let (presentation, serial) = (nest_event(2), Some(SerialNumber::parse("SN-2").unwrap()));
+    let passed = |seq, at| Record {
+        seq,
+        at,
+        serial: serial.clone(),
+        what: What::Device(Event::Passed {
+            presentation: presentation.clone(),
+            directory: None,
+            label: false,
+        }),
+    };
+    let verdict = day.folder.fold(&passed(day.seq, at)).unwrap();
+    assert_eq!(verdict.at, real, "it was decided by now");
+    assert_eq!(day.figures(), (2, 2, 0));
+    day.later(60);
+    day.passes("SN-3", 3, "A");
+    assert_eq!(day.figures(), (3, 3, 0), "the count goes on");
+    let today = day.folder.tally().today(day.now, None);
+    assert_eq!(today.minutes.iter().sum::<u64>(), 3, "{:?}", today.minutes);
+    // Read anew after a restart, it was at the time of the record before.
+    let calendar = day.folder.calendar.clone();
+    let mut folder = Folder::new(calendar, 0, 9, day.now);
+    let begun = real.checked_sub(5.minutes()).unwrap();
+    folder.fold(&passed(1, begun));
+    assert_eq!(folder.fold(&passed(2, at)).unwrap().at, begun);
+}
+
+#[test]
+fn a_clock_that_was_set_back_out_of_the_shift_has_it_counted_again() {
+    let mut day = Day::new();
+    day.passes("SN-1", 1, "A");
+    let real = day.now;
+    let done =
+        Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None };
+    // The clock is set ahead into another day, and back.
+    day.later(3 * 86_400);
+    day.passes("SN-2", 2, "A");
+    day.tell("SN-2", done.clone());
+    assert_eq!(day.figures(), (1, 1, 0));
+    assert_eq!(day.folder.look(real), Looked::Back);
+    let newest = day.seq;
+    day.folder.begin_again(0);
+    (day.now, day.seq) = (MORNING.parse().unwrap(), 0);
+    day.folder.look(real);
+    day.passes("SN-1", 1, "A");
+    assert_eq!(day.seq, 2);
+    day.now = real.checked_add((3 * 24).hours()).unwrap();
+    let record = |seq, event| Record {
+        seq,
+        at: day.now,
+        serial: Some(SerialNumber::parse("SN-2").unwrap()),
+        what: What::Device(event),
+    };
+    let records = [
+        record(3, admitted_at(2, Some("A"), Some("B1"))),
+        record(4, Event::Passed { presentation: nest_event(2), directory: None, label: false }),
+        record(newest, done),
+    ];
+    day.folder.look(real);
+    for it in &records {
+        day.folder.fold(it);
+    }
+    day.now = real;
+    assert_eq!(day.figures(), (2, 2, 0), "what was counted under another day is today's");
+    assert_eq!(day.folder.tally().steps[&Step::Thing].done, 1, "a step counts once");
 }

@@ -1,7 +1,7 @@
 //! Orders about devices: who may give them, what they have to say, what is answered.
 
 use super::*;
-use crate::device::operator::{MAX_REASON_LEN, Operator, Order, Refusal};
+use crate::device::operator::{MAX_REASON_LEN, Operator, Order, Refusal, StationOrder};
 
 fn body(text: &str) -> String {
     format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{text}", text.len())
@@ -29,11 +29,10 @@ fn answering(station: &mut Station, result: Result<(), Refusal>) -> JoinHandle<V
                     reply.send(result.clone()).unwrap();
                     heard.push((None, by));
                 }
-                Command::Resume { reply, .. } => reply.send(Ok(())).unwrap(),
-                Command::Drain { .. }
-                | Command::Reconcile { .. }
-                | Command::Batch { .. }
-                | Command::LogLevel { .. } => panic!("nobody asks for it"),
+                Command::Station { order: StationOrder::Resume, reply, .. } => reply.send(Ok(())).unwrap(),
+                it @ (Command::Station { .. } | Command::Reconcile { .. } | Command::Batch { .. }) => {
+                    panic!("nobody asks for {it:?}")
+                }
             }
         }
         heard
@@ -73,6 +72,15 @@ async fn an_order_without_a_reason_that_can_be_kept_reaches_nobody() {
         answer.problem(400, "bad-request");
     }
     post(&station, "/v1/resume", r#"{"clock":true}"#).await.problem(400, "bad-request");
+    for target in ["/v1/drain", "/v1/resume"] {
+        post(&station, target, r#"{"reason":"a\nb"}"#).await.problem(400, "bad-request");
+        post(&station, target, r#"{"reason":"x","more":1}"#).await.problem(400, "bad-request");
+        post(&station, target, "[]").await.problem(400, "bad-request");
+    }
+    post(&station, "/v1/reconcile", r#"{"selection":[null,null]}"#).await.problem(400, "bad-request");
+    let nonsense = station.request("GET", "/v1/events", "last-event-id: -1\r\n").await;
+    nonsense.problem(400, "bad-request");
+    station.get("/v1/devices?limit=").await.problem(400, "bad-request");
     post(&station, "/v1/devices/a%20b/scrap", r#"{"reason":"x"}"#).await.problem(400, "bad-request");
     assert_eq!(station.get("/v1/devices/SN-1/scrap").await.status, 405);
     assert!(station.commands.as_mut().unwrap().try_recv().is_err());

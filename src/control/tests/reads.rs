@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::control::client::{Client, ClientError, encoded};
-use crate::control::server::Peer;
 use crate::control::{Counts, DevicePage, DeviceStory, Draining, EventPage, StationState};
 use crate::device::State;
 use crate::device::event::{Output, Waited};
+use crate::device::operator::{Operator, Refusal, StationOrder};
 use crate::device::steps::Step;
 use crate::error::ExitStatus;
 use crate::fixture::FailCode;
@@ -126,7 +126,7 @@ async fn a_list_holds_what_was_asked_for() {
         page.devices.into_iter().map(|it| it.serial).collect()
     };
     assert_eq!(list("").await, ["A1", "A2", "A3"]);
-    assert_eq!(list("?state=&batch=&shift=&after=&limit=").await, ["A1", "A2", "A3"]);
+    assert_eq!(list("?state=&batch=&shift=&after=").await, ["A1", "A2", "A3"]);
     assert_eq!(list("?state=quarantined").await, ["A2"]);
     assert_eq!(list("?batch=B1").await, ["A1", "A2"]);
     assert_eq!(list("?batch=B1&state=admitted").await, ["A1"]);
@@ -190,30 +190,22 @@ async fn a_device_is_not_shown_before_its_newest_record_is_on_disk() {
     station.end().await;
 }
 
-/// Answers one command.
+/// Answers one order about the station.
 fn answer(
     station: &mut Station,
     result: Result<(), String>,
-) -> tokio::task::JoinHandle<(&'static str, Peer)> {
+) -> tokio::task::JoinHandle<(StationOrder, Operator)> {
     let mut commands = station.commands.take().unwrap();
     tokio::spawn(async move {
-        match commands.recv().await.unwrap() {
-            Command::Drain { peer, reply } => {
-                reply.send(result).unwrap();
-                ("drain", peer)
-            }
-            Command::Resume { peer, reply } => {
-                reply.send(result).unwrap();
-                ("resume", peer)
-            }
-            Command::LogLevel { peer, level, reply } => {
-                assert_eq!(level, "debug");
-                reply.send(result).unwrap();
-                ("log-level", peer)
-            }
-            other => panic!("{other:?}"),
-        }
+        let command = commands.recv().await.unwrap();
+        let Command::Station { order, by, reply } = command else { panic!("{command:?}") };
+        reply.send(result.map_err(Refusal::Not)).unwrap();
+        (order, by)
     })
+}
+
+fn level(it: &str) -> StationOrder {
+    StationOrder::LogLevel(it.to_owned())
 }
 
 #[tokio::test]
@@ -226,8 +218,9 @@ async fn the_log_level_is_put_by_who_may_and_a_wrong_one_is_told_in_a_sentence()
     let told = answer(&mut station, Ok(()));
     let answered = station.request("PUT", "/v1/log-level", &debug).await;
     assert_eq!((answered.status, answered.json()), (200, serde_json::json!({"level": "debug"})));
-    let (command, peer) = told.await.unwrap();
-    assert_eq!((command, peer.uid), ("log-level", rustix::process::geteuid().as_raw()));
+    let (order, by) = told.await.unwrap();
+    assert_eq!((order, by.uid), (level("debug"), rustix::process::geteuid().as_raw()));
+    assert_eq!(by.reason, "");
     for bad in ["", "{}", r#"{"level": 3}"#, r#"{"level": "debug", "x": 1}"#, "debug"] {
         let problem = station.request("PUT", "/v1/log-level", &put(bad)).await.problem(400, "bad-request");
         assert!(problem["hint"].as_str().unwrap().contains("level"), "{problem}");
@@ -263,14 +256,24 @@ async fn a_status_that_is_known_already_is_not_sent_again() {
 
 #[tokio::test]
 async fn the_daemons_own_user_may_drain_and_resume() {
-    for (target, word, draining) in [("/v1/drain", "drain", true), ("/v1/resume", "resume", false)] {
-        let mut station = Station::new();
-        let told = answer(&mut station, Ok(()));
-        let got: Draining = Client::new(&station.path).post(target, &serde_json::json!({})).await.unwrap();
-        assert_eq!(got.draining, draining);
-        let (command, peer) = told.await.unwrap();
-        assert_eq!((command, peer.uid), (word, rustix::process::geteuid().as_raw()));
-        station.end().await;
+    for (target, wanted, draining) in
+        [("/v1/drain", StationOrder::Drain, true), ("/v1/resume", StationOrder::Resume, false)]
+    {
+        for reason in ["", "lunch"] {
+            let mut station = Station::new();
+            let told = answer(&mut station, Ok(()));
+            let body = if reason.is_empty() {
+                serde_json::json!({})
+            } else {
+                serde_json::json!({ "reason": reason })
+            };
+            let got: Draining = Client::new(&station.path).post(target, &body).await.unwrap();
+            assert_eq!(got.draining, draining);
+            let (order, by) = told.await.unwrap();
+            assert_eq!((&order, by.uid), (&wanted, rustix::process::geteuid().as_raw()));
+            assert_eq!(by.reason, reason);
+            station.end().await;
+        }
     }
 }
 
@@ -298,7 +301,8 @@ async fn who_is_not_trusted_may_look_but_not_touch() {
     }
     assert_eq!(station.get("/v1/status").await.status, 200);
     assert!(station.commands.as_mut().unwrap().try_recv().is_err(), "nothing reached the station");
-    let error = Client::new(&station.path).post::<Draining>("/v1/drain", &()).await.unwrap_err();
+    let error =
+        Client::new(&station.path).post::<Draining>("/v1/drain", &serde_json::json!({})).await.unwrap_err();
     assert_eq!(error.exit_status(), ExitStatus::NotPermitted);
     assert!(matches!(error, ClientError::Refused(_)));
     station.end().await;

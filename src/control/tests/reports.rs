@@ -1,7 +1,12 @@
 //! Reports over the socket.
 
+use std::ops::ControlFlow;
+
 use super::*;
+use crate::control::report::{LinesError, write_lines};
+use crate::report::fold::Selection;
 use crate::report::sign::verify;
+use crate::report::source::Source as _;
 
 /// The day of the station's records: 2026-09-21.
 const DAY: &str = "/v1/report?shift=2026-09-21/day";
@@ -34,6 +39,33 @@ async fn a_shift_is_told_in_every_format_and_the_answer_says_whether_it_balances
     let csv = station.get(&format!("{DAY}&format=csv")).await;
     assert_eq!(csv.header("linemint-balance"), Some("closes"));
     assert_eq!(csv.body.lines().filter(|it| it.starts_with("SN-")).count(), 30, "{csv:?}");
+    station.end().await;
+}
+
+#[tokio::test]
+async fn what_nobody_takes_any_more_is_read_no_further() {
+    struct HungUp;
+    impl std::io::Write for HungUp {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+    }
+    let mut station = Station::new();
+    station.admit(&serials(30), Some("WO-1"));
+    let (begin, end) = (Timestamp::UNIX_EPOCH, Timestamp::MAX);
+    let mut seen = 0;
+    let mut two = |_| {
+        seen += 1;
+        if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    station.store.summaries(begin, end, &mut two).unwrap();
+    assert_eq!(seen, 2);
+    let selection = Selection::Batch("WO-1".to_owned());
+    let ended = write_lines(&station.store, &selection, (begin, end), &mut HungUp).unwrap_err();
+    assert!(matches!(ended, LinesError::Output(ref it) if it.kind() == std::io::ErrorKind::BrokenPipe));
     station.end().await;
 }
 

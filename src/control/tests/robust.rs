@@ -226,7 +226,7 @@ async fn the_end_waits_for_a_request_under_way_and_for_nothing_else() {
     socket.write_all(b"POST /v1/drain HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     let command = commands.recv().await.unwrap();
     station.ending.cancel();
-    let Command::Drain { reply, .. } = command else { panic!("{command:?}") };
+    let Command::Station { reply, .. } = command else { panic!("{command:?}") };
     reply.send(Ok(())).unwrap();
     assert_eq!(read_all(&mut socket).await.status, 200);
     assert!(UnixStream::connect(&station.path).await.is_err());

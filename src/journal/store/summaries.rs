@@ -5,6 +5,7 @@
 //! power cut has taken back is found out at a start like a device's.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -186,13 +187,15 @@ impl Source for Store {
         &self,
         begin: Timestamp,
         end: Timestamp,
-        each: &mut dyn FnMut(Summary),
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError> {
         self.caught_up()?;
         guarded(&self.dir, || {
             for row in self.db.range(time_key(b't', begin)..time_key(b't', end)) {
                 let (_, value) = row.map_err(|source| failed(&self.dir, "read", source))?;
-                each(self.decode(&value)?);
+                if each(self.decode(&value)?).is_break() {
+                    break;
+                }
             }
             Ok(())
         })
@@ -202,25 +205,30 @@ impl Source for Store {
         &self,
         begin: Timestamp,
         end: Timestamp,
-        each: &mut dyn FnMut(Summary),
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError> {
         self.caught_up()?;
         // Those of the hour in which the time begins are found by their first presentations.
         let hour = Timestamp::from_second(hour(begin) * 3600).unwrap_or(begin);
+        let mut enough = ControlFlow::Continue(());
         self.summaries(hour, begin, &mut |it| {
             let same_hour = it.passed.is_some_and(|at| self::hour(at) == self::hour(it.first));
             if same_hour && it.passed.is_some_and(|at| (begin..end).contains(&at)) {
-                each(it);
+                enough = each(it);
             }
+            enough
         })?;
+        if enough.is_break() {
+            return Ok(());
+        }
         guarded(&self.dir, || {
             for row in self.db.range(time_key(b'f', begin)..time_key(b'f', end)).keys() {
                 let row = row.map_err(|source| failed(&self.dir, "read", source))?;
                 let summary = [b"t", row.get(9..).unwrap_or_default()].concat();
                 let it: Option<Summary> = read(&self.db, &self.dir, &summary)?;
                 let Some(it) = it else { return Err(damaged(&self.dir, "a device's summary is missing")) };
-                if it.first < begin {
-                    each(it);
+                if it.first < begin && each(it).is_break() {
+                    break;
                 }
             }
             Ok(())

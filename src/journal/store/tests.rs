@@ -285,3 +285,21 @@ fn a_lock_of_sleds_that_is_on_its_way_out_is_waited_for() {
     assert_eq!(opening.join().unwrap().unwrap(), 0);
     assert!(!dir.path().join("sled.damaged-1").exists(), "a healthy index was set aside");
 }
+
+#[test]
+fn the_first_record_of_a_time_is_found_by_halves() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |second: i64| jiff::Timestamp::from_second(1_790_000_000 + second).unwrap();
+    let mut opened = open_in(dir.path()).unwrap();
+    let what = What::Station(StationEvent::LineResumed);
+    // Three records each ten seconds.
+    let entries = (1..=90_u64).map(|seq| {
+        let at = at(i64::try_from((seq - 1) / 3 * 10).unwrap());
+        Entry { record: Record { seq, at, serial: None, what: what.clone() }, device: None }
+    });
+    opened.writer.commit(entries.collect()).unwrap();
+    for (begin, first) in [(-5, 1), (0, 1), (1, 4), (10, 4), (289, 88), (290, 88), (291, 91)] {
+        assert_eq!(opened.store.first_since(at(begin), 90).unwrap(), first, "{begin}");
+    }
+    assert_eq!(opened.store.first_since(at(0), 0).unwrap(), 1);
+}

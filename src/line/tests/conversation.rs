@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::harness::Harness;
 use super::setup::{RESEND, Setup, unit, unit_in};
+use crate::device::operator::StationOrder;
 use crate::fixture::FixtureMessage;
 use crate::fixture::frame::BadReason;
+use crate::journal::StationEvent;
 use crate::line::{Input, Tag};
 
 fn opened() -> Harness {
@@ -290,6 +292,26 @@ fn draining_stops_pulling_and_new_units_but_lets_known_ones_finish() {
     h.input(Input::Resume);
     assert_eq!(h.hear_all(0), ["pull"]);
     assert_eq!(h.unit(0, unit_in(2, "SN2", "b")), ["ack 2", "credentials 2 SN2"]);
+}
+
+#[test]
+fn a_person_who_drains_and_resumes_is_on_record_before_the_answer() {
+    let mut h = Harness::ready();
+    assert_eq!(h.station(StationOrder::Drain), Some(Ok(())));
+    assert_eq!(h.unit(0, unit_in(2, "SN2", "b")), ["nak draining 2"]);
+    assert_eq!(h.station(StationOrder::LogLevel("debug".to_owned())), Some(Ok(())));
+    assert_eq!(h.station(StationOrder::Resume), Some(Ok(())));
+    assert_eq!(h.unit(0, unit_in(2, "SN2", "b")), ["ack 2", "credentials 2 SN2"]);
+    let told = h.shelf.station_events.iter().filter_map(|it| match it {
+        StationEvent::Drained { by } => Some(("drained", by.reason.as_str())),
+        StationEvent::Resumed { by } => Some(("resumed", by.reason.as_str())),
+        StationEvent::LogLevel { level, .. } => Some(("log-level", level.as_str())),
+        _ => None,
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [("drained", "lunch"), ("log-level", "debug"), ("resumed", "lunch")]
+    );
 }
 
 #[test]

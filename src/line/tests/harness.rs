@@ -15,13 +15,13 @@ use super::shelf::MemoryShelf;
 use crate::batch;
 use crate::clock::{ClockSync, Now};
 use crate::cloud::{Answer, Call, CloudError};
-use crate::device::operator::{Operator, Order, Refusal};
+use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::device::{Device, State};
 use crate::fixture::{Credentials, FixtureMessage, StationMessage, Unit};
 use crate::journal::Entry;
-use crate::line::{Action, Delivery, Input, Line, Tag, Trial};
+use crate::line::{Action, Delivery, Input, Line, News, Tag, Trial};
 use crate::pki::{Fingerprint, LeafRequest};
 
 /// A call that AWS has not answered yet.
@@ -325,6 +325,44 @@ impl Harness {
         self.tickets += 1;
         let ticket = self.tickets;
         self.input(Input::Batch { order, by: operator("as planned"), ticket });
+        self.answers_to_orders.remove(&ticket)
+    }
+
+    /// Another configuration takes effect, which is answered when it is on disk.
+    pub(super) fn reload(&mut self, setup: &Setup) -> Option<Result<(), Refusal>> {
+        let settings = setup.settings();
+        for name in &mut self.setup.fixtures {
+            if !setup.fixtures.contains(name) {
+                // Numbers stay what they were.
+                name.clear();
+            }
+        }
+        for name in &setup.fixtures {
+            if !self.setup.fixtures.contains(name) {
+                self.setup.fixtures.push(name.clone());
+                self.heard.push(Vec::new());
+            }
+        }
+        let news = News {
+            fixtures: settings.fixtures,
+            products: settings.products,
+            config_hash: "1".to_owned(),
+            keep_undelivered: settings.keep_undelivered,
+            backlog: settings.backlog,
+            in_progress: settings.in_progress,
+            changed: vec!["something".to_owned()],
+        };
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.input(Input::Reconfigure { news: Box::new(news), ticket });
+        self.answers_to_orders.remove(&ticket)
+    }
+
+    /// A person gives an order about the station, which is answered when it is on disk.
+    pub(super) fn station(&mut self, order: StationOrder) -> Option<Result<(), Refusal>> {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.input(Input::Station { order, by: operator("lunch"), ticket });
         self.answers_to_orders.remove(&ticket)
     }
 

@@ -1,5 +1,7 @@
 //! Orders while devices are coming, and what devices come into a batch late; certificates by who knows of them.
 
+use std::ops::ControlFlow;
+
 use super::super::fold::{Selection, make};
 use super::super::model::Report;
 use super::*;
@@ -21,7 +23,7 @@ impl Source for Coming<'_> {
         &self,
         begin: Timestamp,
         end: Timestamp,
-        each: &mut dyn FnMut(Summary),
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError> {
         self.passed_by.summaries(begin, end, each)
     }
@@ -30,7 +32,7 @@ impl Source for Coming<'_> {
         &self,
         begin: Timestamp,
         end: Timestamp,
-        each: &mut dyn FnMut(Summary),
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError> {
         self.passed_by.passed_later(begin, end, each)
     }
@@ -73,8 +75,13 @@ fn history(moves: usize) -> History {
     }
     if moves > 6 {
         let anew = Some(Box::new(admission(Some("WO-1"), "nest-1", 20)));
-        let event =
-            Event::Presented { presentation: presentation("nest-1", 20), nest: None, mac: None, anew };
+        let event = Event::Presented {
+            presentation: presentation("nest-1", 20),
+            nest: None,
+            mac: None,
+            anew,
+            attributes: BTreeMap::new(),
+        };
         history.device(seconds(begin, 10), &name(4), event);
     }
     history

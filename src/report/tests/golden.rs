@@ -15,7 +15,12 @@ use super::*;
 fn lines(history: &History, report: &Report) -> String {
     let mut lines = csv::Lines::new(Vec::new()).unwrap();
     let span = &report.selection;
-    history.summaries(span.begin, span.end, &mut |it| lines.device(&it).unwrap()).unwrap();
+    history
+        .summaries(span.begin, span.end, &mut |it| {
+            lines.device(&it).unwrap();
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
     String::from_utf8(lines.finish().unwrap()).unwrap()
 }
 
@@ -166,7 +171,12 @@ fn a_spreadsheet_takes_nothing_for_a_formula() {
     admission.product = "+lamp".to_owned();
     history.device(at("2026-11-20T05:00:00Z"), &serial, Event::Admitted(Box::new(admission)));
     let mut lines = csv::Lines::new(Vec::new()).unwrap();
-    history.summaries(Timestamp::MIN, Timestamp::MAX, &mut |it| lines.device(&it).unwrap()).unwrap();
+    history
+        .summaries(Timestamp::MIN, Timestamp::MAX, &mut |it| {
+            lines.device(&it).unwrap();
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
     let text = String::from_utf8(lines.finish().unwrap()).unwrap();
     let line = text.lines().nth(1).unwrap();
     assert!(

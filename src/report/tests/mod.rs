@@ -6,6 +6,7 @@ mod property;
 pub(crate) mod shifts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -181,9 +182,10 @@ impl Source for History {
         &self,
         begin: Timestamp,
         end: Timestamp,
-        each: &mut dyn FnMut(Summary),
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError> {
-        self.summaries.values().filter(|it| (begin..end).contains(&it.first)).for_each(|it| each(it.clone()));
+        let mut all = self.summaries.values().filter(|it| (begin..end).contains(&it.first));
+        let _ = all.try_for_each(|it| each(it.clone()));
         Ok(())
     }
 
@@ -191,10 +193,10 @@ impl Source for History {
         &self,
         begin: Timestamp,
         end: Timestamp,
-        each: &mut dyn FnMut(Summary),
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError> {
         let here = |it: &&Summary| it.first < begin && it.passed.is_some_and(|at| (begin..end).contains(&at));
-        self.summaries.values().filter(here).for_each(|it| each(it.clone()));
+        let _ = self.summaries.values().filter(here).try_for_each(|it| each(it.clone()));
         Ok(())
     }
 

@@ -221,11 +221,8 @@ fn rework_one(history: &mut History, now: Timestamp, it: &SerialNumber, number: 
         5..=7 => history.device(now, it, quarantined),
         8 | 9 => {
             history.device(now, it, quarantined);
-            history.device(
-                seconds(now, 900),
-                it,
-                Event::Released { by: operator("labels were swapped, put right") },
-            );
+            let by = operator("labels were swapped, put right");
+            history.device(seconds(now, 900), it, Event::Released { by });
             history.present(seconds(now, 930), it, 600 + number);
             history.pass(seconds(now, 931), it, 4);
         }

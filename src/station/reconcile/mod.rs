@@ -132,6 +132,25 @@ impl Filter {
 }
 
 impl<C: Cloud + 'static> Reconciler<C> {
+    /// The same by another configuration. Of the two one runs at a time.
+    #[must_use]
+    pub fn following(&self, products: BTreeMap<String, Product>, calendar: Calendar) -> Self {
+        Self {
+            cloud: self.cloud.clone(),
+            store: self.store.clone(),
+            durable: self.durable.clone(),
+            clock: self.clock.clone(),
+            commands: self.commands.clone(),
+            station: self.station.clone(),
+            products,
+            cas: self.cas.clone(),
+            calendar,
+            turn: self.turn.clone(),
+            foreign: Mutex::default(),
+            newest: self.newest.clone(),
+        }
+    }
+
     /// Begins a run; what it tells comes out of the channel, and dropping that ends it.
     ///
     /// # Errors

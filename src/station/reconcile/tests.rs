@@ -396,7 +396,10 @@ async fn a_device_that_has_changed_since_it_was_looked_at_is_not_repaired() {
     let book = bench.book.clone();
     let meanwhile = move || {
         let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 99 };
-        book.lock().unwrap().happens(&serial("SN1"), Event::Repeated { presentation, nest: None });
+        book.lock().unwrap().happens(
+            &serial("SN1"),
+            Event::Repeated { presentation, nest: None, attributes: BTreeMap::new() },
+        );
     };
     let (told, orders) = repaired(bench, Some(Box::new(meanwhile))).await;
     assert!(orders.is_empty(), "{orders:?}");

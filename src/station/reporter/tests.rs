@@ -52,8 +52,10 @@ fn reporter(dir: &Path, keep: usize, now: &str) -> (Opened, Reporter) {
     };
     let (_, status) = watch::channel(Arc::new(Status::default()));
     let reports = dir.join("reports");
+    let plant = Plant { calendar: maker.calendar.clone(), takt: None, config: "c".to_owned() };
     let it = Reporter {
         maker,
+        plant: watch::channel(Arc::new(plant)).1,
         store: opened.store.clone(),
         clock: Arc::new(ManualClock::at(now.parse().unwrap())),
         status,

@@ -1,14 +1,9 @@
-use std::collections::BTreeSet;
-
-use jiff::tz::TimeZone;
-
 use crate::device::event::{Admission, PresentationKey};
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, Device, KeyState};
 use crate::journal::store::{JournalLock, Opened, open};
 use crate::journal::{Entry, Journal as _, Record};
 use crate::pki::Fingerprint;
-use crate::shift::Shift;
 
 use super::*;
 
@@ -144,11 +139,7 @@ async fn the_line_names_shift_directory_number_and_serials() {
     let watched = ShiftEnd {
         store: opened.store.clone(),
         clock: Arc::new(crate::clock::ManualClock::at(at(0))),
-        calendar: Calendar {
-            shifts: vec![Shift::whole_day()],
-            timezone: TimeZone::UTC,
-            days_off: BTreeSet::new(),
-        },
+        plant: watch::channel(Arc::default()).1,
         directories: vec![PathBuf::from("/a"), PathBuf::from("/b")],
     };
     let log = Log::default();

@@ -146,3 +146,26 @@ fn the_page_needs_nobody_else_and_nothing_that_its_policy_forbids() {
         assert_eq!(page.matches(&format!(" id=\"{name}\"")).count(), 1, "{name}");
     }
 }
+
+#[test]
+fn a_cloud_that_does_not_answer_is_not_said_to_be_well() {
+    let used =
+        OperationStatus { operation: "create-thing".to_owned(), calls: 3, ..OperationStatus::default() };
+    let reasons = |it: &str| vec![it.to_owned()];
+    let well = Status { operations: vec![used], ..ready() };
+    let said = |status: &Status| part(&shown(status.clone(), Vec::new()), "cloud");
+    assert!(said(&well).contains("✔"), "{}", said(&well));
+    let disk = Status { reasons: reasons("the station's disk is nearly full: x"), ..well.clone() };
+    assert!(said(&disk).contains("✔"), "{}", said(&disk));
+    let away = Status { reasons: reasons("CreateThing: AWS cannot be reached: refused"), ..well };
+    assert!(said(&away).contains("⚠ It does not answer") && !said(&away).contains("✔"), "{}", said(&away));
+}
+
+#[test]
+fn nests_of_a_fixture_that_is_not_configured_any_more_are_not_shown() {
+    let all = shown(ready(), vec![("SN-1", admitted_at(1, Some("A"), None))]);
+    assert!(part(&all, "nests").contains("nest-1 · A"));
+    let others = Status { fixtures: vec![fixture("nest-2", "ready")], ..ready() };
+    let less = part(&shown(others, vec![("SN-1", admitted_at(1, Some("A"), None))]), "nests");
+    assert!(!less.contains("nest-1") && less.contains("nest-2"), "{less}");
+}

@@ -81,7 +81,13 @@ impl Written {
         let Event::Admitted(mut anew) = admission(seq + 1) else { unreachable!() };
         anew.batch = Some(batch.to_owned());
         let presentation = anew.presentation.clone();
-        let again = Event::Presented { presentation, nest: None, mac: None, anew: Some(anew) };
+        let again = Event::Presented {
+            presentation,
+            nest: None,
+            mac: None,
+            anew: Some(anew),
+            attributes: std::collections::BTreeMap::new(),
+        };
         self.commit(entries(serial, seq, &[admission(seq), again]));
     }
 
