@@ -134,7 +134,8 @@ checks! {
     CA, "ca", "station CA",
         "Certificate and key are read, held against each other, and a certificate is issued for trial and thrown away.";
     CA_LIFE, "ca-life", "station CA's life",
-        "Warns if the CA ends in less than a year, or before a certificate that is issued today would.";
+        "Warns if the CA ends in less than a year, or before a certificate that is issued today would; \
+         and if that of `[pki.previous]` is of no use.";
     PORT, "port", "port is there",
         "The path, or exactly one adapter that fits `usb`.";
     PORT_NAME, "port-name", "port's name is its own",

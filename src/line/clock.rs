@@ -156,7 +156,7 @@ impl Line {
         if self.clock.closed().is_some() {
             return;
         }
-        let waits = |running: &super::work::Running| {
+        let waits = |running: &super::running::Running| {
             !running.is_out() && matches!(running.last, Some((FailureKind::Stop(StopCause::Clock), _)))
         };
         let waiting = self.works.iter().filter(|(_, it)| it.running.get(&Step::Issue).is_some_and(waits));

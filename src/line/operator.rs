@@ -92,7 +92,7 @@ impl Line {
             // What is being destroyed is not asked for twice.
             work.destroying.retain(|_, it| it.asked);
             for step in &waiting {
-                work.running.entry(*step).and_modify(super::work::Running::begin_anew);
+                work.running.entry(*step).and_modify(super::running::Running::begin_anew);
             }
         }
         self.start_now(serial);

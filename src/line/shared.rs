@@ -70,7 +70,10 @@ impl Line {
     }
 
     /// What the makers that this device waits for have under way.
-    pub(super) fn makers_steps(&self, serial: &SerialNumber) -> impl Iterator<Item = &super::work::Running> {
+    pub(super) fn makers_steps(
+        &self,
+        serial: &SerialNumber,
+    ) -> impl Iterator<Item = &super::running::Running> {
         STEPS.into_iter().filter_map(|step| {
             let maker = self.maker_of(serial, step)?;
             self.works.get(maker)?.running.get(&step)

@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, HashSet};
 use jiff::Timestamp;
 
 use super::Line;
-use super::work::{Running, Work};
+use super::running::Running;
+use super::work::Work;
 use crate::device::plan;
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;

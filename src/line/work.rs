@@ -1,16 +1,16 @@
 //! The work on a device: its steps are started when they are ready, and tried again when they
 //! did not go through.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::health::{not_an_answer, not_visible};
 use super::keys::Destruction;
-use super::principals::Pages;
+use super::running::Running;
 use super::waits::{Asked, For, Waits};
 use super::{Action, Line, Product, Timer};
-use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedLocker};
+use crate::cloud::{Answer, Call, Class, CloudError, FailureKind};
 use crate::device::event::{Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
 use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
@@ -47,78 +47,6 @@ pub(super) struct Work {
     /// What it has waited for since it was presented.
     pub(super) waits: Waits,
     undone: u32,
-}
-
-/// A step under way.
-#[derive(Debug, Default)]
-pub(super) struct Running {
-    /// The call that is out; none while it waits.
-    call: Option<Call>,
-    /// When that was asked for.
-    pub(super) asked: Option<Asked>,
-    /// The CA has been asked and has not answered.
-    pub(super) issuing: bool,
-    /// The call that is held back because none of its kind goes through now.
-    parked: Option<Call>,
-    /// Since when, monotonic.
-    parked_at: Duration,
-    /// Tries so far.
-    pub(super) attempt: u32,
-    /// Look-ups since the last try.
-    asks: u32,
-    /// In this try, what hung on it has been taken away once more.
-    once_more: bool,
-    /// Tries in a row that found nothing.
-    pub(super) not_found: u32,
-    /// The newest failure.
-    pub(super) last: Option<(FailureKind, String)>,
-    /// It waits for a look at the whole account.
-    pub(super) seeking: Option<u64>,
-    /// Looks in a row that found nothing.
-    pub(super) looks: usize,
-    /// Whatever was called so far has certainly done nothing.
-    pub(super) in_vain: bool,
-    /// Lockers that may be the device's.
-    pub(super) candidates: VecDeque<ListedLocker>,
-    /// Pages that a list has shown so far.
-    pub(super) pages: Pages,
-}
-
-impl Running {
-    /// Whether somebody has been asked and has not answered.
-    pub(super) fn is_out(&self) -> bool {
-        self.call.is_some() || self.issuing
-    }
-
-    /// Counts its tries from the beginning.
-    pub(super) fn begin_anew(&mut self) {
-        self.attempt = 0;
-    }
-
-    /// Holds a call back.
-    pub(super) fn park(&mut self, call: Call, now: Duration) {
-        (self.parked, self.parked_at) = (Some(call), now);
-    }
-
-    /// The call that is out.
-    pub(super) fn call(&self) -> Option<&Call> {
-        self.call.as_ref()
-    }
-
-    /// The call that is held back.
-    pub(super) fn parked(&self) -> Option<&Call> {
-        self.parked.as_ref()
-    }
-
-    /// Whether it makes no call now, and none for a while.
-    pub(super) fn rests(&self) -> bool {
-        let long = |kind: FailureKind| {
-            use FailureKind::{Conflict, Exists, Refused, Stop};
-            matches!(kind, Conflict | Exists | Refused | Stop(_))
-        };
-        let waits = !self.is_out() && self.parked.is_none();
-        waits && (self.seeking.is_some() || self.last.as_ref().is_some_and(|(kind, _)| long(*kind)))
-    }
 }
 
 impl Work {

@@ -27,8 +27,8 @@ pub(super) type Waiting = BTreeMap<u64, u64>;
 #[derive(Debug, Default)]
 pub(super) struct Shelved {
     lists: BTreeMap<u64, BTreeSet<SerialNumber>>,
-    /// The batch's own.
-    list: BTreeSet<SerialNumber>,
+    /// The batch's own, if it has one.
+    list: Option<BTreeSet<SerialNumber>>,
     is_known: bool,
     is_open: bool,
     /// The newest record of it.
@@ -71,10 +71,15 @@ impl Shelved {
                 return Err(format!("{} is opened twice", it.terms.batch));
             }
             StationEvent::BatchOpened(it) => {
-                let list = it.list.and_then(|list| self.lists.remove(&list));
-                self.list = list.ok_or("a batch is opened with a list that was dropped")?;
-                if self.list.len() as u64 != it.terms.expected {
-                    return Err(format!("{} are on the list, not {}", self.list.len(), it.terms.expected));
+                self.list = it.list.and_then(|list| self.lists.remove(&list));
+                match &self.list {
+                    None if it.list.is_some() => {
+                        return Err("a batch is opened with a list that was dropped".to_owned());
+                    }
+                    Some(list) if list.len() as u64 != it.terms.expected => {
+                        return Err(format!("{} are on the list, not {}", list.len(), it.terms.expected));
+                    }
+                    _ => {}
                 }
                 (self.is_known, self.is_open, self.newest) = (true, true, seq);
             }
@@ -88,7 +93,15 @@ impl Shelved {
     /// A device is new on disk.
     fn admitted(&self, device: &Device, presented: bool) -> Result<(), String> {
         let serial = &device.serial;
-        let is_listed = self.list.contains(serial);
+        let Some(list) = &self.list else {
+            return match &device.batch {
+                Some(batch) if !self.is_open => {
+                    Err(format!("{serial} comes into {batch}, which is not open on disk"))
+                }
+                _ => Ok(()),
+            };
+        };
+        let is_listed = list.contains(serial);
         match (&device.batch, self.is_open) {
             (Some(batch), false) => Err(format!("{serial} comes into {batch}, which is not open on disk")),
             (Some(batch), true) if !is_listed || device.extra => {

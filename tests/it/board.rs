@@ -110,7 +110,8 @@ fn the_log_has_a_line_for_each_device_and_its_level_is_changed_at_run_time() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    world.station().stderr.wait_for("the log level is changed through the API");
+    let told = world.station().stderr.wait_for("told through the API");
+    assert!(told.contains("order=log-level debug"), "{told}");
     fixture.provision(2, "SN0000000002");
     let done = world.station().stderr.wait_for("a step is done");
     assert!(done.contains("DEBUG") && done.contains("request_id="), "{done}");

@@ -113,10 +113,10 @@ fn sigint_ends_an_idle_station_and_nobody_answers_any_more() {
 }
 
 #[test]
-fn sighup_changes_nothing() {
+fn sighup_with_the_same_configuration_changes_nothing() {
     let (world, mut fixture) = World::running("");
     let mut world = world;
     world.station().signal(Signal::HUP);
-    world.station().stderr.wait_for("SIGHUP");
+    world.station().stderr.wait_for("it says the same");
     fixture.provision(1, "SN0000000001");
 }
