@@ -182,7 +182,7 @@ fn a_report_is_held_against_the_account_and_says_what_differs_in_every_form() {
     let said: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     assert_eq!(said["balance"]["closes"], true);
     assert_eq!(said["cloud"]["agrees"], false, "{said:#}");
-    assert_eq!(said["cloud"]["findings"], serde_json::json!({ "inactive": 1 }));
+    assert_eq!(said["cloud"]["findings"], json!({ "inactive": 1 }));
     assert_eq!(said["cloud"]["devices"][0]["serial"], "SN0000000007");
     assert_eq!(Process::run(&mut linemint(&["report", "--verify", file])).0, 0, "it is signed with it");
     let (status, html, _) = report(&["--format", "html"]);
