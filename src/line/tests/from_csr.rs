@@ -507,8 +507,7 @@ fn an_answer_that_holds_another_key_is_no_answer() {
     let mut h = station();
     let other = crate::pki::request::make_request("SN9").unwrap().csr;
     let mut elsewhere = Account { now: h.now.wall, ..Account::default() };
-    let reply = elsewhere.create_from_csr(&to_pem("CERTIFICATE REQUEST", &other));
-    h.account.fault(CREATE, Fault::Says(reply));
+    h.account.fault(CREATE, Fault::Says(elsewhere.create_from_csr(&to_pem("CERTIFICATE REQUEST", &other))));
     h.unit(0, unit(1, "SN1"));
     assert_eq!(story(&h), ["csr-made", "certificate-asked", "certificate-in-doubt"]);
     h.seconds(10);
