@@ -1,7 +1,7 @@
 //! The system's allocator, told to hand large blocks back.
 //!
 //! glibc's serves a first large block from a mapping of its own, and after it is freed once, blocks of that size from
-//! the heap, for good. sled writes through blocks of 512 KiB, some forty of which wait to be freed at any time; small
+//! the heap, for good. sled writes through blocks of 128 KiB, some forty of which wait to be freed at any time; small
 //! ones that live long come to lie between them, and a station's resident memory grows for days: 106 MiB after
 //! 100,000 devices, and 33 to 64 MiB, back and forth, with the limit that is set here.
 //!

@@ -73,7 +73,7 @@ def until(what, holds):
     end = time.monotonic() + LIMIT
     while not holds():
         if time.monotonic() > end:
-            print(rig("run", "journalctl -u linemint -o cat | tail -n 20"), file=sys.stderr)
+            print(rig("run", "journalctl -u linemint -o json | tail -n 20"), file=sys.stderr)
             sys.exit("it did not come to this within %d s: %s" % (LIMIT, what))
         time.sleep(0.1)
 
@@ -163,9 +163,10 @@ def node(serial):
 
 def pulled(name, serial, cable, stranger):
     """The adapter is pulled in the middle of `credentials`; another takes its number before it comes back."""
-    before, passed = node(serial), cable.count("pass")
+    # Cut first: a fast machine would pass all units while the rig is asked for the name.
     cable.cut_next = True
     until("credentials at %s" % name, cable.is_cut.is_set)
+    before, passed = node(serial), cable.count("pass")
     rig("unplug", name)
     cable.pull()
     rig("plug", "stranger-" + name, *stranger)
@@ -190,6 +191,7 @@ def swapped(cables):
         paths = [adapter("jig1"), adapter("jig2")]
         for cable, path in zip(cables, reversed(paths) if crosswise else paths):
             cable.plug(path)
+            cable.holds = False
         if crosswise:
             until("both are refused", lambda: all(
                 it.count("nak", "wrong-fixture") > before for it, before in zip(cables, refused)))
@@ -246,7 +248,7 @@ def prepare(work, linemint, url):
 
 
 def main():
-    linemint, devices = os.path.abspath(os.environ["LINEMINT"]), int(os.environ.get("DEVICES", "12"))
+    linemint, devices = os.path.abspath(os.environ["LINEMINT"]), int(os.environ.get("DEVICES", "20"))
     children = []
     with tempfile.TemporaryDirectory(prefix="linemint-hotplug-") as work:
         try:
@@ -279,7 +281,8 @@ def main():
             pulled("jig1", "JIG1", cables[0], ["--serial", "STRANGERJIG1"])
             cables[0].holds, cables[1].holds = True, False
             pulled("jig2", "JIG2", cables[1], ["--kind", "acm", "--vid", "1209", "--pid", "2", "--serial", "STRANGERJIG2"])
-            cables[0].holds = False
+            # What is left is for after the swap, however fast the machine is.
+            cables[1].holds = True
             swapped(cables)
             until("both fixtures are done", lambda: all(it.poll() is not None for it in fixtures))
             if any(it.returncode != 0 for it in fixtures):

@@ -4,7 +4,7 @@
 #     RIG=DIRECTORY tests/rig/hotplug.sh
 #
 # RIG is the rig that tests/powercut/README.md tells of (`"$RIG/rig" build` first; root, outside of CI). LINEMINT is the
-# binary, by default target/debug/linemint; it has to run on Debian 12. DEVICES (12) are presented at each of two fixtures, the
+# binary, by default target/debug/linemint; it has to run on Debian 12. DEVICES (20) are presented at each of two fixtures, the
 # kit's in Python: one on an FTDI adapter that is configured by `usb`, one on a CDC-ACM adapter configured by its path by id.
 # Each is pulled in the middle of a `credentials` and comes back under another number; then the two fixtures change places, which
 # the station has to refuse, and change back. Exit status 0 only if each device has passed with one certificate, the one that the

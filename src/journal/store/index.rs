@@ -22,7 +22,11 @@ use crate::journal::record::{decode, encode};
 use crate::journal::{Entry, JournalError, is_pending};
 use crate::report::slot::Open;
 
-const CACHE_BYTES: u64 = 4 << 20;
+const CACHE_BYTES: u64 = 1 << 20;
+
+/// What sled writes at once, and so the size of its buffers: some forty of them, written, wait to be freed at any
+/// time, which at sled's own 512 KiB is what half of a station's memory goes to.
+const SEGMENT_BYTES: usize = 128 << 10;
 
 /// Rows to be written together; none is to be removed.
 pub(super) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -52,25 +56,30 @@ pub(super) struct Index {
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const LOCK_TRIES: u32 = 500;
 
-/// Opens sled; its panics are not caught here.
+/// Opens sled; its panics are not caught here. One that an earlier version made has segments of sled's own size, and
+/// keeps them.
 pub(super) fn open_sled(path: &Path) -> Result<sled::Db, JournalError> {
-    let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let earlier = sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let opened = match open_when_free(&earlier.clone().segment_size(SEGMENT_BYTES)) {
+        Err(sled::Error::Unsupported(_)) => open_when_free(&earlier),
+        opened => opened,
+    };
+    opened.map_err(|source| JournalError::Store { action: "open", dir: path.to_owned(), source })
+}
+
+fn open_when_free(config: &sled::Config) -> sled::Result<sled::Db> {
     for _ in 0..LOCK_TRIES {
         match config.open() {
             Err(error) if is_locked(&error) => std::thread::park_timeout(LOCK_PAUSE),
-            opened => return opened.map_err(|source| open_failed(path, source)),
+            opened => return opened,
         }
     }
-    config.open().map_err(|source| open_failed(path, source))
+    config.open()
 }
 
 /// sled tells a lock that somebody has by its words alone.
 fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(it) if it.to_string().contains("could not acquire lock"))
-}
-
-fn open_failed(path: &Path, source: sled::Error) -> JournalError {
-    JournalError::Store { action: "open", dir: path.to_owned(), source }
 }
 
 impl Index {

@@ -287,6 +287,17 @@ fn a_lock_of_sleds_that_is_on_its_way_out_is_waited_for() {
 }
 
 #[test]
+fn an_index_with_segments_of_another_size_is_opened_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sled");
+    let earlier = sled::Config::default().path(&path).flush_every_ms(None).open().unwrap();
+    earlier.insert("row", "kept").unwrap();
+    drop(earlier);
+    let db = index::open_sled(&path).unwrap();
+    assert_eq!(db.get("row").unwrap().as_deref(), Some(b"kept".as_slice()));
+}
+
+#[test]
 fn the_first_record_of_a_time_is_found_by_halves() {
     let dir = tempfile::tempdir().unwrap();
     let at = |second: i64| jiff::Timestamp::from_second(1_790_000_000 + second).unwrap();
