@@ -310,7 +310,7 @@ pub enum Event {
         /// The call for its certificate is out: what comes of it is recorded yet.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         asked: bool,
-        /// Its product has managed things: its own is deleted too.
+        /// It has a managed thing, or its product has them: its own is deleted too.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         managed_thing: bool,
     },
