@@ -204,8 +204,9 @@ impl Line {
             self.offer(serial);
         }
         self.destroy_keys(serial);
-        self.label(serial);
+        // Who is scrapped gets no label any more.
         self.scrapped_if_cleared(serial);
+        self.label(serial);
     }
 
     /// Starts a step. Whether it is done already, without a call.
