@@ -240,7 +240,9 @@ impl Line {
         };
         let directory = directory.map(|it| it.to_string_lossy().into_owned());
         let label = self.label_directory(serial).is_some();
-        if !self.record(serial, Event::Passed { presentation: presentation.clone(), directory, label }) {
+        let waited = self.waited(serial);
+        let passed = Event::Passed { presentation: presentation.clone(), directory, label, waited };
+        if !self.record(serial, passed) {
             return;
         }
         self.calls_wait(serial);

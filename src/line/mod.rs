@@ -528,7 +528,7 @@ impl Line {
             issuer_trouble: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
             hindrances: hindrance::Hindrances::default(),
-            calls: waits::Calls::default(),
+            calls: waits::Calls::since(recovered.seq),
             look_for_keys_at: Duration::ZERO,
             draining: false,
             seq: recovered.seq,
