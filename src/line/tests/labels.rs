@@ -1,5 +1,7 @@
 //! Labels: one for each device that passes, on disk after `passed`, the same after a crash, a copy when asked for.
 
+use std::time::Duration;
+
 use super::harness::Harness;
 use super::setup::{Setup, unit};
 use crate::device::State;
@@ -125,22 +127,33 @@ fn waiting(h: &Harness) -> Vec<String> {
     h.line.status().degraded.into_iter().filter(|it| it.contains("labels")).collect()
 }
 
-#[test]
-fn labels_that_are_wanted_no_more_wait_no_more() {
+/// Two devices have passed, and their labels wait for their directory.
+fn two_wait() -> Harness {
     let mut h = ready();
     h.labels = Err("full".to_owned());
     h.pass(0, 1, "SN1");
     h.pass(0, 2, "SN2");
     assert_eq!(waiting(&h), ["2 labels wait for the directory /labels: full"]);
-    // A scrapped device gets none.
+    h
+}
+
+#[test]
+fn the_label_of_a_scrapped_device_waits_for_no_directory() {
+    let mut h = two_wait();
     assert_eq!(h.order(Order::Scrap, "SN2"), Ok(()));
-    h.seconds(60);
-    assert_eq!((h.state("SN2"), h.device("SN2").label_due), (State::Scrapped, None));
+    while h.state("SN2") != State::Scrapped {
+        h.wait(Duration::from_millis(100));
+    }
+    assert_eq!(h.device("SN2").label_due, None);
     assert_eq!(waiting(&h), ["1 labels wait for the directory /labels: full"]);
-    // Nor does anybody, where the configuration names no directory any more.
+}
+
+#[test]
+fn labels_wait_for_no_directory_that_the_configuration_does_not_name_any_more() {
+    let mut h = two_wait();
     assert_eq!(h.reload(&Setup::default()), Some(Ok(())));
     h.seconds(60);
-    assert_eq!(h.device("SN1").label_due, None);
+    assert_eq!([h.device("SN1").label_due, h.device("SN2").label_due], [None, None]);
     assert_eq!(waiting(&h), Vec::<String>::new());
     assert!(h.labelled.is_empty());
 }
