@@ -241,7 +241,11 @@ fn rework(dir: &Path, rounds: u64) -> Result<bool, Failure> {
                 nest,
                 attributes: Default::default(),
             });
-            life.rest.push_back(Event::Closed { presentation, why: CloseReason::NewUnit });
+            life.rest.push_back(Event::Closed {
+                presentation,
+                why: CloseReason::NewUnit,
+                waited: Waited::default(),
+            });
             while !life.rest.is_empty() {
                 group.push(factory.next_of(life).ok_or("a device cannot be presented again")?);
             }
@@ -436,7 +440,7 @@ fn rest_of_life(number: u64, presentation: PresentationKey) -> Vec<Event> {
         done(Step::AttachPolicy, Output::Nothing),
         done(Step::AttachThing, Output::Nothing),
         Event::Offered { presentation: presentation.clone(), waited: Waited::default() },
-        Event::Passed { presentation, directory: None, label: false },
+        Event::Passed { presentation, directory: None, label: false, waited: Waited::default() },
         Event::KeyDestroyed { fingerprint },
     ]
 }

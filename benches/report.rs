@@ -71,7 +71,7 @@ impl Line {
             Event::Issued { certificate },
             done,
             Event::Offered { presentation: presentation.clone(), waited: Waited::default() },
-            Event::Passed { presentation, directory: None, label: false },
+            Event::Passed { presentation, directory: None, label: false, waited: Waited::default() },
             Event::KeyDestroyed { fingerprint },
         ];
         let mut device: Option<Device> = None;

@@ -34,16 +34,16 @@ impl Config {
         self.fixtures.iter().filter(there).collect()
     }
 
-    /// Where credentials are delivered to, if not by a fixture.
-    fn directories(&self) -> BTreeSet<&PathBuf> {
-        let directory = |it: &super::Product| matches!(&it.deliver, Deliver::Directory(_));
-        let products = self.products.values().filter(|it| directory(it));
-        products
-            .filter_map(|it| match &it.deliver {
-                Deliver::Directory(path) => Some(path),
-                Deliver::Fixture => None,
-            })
-            .collect()
+    /// Where credentials are delivered to, if not by a fixture, and where labels go: what there are writers for.
+    pub(crate) fn directories(&self) -> BTreeSet<&PathBuf> {
+        let mut directories = BTreeSet::new();
+        for product in self.products.values() {
+            directories.extend(&product.labels);
+            if let Deliver::Directory(path) = &product.deliver {
+                directories.insert(path);
+            }
+        }
+        directories
     }
 }
 
@@ -108,7 +108,16 @@ impl Changes {
         for (name, product) in &new.products {
             match old.products.get(name) {
                 None => self.alive.push(format!("product {name} is new")),
-                Some(before) => self.alive(format!("product {name}"), before, product),
+                Some(before) => {
+                    // A device in flight would pass by files where its fixture was to confirm, or the reverse.
+                    self.restart(format!("deliver of product {name}"), &before.deliver, &product.deliver);
+                    let deliver = before.deliver.clone();
+                    self.alive(
+                        format!("product {name}"),
+                        before,
+                        &super::Product { deliver, ..product.clone() },
+                    );
+                }
             }
         }
         for directory in new.directories().difference(&old.directories()) {
@@ -225,6 +234,55 @@ certificate = {}
         let to = |it: String| {
             it.replace("certificate = {}", "certificate = {}\ndeliver = \"directory\"\ndirectory = \"out\"")
         };
-        assert_eq!(restart(to), ["the directory /etc/out"]);
+        assert_eq!(restart(to), ["deliver of product lamp", "the directory /etc/out"]);
+    }
+
+    const BULB: &str = r#"
+[product.bulb]
+serial = "^[A-Z0-9]{4,20}$"
+policy = { document = "lamp.json" }
+certificate = {}
+deliver = "directory"
+directory = "out"
+labels = "labels"
+"#;
+
+    /// Both with another product, which has its directories already.
+    fn beside(edit: impl Fn(String) -> String) -> Changes {
+        let read = |text: &str| Config::parse(text, Path::new("/etc/linemint.toml"), &Documents).unwrap();
+        let both = format!("{BASE}{BULB}");
+        read(&both).changes(&read(&edit(both.clone())))
+    }
+
+    fn lamp(more: &'static str) -> impl Fn(String) -> String {
+        move |it| it.replacen("certificate = {}", &format!("certificate = {{}}\n{more}"), 1)
+    }
+
+    #[test]
+    fn a_directory_that_nobody_writes_into_yet_takes_a_restart_also_for_labels() {
+        assert_eq!(restart(lamp("labels = \"paper\"")), ["the directory /etc/paper"]);
+        let moved = |it: String| it.replace("labels = \"labels\"", "labels = \"paper\"");
+        assert_eq!(beside(moved).restart, ["the directory /etc/paper"]);
+        let alive = |edit: &dyn Fn(String) -> String| {
+            let it = beside(edit);
+            assert_eq!(it.restart, Vec::<String>::new());
+            it.alive
+        };
+        // One thread writes into a directory whatever goes there.
+        assert_eq!(alive(&lamp("labels = \"labels\"")), ["product lamp"]);
+        assert_eq!(alive(&lamp("labels = \"out\"")), ["product lamp"]);
+        assert_eq!(alive(&|it: String| it.replace("labels = \"labels\"\n", "")), ["product bulb"]);
+    }
+
+    #[test]
+    fn where_a_products_credentials_go_takes_a_restart_even_if_the_directory_is_there() {
+        let to = lamp("deliver = \"directory\"\ndirectory = \"out\"");
+        let expected = Changes { alive: Vec::new(), restart: vec!["deliver of product lamp".to_owned()] };
+        assert_eq!(beside(to), expected);
+        let back = beside(|it| it.replace("deliver = \"directory\"\ndirectory = \"out\"\n", ""));
+        assert_eq!(back.restart, ["deliver of product bulb"]);
+        let both =
+            beside(|it| lamp("deliver = \"directory\"\ndirectory = \"out\"\nmax_certificates = 2")(it));
+        assert_eq!((both.alive, both.restart.len()), (vec!["product lamp".to_owned()], 1));
     }
 }

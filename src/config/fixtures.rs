@@ -16,8 +16,7 @@ const RESEND: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-const RAISED: [(&str, Option<Raised>); 2] =
-    [("always", Some(Raised::Always)), ("never", Some(Raised::Never))];
+const RAISED: [(&str, Raised); 2] = [("always", Raised::Always), ("never", Raised::Never)];
 
 /// All fixtures; `named` are the names that the file gives to products, valid or not, `products` those that
 /// are valid.
@@ -49,7 +48,7 @@ fn fixture(
 ) -> Option<Fixture> {
     let name = fixture_name(&table, seen);
     let port = port(&table, seen);
-    let is_scanner = table.choice("driver", false, &[("sfp", Some(false)), ("scanner", Some(true))]);
+    let is_scanner = table.choice("driver", false, &[("sfp", false), ("scanner", true)]);
     let baud = table.whole("baud", 115_200, 300..=4_000_000);
     let product = product(&table, named);
     let resend = table.duration("resend", RESEND, Duration::from_millis(10)..=MINUTE);

@@ -27,10 +27,10 @@ enum Scope {
 /// `policy = { … }` of a product; `sources` are none where the serial pattern is wrong.
 pub(super) fn policy(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<PolicyRule> {
     let words = [
-        ("device", Some(Scope::Device)),
-        ("product", Some(Scope::Product)),
-        ("given", Some(Scope::Given)),
-        ("none", Some(Scope::None)),
+        ("device", Scope::Device),
+        ("product", Scope::Product),
+        ("given", Scope::Given),
+        ("none", Scope::None),
     ];
     let scope = table.choice("scope", Scope::Device, &words);
     let rule = match scope {

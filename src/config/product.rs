@@ -98,8 +98,7 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
     let certificate =
         table.need_table("certificate", "certificate = {}").and_then(|it| certificate(it, sources));
     let deliver = deliver(&table);
-    let repeats =
-        [("return", Some(Repeat::Return)), ("renew", Some(Repeat::Renew)), ("reject", Some(Repeat::Reject))];
+    let repeats = [("return", Repeat::Return), ("renew", Repeat::Renew), ("reject", Repeat::Reject)];
     let repeat = table.choice("repeat", Repeat::Return, &repeats);
     let max_certificates = table.whole("max_certificates", 3, 1..=1_000);
     let endpoint = endpoint(&table);
@@ -132,7 +131,7 @@ fn product(table: Table<'_>, product: &str, station: &str) -> Option<Product> {
 
 /// Where the credentials go.
 fn deliver(table: &Table<'_>) -> Option<Deliver> {
-    if !table.choice("deliver", false, &[("fixture", Some(false)), ("directory", Some(true))]) {
+    if !table.choice("deliver", false, &[("fixture", false), ("directory", true)]) {
         if let Some(place) = table.known("directory") {
             let hint = "remove it, or set deliver = \"directory\"";
             table.problem(&place, "means nothing with deliver = \"fixture\"", hint);
@@ -181,7 +180,7 @@ fn article(table: &Table<'_>) -> Option<ArticleNumber> {
 /// `managed_thing = { role = … }`: what authenticates it is its serial and article number.
 fn managed_thing(table: &Table<'_>, sources: Option<&Sources<'_>>) -> Option<ManagedThingRule> {
     let child = table.table("managed_thing")?;
-    let roles = [("device", Some(ManagedRole::Device)), ("controller", Some(ManagedRole::Controller))];
+    let roles = [("device", ManagedRole::Device), ("controller", ManagedRole::Controller)];
     let role = child.choice("role", ManagedRole::Device, &roles);
     let place = child.place.clone();
     child.finish();
@@ -333,10 +332,10 @@ enum LockerScope {
 
 fn locker(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<LockerRule> {
     let words = [
-        ("device", Some(LockerScope::Device)),
-        ("batch", Some(LockerScope::Batch)),
-        ("given", Some(LockerScope::Given)),
-        ("none", Some(LockerScope::None)),
+        ("device", LockerScope::Device),
+        ("batch", LockerScope::Batch),
+        ("given", LockerScope::Given),
+        ("none", LockerScope::None),
     ];
     let scope = table.choice("scope", LockerScope::Device, &words);
     let rule = match scope {
@@ -420,16 +419,13 @@ fn default_tags() -> BTreeMap<String, Template> {
 }
 
 fn certificate(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<CertificateRule> {
-    let by_aws = table.choice("issuer", false, &[("station", Some(false)), ("aws", Some(true))]);
-    let keys = [("station", Some(KeyOrigin::Station)), ("device", Some(KeyOrigin::Device))];
+    let by_aws = table.choice("issuer", false, &[("station", false), ("aws", true)]);
+    let keys = [("station", KeyOrigin::Station), ("device", KeyOrigin::Device)];
     let key = table.choice("key", KeyOrigin::Station, &keys);
     let days = table.whole("days", 3_650, 1..=36_500);
     let common_name = legal(&table, "common_name", &names::COMMON_NAME, sources);
-    let registers = [
-        ("without-ca", Some(Register::WithoutCa)),
-        ("with-ca", Some(Register::WithCa)),
-        ("jitp", Some(Register::Jitp)),
-    ];
+    let registers =
+        [("without-ca", Register::WithoutCa), ("with-ca", Register::WithCa), ("jitp", Register::Jitp)];
     let register = if by_aws {
         if let Some(place) = table.known("register") {
             let message = "means nothing with issuer = \"aws\": AWS knows what it has issued";
@@ -445,7 +441,7 @@ fn certificate(table: Table<'_>, sources: Option<&Sources<'_>>) -> Option<Certif
 
 /// How the result is tried out. Connecting takes a key that the station has, and a server to connect to.
 fn verify(table: &Table<'_>, certificate: Option<&CertificateRule>) -> Verify {
-    let words = [("none", Some(Verify::None)), ("cloud", Some(Verify::Cloud)), ("tls", Some(Verify::Tls))];
+    let words = [("none", Verify::None), ("cloud", Verify::Cloud), ("tls", Verify::Tls)];
     let verify = table.choice("verify", Verify::None, &words);
     if verify != Verify::Tls {
         return verify;

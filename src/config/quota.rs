@@ -35,7 +35,7 @@ const SMALLER: [Operation; 4] = [
 /// The quotas of `region` as the table changes them, times the station's share.
 pub(super) fn quotas(table: Option<Table<'_>>, region: &str) -> Quotas {
     let Some(table) = table else { return documented(region) };
-    let unlimited = table.choice("preset", false, &[("aws-default", Some(false)), ("unlimited", Some(true))]);
+    let unlimited = table.choice("preset", false, &[("aws-default", false), ("unlimited", true)]);
     let mut quotas = if unlimited { Quotas::unlimited() } else { documented(region) };
     for operation in Operation::ALL {
         if let Some(at) = table.rate(operation.kebab(), operation.default_quota()) {

@@ -113,34 +113,21 @@ impl<'d> Table<'d> {
         self.text(key)
     }
 
-    /// One of a few words. Words with nothing behind them are known but not built yet.
-    pub(super) fn choice<T: Copy>(
-        &self,
-        key: &'static str,
-        default: T,
-        known: &[(&'static str, Option<T>)],
-    ) -> T {
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, key: &'static str, default: T, known: &[(&str, T)]) -> T {
         let Some(at) = self.text(key) else { return default };
-        let usable: Vec<_> =
-            known.iter().filter(|it| it.1.is_some()).map(|it| format!("\"{}\"", it.0)).collect();
-        let usable = format!("use {}", usable.join(" or "));
-        match known.iter().find(|(word, _)| *word == at.value) {
-            Some((_, Some(value))) => return *value,
-            Some((word, None)) => self.unsupported(&at.place, &format!("{key} = \"{word}\""), &usable),
-            None => {
-                let hint = match nearest(at.value, known.iter().map(|it| it.0)) {
-                    Some(word) => format!("did you mean \"{word}\"?"),
-                    None => usable,
-                };
-                self.problem(&at.place, format!("{:?} is not known here", at.value), hint);
-            }
+        if let Some((_, value)) = known.iter().find(|(word, _)| *word == at.value) {
+            return *value;
         }
+        let hint = match nearest(at.value, known.iter().map(|it| it.0)) {
+            Some(word) => format!("did you mean \"{word}\"?"),
+            None => {
+                let words: Vec<_> = known.iter().map(|it| format!("\"{}\"", it.0)).collect();
+                format!("use {}", words.join(" or "))
+            }
+        };
+        self.problem(&at.place, format!("{:?} is not known here", at.value), hint);
         default
-    }
-
-    /// Takes down that something is known but not built yet.
-    pub(super) fn unsupported(&self, place: &Place, what: &str, hint: &str) {
-        self.problem(place, format!("{what} is not supported by this version of linemint yet"), hint);
     }
 
     /// A list of texts; the inner none where the key is missing, the outer one where it is wrong.

@@ -363,7 +363,7 @@ impl Folder {
                 return self.ended(at, serial, presentation, Ending::Pass { again: false });
             }
             Event::Failed { presentation, code, message }
-            | Event::Deferred { presentation, code, message }
+            | Event::Deferred { presentation, code, message, .. }
             | Event::Quarantined { presentation: Some(presentation), code, message } => {
                 return self.ended(at, serial, presentation, fail(*code, message));
             }

@@ -195,7 +195,7 @@ pub enum Event {
     Offered {
         /// For which presentation.
         presentation: PresentationKey,
-        /// What the device has waited for since it was presented.
+        /// What the device has waited for since it was presented, as far as no earlier record tells it.
         #[serde(default, skip_serializing_if = "Waited::is_nothing")]
         waited: Waited,
     },
@@ -210,6 +210,9 @@ pub enum Event {
         /// It gets a label.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         label: bool,
+        /// What the device has waited for since it was presented, as far as no earlier record tells it.
+        #[serde(default, skip_serializing_if = "Waited::is_nothing")]
+        waited: Waited,
     },
     /// A label that the device is owed is on disk, or is none any more.
     Labelled {
@@ -241,6 +244,9 @@ pub enum Event {
         code: FailCode,
         /// What the operator was told.
         message: String,
+        /// What the device has waited for since it was presented, as far as no earlier record tells it.
+        #[serde(default, skip_serializing_if = "Waited::is_nothing")]
+        waited: Waited,
     },
     /// The presentation ended without an answer.
     Closed {
@@ -248,6 +254,9 @@ pub enum Event {
         presentation: PresentationKey,
         /// Why.
         why: CloseReason,
+        /// What the device has waited for since it was presented, as far as no earlier record tells it.
+        #[serde(default, skip_serializing_if = "Waited::is_nothing")]
+        waited: Waited,
     },
     /// A person has to look at it.
     Quarantined {
@@ -310,7 +319,7 @@ pub enum Event {
         /// The call for its certificate is out: what comes of it is recorded yet.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         asked: bool,
-        /// Its product has managed things: its own is deleted too.
+        /// It has a managed thing, or its product has them: its own is deleted too.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         managed_thing: bool,
     },
@@ -487,6 +496,18 @@ impl Event {
         }
     }
 
+    /// What the device has waited for, if it tells that.
+    #[must_use]
+    pub fn waited(&self) -> Option<&Waited> {
+        match self {
+            Self::Offered { waited, .. }
+            | Self::Passed { waited, .. }
+            | Self::Deferred { waited, .. }
+            | Self::Closed { waited, .. } => Some(waited),
+            _ => None,
+        }
+    }
+
     /// The presentation that it opens (with no outcome) or ends.
     #[must_use]
     pub fn presentation(&self) -> Option<(&PresentationKey, Option<Outcome>)> {
@@ -498,7 +519,7 @@ impl Event {
             }
             Self::Passed { presentation, .. } => Some((presentation, Some(Outcome::Passed { again: false }))),
             Self::Failed { presentation, code, message }
-            | Self::Deferred { presentation, code, message }
+            | Self::Deferred { presentation, code, message, .. }
             | Self::Quarantined { presentation: Some(presentation), code, message } => {
                 Some((presentation, Some(Outcome::failed(*code, message))))
             }
@@ -507,6 +528,40 @@ impl Event {
                 Some((presentation, Some(Outcome::failed(FailCode::Quarantined, message))))
             }
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Journals of before it was told say nothing of it.
+    #[test]
+    fn what_was_waited_for_is_a_member_only_where_it_is_known() {
+        let presentation = json!({ "fixture": "nest-1", "boot": 7, "id": 3 });
+        let of = |rest: Value| {
+            let mut event = json!({ "presentation": presentation });
+            event.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+            event
+        };
+        let events = [
+            of(json!({ "event": "offered" })),
+            of(json!({ "event": "passed" })),
+            of(json!({ "event": "deferred", "code": "timeout", "message": "m" })),
+            of(json!({ "event": "closed", "why": "new-unit" })),
+        ];
+        for old in events {
+            let event: Event = serde_json::from_value(old.clone()).unwrap();
+            assert_eq!(event.waited(), Some(&Waited::default()), "{old}");
+            assert_eq!(serde_json::to_value(&event).unwrap(), old);
+            let mut told = old.clone();
+            told["waited"] = json!({ "cloud_ms": 5_000, "journal_ms": 3 });
+            let event: Event = serde_json::from_value(told.clone()).unwrap();
+            assert_eq!(event.waited(), Some(&Waited { cloud: 5_000, quota: 0, journal: 3 }), "{told}");
+            assert_eq!(serde_json::to_value(&event).unwrap(), told);
         }
     }
 }

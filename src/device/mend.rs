@@ -178,7 +178,7 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::super::event::{Admission, Event, Output, PresentationKey};
+    use super::super::event::{Admission, Event, Output, PresentationKey, Waited};
     use super::super::operator::Operator;
     use super::super::serial::SerialNumber;
     use super::super::steps::Subject;
@@ -201,7 +201,12 @@ mod tests {
         fn passed() -> Self {
             let mut life = Self::made();
             let presentation = life.device.presentation.key.clone();
-            life.takes(Event::Passed { presentation, directory: None, label: false });
+            life.takes(Event::Passed {
+                presentation,
+                directory: None,
+                label: false,
+                waited: Waited::default(),
+            });
             assert!(!is_pending(&life.device) && life.ready().is_empty());
             life
         }

@@ -392,7 +392,7 @@ impl Device {
             Event::OrphanFound { orphan, .. } => self.take_orphan(orphan),
             Event::StepUndone { step } => self.step_undone(*step),
             Event::Offered { .. } => self.state = State::Delivering,
-            Event::Passed { presentation, directory, label } => {
+            Event::Passed { presentation, directory, label, .. } => {
                 self.pass(at, presentation, directory.is_some(), *label);
             }
             Event::Labelled { number, directory } => self.labelled(*number, directory.is_some()),
@@ -402,7 +402,7 @@ impl Device {
                 self.state = State::Failed;
                 self.failure = Some(Failure { code: *code, message: message.clone() });
             }
-            Event::Deferred { presentation, code, message } => {
+            Event::Deferred { presentation, code, message, .. } => {
                 self.close(presentation, Outcome::failed(*code, message));
             }
             Event::Closed { presentation, .. } => self.close(presentation, Outcome::Closed),

@@ -8,7 +8,7 @@
 //! | deactivate, detach-policy, detach-thing | as for a certificate that was replaced | |
 //! | delete, where AWS has issued | as for a certificate that was replaced | |
 //! | delete-certificate | `DeleteCertificate`, without force | an attachment: detaching takes seconds |
-//! | delete-managed-thing, where the product has one | `DeleteManagedThing` | |
+//! | delete-managed-thing, where it or its product has one | `DeleteManagedThing` | |
 //! | delete-thing | `DescribeThing`, then `DeleteThing` | the same |
 //! | delete-policy | `GetPolicy` where it is not recorded as made, then `DeletePolicy` | "up to five minutes" after it was detached (API reference); further versions, which a person has to delete |
 //! | delete-locker | `DeleteCredentialLocker` | |

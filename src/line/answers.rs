@@ -105,10 +105,11 @@ impl Line {
             }
             Some((named, None)) if self.links[fixture].open.contains_key(&id) => {
                 let presentation = self.links[fixture].key(id);
+                let message = detail.clone();
                 let event = if failed {
-                    Event::Failed { presentation, code, message: detail.clone() }
+                    Event::Failed { presentation, code, message }
                 } else {
-                    Event::Deferred { presentation, code, message: detail.clone() }
+                    Event::Deferred { presentation, code, message, waited: self.waited(&named) }
                 };
                 self.record(&named, event);
                 self.end(fixture, id, &named, &Outcome::failed(code, &detail));
@@ -154,7 +155,8 @@ impl Line {
             None => self.works[serial].device.presentation.key.clone(),
         };
         let label = self.label_directory(serial).is_some();
-        let passed = Event::Passed { presentation: presentation.clone(), directory: None, label };
+        let (directory, waited) = (None, self.waited(serial));
+        let passed = Event::Passed { presentation: presentation.clone(), directory, label, waited };
         if !self.record(serial, passed) {
             return Ok(());
         }

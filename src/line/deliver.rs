@@ -43,8 +43,7 @@ impl Line {
             return;
         }
         let presentation = link.key(id);
-        let now = self.now.mono;
-        let waited = self.works.get_mut(serial).map(|it| it.waits.told(now)).unwrap_or_default();
+        let waited = self.waited(serial);
         if !self.record(serial, Event::Offered { presentation, waited }) {
             return;
         }
@@ -126,7 +125,8 @@ impl Line {
         }
         let presentation = link.key(id);
         let (code, detail) = self.why_waiting(&serial);
-        self.record(&serial, Event::Deferred { presentation, code, message: detail.clone() });
+        let (message, waited) = (detail.clone(), self.waited(&serial));
+        self.record(&serial, Event::Deferred { presentation, code, message, waited });
         self.end(fixture, id, &serial, &Outcome::failed(code, &detail));
         self.may_leave(&serial);
     }
@@ -145,8 +145,8 @@ impl Line {
             return;
         }
         let (serial, presentation) = (open.serial.clone(), link.key(id));
-        let code = FailCode::Timeout;
-        self.record(&serial, Event::Deferred { presentation, code, message: String::new() });
+        let (code, waited) = (FailCode::Timeout, self.waited(&serial));
+        self.record(&serial, Event::Deferred { presentation, code, message: String::new(), waited });
         self.forget_open(fixture, id, &serial, &Outcome::failed(code, ""));
         self.may_leave(&serial);
     }

@@ -129,8 +129,9 @@ impl Deliveries {
         by_directory.into_iter().map(sentence).collect()
     }
 
-    pub(super) fn forget(&mut self, serial: &SerialNumber) {
-        self.0.remove(serial);
+    /// A device's is over; the directory that it went into, or was to go into.
+    pub(super) fn forget(&mut self, serial: &SerialNumber) -> Option<PathBuf> {
+        self.0.remove(serial).map(|it| it.directory)
     }
 
     /// Why a device's credentials are not where they should be.
@@ -175,7 +176,10 @@ impl Line {
         fingerprint: Fingerprint,
         result: Result<(), String>,
     ) {
-        let Some(work) = self.works.get(serial) else { return self.deliveries.forget(serial) };
+        let Some(work) = self.works.get(serial) else {
+            self.deliveries.forget(serial);
+            return;
+        };
         let device = &work.device;
         let may_pass = device.fingerprint() == Some(fingerprint)
             && (device.state.is_unfinished() || device.state == State::Failed)
@@ -183,8 +187,8 @@ impl Line {
         let result = if sabotaged!(PassedUndelivered) { Ok(()) } else { result };
         match result {
             Ok(()) if may_pass => {
-                let pending = self.deliveries.0.remove(serial);
-                self.pass_delivered(serial, pending.map(|it| it.directory));
+                let directory = self.deliveries.forget(serial);
+                self.pass_delivered(serial, directory);
             }
             Err(message) if may_pass => self.deliver_later(serial, message),
             result => {
@@ -236,7 +240,9 @@ impl Line {
         };
         let directory = directory.map(|it| it.to_string_lossy().into_owned());
         let label = self.label_directory(serial).is_some();
-        if !self.record(serial, Event::Passed { presentation: presentation.clone(), directory, label }) {
+        let waited = self.waited(serial);
+        let passed = Event::Passed { presentation: presentation.clone(), directory, label, waited };
+        if !self.record(serial, passed) {
             return;
         }
         self.calls_wait(serial);

@@ -33,13 +33,17 @@ impl Line {
 
     /// Has the label written that a device is owed, unless that is under way or waits for its next try.
     pub(super) fn label(&mut self, serial: &SerialNumber) {
-        let Some(work) = self.works.get(serial) else { return };
-        let Some(number) = work.device.label_due else { return };
+        let Some(number) = self.works.get(serial).and_then(|it| it.device.label_due) else {
+            // It was scrapped meanwhile, say.
+            self.labels.forget(serial);
+            return;
+        };
         if self.labels.has(serial) {
             return;
         }
         let Some(directory) = self.label_directory(serial).cloned() else {
             // The product had one when the device passed.
+            self.labels.forget(serial);
             self.record(serial, Event::Labelled { number, directory: None });
             return self.may_leave(serial);
         };
@@ -59,13 +63,14 @@ impl Line {
     pub(super) fn labelled(&mut self, serial: &SerialNumber, number: u32, result: Result<(), String>) {
         let due = self.works.get(serial).and_then(|it| it.device.label_due);
         if due != Some(number) {
-            return self.labels.forget(serial);
+            self.labels.forget(serial);
+            return;
         }
         let result = if sabotaged!(LabelPresumed) { Ok(()) } else { result };
         match result {
             Ok(()) => {
-                let directory = self.label_directory(serial).map(|it| it.to_string_lossy().into_owned());
-                self.labels.forget(serial);
+                // Where it was sent to, whatever the configuration says by now.
+                let directory = self.labels.forget(serial).map(|it| it.to_string_lossy().into_owned());
                 self.record(serial, Event::Labelled { number, directory });
                 self.may_leave(serial);
             }

@@ -394,7 +394,8 @@ impl Line {
         // Remembered, because on disk it is open until the record is written.
         link.remember(id, KnownPresentation { serial: open.serial.clone(), outcome: Some(Outcome::Closed) });
         let presentation = link.key(id);
-        self.record(&open.serial, Event::Closed { presentation, why });
+        let waited = self.waited(&open.serial);
+        self.record(&open.serial, Event::Closed { presentation, why, waited });
         self.may_leave(&open.serial);
     }
 

@@ -302,8 +302,6 @@ pub enum Input {
     Durable(u64),
     /// Take no new units: the process is about to end.
     Drain,
-    /// Take new units again.
-    Resume,
     /// Nothing but that time has passed.
     Tick,
 }
@@ -530,7 +528,7 @@ impl Line {
             issuer_trouble: None,
             clock: ClockGate::new(settings.built_at, recovered.at, now),
             hindrances: hindrance::Hindrances::default(),
-            calls: waits::Calls::default(),
+            calls: waits::Calls::since(recovered.seq),
             look_for_keys_at: Duration::ZERO,
             draining: false,
             seq: recovered.seq,
@@ -620,7 +618,6 @@ impl Line {
             Input::Connected { serial, fingerprint, result } => self.connected(&serial, fingerprint, result),
             Input::Durable(seq) => self.note_on_disk(seq),
             Input::Drain => self.draining = true,
-            Input::Resume => self.draining = false,
             Input::Tick => {}
         }
         self.fire_timers();

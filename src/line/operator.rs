@@ -135,7 +135,11 @@ impl Line {
         let place = self.place_of(serial);
         let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
         let message = format!("scrapped by {}: {}", by.name, by.reason);
-        let managed_thing = self.works.get(serial).is_some_and(|it| it.rules.managed_thing.is_some());
+        // What earlier rules have made goes with it, whatever the rules of now say.
+        let managed_thing = self
+            .works
+            .get(serial)
+            .is_some_and(|it| it.rules.managed_thing.is_some() || it.device.done.managed_thing.is_some());
         let said = message.clone();
         let event = Event::Scrapping { presentation, by, policy, message: said, asked, managed_thing };
         if !self.record(serial, event) {

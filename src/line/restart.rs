@@ -3,7 +3,7 @@
 use super::Line;
 use super::work::Work;
 use crate::device::Device;
-use crate::device::event::{CloseReason, Event};
+use crate::device::event::{CloseReason, Event, Waited};
 use crate::device::serial::SerialNumber;
 use crate::sabotage::sabotaged;
 
@@ -48,8 +48,9 @@ impl Line {
                 }
             }
             None => {
-                let why = CloseReason::FixtureAway;
-                self.record(serial, Event::Closed { presentation: key, why });
+                // What it waited for died with the process before.
+                let (why, waited) = (CloseReason::FixtureAway, Waited::default());
+                self.record(serial, Event::Closed { presentation: key, why, waited });
             }
         }
     }

@@ -48,6 +48,12 @@ impl Line {
         }
     }
 
+    /// Whether a locker is that of a batch, as far as the journal knows.
+    pub(super) fn is_a_batchs_locker(&self, id: &str) -> bool {
+        let has_id = |it: &Shared| matches!(it, Shared::Ready(Output::Locker { id: it, .. }) if it == id);
+        self.shares.values().any(has_id)
+    }
+
     fn shared_key(&self, serial: &SerialNumber, step: Step) -> Option<(Step, String)> {
         let work = self.works.get(serial)?;
         let subject = Subject { device: &work.device, rules: &work.rules, ca_pem: "" };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::Line;
+use super::running::Running;
 use crate::cloud::{Answer, CloudError, FailureKind, Operation};
 use crate::device::event::Waited;
 use crate::device::serial::SerialNumber;
@@ -20,6 +21,10 @@ const MAX_SPANS: usize = 64;
 
 /// Times at which records came to disk that are remembered.
 const MAX_ON_DISK: usize = 4096;
+
+/// A call is with AWS for no longer than this, unless the configuration says so (`aws.call_timeout`). One that
+/// is out for longer has waited for its turn before.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is waited for. What comes first counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,10 +62,11 @@ impl Waits {
         }
     }
 
-    /// All of it up to `now`.
+    /// All of it up to `now` that was not told before.
     pub(super) fn told(&mut self, now: Duration) -> Waited {
         self.sum_up(now);
-        let [cloud, quota, journal] = self.sum.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
+        let sum = std::mem::take(&mut self.sum);
+        let [cloud, quota, journal] = sum.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         Waited { cloud, quota, journal }
     }
 
@@ -100,18 +106,39 @@ pub(super) struct Calls {
     looked: Option<Duration>,
     /// When which record came to disk, the newest at the end.
     on_disk: VecDeque<(u64, Duration)>,
+    /// Up to which record that is not remembered any more, or was before the start.
+    forgotten: u64,
     /// When AWS said last that it is called too often.
     pub(super) throttled: Option<Duration>,
 }
 
 impl Calls {
+    /// None yet; `seq` is the newest record of before the start.
+    pub(super) fn since(seq: u64) -> Self {
+        Self { forgotten: seq, ..Self::default() }
+    }
+
+    /// Everything up to `seq` has come to disk.
+    fn came_to_disk(&mut self, seq: u64, at: Duration) {
+        if self.on_disk.len() == MAX_ON_DISK
+            && let Some((seq, _)) = self.on_disk.pop_front()
+        {
+            self.forgotten = seq;
+        }
+        self.on_disk.push_back((seq, at));
+    }
+
     /// What is not journaled yet.
     pub(super) fn told(&self) -> Option<Called> {
         self.made.clone()
     }
 
-    /// When a record was on disk for a call that was asked for at `asked`.
+    /// When what had to be was on disk for a call that is asked for. Of what was on disk too long ago it is not known
+    /// when; the call has waited for other things since.
     fn released(&self, asked: Asked) -> Duration {
+        if asked.after <= self.forgotten {
+            return asked.at;
+        }
         let place = self.on_disk.partition_point(|(seq, _)| *seq < asked.after);
         self.on_disk.get(place).map_or(asked.at, |(_, at)| (*at).max(asked.at))
     }
@@ -124,11 +151,29 @@ impl Line {
             return;
         }
         self.durable = seq;
-        let known = &mut self.calls.on_disk;
-        if known.len() == MAX_ON_DISK {
-            known.pop_front();
+        self.calls.came_to_disk(seq, self.now.mono);
+    }
+
+    /// What a device in a nest has waited for since that was told last, with what it waits for now.
+    pub(super) fn waited(&mut self, serial: &SerialNumber) -> Waited {
+        let now = self.now.mono;
+        let Some(work) = self.works.get_mut(serial).filter(|it| it.device.is_open()) else {
+            return Waited::default();
+        };
+        for it in work.running.values() {
+            if it.parked().is_some() {
+                work.waits.note(it.parked_at, now, For::Cloud);
+            }
+            if let Some(asked) = it.asked.filter(|_| it.call().is_some()) {
+                let on_disk = asked.after <= self.durable;
+                let released = if on_disk { self.calls.released(asked).min(now) } else { now };
+                let sent = now.saturating_sub(ANSWERED_WITHIN).max(released);
+                work.waits.note(asked.at, released, For::Disk);
+                work.waits.note(released, sent, For::Turn);
+                work.waits.note(sent, now, For::Cloud);
+            }
         }
-        known.push_back((seq, self.now.mono));
+        work.waits.told(now)
     }
 
     /// A device's call was answered, having waited for its turn as long as that.
@@ -192,7 +237,9 @@ impl Line {
     pub(super) fn note_calls(&mut self) {
         let now = self.now.mono;
         let gap = self.calls.looked.replace(now).map_or(Duration::ZERO, |it| now.saturating_sub(it));
-        let busy = self.works.values().any(|it| it.is_calling());
+        // What the station's own CA is asked for is not AWS's; what is held back because AWS is away is.
+        let waits = |it: &Running| it.call().is_some() || it.parked().is_some();
+        let busy = self.works.values().any(|it| it.running.values().any(waits));
         let over = match &mut self.calls.made {
             Some(made) => {
                 if busy {
@@ -237,7 +284,13 @@ mod tests {
         waits.note(at(200), at(1_004), For::Cloud);
         // And 50 ms in which the station issues a certificate.
         assert_eq!(waits.told(at(1_450)), Waited { cloud: 90 + 100 + 4, quota: 200, journal: 6 });
-        assert_eq!(waits.told(at(1_450)).cloud, 194, "once");
+        assert_eq!(waits.told(at(1_450)), Waited::default(), "once");
+        waits.note(at(1_400), at(1_470), For::Cloud);
+        assert_eq!(
+            waits.told(at(1_500)),
+            Waited { cloud: 20, quota: 0, journal: 0 },
+            "and goes on from there"
+        );
     }
 
     #[test]
@@ -250,5 +303,23 @@ mod tests {
             assert!(waits.spans.len() <= MAX_SPANS);
         }
         assert_eq!(waits.told(at(10_000)), Waited { cloud: 4_000, quota: 6_000, journal: 0 });
+    }
+
+    #[test]
+    fn a_call_whose_record_was_on_disk_long_ago_has_not_waited_for_that() {
+        let mut calls = Calls::default();
+        let newest = MAX_ON_DISK as u64 + 10;
+        (1..=newest).for_each(|seq| calls.came_to_disk(seq, at(100 * seq)));
+        assert_eq!((calls.on_disk.len(), calls.forgotten), (MAX_ON_DISK, 10));
+        let released = |after, asked| calls.released(Asked { at: at(asked), after });
+        assert_eq!(released(3, 250), at(250), "nobody knows any more that it was for 50 ms");
+        assert_eq!(released(10, 1_000), at(1_000));
+        assert_eq!(released(11, 1_000), at(1_100));
+        assert_eq!(released(newest, 5_000), at(100 * newest));
+        // What an earlier process has written was on disk before anything was asked for.
+        let mut calls = Calls::since(7);
+        calls.came_to_disk(9, at(500));
+        assert_eq!(calls.released(Asked { at: at(20), after: 7 }), at(20));
+        assert_eq!(calls.released(Asked { at: at(20), after: 8 }), at(500));
     }
 }

@@ -204,8 +204,9 @@ impl Line {
             self.offer(serial);
         }
         self.destroy_keys(serial);
-        self.label(serial);
+        // Who is scrapped gets no label any more.
         self.scrapped_if_cleared(serial);
+        self.label(serial);
     }
 
     /// Starts a step. Whether it is done already, without a call.
@@ -238,7 +239,10 @@ impl Line {
 
     fn is_nothing(&self, serial: &SerialNumber, step: Step) -> bool {
         let Some(work) = self.works.get(serial) else { return false };
-        Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.is_nothing(step)
+        let locker = work.device.done.locker.as_ref().filter(|_| step == Step::DeleteLocker);
+        // A batch's locker is the others', whatever the device's rules say now.
+        locker.is_some_and(|it| self.is_a_batchs_locker(it))
+            || Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.is_nothing(step)
     }
 
     pub(super) fn forget_step(&mut self, serial: &SerialNumber, step: Step) {

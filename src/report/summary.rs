@@ -287,14 +287,12 @@ impl Summary {
 
     /// Books the time since the event before, while the device has not passed yet.
     fn clock(&mut self, event: &Event, at: Timestamp) {
+        if let Some(waited) = event.waited().filter(|_| self.phase.is_some()) {
+            self.spent.waited.add(waited);
+        }
         let next = match event {
             Event::Admitted(_) | Event::Presented { .. } => Phase::Making,
-            Event::Offered { waited, .. } => {
-                if self.phase.is_some() {
-                    self.spent.waited.add(waited);
-                }
-                Phase::Fixture
-            }
+            Event::Offered { .. } => Phase::Fixture,
             Event::Failed { .. } | Event::Deferred { .. } | Event::Closed { .. } => Phase::Operator,
             Event::Quarantined { .. } | Event::Scrapping { .. } => Phase::Operator,
             Event::Passed { .. } => {

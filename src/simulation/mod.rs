@@ -73,7 +73,7 @@ fn live(world: &mut World) -> Result<(), String> {
     world.run(trouble, |_| false)?;
     world.healed = true;
     world.tell(|| "all is well from now on".to_owned());
-    for input in [Input::Resume, Input::Gate(None)] {
+    for input in [people::resume(), Input::Gate(None)] {
         world.after(Duration::ZERO, Event::Input(world.lives, input));
     }
     let is_over = |world: &mut World| world.pieces.iter().all(|it| it.is_out) && world.life.is_some();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::jig::{Fate, Noticed};
 use super::plan::DOCUMENT_AGAIN;
 use super::world::{Event, World};
-use crate::device::operator::{Operator, Order};
+use crate::device::operator::{Operator, Order, StationOrder};
 use crate::device::rules::{PolicyRule, Register, Repeat};
 use crate::device::serial::SerialNumber;
 use crate::fixture::frame::{Decoded, encode_fixture};
@@ -17,6 +17,12 @@ const LOST_HELLOS: u32 = 400;
 
 /// How often a person gives a device up, in thousandths of the occasions.
 const GIVEN_UP: u32 = 150;
+
+/// A person has the station take new units again.
+pub(super) fn resume() -> Input {
+    let by = Operator { uid: 1001, name: "ada".to_owned(), reason: "lunch is over".to_owned() };
+    Input::Station { order: StationOrder::Resume, by, ticket: 0 }
+}
 
 impl World {
     /// What the account holds before the station begins.
@@ -230,7 +236,7 @@ impl World {
             _ => {
                 let input = match self.rng.u8(..4) {
                     0 => Input::Drain,
-                    1 => Input::Resume,
+                    1 => resume(),
                     2 => Input::Gate(Some("the disk is nearly full".to_owned())),
                     _ => Input::Gate(None),
                 };

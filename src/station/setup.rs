@@ -173,7 +173,7 @@ pub async fn assemble(
         parts: Parts {
             settings: Settings { previous_ca, ..settings(config, issuer.as_ref().map(|it| &*it.issuer)) },
             station: config.station.id.clone(),
-            directories: directories(config).into_iter().chain(label_directories(config)).collect(),
+            directories: config.directories().into_iter().cloned().collect(),
             ports: config.fixtures.iter().map(|it| fixture_port(it, &config.station.messages)).collect(),
             journal,
             keys,
@@ -370,11 +370,6 @@ pub(super) fn directories(config: &Config) -> Vec<PathBuf> {
     directories.sort();
     directories.dedup();
     directories
-}
-
-/// Every directory that labels go into.
-fn label_directories(config: &Config) -> impl Iterator<Item = PathBuf> {
-    config.products.values().filter_map(|it| it.labels.clone())
 }
 
 fn fixture_port(fixture: &crate::config::Fixture, messages: &Arc<Messages>) -> FixturePort {

@@ -122,6 +122,9 @@ fn what_is_wrong_or_takes_a_restart_changes_nothing_and_is_said() {
     let both = merged(&right, "[aws]\nregion = \"eu-central-1\"\n[aws.quota]\ncreate-thing = 7\n");
     reload(&mut world, &both, "[aws] cannot change while the station works: restart it");
     reload(&mut world, &format!("{right}\n[station2]\n"), "station2");
+    // Nobody would write the next label.
+    let labels = merged(&right, "[product.thermostat]\nlabels = \"labels\"\n");
+    reload(&mut world, &labels, "/labels cannot change while the station works: restart it");
     fixture.provision(1, "SN0000000001");
     assert!(events(&world, "reconfigured").is_empty());
     reload(&mut world, &right, "it says the same");

@@ -10,7 +10,7 @@ use crate::control::tests::{admitted_at, nest_event};
 use crate::control::{
     Backlog, CaStatus, Counts, FixtureStatus, JournalStatus, OperationStatus, StationState,
 };
-use crate::device::event::{Event, Output};
+use crate::device::event::{Event, Output, Waited};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::histogram::Histogram;
@@ -71,7 +71,12 @@ fn tally() -> Tally {
     let mut folder = Folder::new(calendar, 0, 0, now());
     let done =
         Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None };
-    let passed = Event::Passed { presentation: nest_event(1), directory: None, label: false };
+    let passed = Event::Passed {
+        presentation: nest_event(1),
+        directory: None,
+        label: false,
+        waited: Waited::default(),
+    };
     for (seq, event) in (1..).zip([admitted_at(1, Some("A"), None), done, passed]) {
         let serial = Some(SerialNumber::parse("SN-1").unwrap());
         folder.fold(&Record { seq, at: now(), serial, what: What::Device(event) });

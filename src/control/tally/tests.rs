@@ -43,8 +43,16 @@ impl Day {
     fn passes(&mut self, serial: &str, id: u64, nest: &str) -> Verdict {
         self.tell(serial, admitted_at(id, Some(nest), Some("B1")));
         self.later(2);
-        self.tell(serial, Event::Passed { presentation: nest_event(id), directory: None, label: false })
-            .unwrap()
+        self.tell(
+            serial,
+            Event::Passed {
+                presentation: nest_event(id),
+                directory: None,
+                label: false,
+                waited: Waited::default(),
+            },
+        )
+        .unwrap()
     }
 
     fn fails(&mut self, serial: &str, id: u64, nest: &str) -> Verdict {
@@ -86,7 +94,15 @@ fn a_nest_shows_its_unit_then_its_verdict_until_the_next_unit() {
     assert_eq!(day.place("A").unit.as_ref().unwrap().state, State::Delivering);
     day.later(3);
     let verdict = day
-        .tell("SN-1", Event::Passed { presentation: nest_event(1), directory: None, label: false })
+        .tell(
+            "SN-1",
+            Event::Passed {
+                presentation: nest_event(1),
+                directory: None,
+                label: false,
+                waited: Waited::default(),
+            },
+        )
         .unwrap();
     assert_eq!(
         (verdict.took_ms, verdict.batch.as_deref(), verdict.nest.as_deref()),
@@ -109,11 +125,22 @@ fn a_failure_says_what_to_do_and_one_that_was_taken_away_says_nothing() {
         (FailCode::WriteFailed, "Seat the unit again and present it once more. (no answer)")
     );
     day.tell("SN-2", admitted_at(2, Some("B"), None));
-    day.tell("SN-2", Event::Closed { presentation: nest_event(2), why: CloseReason::NewBoot });
+    day.tell(
+        "SN-2",
+        Event::Closed { presentation: nest_event(2), why: CloseReason::NewBoot, waited: Waited::default() },
+    );
     assert_eq!(*day.place("B"), Place::default());
     // The verdict of a presentation that began before anything is known finds the fixture's only nest.
     let late = day
-        .tell("SN-3", Event::Passed { presentation: nest_event(9), directory: None, label: false })
+        .tell(
+            "SN-3",
+            Event::Passed {
+                presentation: nest_event(9),
+                directory: None,
+                label: false,
+                waited: Waited::default(),
+            },
+        )
         .unwrap();
     assert_eq!((late.nest.as_deref(), late.took_ms), (Some("B"), None));
 }
@@ -126,7 +153,15 @@ fn a_device_counts_once_by_its_last_word() {
     day.fails("SN-2", 2, "B");
     day.fails("SN-2", 3, "B");
     assert_eq!(day.figures(), (1, 1, 1));
-    day.tell("SN-2", Event::Passed { presentation: nest_event(4), directory: None, label: false });
+    day.tell(
+        "SN-2",
+        Event::Passed {
+            presentation: nest_event(4),
+            directory: None,
+            label: false,
+            waited: Waited::default(),
+        },
+    );
     assert_eq!(day.figures(), (2, 1, 0), "passed, but not at once");
     day.tell(
         "SN-1",
@@ -241,6 +276,7 @@ fn a_record_from_next_week_does_not_end_todays_count() {
             presentation: presentation.clone(),
             directory: None,
             label: false,
+            waited: Waited::default(),
         }),
     };
     let verdict = day.folder.fold(&passed(day.seq, at)).unwrap();
@@ -287,7 +323,15 @@ fn a_clock_that_was_set_back_out_of_the_shift_has_it_counted_again() {
     };
     let records = [
         record(3, admitted_at(2, Some("A"), Some("B1"))),
-        record(4, Event::Passed { presentation: nest_event(2), directory: None, label: false }),
+        record(
+            4,
+            Event::Passed {
+                presentation: nest_event(2),
+                directory: None,
+                label: false,
+                waited: Waited::default(),
+            },
+        ),
         record(newest, done),
     ];
     day.folder.look(real);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::tally::Folder;
+use crate::device::event::Waited;
 use crate::shift::Calendar;
 use crate::shift::Shift;
 
@@ -200,7 +201,12 @@ async fn a_watcher_gets_everything_then_what_changes_and_a_beat() {
     station.tally.send_replace(tally_of(vec![admitted_at(1, Some("A"), None)]));
     let changed = watcher.until("WAIT").await;
     assert!(!changed.contains("\"name\":\"cloud\""), "what has not changed is not sent: {changed}");
-    let passed = Event::Passed { presentation: nest_event(1), directory: None, label: false };
+    let passed = Event::Passed {
+        presentation: nest_event(1),
+        directory: None,
+        label: false,
+        waited: Waited::default(),
+    };
     station.tally.send_replace(tally_of(vec![admitted_at(1, Some("A"), None), passed]));
     watcher.until("PASS").await;
     watcher.until("\"what\":\"beat\"").await;

@@ -1,5 +1,7 @@
 //! One locker for a batch: made once, before its first device has its credentials, whatever happens meanwhile.
 
+use std::collections::BTreeMap;
+
 use super::account::Fault;
 use super::harness::Harness;
 use super::setup::{Setup, text, unit, unit_in};
@@ -7,7 +9,7 @@ use crate::batch::{BatchId, Order as BatchOrder, Terms};
 use crate::cloud::{FailureKind, Operation};
 use crate::device::State;
 use crate::device::operator::Order;
-use crate::device::rules::LockerRule;
+use crate::device::rules::{LockerRule, Repeat};
 
 const CREATE: Operation = Operation::CreateCredentialLocker;
 const LIST: Operation = Operation::ListCredentialLockers;
@@ -100,4 +102,37 @@ fn a_batchs_locker_of_which_only_the_account_knows_is_found() {
     assert!(h.account.count(LIST) > 0);
     assert_eq!(names(&h), ["thermostat WO-1"]);
     assert!(h.device("SN1").done.locker.is_some());
+}
+
+/// The rules of now are the device's alone, its locker is not.
+#[test]
+fn a_batchs_locker_stays_when_one_of_its_devices_is_made_by_other_rules_and_given_up() {
+    let mut h = ready();
+    h.pass(0, 1, "SN1");
+    h.pass(0, 2, "SN2");
+    let batchs = h.device("SN1").done.locker.clone();
+    let other = Setup::with(|it| {
+        it.repeat = Repeat::Renew;
+        it.locker = LockerRule::Device { name: text("{serial}"), tags: BTreeMap::new() };
+    });
+    assert_eq!(h.reload(&other), Some(Ok(())));
+    h.setup = other;
+    h.pass(0, 3, "SN1");
+    h.pass(0, 4, "SN3");
+    h.pass(0, 5, "SN2");
+    assert_eq!((&h.device("SN1").done.locker, &h.device("SN2").done.locker), (&batchs, &batchs));
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    h.seconds(60);
+    assert_eq!(h.state("SN1"), State::Scrapped);
+    assert_eq!(h.account.count(Operation::DeleteCredentialLocker), 0, "it is the others'");
+    // A restart knows it too.
+    h.restart();
+    assert_eq!(h.order(Order::Scrap, "SN2"), Ok(()));
+    h.seconds(60);
+    assert_eq!(h.state("SN2"), State::Scrapped);
+    assert_eq!(h.account.count(Operation::DeleteCredentialLocker), 0, "nor any more");
+    // One of its own goes with its device.
+    assert_eq!(h.order(Order::Scrap, "SN3"), Ok(()));
+    h.seconds(60);
+    assert_eq!(h.account.count(Operation::DeleteCredentialLocker), 1);
 }

@@ -289,7 +289,7 @@ fn draining_stops_pulling_and_new_units_but_lets_known_ones_finish() {
     h.idle(0);
     h.seconds(20);
     assert!(h.hear_all(0).is_empty(), "no pull");
-    h.input(Input::Resume);
+    assert_eq!(h.station(StationOrder::Resume), Some(Ok(())));
     assert_eq!(h.hear_all(0), ["pull"]);
     assert_eq!(h.unit(0, unit_in(2, "SN2", "b")), ["ack 2", "credentials 2 SN2"]);
 }

@@ -1,8 +1,11 @@
 //! Labels: one for each device that passes, on disk after `passed`, the same after a crash, a copy when asked for.
 
+use std::time::Duration;
+
 use super::harness::Harness;
 use super::setup::{Setup, unit};
 use crate::device::State;
+use crate::device::event::Event;
 use crate::device::operator::{Order, Refusal};
 use crate::device::rules::Repeat;
 
@@ -118,4 +121,62 @@ fn a_product_without_labels_owes_none_any_more() {
     h.restart();
     assert_eq!(h.order(Order::Label, "SN1"), Ok(()));
     assert_eq!(written(&h), [1]);
+}
+
+fn waiting(h: &Harness) -> Vec<String> {
+    h.line.status().degraded.into_iter().filter(|it| it.contains("labels")).collect()
+}
+
+/// Two devices have passed, and their labels wait for their directory.
+fn two_wait() -> Harness {
+    let mut h = ready();
+    h.labels = Err("full".to_owned());
+    h.pass(0, 1, "SN1");
+    h.pass(0, 2, "SN2");
+    assert_eq!(waiting(&h), ["2 labels wait for the directory /labels: full"]);
+    h
+}
+
+#[test]
+fn the_label_of_a_scrapped_device_waits_for_no_directory() {
+    let mut h = two_wait();
+    assert_eq!(h.order(Order::Scrap, "SN2"), Ok(()));
+    while h.state("SN2") != State::Scrapped {
+        h.wait(Duration::from_millis(100));
+    }
+    assert_eq!(h.device("SN2").label_due, None);
+    assert_eq!(waiting(&h), ["1 labels wait for the directory /labels: full"]);
+}
+
+#[test]
+fn labels_wait_for_no_directory_that_the_configuration_does_not_name_any_more() {
+    let mut h = two_wait();
+    assert_eq!(h.reload(&Setup::default()), Some(Ok(())));
+    h.seconds(60);
+    assert_eq!([h.device("SN1").label_due, h.device("SN2").label_due], [None, None]);
+    assert_eq!(waiting(&h), Vec::<String>::new());
+    assert!(h.labelled.is_empty());
+}
+
+#[test]
+fn a_label_is_where_it_was_sent_to_whatever_the_configuration_says_by_then() {
+    let mut h = ready();
+    h.unit(0, unit(1, "SN1"));
+    h.syncs = false;
+    let sha256 = h.credentials("SN1").certificate_sha256.clone();
+    h.written_as(0, 1, "SN1", &sha256);
+    // It is on its way: `passed` has yet to be on disk.
+    assert_eq!((h.reload(&Setup::default()), written(&h)), (None, vec![]));
+    h.syncs = true;
+    h.go_on();
+    assert_eq!(written(&h), [1]);
+    let labelled = h.shelf.events.iter().filter_map(|(_, it)| match it {
+        Event::Labelled { number, directory } => Some((*number, directory.as_deref())),
+        _ => None,
+    });
+    assert_eq!(labelled.collect::<Vec<_>>(), [(1, Some("/labels"))]);
+    let with = h.setup.clone();
+    assert_eq!(h.reload(&with), Some(Ok(())));
+    assert_eq!(h.order(Order::Label, "SN1"), Ok(()));
+    assert_eq!(written(&h), [1, 2], "and the next is a copy");
 }

@@ -101,3 +101,25 @@ fn a_scrapped_devices_is_deleted_also_if_its_answer_was_lost() {
     h.seconds(60);
     assert_eq!((h.state("SN3"), h.account.managed_things.len()), (State::Scrapped, 2));
 }
+
+#[test]
+fn a_scrapped_devices_is_deleted_also_if_its_rules_have_none_any_more() {
+    let mut h = ready_with(None);
+    h.pass(0, 1, "SN1");
+    let id = h.device("SN1").done.managed_thing.clone().unwrap();
+    let without = Setup::with(|it| it.repeat = Repeat::Renew);
+    assert_eq!(h.reload(&without), Some(Ok(())));
+    h.setup = without;
+    h.pass(0, 2, "SN1");
+    assert_eq!(h.device("SN1").done.managed_thing.as_ref(), Some(&id));
+    h.restart();
+    h.account.log.clear();
+    assert_eq!(h.order(Order::Scrap, "SN1"), Ok(()));
+    h.seconds(60);
+    let deleted = h.account.log.iter().filter_map(|it| match it {
+        Call::DeleteManagedThing { id } => Some(id.clone()),
+        _ => None,
+    });
+    assert_eq!((deleted.collect::<Vec<_>>(), h.account.count(CREATE)), (vec![id], 0));
+    assert_eq!((h.state("SN1"), there(&h).len()), (State::Scrapped, 0));
+}

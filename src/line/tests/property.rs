@@ -19,6 +19,7 @@ use super::setup::{Setup, unit_in};
 use crate::clock::ClockSync;
 use crate::cloud::testing::failure;
 use crate::cloud::{Call, FailureKind};
+use crate::device::operator::StationOrder;
 use crate::device::rules::{LockerRule, PolicyRule, Register};
 use crate::device::steps::Step;
 use crate::device::{KeyState, State};
@@ -98,7 +99,11 @@ impl World {
                 self.h.input(Input::PortOpened(fixture));
                 self.hello(fixture, false);
             }
-            Op::Drain(on) => self.h.input(if on { Input::Drain } else { Input::Resume }),
+            Op::Drain(true) => self.h.input(Input::Drain),
+            Op::Drain(false) => {
+                // Answered when it is on disk, which may be later.
+                let _ = self.h.station(StationOrder::Resume);
+            }
             Op::Order { order, serial } => {
                 // Refused or not: what it does to the rest is what counts.
                 let _ = self.h.ordered(order, SERIALS[serial]);
@@ -191,7 +196,7 @@ impl World {
         h.account.now = h.now.wall;
         h.account.land();
         (h.syncs, h.answers, h.issues, h.destroys) = (true, true, true, true);
-        h.input(Input::Resume);
+        assert_eq!(h.station(StationOrder::Resume), Some(Ok(())));
         h.input(Input::Gate(None));
         // Whatever the clock was set to by then, it is right now.
         h.set_clock(SignedDuration::from_secs(20 * 315_360_000));

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::account::Fault;
 use super::harness::{Harness, Pending};
-use super::setup::unit;
+use super::setup::{Setup, unit, unit_in};
 use crate::cloud::{FailureKind, Operation};
-use crate::device::event::{Event, Waited};
+use crate::device::State;
+use crate::device::event::Waited;
 use crate::journal::{Called, Cause, StationEvent};
-use crate::line::Input;
+use crate::line::{Deliver, Input};
 
 /// Answers all calls that are out, each having waited so long for its turn.
 fn answer(h: &mut Harness, waited: Duration) {
@@ -18,13 +19,14 @@ fn answer(h: &mut Harness, waited: Duration) {
     }
 }
 
-/// What the record of the newest offer says.
+/// What the newest record of that name says.
+fn waited(h: &Harness, name: &str) -> Waited {
+    let newest = h.shelf.events.iter().rev().find(|(_, it)| it.name() == name);
+    *newest.and_then(|(_, it)| it.waited()).expect("there is no such record")
+}
+
 fn offered(h: &Harness) -> Waited {
-    let waited = |it: &Event| match it {
-        Event::Offered { waited, .. } => Some(*waited),
-        _ => None,
-    };
-    h.shelf.events.iter().rev().find_map(|(_, it)| waited(it)).expect("none was offered")
+    waited(h, "offered")
 }
 
 fn told(h: &Harness) -> Vec<Called> {
@@ -70,8 +72,127 @@ fn what_was_waited_for_in_an_earlier_presentation_is_none_of_this_one() {
     answer(&mut h, Duration::from_secs(33));
     h.answers = true;
     h.answer_all();
-    let waited = offered(&h);
-    assert_eq!(waited.cloud + waited.quota + waited.journal, 50, "{waited:?}");
+    let Waited { cloud, quota, journal } = offered(&h);
+    assert_eq!(cloud + quota + journal, 50, "{cloud} {quota} {journal}");
+}
+
+fn seconds(cloud: u64, quota: u64, journal: u64) -> Waited {
+    Waited { cloud: 1_000 * cloud, quota: 1_000 * quota, journal: 1_000 * journal }
+}
+
+#[test]
+fn what_a_unit_waited_for_in_vain_is_in_the_record_of_its_end() {
+    // AWS is away: the calls fail, wait for their next try, and are held back.
+    let mut h = Harness::ready();
+    h.account.down = Some(FailureKind::Unreachable);
+    h.unit(0, unit(1, "SN1"));
+    h.seconds(60);
+    assert_eq!(h.hear(0), ["fail offline 1 SN1"]);
+    assert_eq!(waited(&h, "deferred"), seconds(60, 0, 0));
+    // What it waits for without a nest is none of it; presented again, it counts from there on.
+    h.seconds(300);
+    h.unit(0, unit(2, "SN1"));
+    h.seconds(7);
+    h.account.down = None;
+    h.seconds(30);
+    let Waited { cloud, quota, journal } = offered(&h);
+    assert!((7_000..=17_000).contains(&cloud), "{cloud}");
+    assert_eq!((quota, journal), (0, 0));
+    h.written(0, 2, "SN1");
+    assert_eq!(waited(&h, "passed"), Waited::default(), "nothing twice");
+}
+
+#[test]
+fn a_call_that_is_not_answered_counts_too() {
+    let mut h = Harness::ready();
+    (h.answers, h.syncs) = (false, false);
+    h.unit(0, unit(1, "SN1"));
+    h.seconds(4);
+    h.syncs = true;
+    h.sync(usize::MAX);
+    assert!(!h.calls.is_empty());
+    h.seconds(5);
+    // Another unit lies in its nest.
+    h.unit(0, unit(2, "SN2"));
+    assert_eq!(waited(&h, "closed"), seconds(5, 0, 4));
+    h.seconds(60);
+    assert_eq!(waited(&h, "deferred"), seconds(10, 50, 0), "a call takes no longer than ten seconds");
+    h.syncs = false;
+    h.unit(0, unit(3, "SN3"));
+    h.seconds(60);
+    h.syncs = true;
+    h.sync(usize::MAX);
+    assert_eq!(waited(&h, "deferred"), seconds(0, 0, 60), "nothing was asked of AWS before it was on disk");
+}
+
+#[test]
+fn what_a_unit_waited_for_whose_credentials_go_into_a_directory_is_in_the_record_that_it_has_passed() {
+    let deliver = Deliver::Directory("/out".into());
+    let mut h = Harness::ready_with(Setup { deliver, ..Setup::default() });
+    h.answers = false;
+    let passes = |h: &mut Harness, serial: &str| {
+        while h.state(serial) != State::Passed {
+            assert!(!h.calls.is_empty());
+            h.wait(Duration::from_millis(390));
+            answer(h, Duration::from_millis(300));
+        }
+        waited(h, "passed")
+    };
+    h.unit(0, unit(1, "SN1"));
+    let Waited { cloud, quota, journal } = passes(&mut h, "SN1");
+    assert_eq!((cloud % 90, quota % 300, quota / 300, journal), (0, 0, cloud / 90, 0));
+    assert!((2..=4).contains(&(cloud / 90)), "{cloud}");
+    // One that has left its nest waits there for nothing.
+    h.unit(0, unit(2, "SN2"));
+    h.removed(0, 2, "SN2");
+    assert_eq!(passes(&mut h, "SN2"), Waited::default());
+}
+
+#[test]
+fn what_was_on_disk_before_a_restart_is_waited_for_by_nobody() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    h.unit(0, unit(1, "SN1"));
+    h.syncs = false;
+    h.crash(usize::MAX);
+    assert!(!h.calls.is_empty(), "the device is on disk");
+    h.connect(0, 1);
+    h.wait(Duration::from_millis(500));
+    // Now the first record of this process is.
+    h.syncs = true;
+    h.sync(usize::MAX);
+    answer(&mut h, Duration::from_millis(500));
+    h.answers = true;
+    h.answer_all();
+    h.unit(0, unit(1, "SN1"));
+    assert_eq!(offered(&h), Waited { cloud: 0, quota: 500, journal: 0 });
+}
+
+/// Time passes; for how long devices waited for AWS so far.
+fn busy(h: &mut Harness, seconds: u64) -> u64 {
+    for _ in 0..seconds * 4 {
+        h.wait(Duration::from_millis(250));
+        h.input(Input::Gate(None));
+    }
+    h.line.status().calls.map_or(0, |it| it.busy_ms)
+}
+
+#[test]
+fn devices_wait_for_aws_while_it_is_away_and_not_while_the_stations_ca_signs() {
+    let mut h = Harness::ready();
+    h.issues = false;
+    h.unit(0, unit(1, "SN1"));
+    assert_eq!(busy(&mut h, 20), 0);
+    assert!(h.line.status().calls.is_some_and(|it| !it.operations.is_empty()));
+    h.issues = true;
+    h.issue();
+    h.go_on();
+    assert!(h.was_offered("SN1"));
+    h.account.down = Some(FailureKind::Unreachable);
+    h.unit(0, unit_in(2, "SN2", "b"));
+    h.unit(0, unit_in(3, "SN3", "c"));
+    let before = busy(&mut h, 30);
+    assert_eq!(busy(&mut h, 20) - before, 20_000, "its calls are held back");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod batches;
 mod golden;
 mod property;
 pub(crate) mod shifts;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -146,7 +147,7 @@ impl History {
         self.device(
             seconds(at, storing),
             serial,
-            Event::Passed { presentation, directory: None, label: false },
+            Event::Passed { presentation, directory: None, label: false, waited: Waited::default() },
         );
         let fingerprint = self.devices[serial].certificate.as_ref().unwrap().fingerprint;
         self.device(seconds(at, storing + 1), serial, Event::KeyDestroyed { fingerprint });
@@ -322,5 +323,5 @@ pub(crate) fn context(now: Timestamp) -> Context {
 
 /// Closes the open presentation.
 pub(crate) fn closed(presentation: PresentationKey) -> Event {
-    Event::Closed { presentation, why: CloseReason::NewUnit }
+    Event::Closed { presentation, why: CloseReason::NewUnit, waited: Waited::default() }
 }

@@ -64,9 +64,11 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
         },
         3 => Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None },
         4 | 5 => Event::Offered { presentation: key, waited: Waited::default() },
-        6 | 7 => Event::Passed { presentation: key, directory: None, label: false },
+        6 | 7 => {
+            Event::Passed { presentation: key, directory: None, label: false, waited: Waited::default() }
+        }
         8 => Event::Failed { presentation: key, code, message },
-        9 => Event::Deferred { presentation: key, code, message },
+        9 => Event::Deferred { presentation: key, code, message, waited: Waited::default() },
         10 => closed(key),
         11 => Event::Presented {
             presentation: new,

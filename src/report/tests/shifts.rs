@@ -159,8 +159,8 @@ fn wait_for_the_cloud(
     history.device(now, it, Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number))));
     let presentation = history.devices[it].presentation.key.clone();
     let message = "Put the unit on the waiting rack; the cloud cannot be reached.".to_owned();
-    let code = FailCode::Offline;
-    history.device(seconds(now, 60), it, Event::Deferred { presentation, code, message });
+    let (code, waited) = (FailCode::Offline, Waited::default());
+    history.device(seconds(now, 60), it, Event::Deferred { presentation, code, message, waited });
     let over = seconds(begin, 34 * 300 + number as i64 * 20);
     history.make(over, it, 8);
     history.present(seconds(over, 60), it, 4_000 + number);

@@ -10,7 +10,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::cloud::testing::failure;
 use crate::cloud::{CertificateStatus, ListedCertificate, ListedLocker, ListedThing};
-use crate::device::event::{Admission, Event, Output, PresentationKey};
+use crate::device::event::{Admission, Event, Output, PresentationKey, Waited};
 use crate::device::mend::{MendOrder, Orphan};
 use crate::device::operator::Refusal;
 use crate::device::rules::Register;
@@ -111,7 +111,10 @@ impl Book {
         for step in [Step::Policy, Step::Thing, Step::AttachPolicy, Step::AttachThing] {
             self.happens(serial, done(step, Output::Nothing));
         }
-        self.happens(serial, Event::Passed { presentation, directory: None, label: false });
+        self.happens(
+            serial,
+            Event::Passed { presentation, directory: None, label: false, waited: Waited::default() },
+        );
     }
 
     /// A certificate that it had before, and that is recorded as deleted.

@@ -1,4 +1,4 @@
-use crate::device::event::{Admission, PresentationKey};
+use crate::device::event::{Admission, PresentationKey, Waited};
 use crate::device::serial::SerialNumber;
 use crate::device::{Certificate, Device, KeyState};
 use crate::journal::store::{JournalLock, Opened, open};
@@ -45,8 +45,12 @@ fn journal(dir: &std::path::Path, count: i64, directory: impl Fn(i64) -> Option<
         let step = crate::device::steps::Step::Thing;
         let output = crate::device::event::Output::Nothing;
         let done = Event::StepDone { step, output, adopted: false, request_id: None };
-        let passed =
-            Event::Passed { presentation, directory: directory(second).map(str::to_owned), label: false };
+        let passed = Event::Passed {
+            presentation,
+            directory: directory(second).map(str::to_owned),
+            label: false,
+            waited: Waited::default(),
+        };
         let mut device: Option<Device> = None;
         let mut entries = Vec::new();
         for event in [Event::Admitted(Box::new(admission)), done, Event::Issued { certificate }, passed] {

@@ -3,7 +3,7 @@
 
 use linemint::clock::{SystemClock, TimeSource as _};
 use linemint::config::Config;
-use linemint::device::event::{Admission, Event, Output, PresentationKey};
+use linemint::device::event::{Admission, Event, Output, PresentationKey, Waited};
 use linemint::device::serial::SerialNumber;
 use linemint::device::steps::Step;
 use linemint::device::{Certificate, Device, KeyState};
@@ -129,6 +129,6 @@ fn life(
         done(Step::Certificate, Output::Certificate { arn }),
         done(Step::AttachPolicy, Output::Nothing),
         done(Step::AttachThing, Output::Nothing),
-        Event::Passed { presentation, directory: None, label: false },
+        Event::Passed { presentation, directory: None, label: false, waited: Waited::default() },
     ]
 }

@@ -2,7 +2,7 @@ use super::*;
 use crate::control::tally::Folder;
 use crate::control::tests::{admitted_at, nest_event};
 use crate::control::{Backlog, FixtureStatus};
-use crate::device::event::Event;
+use crate::device::event::{Event, Waited};
 use crate::device::serial::SerialNumber;
 use crate::fixture::FailCode;
 use crate::journal::{Record, What};
@@ -50,7 +50,12 @@ fn failed(id: u64) -> Event {
 
 #[test]
 fn a_nest_tells_its_verdict_by_word_sign_and_sentence() {
-    let passed = Event::Passed { presentation: nest_event(2), directory: None, label: false };
+    let passed = Event::Passed {
+        presentation: nest_event(2),
+        directory: None,
+        label: false,
+        waited: Waited::default(),
+    };
     let shown = shown(
         ready(),
         vec![

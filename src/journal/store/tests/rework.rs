@@ -1,7 +1,7 @@
 //! Devices that come back again and again: the index grows to a size and no further.
 
 use super::*;
-use crate::device::event::CloseReason;
+use crate::device::event::{CloseReason, Waited};
 
 const DEVICES: u64 = 100;
 
@@ -50,7 +50,10 @@ impl Line {
                 group.push(self.next(number, Event::Admitted(Box::new(admission))));
             }
             let presentation = self.devices[&number].presentation.key.clone();
-            group.push(self.next(number, Event::Closed { presentation, why: CloseReason::NewUnit }));
+            group.push(self.next(
+                number,
+                Event::Closed { presentation, why: CloseReason::NewUnit, waited: Waited::default() },
+            ));
         }
         self.opened.writer.commit(group).unwrap();
         self.seq += 1;
