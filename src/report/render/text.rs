@@ -14,6 +14,9 @@ pub const WIDTH: usize = 100;
 /// Devices of a list that are shown; the others are in the CSV.
 const SHOWN: usize = 10;
 
+/// Orders of people to the station that are shown.
+const ORDERS_SHOWN: usize = 16;
+
 /// The column at which the times of failures begin.
 const TIMES_AT: usize = 58;
 
@@ -312,14 +315,18 @@ fn exceptions(out: &mut String, it: &Report) -> fmt::Result {
             writeln!(out, "    and {} more: see the CSV", number(more))?;
         }
     }
-    if !it.overrides.is_empty() {
+    if it.overridden() > 0 {
         none = false;
-        writeln!(out, "  orders to the station, against one of its rules: {}", it.overrides.len())?;
+        writeln!(out, "  orders to the station, against one of its rules: {}", number(it.overridden()))?;
     }
-    for order in &it.overrides {
+    for order in it.overrides.iter().take(ORDERS_SHOWN) {
         let at = local(it, order.at);
         let told = format!("{at} by {}: {} ({})", plain(&order.who, 30), order.what, order.why);
         writeln!(out, "    {}", wrapped(&told, 6))?;
+    }
+    let more = it.overridden().saturating_sub(ORDERS_SHOWN.min(it.overrides.len()) as u64);
+    if more > 0 {
+        writeln!(out, "    and {} more: see the journal", number(more))?;
     }
     if none { writeln!(out, "  none") } else { Ok(()) }
 }
