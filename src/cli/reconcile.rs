@@ -190,7 +190,9 @@ impl<O: Write, E: Write> Screen<'_, O, E> {
                     self.out.write_all(summed(&summary).as_bytes())?;
                 }
                 self.out.flush()?;
-                return Ok(Some(if summary.is_clean() { ExitStatus::Done } else { ExitStatus::Bad }));
+                // A quick look leaves unknown certificates alone, and was asked for.
+                let seen = summary.unexamined == 0 || self.args.quick;
+                return Ok(Some(if summary.is_clean() && seen { ExitStatus::Done } else { ExitStatus::Bad }));
             }
             Told::Problem { detail, after } => {
                 self.clear()?;
@@ -295,4 +297,43 @@ fn summed(it: &Summary) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    /// What a look that comes to that ends with.
+    fn status(args: &[&str], summary: Summary) -> Option<ExitStatus> {
+        let command = ReconcileArgs::augment_args(clap::Command::new("reconcile"));
+        let matches = command.try_get_matches_from(["reconcile"].iter().chain(args)).unwrap();
+        let args = ReconcileArgs::from_arg_matches(&matches).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut screen = Screen {
+            args: &args,
+            out: &mut out,
+            err: &mut err,
+            animated: false,
+            phase: None,
+            repairs: false,
+            after: None,
+            failed: None,
+        };
+        screen.take(Told::Summary(summary)).unwrap()
+    }
+
+    #[test]
+    fn a_look_is_good_only_if_all_was_seen_that_it_was_to_see() {
+        let clean = || Summary { selected: 3, compared: 3, listed: Some(9), ..Summary::default() };
+        assert_eq!(status(&[], clean()), Some(ExitStatus::Done));
+        assert_eq!(status(&[], Summary { unread: 1, ..clean() }), Some(ExitStatus::Bad));
+        assert_eq!(status(&[], Summary { unexamined: 1, ..clean() }), Some(ExitStatus::Bad));
+        assert_eq!(status(&["--quick"], Summary { unexamined: 1, ..clean() }), Some(ExitStatus::Done));
+        assert_eq!(status(&["--quick"], Summary { unread: 1, ..clean() }), Some(ExitStatus::Bad));
+        let found = || Summary { findings: BTreeMap::from([(Class::Missing, 2)]), ..clean() };
+        assert_eq!(status(&[], found()), Some(ExitStatus::Bad));
+        assert_eq!(status(&[], Summary { repaired: 2, ..found() }), Some(ExitStatus::Done));
+    }
 }

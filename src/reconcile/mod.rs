@@ -315,7 +315,8 @@ impl Summary {
         self.findings.values().sum()
     }
 
-    /// Whether everything was seen, and is as it should be.
+    /// Whether every device was seen, and is as it should be. Certificates that nobody knows may not have been
+    /// looked into.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.found() == self.repaired && self.unread == 0 && self.unrepaired == 0

@@ -397,7 +397,7 @@ pub struct CloudCheck {
     pub listed: Option<u64>,
     /// Certificates that the journal does not know and that were not looked into.
     pub unexamined: u64,
-    /// All was seen, and is as it should be or was put right.
+    /// All was seen, unknown certificates too, and is as it should be or was put right.
     pub agrees: bool,
     /// Findings that were repaired.
     pub repaired: u64,
