@@ -82,6 +82,7 @@ pub async fn run(args: ReconcileArgs) -> ExitStatus {
 pub(super) async fn before_a_report(
     daemon: &DaemonArgs,
     (shift, batch, since, until): (Option<&str>, Option<&str>, Option<&str>, Option<&str>),
+    err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
     let time = |it: Option<&str>| {
         it.map(str::parse::<Timestamp>).transpose().map_err(|_| {
@@ -92,9 +93,8 @@ pub(super) async fn before_a_report(
         })
     };
     let (since, until) = (time(since)?, time(until)?);
-    let current = batch.is_none() && since.is_none();
     let args = ReconcileArgs {
-        shift: shift.map(str::to_owned).or_else(|| current.then(|| "current".to_owned())),
+        shift: shift.map(str::to_owned),
         batch: batch.map(str::to_owned),
         since,
         until,
@@ -107,7 +107,7 @@ pub(super) async fn before_a_report(
         daemon: daemon.clone(),
         json: false,
     };
-    reconcile(&args, &mut io::sink(), &mut io::stderr(), io::stderr().is_terminal()).await
+    reconcile(&args, &mut io::sink(), err, io::stderr().is_terminal()).await
 }
 
 async fn reconcile(
