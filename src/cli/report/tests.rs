@@ -130,13 +130,13 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     assert_eq!(merge(&["a.json", "b.json"], "csv").unwrap_err().exit_status(), ExitStatus::Usage);
 }
 
-/// A daemon that gives these answers, one a connection; what it was asked for.
-async fn asked(
+/// A daemon that gives these answers, one a connection, and notes what it was asked for.
+async fn serve(
     listener: tokio::net::UnixListener,
     answers: Vec<(&'static str, String)>,
-) -> Vec<(String, String)> {
+    requests: &std::cell::RefCell<Vec<(String, String)>>,
+) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let mut requests = Vec::new();
     for (head, body) in answers {
         let (mut socket, _) = listener.accept().await.unwrap();
         let (mut text, mut bytes) = (String::new(), [0; 4096]);
@@ -148,7 +148,7 @@ async fn asked(
             let length =
                 head.lines().find_map(|it| it.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
             if body.len() >= length.unwrap_or(0) {
-                requests.push((head.lines().next().unwrap().to_owned(), body.to_owned()));
+                requests.borrow_mut().push((head.lines().next().unwrap().to_owned(), body.to_owned()));
                 break;
             }
         }
@@ -156,7 +156,7 @@ async fn asked(
             format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
         socket.write_all(answer.as_bytes()).await.unwrap();
     }
-    requests
+    std::future::pending().await
 }
 
 /// What comes of a command before such a daemon: its status, stdout and stderr, and what it has asked for.
@@ -169,9 +169,15 @@ async fn before(
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let args = parse(&[args, &["--reconcile", "--socket", path.to_str().unwrap()]].concat()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let (result, requests) = tokio::join!(show(&args, None, &mut out, &mut err), asked(listener, answers));
-    let status = ended(result, &mut err);
-    (status, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap(), requests)
+    let (count, requests) = (answers.len(), std::cell::RefCell::default());
+    let result = tokio::select! {
+        result = show(&args, None, &mut out, &mut err) => result,
+        () = serve(listener, answers, &requests) => unreachable!(),
+    };
+    let (status, requests) = (ended(result, &mut err), requests.into_inner());
+    let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
+    assert_eq!(requests.len(), count, "{requests:?} {out}{err}");
+    (status, out, err, requests)
 }
 
 const CLOSES: &str = "200 OK\r\nlinemint-balance: closes";
