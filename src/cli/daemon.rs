@@ -71,7 +71,8 @@ pub(super) fn ended(result: Result<ExitStatus, CommandError>, err: &mut impl Wri
     }
 }
 
-fn tell(error: &CommandError, err: &mut impl Write) -> io::Result<()> {
+/// The sentence of an error, with what to do about it.
+pub(super) fn tell(error: &CommandError, err: &mut impl Write) -> io::Result<()> {
     match error {
         // These sentences say it all; what the system calls it helps nobody.
         CommandError::Daemon(

@@ -82,6 +82,7 @@ pub async fn run(args: ReconcileArgs) -> ExitStatus {
 pub(super) async fn before_a_report(
     daemon: &DaemonArgs,
     (shift, batch, since, until): (Option<&str>, Option<&str>, Option<&str>, Option<&str>),
+    err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
     let time = |it: Option<&str>| {
         it.map(str::parse::<Timestamp>).transpose().map_err(|_| {
@@ -92,9 +93,8 @@ pub(super) async fn before_a_report(
         })
     };
     let (since, until) = (time(since)?, time(until)?);
-    let current = batch.is_none() && since.is_none();
     let args = ReconcileArgs {
-        shift: shift.map(str::to_owned).or_else(|| current.then(|| "current".to_owned())),
+        shift: shift.map(str::to_owned),
         batch: batch.map(str::to_owned),
         since,
         until,
@@ -107,7 +107,7 @@ pub(super) async fn before_a_report(
         daemon: daemon.clone(),
         json: false,
     };
-    reconcile(&args, &mut io::sink(), &mut io::stderr(), io::stderr().is_terminal()).await
+    reconcile(&args, &mut io::sink(), err, io::stderr().is_terminal()).await
 }
 
 async fn reconcile(
@@ -190,7 +190,9 @@ impl<O: Write, E: Write> Screen<'_, O, E> {
                     self.out.write_all(summed(&summary).as_bytes())?;
                 }
                 self.out.flush()?;
-                return Ok(Some(if summary.is_clean() { ExitStatus::Done } else { ExitStatus::Bad }));
+                // A quick look leaves unknown certificates alone, and was asked for.
+                let seen = summary.unexamined == 0 || self.args.quick;
+                return Ok(Some(if summary.is_clean() && seen { ExitStatus::Done } else { ExitStatus::Bad }));
             }
             Told::Problem { detail, after } => {
                 self.clear()?;
@@ -295,4 +297,43 @@ fn summed(it: &Summary) -> String {
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, FromArgMatches as _};
+
+    use super::*;
+
+    /// What a look that comes to that ends with.
+    fn status(args: &[&str], summary: Summary) -> Option<ExitStatus> {
+        let command = ReconcileArgs::augment_args(clap::Command::new("reconcile"));
+        let matches = command.try_get_matches_from(["reconcile"].iter().chain(args)).unwrap();
+        let args = ReconcileArgs::from_arg_matches(&matches).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut screen = Screen {
+            args: &args,
+            out: &mut out,
+            err: &mut err,
+            animated: false,
+            phase: None,
+            repairs: false,
+            after: None,
+            failed: None,
+        };
+        screen.take(Told::Summary(summary)).unwrap()
+    }
+
+    #[test]
+    fn a_look_is_good_only_if_all_was_seen_that_it_was_to_see() {
+        let clean = || Summary { selected: 3, compared: 3, listed: Some(9), ..Summary::default() };
+        assert_eq!(status(&[], clean()), Some(ExitStatus::Done));
+        assert_eq!(status(&[], Summary { unread: 1, ..clean() }), Some(ExitStatus::Bad));
+        assert_eq!(status(&[], Summary { unexamined: 1, ..clean() }), Some(ExitStatus::Bad));
+        assert_eq!(status(&["--quick"], Summary { unexamined: 1, ..clean() }), Some(ExitStatus::Done));
+        assert_eq!(status(&["--quick"], Summary { unread: 1, ..clean() }), Some(ExitStatus::Bad));
+        let found = || Summary { findings: BTreeMap::from([(Class::Missing, 2)]), ..clean() };
+        assert_eq!(status(&[], found()), Some(ExitStatus::Bad));
+        assert_eq!(status(&[], Summary { repaired: 2, ..found() }), Some(ExitStatus::Done));
+    }
 }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::daemon::{CommandError, DaemonArgs, ended};
+use super::daemon::{CommandError, DaemonArgs, ended, tell};
 use crate::control::REPORT_BALANCE;
-use crate::control::client::encoded;
+use crate::control::client::{Client, ClientError, encoded};
 use crate::durable_fs::sync_dir;
 use crate::error::{Chain, ExitStatus};
 use crate::report::model::Report;
@@ -152,11 +152,12 @@ pub async fn run(args: ReportArgs) -> ExitStatus {
         Ok(old) => old,
         Err(error) => return told(Err(error), &mut io::stderr()),
     };
+    let mut err = io::stderr();
     let result = match &args.output {
-        Some(path) => to_file(&args, corrects.as_ref(), path).await,
-        None => show(&args, corrects.as_ref(), &mut out).await,
+        Some(path) => to_file(&args, corrects.as_ref(), path, &mut err).await,
+        None => show(&args, corrects.as_ref(), &mut out, &mut err).await,
     };
-    ended(result, &mut io::stderr())
+    ended(result, &mut err)
 }
 
 fn told(result: Result<ExitStatus, FileError>, err: &mut impl Write) -> ExitStatus {
@@ -171,12 +172,12 @@ fn told(result: Result<ExitStatus, FileError>, err: &mut impl Write) -> ExitStat
     }
 }
 
-/// What to ask the daemon for.
-fn target(args: &ReportArgs, corrects: Option<&Verified>) -> String {
+/// What to ask the daemon for, with the shift by that name.
+fn target(args: &ReportArgs, shift: Option<&str>, corrects: Option<&Verified>) -> String {
     let mut target = format!("/v1/report?format={}", args.format.as_str());
     let version = corrects.map(|it| (it.report.version + 1).to_string());
     for (name, value) in [
-        ("shift", args.shift.as_deref()),
+        ("shift", shift),
         ("batch", args.batch.as_deref()),
         ("since", args.since.as_deref()),
         ("until", args.until.as_deref()),
@@ -194,21 +195,78 @@ async fn show(
     args: &ReportArgs,
     corrects: Option<&Verified>,
     out: &mut impl Write,
+    err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
     let client = args.daemon.client()?;
-    let selection =
-        (args.shift.as_deref(), args.batch.as_deref(), args.since.as_deref(), args.until.as_deref());
-    let looked = match args.reconcile {
-        true => Some(super::reconcile::before_a_report(&args.daemon, selection).await?),
-        false => None,
-    };
+    if !args.reconcile {
+        return written(&client, &target(args, args.shift.as_deref(), corrects), out).await;
+    }
+    // A look takes minutes, in which a shift may end: what it is called now is what the report is asked for.
+    let shift = full_name(&client, args).await?;
+    let selection = (shift.as_deref(), args.batch.as_deref(), args.since.as_deref(), args.until.as_deref());
+    let looked = super::reconcile::before_a_report(&args.daemon, selection, err).await;
+    let target = target(args, shift.as_deref(), corrects);
     // If the account could not be looked at there is the report all the same, and the exit status says it.
-    let seen = matches!(looked, Some(ExitStatus::Done | ExitStatus::Bad));
-    let target = target(args, corrects) + if seen { "&reconciled=true" } else { "" };
-    let balance = client.download(&target, REPORT_BALANCE, out).await??;
+    let why_not = match looked {
+        Ok(looked @ (ExitStatus::Done | ExitStatus::Bad)) => {
+            match written(&client, &(target.clone() + "&reconciled=true"), out).await {
+                Ok(status) => return Ok(if looked == ExitStatus::Done { status } else { looked }),
+                // Somebody else has looked at other devices meanwhile.
+                Err(CommandError::Daemon(ClientError::Refused(why))) if why.status == 409 => {
+                    Some(ClientError::Refused(why))
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // It has said why itself.
+        Ok(ExitStatus::Refused) => None,
+        Ok(_) => Some(ClientError::Ended { path: client.path().to_owned() }),
+        Err(CommandError::Daemon(error)) if is_there(&error) => Some(error),
+        Err(error) => return Err(error),
+    };
+    if let Some(error) = why_not {
+        tell(&error.into(), err)?;
+    }
+    written(&client, &target, out).await?;
+    Ok(ExitStatus::Refused)
+}
+
+/// Whether a daemon has answered, whatever came of it.
+fn is_there(error: &ClientError) -> bool {
+    !matches!(error, ClientError::Unreachable { .. } | ClientError::NotPermitted { .. })
+}
+
+/// Writes the report that the daemon has for `target`; whether it balances.
+async fn written(client: &Client, target: &str, out: &mut impl Write) -> Result<ExitStatus, CommandError> {
+    let balance = client.download(target, REPORT_BALANCE, out).await??;
     out.flush()?;
-    let status = if balance.as_deref() == Some("closes") { ExitStatus::Done } else { ExitStatus::Bad };
-    Ok(looked.filter(|it| *it != ExitStatus::Done).unwrap_or(status))
+    Ok(if balance.as_deref() == Some("closes") { ExitStatus::Done } else { ExitStatus::Bad })
+}
+
+/// Of a report, which shift it is of.
+#[derive(Debug, serde::Deserialize)]
+struct Shown {
+    selection: Selected,
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Selected {
+    name: String,
+}
+
+/// The shift that is asked for by the name that it keeps: `2026-11-22/early` for `current`; none where a batch
+/// or a time is asked for.
+async fn full_name(client: &Client, args: &ReportArgs) -> Result<Option<String>, CommandError> {
+    let wanted = match (&args.shift, &args.batch, &args.since) {
+        (Some(shift), ..) => shift.as_str(),
+        (None, None, None) => "current",
+        _ => return Ok(None),
+    };
+    if !matches!(wanted, "current" | "last") {
+        return Ok(Some(wanted.to_owned()));
+    }
+    let shown: Shown = client.get_json(&format!("/v1/report?format=json&shift={wanted}")).await?;
+    Ok(Some(shown.selection.name))
 }
 
 /// Into a file, which gets its name when all of it is on disk.
@@ -216,10 +274,11 @@ async fn to_file(
     args: &ReportArgs,
     corrects: Option<&Verified>,
     path: &Path,
+    err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
     let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    let status = show(args, corrects, file.as_file_mut()).await?;
+    let status = show(args, corrects, file.as_file_mut(), err).await?;
     keep(file, dir, path)?;
     Ok(status)
 }

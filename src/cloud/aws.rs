@@ -296,6 +296,7 @@ fn resource(call: &Call) -> &str {
         | Call::UpdateCertificate { id, .. }
         | Call::DeleteCertificate { id }
         | Call::GetCredentialLocker { id }
+        | Call::GetManagedThing { id }
         | Call::DeleteManagedThing { id }
         | Call::DeleteCredentialLocker { id } => id,
         Call::AttachPolicy { target, .. }

@@ -135,6 +135,10 @@ pub enum Call {
         locker: Option<String>,
         client_token: String,
     },
+    /// Answered like [`CreateManagedThing`](Self::CreateManagedThing), as far as the station reads it.
+    GetManagedThing {
+        id: String,
+    },
     DeleteManagedThing {
         id: String,
     },
@@ -173,6 +177,7 @@ impl Call {
             Self::DeletePolicy { .. } => Operation::DeletePolicy,
             Self::DeleteCredentialLocker { .. } => Operation::DeleteCredentialLocker,
             Self::CreateManagedThing { .. } => Operation::CreateManagedThing,
+            Self::GetManagedThing { .. } => Operation::GetManagedThing,
             Self::DeleteManagedThing { .. } => Operation::DeleteManagedThing,
         }
     }
@@ -220,7 +225,7 @@ pub struct Answer {
 pub enum Reply {
     /// `CreateCredentialLocker`.
     Locker { id: String, arn: String },
-    /// `CreateManagedThing`.
+    /// `CreateManagedThing`, `GetManagedThing`.
     ManagedThing { id: String, arn: String },
     /// `GetCredentialLocker`.
     LockerDescription { id: String, arn: String, tags: BTreeMap<String, String> },

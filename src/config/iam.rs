@@ -58,7 +58,9 @@ impl Grants<'_> {
         }
         self.allow("*".to_owned(), &["iotmanagedintegrations:CreateManagedThing"]);
         let things = self.arn("iotmanagedintegrations", "managed-thing/*");
-        self.allow(things, &["iotmanagedintegrations:DeleteManagedThing"]);
+        // Read by a reconciliation, deleted at scrap.
+        let actions = ["iotmanagedintegrations:GetManagedThing", "iotmanagedintegrations:DeleteManagedThing"];
+        self.allow(things, &actions);
     }
 
     fn thing(&mut self, rules: &ProductRules) {
@@ -267,14 +269,21 @@ mod tests {
     }
 
     #[test]
-    fn a_managed_thing_is_made_and_deleted_and_nothing_else_of_them() {
+    fn a_managed_thing_is_made_read_and_deleted_and_nothing_else_of_them() {
         let managed = "upc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\ncertificate = {}";
         let with = grants(&MINIMAL.replace("certificate = {}", managed));
         let more: Vec<_> = with.difference(&grants(MINIMAL)).cloned().collect();
         let pair =
             |action: &str, resource: &str| (format!("iotmanagedintegrations:{action}"), resource.to_owned());
         let things = "arn:aws:iotmanagedintegrations:eu-west-1:*:managed-thing/*";
-        assert_eq!(more, [pair("CreateManagedThing", "*"), pair("DeleteManagedThing", things)]);
+        assert_eq!(
+            more,
+            [
+                pair("CreateManagedThing", "*"),
+                pair("DeleteManagedThing", things),
+                pair("GetManagedThing", things)
+            ]
+        );
     }
 
     #[test]

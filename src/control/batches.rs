@@ -151,7 +151,7 @@ pub(super) async fn serials(
     parameters: Result<Query<SerialsQuery>, QueryRejection>,
 ) -> Result<Json<ListedPage>, Refused> {
     let wanted = query::parameters(parameters)?;
-    let missing = flag("missing", wanted.missing)?.unwrap_or(false);
+    let missing = query::flag("missing", wanted.missing)?.unwrap_or(false);
     let after = query::given(wanted.after).map(|it| query::serial("after", &it)).transpose()?;
     let limit = query::limit(wanted.limit)?;
     let batch = find(&context, id_in_path(path)?).await?;
@@ -275,7 +275,7 @@ async fn open_with_list(
 ) -> Result<Json<batch::Batch>, Refused> {
     let batch = id("id", &wanted.id)?;
     let product = wanted.product.ok_or_else(|| bad_request("product is missing"))?;
-    let strict = flag("strict", wanted.strict)?.unwrap_or(true);
+    let strict = query::flag("strict", wanted.strict)?.unwrap_or(true);
     let fixtures = query::given(wanted.fixtures).unwrap_or_default();
     let fixtures = fixtures.split(',').filter(|it| !it.is_empty()).map(str::to_owned).collect();
     let terms = Terms { batch: batch.clone(), product, strict, fixtures, expected: 0 };
@@ -455,15 +455,6 @@ async fn find(context: &Context, id: BatchId) -> Result<crate::batch::Batch, Ref
 async fn order(context: &Context, order: Order, by: &Operator) -> Result<(), Refused> {
     let by = by.clone();
     carry_out(context, |reply| Command::Batch { order, by, reply }).await
-}
-
-fn flag(name: &str, value: Option<String>) -> Result<Option<bool>, Refused> {
-    match query::given(value).as_deref() {
-        None => Ok(None),
-        Some("true") => Ok(Some(true)),
-        Some("false") => Ok(Some(false)),
-        Some(_) => Err(bad_request(format!("{name} is true or false"))),
-    }
 }
 
 fn id(name: &str, text: &str) -> Result<BatchId, Refused> {

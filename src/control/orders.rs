@@ -100,7 +100,7 @@ pub(super) async fn scrap(
     path = "/v1/devices/{serial}/label",
     operation_id = "labelDevice",
     tag = "devices",
-    params(("serial" = String, Path, description = "Its serial number, to the letter")),
+    params(("serial" = String, Path, description = "Its serial number, to the letter", pattern = "^[!-~]{1,128}$")),
     request_body(content = Reason),
     responses(
         (status = 200, description = "It gets one more label, which says that it is a copy", body = Device),

@@ -42,6 +42,16 @@ pub(super) fn number<T: FromStr + PartialOrd + std::fmt::Display>(
     }
 }
 
+/// `true` or `false`.
+pub(super) fn flag(name: &str, value: Option<String>) -> Result<Option<bool>, Refused> {
+    match given(value).as_deref() {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(bad_request(format!("{name} is true or false"))),
+    }
+}
+
 /// `state`: one of the seven words.
 pub(super) fn state(value: Option<String>) -> Result<Option<State>, Refused> {
     let Some(text) = given(value) else { return Ok(None) };

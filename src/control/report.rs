@@ -25,6 +25,7 @@ use crate::clock::TimeSource;
 use crate::error::Chain;
 use crate::journal::JournalError;
 use crate::journal::store::Store;
+use crate::reconcile::newest::Look;
 use crate::report::cloud::hold_against;
 use crate::report::fold::{Live, Maker, Selection};
 use crate::report::model::{Handover, Report};
@@ -184,8 +185,11 @@ pub(super) async fn show(
     let format = Format::parse(query::given(wanted.format.clone()).as_deref())?;
     let selection = wanted.selection(&maker.calendar, now)?;
     let correction = wanted.correction()?;
+    let look = match query::flag("reconciled", wanted.reconciled)? {
+        Some(true) => Some(look_at(&maker, &selection)?),
+        _ => None,
+    };
     let live = live(&context.status());
-    let reconciled = query::given(wanted.reconciled.clone()).is_some_and(|it| it == "true");
     let (making, chosen) = (maker.clone(), selection.clone());
     let made = context.reading.read("make a report", move |store| {
         if let Selection::Batch(id) = &chosen
@@ -202,20 +206,7 @@ pub(super) async fn show(
     if let Some((version, old)) = correction {
         (report.version, report.corrects) = (version, Some(old));
     }
-    if reconciled {
-        let (batch, since, until) = match &selection {
-            Selection::Shift(it) => (None, Some(it.begin), Some(it.end)),
-            Selection::Time { begin, end } => (None, Some(*begin), Some(*end)),
-            Selection::Batch(id) => (Some(id.as_str()), None, None),
-        };
-        let look = maker.looks.of(batch, since, until).ok_or_else(|| {
-            conflict(
-                "no look at the account for just these devices has come to its end since the daemon's start",
-            )
-            .with_hint(
-                "POST /v1/reconcile with the same selection first; `linemint report --reconcile` does both",
-            )
-        })?;
+    if let Some(look) = look {
         hold_against(&mut report, &look);
     }
     let balance = if report.balance.closes { "closes" } else { "does-not-close" };
@@ -229,6 +220,21 @@ pub(super) async fn show(
         response.extensions_mut().insert(EndlessAnswer);
     }
     Ok(response)
+}
+
+/// The newest look at the account, if it was at the devices of that selection.
+fn look_at(maker: &Maker, selection: &Selection) -> Result<Arc<Look>, Refused> {
+    let (batch, since, until) = match selection {
+        Selection::Shift(it) => (None, Some(it.begin), Some(it.end)),
+        Selection::Time { begin, end } => (None, Some(*begin), Some(*end)),
+        Selection::Batch(id) => (Some(id.as_str()), None, None),
+    };
+    maker.looks.of(batch, since, until).ok_or_else(|| {
+        conflict("no look at the account for just these devices has come to its end since the daemon's start")
+            .with_hint(
+                "POST /v1/reconcile with the same selection first; `linemint report --reconcile` does both",
+            )
+    })
 }
 
 fn rendered(maker: &Maker, report: &Report, format: Format) -> String {

@@ -9,6 +9,7 @@ use super::figures::{Instruments, NoInstruments};
 use super::tally::Tally;
 use crate::clock::{SystemClock, TimeSource};
 use crate::report::fold::Maker;
+use crate::report::limits::Limits;
 use crate::shift::Calendar;
 
 /// What of the configuration is looked at while the station works, as it is now.
@@ -18,6 +19,8 @@ pub struct Plant {
     pub calendar: Calendar,
     /// The time in which a device should be done, where the line has one.
     pub takt: Option<Duration>,
+    /// The limits of AWS that are configured.
+    pub limits: Limits,
     /// Hash of the configuration.
     pub config: String,
 }
@@ -27,6 +30,7 @@ impl Plant {
     pub fn put_into(&self, maker: &mut Maker) {
         maker.calendar = self.calendar.clone();
         maker.takt_ms = self.takt.and_then(|it| u64::try_from(it.as_millis()).ok());
+        maker.limits.clone_from(&self.limits);
         maker.station.config.clone_from(&self.config);
     }
 }

@@ -71,6 +71,8 @@ impl Mend {
         let waits = |step: &Step| match step {
             Step::AttachPolicy => has(Step::Policy) || has(Step::Certificate),
             Step::AttachThing => has(Step::Thing) || has(Step::Certificate),
+            // It names its locker.
+            Step::ManagedThing => has(Step::Locker),
             _ => false,
         };
         self.steps.iter().copied().filter(|it| !waits(it)).collect()
@@ -80,8 +82,8 @@ impl Mend {
 /// Whether a step makes something again.
 #[must_use]
 pub const fn mends(step: Step) -> bool {
-    use Step::{AttachPolicy, AttachThing, Certificate, Locker, Policy, Thing};
-    matches!(step, Locker | Policy | Thing | Certificate | AttachPolicy | AttachThing)
+    use Step::{AttachPolicy, AttachThing, Certificate, Locker, ManagedThing, Policy, Thing};
+    matches!(step, Locker | ManagedThing | Policy | Thing | Certificate | AttachPolicy | AttachThing)
 }
 
 impl Device {
@@ -106,6 +108,9 @@ impl Device {
         if steps.contains(&Step::Locker) {
             self.lockers_remade += 1;
         }
+        if steps.contains(&Step::ManagedThing) {
+            self.managed_things_remade += 1;
+        }
         self.mend = (!steps.is_empty()).then(|| Mend { steps, der: der.to_vec() });
     }
 
@@ -116,6 +121,7 @@ impl Device {
         let follows = |it: Step| match it {
             Step::AttachPolicy => matches!(step, Step::Policy | Step::Certificate),
             Step::AttachThing => matches!(step, Step::Thing | Step::Certificate),
+            Step::ManagedThing => step == Step::Locker,
             _ => false,
         };
         let (over, left) =
@@ -141,6 +147,7 @@ impl Device {
         for step in steps {
             match step {
                 Step::Locker => self.done.locker = None,
+                Step::ManagedThing => self.done.managed_thing = None,
                 Step::Policy => self.done.policy = false,
                 Step::Thing => self.done.thing = false,
                 Step::AttachPolicy => self.done.attach_policy = false,
@@ -178,8 +185,10 @@ mod tests {
 
     use jiff::Timestamp;
 
+    use super::super::article::ArticleNumber;
     use super::super::event::{Admission, Event, Output, PresentationKey, Waited};
     use super::super::operator::Operator;
+    use super::super::rules::{ManagedRole, ManagedThingRule};
     use super::super::serial::SerialNumber;
     use super::super::steps::Subject;
     use super::super::testing::plain_rules;
@@ -334,6 +343,54 @@ mod tests {
         assert_eq!((life.ready(), life.device.state), (Vec::new(), State::Passed));
         assert_eq!(life.device.done.locker.as_deref(), Some("locker2"));
         assert!(!is_pending(&life.device));
+    }
+
+    #[test]
+    fn a_managed_thing_is_made_again_in_its_locker_and_under_another_token() {
+        use Step::{DeleteManagedThing, Locker, ManagedThing};
+        let mut rules = plain_rules("lamp");
+        rules.article = Some(ArticleNumber::parse("036000291452").unwrap());
+        rules.managed_thing = Some(ManagedThingRule { role: ManagedRole::Device });
+        let call = |life: &Life, step| {
+            Subject { device: &life.device, rules: &rules, ca_pem: "" }.call(step).unwrap()
+        };
+        let made = |id: &str| Output::ManagedThing { id: id.to_owned(), arn: None };
+        let mut life = Life::passed();
+        life.done(ManagedThing, made("managed1"));
+        let first = call(&life, ManagedThing);
+        life.takes(mending(&[ManagedThing, Locker]));
+        assert_eq!(life.ready(), [Locker], "it names its locker");
+        life.done(Locker, Output::Locker { id: "locker2".to_owned(), arn: None, others: Vec::new() });
+        assert_eq!(life.ready(), [ManagedThing]);
+        let second = call(&life, ManagedThing);
+        let token = |it: &Call| match it {
+            Call::CreateManagedThing { client_token, locker, .. } => (client_token.clone(), locker.clone()),
+            other => panic!("{other:?}"),
+        };
+        assert_ne!(
+            token(&first).0,
+            token(&second).0,
+            "AWS may know the first token for the one that is gone"
+        );
+        assert_eq!(token(&second).1.as_deref(), Some("locker2"));
+        life.done(ManagedThing, made("managed2"));
+        assert_eq!((life.ready(), life.device.done.managed_thing.as_deref()), (Vec::new(), Some("managed2")));
+        // Without its locker it is not made.
+        life.takes(mending(&[ManagedThing, Locker]));
+        life.takes(Event::MendFailed { step: Locker, message: "the account is full".to_owned() });
+        assert_eq!((&life.device.mend, life.device.done.managed_thing.as_deref()), (&None, Some("managed2")));
+        // Given up while its answer is awaited: the token finds what was made, so that it is deleted.
+        life.takes(mending(&[ManagedThing]));
+        let third = call(&life, ManagedThing);
+        life.takes(Event::Scrapping {
+            presentation: None,
+            by: by(),
+            policy: None,
+            message: String::new(),
+            asked: false,
+            managed_thing: true,
+        });
+        assert_eq!(call(&life, DeleteManagedThing), third);
     }
 
     #[test]

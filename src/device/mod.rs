@@ -187,6 +187,9 @@ pub struct Device {
     /// How often its locker was made again: each time under another client token.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub lockers_remade: u32,
+    /// Likewise its managed thing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub managed_things_remade: u32,
     /// Labels that were written for it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub labels: u32,
@@ -348,6 +351,7 @@ impl Device {
             scrap: None,
             mend: None,
             lockers_remade: 0,
+            managed_things_remade: 0,
             labels: 0,
             label_due: None,
             done: Done::default(),

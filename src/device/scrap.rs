@@ -187,7 +187,10 @@ impl Device {
         self.state = State::Quarantined;
         self.failure = Some(Failure { code: FailCode::Quarantined, message: message.to_owned() });
         self.scrap = Some(Scrap { managed_thing, ..Scrap::default() });
-        self.mend = None;
+        // One that was being made again is known by its token alone.
+        if self.mend.take().is_some_and(|it| it.steps.contains(&Step::ManagedThing)) {
+            self.done.managed_thing = None;
+        }
     }
 
     /// AWS has named a certificate that was put among the old ones while the call was out.

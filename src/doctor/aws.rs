@@ -14,7 +14,7 @@ use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError, Caller};
 use crate::cloud::pace::Paced;
 use crate::cloud::{Answer, Class, Cloud, CloudError, FailureKind, Service, StopCause};
 use crate::config::{Aws, Config, documented_quotas};
-use crate::device::rules::LockerRule;
+use crate::device::rules::{LockerRule, ProductRules};
 use crate::error::Chain;
 use crate::station::setup::aws_options;
 
@@ -251,18 +251,22 @@ fn permission(action: &str, outcomes: &[Outcome]) -> Finding {
 
 fn region(config: &Config) -> Finding {
     let region = config.aws.region.as_str();
-    let lockers = config
-        .products
-        .values()
-        .any(|it| matches!(it.rules.locker, LockerRule::Device { .. } | LockerRule::Batch { .. }));
-    if !lockers {
-        return REGION.ok(format!("{region}; no product wants a locker of its own"));
-    }
+    let wants = |of: fn(&ProductRules) -> bool| config.products.values().any(|it| of(&it.rules));
+    let lockers = wants(|it| matches!(it.locker, LockerRule::Device { .. } | LockerRule::Batch { .. }));
+    let managed = wants(|it| it.managed_thing.is_some());
+    let (what, without) = match (lockers, managed) {
+        (false, false) => {
+            return REGION.ok(format!("{region}; no product wants a locker of its own or a managed thing"));
+        }
+        (true, false) => ("lockers", "locker = { scope = \"none\" }"),
+        (false, true) => ("managed things", "take managed_thing out"),
+        (true, true) => ("lockers and managed things", "locker = { scope = \"none\" } and no managed_thing"),
+    };
     if LOCKER_REGIONS.contains(&region) {
         return REGION.ok(format!("{region} offers managed integrations"));
     }
-    let detail = format!("{region} offers no managed integrations, and a product wants lockers");
-    REGION.failed(detail, "use eu-west-1 or ca-central-1, or locker = { scope = \"none\" }")
+    let detail = format!("{region} offers no managed integrations, and a product wants {what}");
+    REGION.failed(detail, format!("use eu-west-1 or ca-central-1, or {without}"))
 }
 
 fn quotas(config: &Config) -> Finding {

@@ -116,6 +116,33 @@ fn lockers_exist_in_two_regions() {
 }
 
 #[test]
+fn managed_things_exist_where_lockers_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let managed = "upc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\n";
+    let only = format!("locker = {{ scope = \"none\" }}\n{managed}");
+    for (product, what, without) in [
+        ("", "a product wants lockers", "or locker = { scope = \"none\" }"),
+        (only.as_str(), "a product wants managed things", "or take managed_thing out"),
+        (
+            managed,
+            "a product wants lockers and managed things",
+            "or locker = { scope = \"none\" } and no managed_thing",
+        ),
+    ] {
+        let mut config = config_with(dir.path(), product);
+        for here in LOCKER_REGIONS {
+            config.aws.region = here.to_owned();
+            assert_eq!(region(&config).status, Fine, "{product}");
+        }
+        config.aws.region = "eu-central-1".to_owned();
+        let found = region(&config);
+        assert_eq!(found.status, Failed, "{product}");
+        assert!(found.detail.ends_with(what), "{found:?}");
+        assert!(found.remedy.as_deref().unwrap().ends_with(without), "{found:?}");
+    }
+}
+
+#[test]
 fn quotas_stand_beside_awss_own() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = config(dir.path());

@@ -153,7 +153,7 @@ checks! {
     LATENCY, "ftdi-latency", "FTDI latency timer",
         "Warns above 1 ms: each frame and each answer waits that long in the adapter.";
     REGION, "region", "Region",
-        "Fails if a product wants lockers of its own where AWS offers no managed integrations: it does in eu-west-1 and ca-central-1 only.";
+        "Fails if a product wants lockers of its own or managed things where AWS offers no managed integrations: it does in eu-west-1 and ca-central-1 only.";
     CREDENTIALS, "aws-credentials", "AWS credentials",
         "Looks them up as the daemon does, and whether AWS knows them.";
     ACCOUNT, "aws-account", "AWS account",

@@ -83,6 +83,9 @@ impl MadeUp<'_> {
             "iotmanagedintegrations:GetCredentialLocker" => {
                 vec![Call::GetCredentialLocker { id: self.nobody[..32].to_owned() }]
             }
+            "iotmanagedintegrations:GetManagedThing" => {
+                vec![Call::GetManagedThing { id: self.nobody[..32].to_owned() }]
+            }
             _ => Vec::new(),
         }
     }
@@ -154,6 +157,19 @@ mod tests {
         assert!(probes.iter().flat_map(|it| &it.calls).all(reads));
         let not_tried = probes.iter().filter(|it| it.calls.is_empty()).count();
         assert!(not_tried >= 8, "creating, attaching, deleting");
+    }
+
+    #[test]
+    fn a_managed_thing_is_asked_for_where_a_product_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let with = config_with(dir.path(), "upc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\n");
+        let action = "iotmanagedintegrations:GetManagedThing";
+        let calls = |config| {
+            let all = probes(config, NOBODY, None);
+            all.into_iter().filter(|it| it.action == action).flat_map(|it| it.calls).collect::<Vec<_>>()
+        };
+        assert_eq!(calls(&with), [Call::GetManagedThing { id: NOBODY[..32].to_owned() }]);
+        assert_eq!(calls(&config(dir.path())), []);
     }
 
     #[test]

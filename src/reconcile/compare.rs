@@ -1,6 +1,6 @@
 //! Expected against held.
 
-use super::{Class, Expected, Finding, Held, Owner, Repair};
+use super::{Class, Expected, Finding, Held, Owner, Repair, SharedLocker};
 use crate::cloud::CertificateStatus;
 use crate::device::mend::Orphan;
 use crate::device::steps::{Step, same_json};
@@ -89,6 +89,24 @@ pub fn shared_policy(name: &str, there: bool) -> Finding {
     }
 }
 
+/// A locker that a batch's devices share and that is not there. The journal has given it to them: no other
+/// takes its place.
+#[must_use]
+pub fn shared_locker(it: &SharedLocker) -> Finding {
+    Finding {
+        class: Class::Missing,
+        serial: None,
+        resource: format!("locker {}", it.id),
+        expected: format!("the locker {} is there for all devices of batch {}", it.name, it.batch),
+        held: "it is not there".to_owned(),
+        remedy:
+            "find out who deleted it: a locker cannot come back; make what is left of the order as another \
+                 batch, which gets a locker of its own"
+                .to_owned(),
+        repair: None,
+    }
+}
+
 struct Look<'a> {
     expected: &'a Expected,
     held: &'a Held,
@@ -159,6 +177,7 @@ impl Look<'_> {
         let policy = it.policy.as_ref().is_some_and(|it| it.own);
         let all = [
             (it.locker.is_some(), Step::Locker),
+            (it.managed_thing.is_some() && self.held.managed_thing.is_some(), Step::ManagedThing),
             (policy, Step::Policy),
             (it.has_thing, Step::Thing),
             (it.certificate.is_some(), Step::Certificate),
@@ -175,6 +194,9 @@ impl Look<'_> {
         };
         if let Some(it) = expected.locker.as_ref().filter(|_| !held.locker) {
             lack(Step::Locker, format!("the locker {}", it.id));
+        }
+        if let Some(it) = expected.managed_thing.as_ref().filter(|_| held.managed_thing == Some(false)) {
+            lack(Step::ManagedThing, format!("the managed thing {it}"));
         }
         if let Some(it) = expected.policy.as_ref().filter(|it| it.own && held.policy.is_none()) {
             lack(Step::Policy, format!("the policy {}", it.name));

@@ -23,6 +23,8 @@ pub struct Expected {
     pub has_thing: bool,
     /// Its own locker.
     pub locker: Option<WantedLocker>,
+    /// Id of its managed thing.
+    pub managed_thing: Option<String>,
     /// Its policy.
     pub policy: Option<WantedPolicy>,
     /// Its certificate.
@@ -38,6 +40,30 @@ pub struct WantedLocker {
     pub name: String,
     /// Its id.
     pub id: String,
+}
+
+/// The locker that the devices of a batch share.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharedLocker {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The batch.
+    pub batch: String,
+}
+
+impl SharedLocker {
+    /// The one that `device` was given, which was made by `rules`; none if it has none, or is scrapped.
+    #[must_use]
+    pub fn of(device: &Device, rules: &ProductRules) -> Option<Self> {
+        if !matches!(rules.locker, LockerRule::Batch { .. }) || device.state == State::Scrapped {
+            return None;
+        }
+        let name = Subject { device, rules, ca_pem: "" }.locker_name()?;
+        let batch = device.batch.clone().unwrap_or_default();
+        Some(Self { id: device.done.locker.clone()?, name, batch })
+    }
 }
 
 /// A device's policy.
@@ -95,6 +121,7 @@ impl Expected {
             thing: subject.thing_name(),
             has_thing: device.done.thing && !gone,
             locker: locker(&subject).filter(|_| !gone),
+            managed_thing: device.done.managed_thing.clone().filter(|_| !gone),
             policy: policy(&subject).filter(|_| !gone),
             certificate: certificate(device).filter(|_| !gone && !jitp),
             earlier: earlier.collect(),

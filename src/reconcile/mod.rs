@@ -6,7 +6,7 @@
 //!
 //! | class | what it means | what `--repair` does |
 //! |---|---|---|
-//! | missing | nothing of a device's own is there | makes it again |
+//! | missing | nothing of a device's own is there; or what many share | makes it again; what many share it leaves |
 //! | half-made | a part of it is there | makes the rest |
 //! | extra | a thing of this station's that the journal does not know, or knows as scrapped | with `--delete-extras`: scraps it |
 //! | orphaned-certificate | a certificate of the station's CA that is no device's any more, or never was | deactivates, detaches, deletes |
@@ -34,8 +34,10 @@ use crate::device::mend::Orphan;
 use crate::device::rules::{Part, Place, Template};
 use crate::device::steps::Step;
 
-pub use self::compare::{compare, extra, orphan, shared_policy};
-pub use self::expected::{Expected, WantedCertificate, WantedLocker, WantedPolicy, is_in_flight};
+pub use self::compare::{compare, extra, orphan, shared_locker, shared_policy};
+pub use self::expected::{
+    Expected, SharedLocker, WantedCertificate, WantedLocker, WantedPolicy, is_in_flight,
+};
 pub use self::roster::{MAX_NAMES, Roster, Row, Seen, Taken, TooMany};
 
 /// What kind of difference.
@@ -165,6 +167,8 @@ pub struct Held {
     pub locker: bool,
     /// Ids of other lockers of its name.
     pub other_lockers: Vec<String>,
+    /// Whether its managed thing is there.
+    pub managed_thing: Option<bool>,
     /// ARNs of the certificates that are attached to the thing.
     pub principals: Option<Vec<String>>,
     /// Names of the policies that are attached to the certificate.
@@ -315,7 +319,8 @@ impl Summary {
         self.findings.values().sum()
     }
 
-    /// Whether everything was seen, and is as it should be.
+    /// Whether every device was seen, and is as it should be. Certificates that nobody knows may not have been
+    /// looked into.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.found() == self.repaired && self.unread == 0 && self.unrepaired == 0

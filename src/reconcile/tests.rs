@@ -28,6 +28,7 @@ fn whole(own_policy: bool) -> (Expected, Held) {
         thing: "SN1".to_owned(),
         has_thing: true,
         locker: Some(WantedLocker { name: "SN1".to_owned(), id: "locker1".to_owned() }),
+        managed_thing: Some("managed1".to_owned()),
         policy: Some(WantedPolicy { name: name.clone(), document, own: own_policy, attached: true }),
         certificate: Some(WantedCertificate {
             id,
@@ -45,6 +46,7 @@ fn whole(own_policy: bool) -> (Expected, Held) {
         certificate: Some(CertificateStatus::Active),
         locker: true,
         other_lockers: Vec::new(),
+        managed_thing: Some(true),
         principals: Some(vec![arn, format!("arn:x:cert/{}", Fingerprint::of(b"earlier"))]),
         policies: Some(vec![name]),
         things: Some(vec!["SN1".to_owned()]),
@@ -55,6 +57,7 @@ fn whole(own_policy: bool) -> (Expected, Held) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Flaw {
     NoLocker,
+    NoManagedThing,
     NoPolicy,
     NoThing,
     NoCertificate,
@@ -69,8 +72,9 @@ enum Flaw {
     Stolen,
 }
 
-const FLAWS: [Flaw; 13] = [
+const FLAWS: [Flaw; 14] = [
     Flaw::NoLocker,
+    Flaw::NoManagedThing,
     Flaw::NoPolicy,
     Flaw::NoThing,
     Flaw::NoCertificate,
@@ -91,6 +95,7 @@ fn flawed(expected: &Expected, mut held: Held, flaws: &BTreeSet<Flaw>) -> Held {
     let arn = &expected.certificate.as_ref().unwrap().arn;
     let policy = &expected.policy.as_ref().unwrap().name;
     held.locker = !has(Flaw::NoLocker);
+    held.managed_thing = Some(!has(Flaw::NoManagedThing));
     if has(Flaw::OtherDocument) {
         held.policy = held.policy.map(|_| Some("{}".to_owned()));
     }
@@ -139,7 +144,7 @@ fn classes(flaws: &BTreeSet<Flaw>) -> BTreeSet<Class> {
     let (thing, certificate) = (!has(F::NoThing), !has(F::NoCertificate));
     let stolen = has(F::Stolen) && thing;
     let mut classes = BTreeSet::new();
-    let lost = [F::NoLocker, F::NoPolicy, F::NoThing, F::NoCertificate];
+    let lost = [F::NoLocker, F::NoManagedThing, F::NoPolicy, F::NoThing, F::NoCertificate];
     if lost.iter().all(|it| has(*it)) {
         classes.insert(Class::Missing);
     } else if lost.iter().any(|it| has(*it))
@@ -173,6 +178,7 @@ fn repaired(expected: &Expected, mut held: Held, steps: &[Step]) -> Held {
     for step in steps {
         match step {
             Step::Locker => held.locker = true,
+            Step::ManagedThing => held.managed_thing = Some(true),
             Step::Policy => held.policy = Some(expected.policy.as_ref().unwrap().document.clone()),
             Step::Thing => (held.thing, held.principals) = (Some(Owner::Us), Some(Vec::new())),
             Step::Certificate => {
@@ -224,7 +230,8 @@ proptest! {
         let (expected, held) = whole(own);
         prop_assert_eq!(compare(&expected, &held), Vec::new());
         let policy = if document { held.policy.clone() } else { held.policy.clone().map(|_| None) };
-        let quick = Held { policy, principals: None, policies: None, things: None, ..held };
+        let quick =
+            Held { policy, managed_thing: None, principals: None, policies: None, things: None, ..held };
         prop_assert_eq!(compare(&expected, &quick), Vec::new());
     }
 

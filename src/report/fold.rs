@@ -12,9 +12,9 @@ use super::model::{
     Balance, Certificates, Exception, Exceptions, FailureRow, Handover, Hour, JournalRange, Pace, Ratio,
     Report, SCHEMA, Span, StationHead, Times, Yields,
 };
-use super::rows::{Failing, downtime, losses, overrides};
+use super::rows::{Failing, downtime, losses, overrides, take_live};
 use super::sign::Signer;
-use super::slot::{self, Slot};
+use super::slot::Slot;
 use super::source::{Expected, Orders, Source};
 use super::summary::{Class, Spent, Summary};
 use crate::device::serial::SerialNumber;
@@ -175,10 +175,7 @@ pub fn make(
     }
     let mut slot = source.slots(begin, end, context.now)?;
     if let Some(called) = &context.live.calls {
-        let (number, news) = slot::of_calls(called, Slot::default());
-        if (begin..end).contains(&slot::begin(number)) {
-            slot.take_in(&news);
-        }
+        take_live(source, &mut slot, called, (begin, end, context.now))?;
     }
     losses(source, &mut tally.hours, end, context.now)?;
     match (batch, expected) {
@@ -553,6 +550,7 @@ impl Tally {
             exceptions: self.exceptions,
             certificates: self.certificates,
             overrides: overrides(slot),
+            overrides_count: slot.said.len() as u64 + slot.unkept,
             cloud: None,
             quota,
             handover,

@@ -114,7 +114,9 @@ fn add(sum: &mut Report, it: &Report) {
     }
     sum.downtime.sort_by_key(|it| (std::cmp::Reverse(it.ms), it.cause.clone(), it.of.clone()));
     sum.crashes += it.crashes;
-    sum.overrides.extend(it.overrides.iter().cloned());
+    sum.overrides_count = sum.overridden() + it.overridden();
+    let room = MAX_LISTED.saturating_sub(sum.overrides.len());
+    sum.overrides.extend(it.overrides.iter().take(room).cloned());
 }
 
 fn add_balance(sum: &mut Balance, it: &Balance) {

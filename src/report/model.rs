@@ -52,9 +52,13 @@ pub struct Report {
     pub failures: Vec<FailureRow>,
     /// Devices that somebody should know of.
     pub exceptions: Exceptions,
-    /// What people have ordered the station to do against one of its rules.
+    /// What people have ordered the station to do against one of its rules: at most [`MAX_LISTED`], of five
+    /// minutes at most 16.
     #[serde(default)]
     pub overrides: Vec<Override>,
+    /// How many such orders there were; 0 in reports of before, which have none but those listed.
+    #[serde(default)]
+    pub overrides_count: u64,
     /// Certificates and private keys of these devices.
     pub certificates: Certificates,
     /// What the account was found to hold for them; `null` if the report was made without looking.
@@ -393,7 +397,7 @@ pub struct CloudCheck {
     pub listed: Option<u64>,
     /// Certificates that the journal does not know and that were not looked into.
     pub unexamined: u64,
-    /// All was seen, and is as it should be or was put right.
+    /// All was seen, unknown certificates too, and is as it should be or was put right.
     pub agrees: bool,
     /// Findings that were repaired.
     pub repaired: u64,
@@ -510,6 +514,14 @@ pub struct Twice {
     pub serial: String,
     /// Where.
     pub stations: Vec<String>,
+}
+
+impl Report {
+    /// How many orders of people there were against one of the station's rules, listed or not.
+    #[must_use]
+    pub fn overridden(&self) -> u64 {
+        self.overrides_count.max(self.overrides.len() as u64)
+    }
 }
 
 impl Balance {

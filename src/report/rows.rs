@@ -1,9 +1,9 @@
 //! Rows that follow from what was counted by time: downtime, what the hours lost, what people ordered.
 
 use super::model::{Downtime, Hour, Override};
-use super::slot::{Down, Slot};
+use super::slot::{self, Down, Slot};
 use super::source::Source;
-use crate::journal::JournalError;
+use crate::journal::{Called, JournalError};
 use jiff::Timestamp;
 
 /// Failures of one code.
@@ -51,7 +51,41 @@ pub(super) fn losses(
     Ok(())
 }
 
-/// What people have ordered the station to do all the same.
+/// Adds to the slots from `begin` up to `end`, of which `now` is the newest instant, what AWS was called for and is
+/// not journaled yet.
+///
+/// The daemon says that before the journal is read, so that it may have been journaled in between: by since when
+/// it was counted it is told whether it is in the slots already. A line begins to count anew after each
+/// record of it, with a later time; where the clock was set back meanwhile, it is left out until it is journaled.
+pub(super) fn take_live(
+    source: &dyn Source,
+    slots: &mut Slot,
+    called: &Called,
+    (begin, end, now): (Timestamp, Timestamp, Timestamp),
+) -> Result<(), JournalError> {
+    let (number, news) = slot::of_calls(called, Slot::default());
+    let (first, next) = (slot::begin(number), slot::begin(number.saturating_add(1)));
+    if !(begin..end).contains(&first) {
+        return Ok(());
+    }
+    let is_newer = |it: &Slot| it.calls_since < news.calls_since;
+    if is_newer(slots) {
+        slots.add(&news);
+    }
+    // The busiest five minutes may be those, with what is journaled of them and what is not.
+    let mut own = source.slots(first, next, now)?;
+    if is_newer(&own) {
+        own.add(&news);
+    }
+    for (operation, it) in &own.calls {
+        if let Some(calls) = slots.calls.get_mut(operation) {
+            calls.most = calls.most.max(it.count.calls);
+        }
+    }
+    Ok(())
+}
+
+/// What people have ordered the station to do all the same, the first of it.
 pub(super) fn overrides(slot: &Slot) -> Vec<Override> {
     let row = |it: &super::slot::Said| Override {
         at: it.at,

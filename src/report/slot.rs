@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::model::MAX_LISTED;
 use crate::device::event::Event;
 use crate::device::operator::Operator;
 use crate::journal::{CallCount, Called, Cause, Record, StationEvent, What};
@@ -16,7 +17,7 @@ pub const SECONDS: i64 = 300;
 /// Slots over which one hindrance is spread at most: a month. A station that was off for longer was not down.
 const MAX_SPREAD: i64 = 31 * 86_400 / SECONDS;
 
-/// Orders of people to the station that are kept of one slot.
+/// Orders of people to the station that are kept of one slot; further ones are counted.
 const MAX_SAID: usize = 16;
 
 /// What happened in one slot.
@@ -44,12 +45,18 @@ pub struct Slot {
     /// What AWS was called for, by operation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub calls: BTreeMap<String, Calls>,
+    /// Since when the newest of these calls were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls_since: Option<Timestamp>,
     /// How long any device waited for AWS, milliseconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub busy_ms: u64,
     /// What people ordered that was against a rule of the station's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Said>,
+    /// Such orders that are not kept, since there were too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unkept: u64,
     /// The newest record that counts here.
     pub seq: u64,
 }
@@ -103,9 +110,9 @@ pub fn begin(number: i64) -> Timestamp {
 }
 
 impl Slot {
-    /// Adds another slot's, for the sum of several.
+    /// Adds another slot's, for the sum of several: what people ordered is bounded as a report's lists are.
     pub fn take_in(&mut self, other: &Self) {
-        self.add(other);
+        self.add_within(other, MAX_LISTED);
         for (operation, it) in &other.calls {
             if let Some(calls) = self.calls.get_mut(operation) {
                 calls.most = calls.most.max(it.count.calls);
@@ -115,6 +122,10 @@ impl Slot {
 
     /// Adds what else happened in it.
     pub fn add(&mut self, other: &Self) {
+        self.add_within(other, MAX_SAID);
+    }
+
+    fn add_within(&mut self, other: &Self, max_said: usize) {
         self.admitted += other.admitted;
         self.repeated += other.repeated;
         self.issued += other.issued;
@@ -125,8 +136,10 @@ impl Slot {
         for (operation, it) in &other.calls {
             self.calls.entry(operation.clone()).or_default().count.add(&it.count);
         }
-        let room = MAX_SAID.saturating_sub(self.said.len());
-        self.said.extend(other.said.iter().take(room).cloned());
+        self.calls_since = self.calls_since.max(other.calls_since);
+        let kept = other.said.len().min(max_said.saturating_sub(self.said.len()));
+        self.said.extend(other.said.iter().take(kept).cloned());
+        self.unkept += other.unkept + (other.said.len() - kept) as u64;
         for (what, it) in &other.down {
             let down = self.down.entry(what.clone()).or_default();
             down.times += it.times;
@@ -221,6 +234,7 @@ fn said(mut slot: Slot, record: &Record, what: String, by: &Operator) -> Slot {
 pub(super) fn of_calls(called: &Called, mut slot: Slot) -> (i64, Slot) {
     let calls = called.operations.iter().map(|(name, it)| (name.clone(), Calls { count: *it, most: 0 }));
     (slot.calls, slot.busy_ms) = (calls.collect(), called.busy_ms);
+    slot.calls_since = Some(called.since);
     (number(called.since), slot)
 }
 
@@ -313,6 +327,31 @@ mod tests {
         assert_eq!(slots[&2].down["station-off"], Down { times: 1, ms: 10_000 });
         // The daemon was killed: since when the fixture was there again nobody knows.
         assert_eq!((slots[&2].crashes, slots[&2].down.len(), open.len()), (1, 2, 0));
+    }
+
+    #[test]
+    fn no_order_of_a_person_is_dropped_without_being_counted() {
+        let order = |seq: u64, second| {
+            let by = Operator { uid: 1, name: "ada".to_owned(), reason: "it is right".to_owned() };
+            record(seq, second, StationEvent::ClockOverridden { message: seq.to_string(), by })
+        };
+        // Twenty in the first five minutes, one in each of the next three hundred.
+        let many = (0..20).map(|it| order(it + 1, 1)).collect::<Vec<_>>();
+        let later = (1..=300_u64).map(|it| order(it + 20, i64::try_from(it).unwrap() * SECONDS));
+        let (slots, _) = fold(many.into_iter().chain(later).collect());
+        assert_eq!((slots[&0].said.len(), slots[&0].unkept), (MAX_SAID, 4), "a row is bounded");
+        assert_eq!((slots[&1].said.len(), slots[&1].unkept), (1, 0));
+        let sum = |slots: usize, of: &BTreeMap<i64, Slot>| {
+            let mut sum = Slot::default();
+            of.values().take(slots).for_each(|it| sum.take_in(it));
+            (sum.said.len(), sum.unkept)
+        };
+        assert_eq!(sum(100, &slots), (16 + 99, 4), "the bound of one row is not that of a report");
+        assert_eq!(sum(301, &slots), (MAX_LISTED, 320 - 200));
+        // Rows of before have not counted.
+        let row = serde_json::to_value(&slots[&1]).unwrap();
+        assert!(row.get("unkept").is_none(), "{row}");
+        assert_eq!(serde_json::from_value::<Slot>(row).unwrap().said, slots[&1].said);
     }
 
     #[test]

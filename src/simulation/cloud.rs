@@ -128,6 +128,10 @@ impl Account {
             Call::CreateManagedThing { serial, client_token, .. } => {
                 self.create_managed_thing(serial, client_token).ok_or_else(|| says(FailureKind::Conflict))
             }
+            Call::GetManagedThing { id } => {
+                let found = self.managed_things.contains_key(id).then(|| managed(id));
+                found.ok_or_else(|| says(FailureKind::NotFound))
+            }
             Call::ListCredentialLockers { .. } => Ok(self.list_lockers()),
             Call::GetCredentialLocker { id } => {
                 let made = self.tokens.values().find(|it| it.2 == *id && self.lockers.contains_key(id));

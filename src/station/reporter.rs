@@ -69,7 +69,7 @@ pub fn maker(config: &Config, journal_id: &str) -> Result<Maker, ReportKeyError>
 }
 
 /// The configured rates as reports show them.
-fn limits(quotas: &Quotas) -> Limits {
+pub(super) fn limits(quotas: &Quotas) -> Limits {
     // From a float it is cut to what fits.
     let milli = |rate: f64| (rate * 1000.0).round() as u64;
     let each = quotas.rates.iter().map(|(operation, rate)| (operation.kebab().to_owned(), milli(*rate)));

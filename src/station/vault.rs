@@ -89,7 +89,7 @@ pub(super) fn start(
                     return;
                 }
             }
-            std::thread::sleep(REST);
+            std::thread::park_timeout(REST);
         }
     })?;
     Ok(Vault { issue, destroy })

@@ -52,6 +52,15 @@ fn quotas_and_shifts_change_while_it_works() {
         let is_new = thing["ceiling"] == 7.0 && status["today"]["shift"] == "all";
         is_new.then_some(()).ok_or_else(|| format!("{thing} {}", status["today"]))
     });
+    // Reports tell the new ceiling too.
+    let created = |report: &Value| {
+        let rows = report["quota"]["operations"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|it| it["operation"] == "create-thing").map(|it| it["limit_milli"].clone())
+    };
+    world.eventually("the report's limit is the new one", |world| {
+        let report = world.get("/v1/report").unwrap();
+        if created(&report) == Some(json!(7_000)) { Ok(()) } else { Err(report["quota"].clone()) }
+    });
     fixture.provision(2, "SN0000000002");
     // The shift's count stays.
     world.becomes("/v1/status", "/today/passed", &json!(2));

@@ -42,7 +42,10 @@ fn the_arguments_are_the_contracts() {
         assert!(parse(bad).is_err(), "{bad:?}");
     }
     let args = parse(&["--shift", "2026-11-22/früh", "--format", "json"]).unwrap();
-    assert_eq!(target(&args, None), "/v1/report?format=json&shift=2026-11-22%2Ffr%C3%BCh");
+    assert_eq!(
+        target(&args, args.shift.as_deref(), None),
+        "/v1/report?format=json&shift=2026-11-22%2Ffr%C3%BCh"
+    );
 }
 
 #[test]
@@ -125,4 +128,124 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     assert!(text.contains("L3-S02: its serial numbers were not compared"), "{text}");
     assert_eq!(merge(&["a.json", "a.json"], "text").unwrap_err().exit_status(), ExitStatus::Usage);
     assert_eq!(merge(&["a.json", "b.json"], "csv").unwrap_err().exit_status(), ExitStatus::Usage);
+}
+
+/// A daemon that gives these answers, one a connection, and notes what it was asked for.
+async fn serve(
+    listener: tokio::net::UnixListener,
+    answers: Vec<(&'static str, String)>,
+    requests: &std::cell::RefCell<Vec<(String, String)>>,
+) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    for (head, body) in answers {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let (mut text, mut bytes) = (String::new(), [0; 4096]);
+        loop {
+            let count = socket.read(&mut bytes).await.unwrap();
+            assert!(count > 0, "{text}");
+            text.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length =
+                head.lines().find_map(|it| it.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                requests.borrow_mut().push((head.lines().next().unwrap().to_owned(), body.to_owned()));
+                break;
+            }
+        }
+        let answer =
+            format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+        socket.write_all(answer.as_bytes()).await.unwrap();
+    }
+    std::future::pending().await
+}
+
+/// What comes of a command before such a daemon: its status, stdout and stderr, and what it has asked for.
+async fn before(
+    args: &[&str],
+    answers: Vec<(&'static str, String)>,
+) -> (ExitStatus, String, String, Vec<(String, String)>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let args = parse(&[args, &["--reconcile", "--socket", path.to_str().unwrap()]].concat()).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let (count, requests) = (answers.len(), std::cell::RefCell::default());
+    let result = tokio::select! {
+        result = show(&args, None, &mut out, &mut err) => result,
+        () = serve(listener, answers, &requests) => unreachable!(),
+    };
+    let (status, requests) = (ended(result, &mut err), requests.into_inner());
+    let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
+    assert_eq!(requests.len(), count, "{requests:?} {out}{err}");
+    (status, out, err, requests)
+}
+
+const CLOSES: &str = "200 OK\r\nlinemint-balance: closes";
+
+fn summary() -> (&'static str, String) {
+    let told = crate::reconcile::Told::Summary(crate::reconcile::Summary::default());
+    ("200 OK", serde_json::to_string(&told).unwrap() + "\n")
+}
+
+fn report() -> (&'static str, String) {
+    (CLOSES, "the report\n".to_owned())
+}
+
+fn refusal(status: u16, head: &'static str, detail: &str) -> (&'static str, String) {
+    let problem =
+        serde_json::json!({ "type": "/problems/x", "title": "x", "status": status, "detail": detail });
+    (head, problem.to_string())
+}
+
+#[tokio::test]
+async fn look_and_report_are_of_one_shift_however_long_the_look_takes() {
+    for (args, word) in
+        [(&["--shift", "last"][..], "last"), (&[][..], "current"), (&["--shift", "current"][..], "current")]
+    {
+        let named = ("200 OK", "{\"selection\": {\"name\": \"2026-11-21/early\"}}".to_owned());
+        let (status, out, err, asked) = before(args, vec![named, summary(), report()]).await;
+        assert_eq!((status, out.as_str()), (ExitStatus::Done, "the report\n"), "{err}");
+        assert_eq!(asked[0].0, format!("GET /v1/report?format=json&shift={word} HTTP/1.1"));
+        assert_eq!(asked[1].0, "POST /v1/reconcile HTTP/1.1");
+        let wish: serde_json::Value = serde_json::from_str(&asked[1].1).unwrap();
+        assert_eq!(wish["selection"], serde_json::json!({ "shift": "2026-11-21/early" }));
+        let target = "/v1/report?format=text&shift=2026-11-21%2Fearly&reconciled=true";
+        assert_eq!(asked[2].0, format!("GET {target} HTTP/1.1"));
+    }
+    // What has its name, or none, is not asked for.
+    let (_, _, _, asked) = before(&["--shift", "2026-11-21/late"], vec![summary(), report()]).await;
+    assert!(asked[0].1.contains("\"2026-11-21/late\"") && asked[1].0.contains("shift=2026-11-21%2Flate&"));
+    let (_, _, _, asked) = before(&["--batch", "WO-1"], vec![summary(), report()]).await;
+    assert!(asked[0].1.contains("{\"batch\":\"WO-1\"}") && !asked[1].0.contains("shift"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_look_that_is_refused_leaves_the_report_its_sentence_and_status_4() {
+    let shift = ["--shift", "2026-11-21/early"];
+    let without = "GET /v1/report?format=text&shift=2026-11-21%2Fearly HTTP/1.1";
+    for (status, head) in [(409, "409 Conflict"), (403, "403 Forbidden"), (503, "503 Service Unavailable")] {
+        let refused = refusal(status, head, "one runs already");
+        let (status, out, err, asked) = before(&shift, vec![refused, report()]).await;
+        assert_eq!((status, out.as_str()), (ExitStatus::Refused, "the report\n"), "{err}");
+        assert_eq!((err.as_str(), asked[1].0.as_str()), ("one runs already\n", without));
+    }
+    // It could not go on, as it says itself.
+    let problem = crate::reconcile::Told::Problem { detail: "AWS refuses".to_owned(), after: None };
+    let problem = ("200 OK", serde_json::to_string(&problem).unwrap() + "\n");
+    let (status, out, err, asked) = before(&shift, vec![problem, report()]).await;
+    assert_eq!((status, out.as_str(), asked[1].0.as_str()), (ExitStatus::Refused, "the report\n", without));
+    assert_eq!(err, "the reconciliation could not go on: AWS refuses\n");
+    // It was cut off.
+    let (status, out, err, _) = before(&shift, vec![("200 OK", "\n".to_owned()), report()]).await;
+    assert_eq!((status, out.as_str()), (ExitStatus::Refused, "the report\n"));
+    assert!(err.contains("has ended"), "{err}");
+    // Somebody else's look is the newest one by then.
+    let refused = refusal(409, "409 Conflict", "no look at the account for just these devices");
+    let (status, out, err, asked) = before(&shift, vec![summary(), refused, report()]).await;
+    assert_eq!((status, out.as_str(), asked[2].0.as_str()), (ExitStatus::Refused, "the report\n", without));
+    assert_eq!(err, "no look at the account for just these devices\n");
+    // What is wrong with the report itself is none of it.
+    let refused = refusal(400, "400 Bad Request", "there is no shift");
+    let (status, out, err, _) = before(&shift, vec![summary(), refused]).await;
+    assert_eq!((status, out.as_str(), err.as_str()), (ExitStatus::Refused, "", "there is no shift\n"));
 }

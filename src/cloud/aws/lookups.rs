@@ -46,6 +46,14 @@ impl AwsCloud {
         Ok(exam.passed(Reply::ManagedThing { id, arn }))
     }
 
+    pub(super) async fn get_managed_thing(&self, wanted: &str) -> Outcome {
+        let request = self.managed_integrations.get_managed_thing().identifier(wanted);
+        let (output, exam) = self.examine(Operation::GetManagedThing, request.send().await)?;
+        let id = exam.same("Id", output.id, wanted)?;
+        let arn = exam.arn("Arn", output.arn, &format!("managed-thing/{id}"))?;
+        Ok(exam.passed(Reply::ManagedThing { id, arn }))
+    }
+
     pub(super) async fn list_certificates(&self, marker: Option<String>) -> Outcome {
         let request = self.iot.list_certificates().set_marker(marker);
         let request = request.page_size(PAGE).ascending_order(false);

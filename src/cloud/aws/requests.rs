@@ -83,6 +83,7 @@ impl AwsCloud {
                 self.list_thing_principals(thing, next_token.clone()).await
             }
             Call::CreateManagedThing { .. } => self.create_managed_thing(call).await,
+            Call::GetManagedThing { id } => self.get_managed_thing(id).await,
             Call::DeleteCertificate { .. }
             | Call::DeleteManagedThing { .. }
             | Call::DeleteThing { .. }

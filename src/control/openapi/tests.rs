@@ -50,6 +50,21 @@ fn the_document_names_every_route_and_no_other() {
 }
 
 #[test]
+fn every_serial_number_in_a_path_has_its_pattern() {
+    let document = document();
+    let mut seen = 0;
+    for (path, verbs) in document["paths"].as_object().unwrap() {
+        let operations = verbs.as_object().unwrap().values();
+        let parameters = operations.filter_map(|it| it["parameters"].as_array()).flatten();
+        for serial in parameters.filter(|it| it["in"] == "path" && it["name"] == "serial") {
+            assert_eq!(serial["schema"]["pattern"], "^[!-~]{1,128}$", "{path}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, document.to_string().matches("\"/v1/devices/{serial}").count());
+}
+
+#[test]
 fn every_schema_that_is_referred_to_is_there_and_every_operation_has_its_own_name() {
     let document = document();
     let text = document.to_string();

@@ -86,6 +86,7 @@ async fn a_batch_a_time_and_a_correction_can_be_asked_for() {
     let old = "ab".repeat(32);
     let again = station.json(&format!("{DAY}&corrects={old}&version=3")).await;
     assert_eq!((&again["version"], &again["corrects"]), (&Value::from(3), &Value::from(old)));
+    assert_eq!(station.json(&format!("{DAY}&reconciled=false")).await["cloud"], Value::Null);
     // The clock stands on the day after: nothing has come yet, and the last shift that ended is the one.
     assert_eq!(station.json("/v1/report").await["balance"]["total"], 0);
     assert_eq!(station.json("/v1/report?shift=last").await["selection"]["name"], "2026-09-21/day");
@@ -106,6 +107,12 @@ async fn what_cannot_be_asked_for_is_refused_with_a_reason() {
         ("/v1/report?batch=NONE", 404, "no order is known"),
         ("/v1/report?corrects=abc", 400, "64 digits"),
         ("/v1/report?wrong=1", 400, "wrong"),
+        ("/v1/report?reconciled=1", 400, "reconciled is true or false"),
+        ("/v1/report?reconciled=yes", 400, "reconciled is true or false"),
+        ("/v1/report?reconciled=True", 400, "reconciled is true or false"),
+        ("/v1/report?reconciled=true", 409, "no look at the account for just these devices"),
+        // It is looked for before anything is counted.
+        ("/v1/report?batch=NONE&reconciled=true", 409, "no look at the account for just these devices"),
     ] {
         let answer = station.get(target).await;
         assert_eq!(answer.status, status, "{target}: {answer:?}");

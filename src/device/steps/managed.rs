@@ -7,10 +7,14 @@ use crate::label::material;
 use crate::pki::Fingerprint;
 
 impl Subject<'_> {
-    /// Its client token follows from station and serial alone, whatever else changes: AWS takes a serial and article
-    /// number once for an account, and a device has one managed thing for all its lives.
+    /// Its client token follows from station and serial, whatever else changes, and from how often it had to be made
+    /// again: AWS takes a serial and article number once for an account, and a device has one managed thing for
+    /// all its lives.
     fn managed_token(&self) -> String {
-        let of = format!("linemint/1/managed-thing/{}/{}", self.rules.station, self.device.serial);
+        let mut of = format!("linemint/1/managed-thing/{}/{}", self.rules.station, self.device.serial);
+        if self.device.managed_things_remade > 0 {
+            of.push_str(&format!("/{}", self.device.managed_things_remade));
+        }
         Fingerprint::of(of.as_bytes()).to_string()
     }
 

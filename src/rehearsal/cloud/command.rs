@@ -25,6 +25,7 @@ pub(crate) enum Command {
     ListLockers(Page),
     DeleteLocker(String),
     CreateManagedThing(CreateManagedThing),
+    GetManagedThing(String),
     DeleteManagedThing(String),
     CreatePolicy(CreatePolicy),
     GetPolicy(String),
@@ -78,6 +79,7 @@ impl Command {
             O::ListCredentialLockers => Self::ListLockers(Page::of(request, LOCKERS)?),
             O::DeleteCredentialLocker => Self::DeleteLocker(locker_id(request)?),
             O::CreateManagedThing => Self::CreateManagedThing(CreateManagedThing::parse(request)?),
+            O::GetManagedThing => Self::GetManagedThing(managed_id(request)?),
             O::DeleteManagedThing => Self::DeleteManagedThing(managed_id(request)?),
             O::CreatePolicy => Self::CreatePolicy(CreatePolicy::parse(request)?),
             O::GetPolicy => Self::GetPolicy(policy_name(request)?),
@@ -152,6 +154,7 @@ impl Command {
             Self::CreateThing(it) => it.name.clone(),
             Self::GetLocker(name)
             | Self::DeleteLocker(name)
+            | Self::GetManagedThing(name)
             | Self::DeleteManagedThing(name)
             | Self::GetPolicy(name)
             | Self::DeletePolicy(name)
@@ -200,6 +203,7 @@ impl Command {
             Self::ListLockers(page) => account.list_lockers(&page, at),
             Self::DeleteLocker(id) => account.delete_locker(&id),
             Self::CreateManagedThing(it) => account.create_managed_thing(it, at),
+            Self::GetManagedThing(id) => account.get_managed_thing(&id, at),
             Self::DeleteManagedThing(id) => account.delete_managed_thing(&id),
             Self::CreatePolicy(it) => account.create_policy(it, at),
             Self::GetPolicy(name) => account.get_policy(&name, at),

@@ -131,16 +131,29 @@ impl Account {
         Ok(Done { status: 201, body: Some(body), effect: true })
     }
 
+    pub(crate) fn get_managed_thing(&self, id: &str, at: Moment<'_>) -> Outcome {
+        let it = self.managed_things.get(id).ok_or_else(|| no_managed_thing(id))?;
+        let mut body = self.managed_body(id, at);
+        body["Role"] = json!(it.role);
+        if let Some(locker) = &it.locker {
+            body["CredentialLockerId"] = json!(locker);
+        }
+        Ok(Done::read(body))
+    }
+
     pub(crate) fn delete_managed_thing(&mut self, id: &str) -> Outcome {
         let gone = self.managed_things.remove(id);
-        gone.map(|_| Done::empty(true))
-            .ok_or_else(|| Refusal::not_found(format!("There is no managed thing {id}")))
+        gone.map(|_| Done::empty(true)).ok_or_else(|| no_managed_thing(id))
     }
 
     fn managed_body(&self, id: &str, at: Moment<'_>) -> Value {
         let arn = format!("arn:aws:iotmanagedintegrations:{}:{}:managed-thing/{id}", at.region, self.id);
         json!({ "Id": id, "Arn": arn, "CreatedAt": seconds(at.now.wall) })
     }
+}
+
+fn no_managed_thing(id: &str) -> Refusal {
+    Refusal::not_found(format!("There is no managed thing {id}"))
 }
 
 fn conflict(message: &str) -> Refusal {

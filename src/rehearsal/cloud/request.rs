@@ -41,6 +41,7 @@ impl Route {
             ("GET", ["credential-lockers", id]) => (O::GetCredentialLocker, *id),
             ("DELETE", ["credential-lockers", id]) => (O::DeleteCredentialLocker, *id),
             ("POST", ["managed-things"]) => (O::CreateManagedThing, ""),
+            ("GET", ["managed-things", id]) => (O::GetManagedThing, *id),
             ("DELETE", ["managed-things", id]) => (O::DeleteManagedThing, *id),
             ("GET", ["policies"]) => (O::ListPolicies, ""),
             ("POST", ["policies", name]) => (O::CreatePolicy, *name),

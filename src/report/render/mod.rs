@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::limits::CERTIFICATES;
 use super::model::{CloudCheck, Hour, OperationRow, Quota, Report, Times};
 
 pub mod csv;
@@ -74,11 +75,19 @@ fn shares_of_time(it: &Times) -> [(&'static str, &'static str, u64); 6] {
     ]
 }
 
-/// A time on the station's wall: with its day where that is not the one on which the report begins.
+/// A time on the station's wall: with its day where that is not the one on which the report begins, and with
+/// its offset where that wall shows the same time twice.
 fn local(report: &Report, at: Timestamp) -> String {
     let Ok(zone) = TimeZone::get(&report.selection.timezone) else { return format!("{at:.0}") };
-    let (begin, at) = (report.selection.begin.to_zoned(zone.clone()), at.to_zoned(zone));
-    let form = if begin.date() == at.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    let (begin, at) = (report.selection.begin.to_zoned(zone.clone()), at.to_zoned(zone.clone()));
+    // No instant lies in a time that the clocks skip: what is ambiguous here comes twice.
+    let twice = zone.to_ambiguous_timestamp(at.datetime()).is_ambiguous();
+    let form = match (begin.date() == at.date(), twice) {
+        (true, false) => "%H:%M:%S",
+        (true, true) => "%H:%M:%S %:z",
+        (false, false) => "%Y-%m-%d %H:%M:%S",
+        (false, true) => "%Y-%m-%d %H:%M:%S %:z",
+    };
     at.strftime(form).to_string()
 }
 
@@ -122,9 +131,11 @@ fn is_notable(it: &OperationRow) -> bool {
 
 /// The operations that are not, in a sentence.
 fn quiet(it: &Quota) -> Option<String> {
-    let rows: Vec<_> = it.operations.iter().filter(|it| !is_notable(it)).collect();
+    // The limit that several operations share is a row of its own, and its calls are theirs.
+    let of: Vec<_> = it.operations.iter().filter(|it| it.operation != CERTIFICATES).collect();
+    let rows: Vec<_> = of.iter().filter(|it| !is_notable(it)).collect();
     let calls = number(rows.iter().map(|it| it.calls).sum());
-    let of = if rows.len() == it.operations.len() { "operations" } else { "other operations" };
+    let of = if rows.len() == of.len() { "operations" } else { "other operations" };
     (!rows.is_empty()).then(|| {
         format!(
             "{} {of}: {calls} calls, none refused or waiting, all below a tenth of their limits.",
@@ -176,5 +187,60 @@ mod tests {
         assert_eq!(plain("a\u{1b}[2J\u{202e}b", 20), "a?[2J?b");
         assert_eq!(plain("abcdef", 4), "abc…");
         assert_eq!(milli(Some(9_500)), "9.5");
+    }
+
+    #[test]
+    fn a_time_that_the_wall_shows_twice_has_its_offset_and_no_other_has() {
+        let (_, mut report) = super::super::tests::shifts::clocks_set_back();
+        report.selection.timezone = "Europe/Berlin".to_owned();
+        let mut of = |begin: &str, at: &str| {
+            report.selection.begin = begin.parse().unwrap();
+            local(&report, at.parse().unwrap())
+        };
+        let night = "2026-10-24T20:00:00Z";
+        for (at, shown) in [
+            ("2026-10-24T23:59:59Z", "2026-10-25 01:59:59"),
+            ("2026-10-25T00:00:00Z", "2026-10-25 02:00:00 +02:00"),
+            ("2026-10-25T00:30:00Z", "2026-10-25 02:30:00 +02:00"),
+            ("2026-10-25T00:59:59.999Z", "2026-10-25 02:59:59 +02:00"),
+            ("2026-10-25T01:00:00Z", "2026-10-25 02:00:00 +01:00"),
+            ("2026-10-25T01:30:00Z", "2026-10-25 02:30:00 +01:00"),
+            ("2026-10-25T01:59:59.999Z", "2026-10-25 02:59:59 +01:00"),
+            ("2026-10-25T02:00:00Z", "2026-10-25 03:00:00"),
+        ] {
+            assert_eq!(of(night, at), shown);
+        }
+        // On the day itself it is without the day.
+        let day = "2026-10-25T00:00:00Z";
+        let both = ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"].map(|at| of(day, at));
+        assert_eq!(both, ["02:30:00 +02:00", "02:30:00 +01:00"]);
+        // In spring an hour is skipped, and none comes twice.
+        let spring = ["2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z"].map(|at| of(at, at));
+        assert_eq!(spring, ["01:59:59", "03:00:00"]);
+    }
+
+    #[test]
+    fn what_a_shared_limit_sums_up_is_counted_once() {
+        let row = |operation: &str, calls, throttled| OperationRow {
+            operation: operation.to_owned(),
+            calls,
+            throttled,
+            ..OperationRow::default()
+        };
+        let mut quota = Quota {
+            operations: vec![
+                row("create-policy", 39, 0),
+                row(CERTIFICATES, 80, 0),
+                row("register-certificate", 41, 0),
+                row("register-certificate-without-ca", 39, 0),
+            ],
+            ..Quota::default()
+        };
+        let rest = "none refused or waiting, all below a tenth of their limits.";
+        assert_eq!(quiet(&quota), Some(format!("3 operations: 119 calls, {rest}")));
+        quota.operations[0].throttled = 1;
+        assert_eq!(quiet(&quota), Some(format!("2 other operations: 80 calls, {rest}")));
+        quota.operations.truncate(2);
+        assert_eq!(quiet(&quota), None);
     }
 }

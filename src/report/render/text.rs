@@ -14,6 +14,12 @@ pub const WIDTH: usize = 100;
 /// Devices of a list that are shown; the others are in the CSV.
 const SHOWN: usize = 10;
 
+/// Orders of people to the station that are shown.
+const ORDERS_SHOWN: usize = 16;
+
+/// The column at which the times of failures begin.
+const TIMES_AT: usize = 58;
+
 /// Columns of the longest bar.
 const BAR: u64 = 10;
 
@@ -194,7 +200,8 @@ fn pace(out: &mut String, it: &Report) -> fmt::Result {
     let actual = pace.actual_ms.map_or_else(|| "-".to_owned(), span);
     let since = pace.longest_gap_at.map_or_else(String::new, |at| format!(" from {}", local(it, at)));
     let gap = span(pace.longest_gap_ms);
-    writeln!(out, "  takt {takt}, actual {actual} a passed device, longest gap {gap}{since}")?;
+    let all = format!("takt {takt}, actual {actual} a passed device, longest gap {gap}{since}");
+    writeln!(out, "  {}", wrapped(&all, 4))?;
     writeln!(
         out,
         "  {:<14}{:>9}{:>8}{:>8}{:>7}{:>8}{:>13}",
@@ -274,13 +281,16 @@ fn failures(out: &mut String, it: &Report) -> fmt::Result {
     for (rank, row) in it.failures.iter().enumerate() {
         let (share, cumulative) = (percent(Some(row.share)), percent(Some(row.cumulative)));
         let times: Vec<_> = row.first.into_iter().chain(row.last).map(|at| local(it, at)).collect();
+        let mut times = times.join(" - ");
+        if TIMES_AT + times.chars().count() > WIDTH {
+            times = times.replace(" - ", &format!(" -\n{}", " ".repeat(TIMES_AT)));
+        }
         writeln!(
             out,
-            "  {:<16}{:>7}{:>9}{share:>10}{cumulative:>12}  {}",
+            "  {:<16}{:>7}{:>9}{share:>10}{cumulative:>12}  {times}",
             row.code,
             number(row.failures),
-            number(row.devices),
-            times.join(" - ")
+            number(row.devices)
         )?;
         if rank < 3 {
             writeln!(out, "    {}", row.remedy)?;
@@ -305,14 +315,18 @@ fn exceptions(out: &mut String, it: &Report) -> fmt::Result {
             writeln!(out, "    and {} more: see the CSV", number(more))?;
         }
     }
-    if !it.overrides.is_empty() {
+    if it.overridden() > 0 {
         none = false;
-        writeln!(out, "  orders to the station, against one of its rules: {}", it.overrides.len())?;
+        writeln!(out, "  orders to the station, against one of its rules: {}", number(it.overridden()))?;
     }
-    for order in &it.overrides {
+    for order in it.overrides.iter().take(ORDERS_SHOWN) {
         let at = local(it, order.at);
         let told = format!("{at} by {}: {} ({})", plain(&order.who, 30), order.what, order.why);
         writeln!(out, "    {}", wrapped(&told, 6))?;
+    }
+    let more = it.overridden().saturating_sub(ORDERS_SHOWN.min(it.overrides.len()) as u64);
+    if more > 0 {
+        writeln!(out, "    and {} more: see the journal", number(more))?;
     }
     if none { writeln!(out, "  none") } else { Ok(()) }
 }

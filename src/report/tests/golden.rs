@@ -164,6 +164,43 @@ fn a_page_of_very_many_exceptions_stays_small_and_says_how_many_there_are() {
 }
 
 #[test]
+fn every_order_of_a_person_is_in_the_report_and_those_left_out_are_counted() {
+    let begin = at("2026-11-20T05:00:00Z");
+    let report = |orders: i64, every: i64| {
+        let mut history = History::default();
+        for number in 0..orders {
+            let message = format!("the clock is {number} minutes behind");
+            let by = operator("it is right");
+            history.station(seconds(begin, number * every), StationEvent::ClockOverridden { message, by });
+        }
+        let context = context(at("2026-11-20T13:00:00Z"));
+        let shift = context.calendar.named("2026-11-20/early").unwrap();
+        super::super::fold::make(&history, &Selection::Shift(shift), &context, None).unwrap()
+    };
+    // More than fit into five minutes, in an hour.
+    let hour = report(30, 120);
+    assert_eq!((hour.overrides.len(), hour.overrides_count), (30, 30));
+    assert!(text::render(&hour).contains("against one of its rules: 30\n"));
+    assert!(text::render(&hour).contains("    and 14 more: see the journal\n"));
+    assert!(
+        html::render(&hour).contains("29 minutes behind") && !html::render(&hour).contains("more are in")
+    );
+    // More than a list holds: 16 of each five minutes, and of these the first 200.
+    let shift = report(1_440, 15);
+    assert_eq!((shift.overrides.len(), shift.overrides_count), (200, 1_440));
+    assert!(html::render(&shift).contains("1,240 more are in the journal."));
+    assert!(text::render(&shift).contains("and 1,424 more: see the journal\n"));
+    let merged = merge(&[hour, shift].map(|it| (it.clone(), hash(&it))), (0, Vec::new())).unwrap();
+    assert_eq!((merged.overrides.len(), merged.overrides_count), (200, 1_470));
+    // In a report of before there is no count.
+    let mut old = serde_json::to_value(report(3, 1)).unwrap();
+    old.as_object_mut().unwrap().remove("overrides_count");
+    let old: Report = serde_json::from_value(old).unwrap();
+    assert_eq!(old.overridden(), 3);
+    assert!(text::render(&old).contains("against one of its rules: 3\n"));
+}
+
+#[test]
 fn a_spreadsheet_takes_nothing_for_a_formula() {
     let mut history = History::default();
     let serial = serial("=1+1");

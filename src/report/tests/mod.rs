@@ -1,6 +1,7 @@
 //! Reports of histories that are told here, and a journal in memory to read them from.
 
 mod batches;
+mod calls;
 mod golden;
 mod property;
 pub(crate) mod shifts;

@@ -4,7 +4,9 @@
 use super::super::cloud::hold_against;
 use super::super::fold::{Context, Selection, make};
 use super::super::model::Report;
+use super::super::render::text;
 use super::*;
+use crate::batch::BatchId;
 use crate::journal::{CallCount, Called, Cause};
 use crate::reconcile::newest::Look;
 use crate::reconcile::{Class, Finding, Summary};
@@ -30,6 +32,11 @@ pub(crate) fn clocks_set_back() -> (History, Report) {
     for number in 0..54_u64 {
         let now = seconds(begin, number as i64 * 600 + 7);
         let serial = serial(&format!("TH{:06}", 1_000 + number));
+        // Twice at half past two: the two lie an hour apart.
+        if let Some(batch) = [(27, "WO-4709"), (33, "WO-4710")].into_iter().find(|it| it.0 == number) {
+            let (batch, by) = (BatchId::parse(batch.1).unwrap(), operator("two more were asked for"));
+            history.station(seconds(now, -7), StationEvent::BatchReopened { batch, by });
+        }
         history.device(now, &serial, Event::Admitted(Box::new(admission(None, nest(number), number))));
         history.make(now, &serial, 6 + (number % 5) as i64);
         history.waited = Waited { cloud: 8_000 + number * 31, quota: 300, journal: 48 };
@@ -310,6 +317,24 @@ fn the_night_in_which_the_clocks_are_set_back_has_nine_hours_and_says_so() {
     assert_eq!((it.times.p50_ms, it.times.p99_ms), (Some(15_000), Some(15_000)));
     assert_eq!(it.times.operator_ms, 6 * 45_000);
     assert_eq!(it.yields.first_pass.share, Some(8_888));
+    let page = text::render(&it);
+    for told in ["02:30:00 +02:00 by ada: open batch WO-4709", "02:30:00 +01:00 by ada: open batch WO-4710"] {
+        assert!(page.contains(&format!("    2026-10-25 {told} again")), "{page}");
+    }
+}
+
+#[test]
+fn times_with_day_and_offset_find_room() {
+    let (_, mut it) = clocks_set_back();
+    let (first, last) = (at("2026-10-25T00:10:00Z"), at("2026-10-25T01:10:00Z"));
+    (it.failures[0].first, it.failures[0].last) = (Some(first), Some(last));
+    (it.pace.longest_gap_ms, it.pace.longest_gap_at) = (3_600_000, Some(first));
+    let page = text::render(&it);
+    let column = format!("\n{}2026-10-25 02:10:00 +01:00\n", " ".repeat(58));
+    assert!(page.contains("  2026-10-25 02:10:00 +02:00 -\n") && page.contains(&column), "{page}");
+    let said = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("longest gap 1 h 0 min from 2026-10-25 02:10:00 +02:00 "), "{page}");
+    assert!(page.lines().all(|it| it.chars().count() <= text::WIDTH) && !page.contains('…'), "{page}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ mod strangers;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -38,7 +38,7 @@ use crate::journal::{JournalError, Shelf as _};
 use crate::line::Product;
 use crate::pki::Fingerprint;
 use crate::reconcile::newest::{Look as Looked, MAX_KEPT, Newest};
-use crate::reconcile::{Finding, Phase, Roster, Selection, Summary, Taken, Told, Wish};
+use crate::reconcile::{Finding, Phase, Roster, Selection, SharedLocker, Summary, Taken, Told, Wish};
 use crate::shift::Calendar;
 
 /// Tries of a read before its device is given up.
@@ -252,6 +252,8 @@ struct Journal {
     rules: BTreeMap<RulesId, Arc<ProductRules>>,
     /// Rules that selected devices were made by.
     used: BTreeMap<RulesId, Arc<ProductRules>>,
+    /// Lockers that batches of selected devices share.
+    lockers: BTreeSet<SharedLocker>,
     /// Its newest record when it was read.
     seq: u64,
     /// When its first device was admitted.
@@ -289,6 +291,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let mut repairs = Vec::new();
         self.devices(&journal, &mut summary, &mut repairs).await?;
         self.shared_policies(&journal, &mut summary).await?;
+        self.shared_lockers(&journal, &mut summary).await?;
         self.strangers(&journal, all, &mut summary, &mut repairs).await?;
         if self.wish.repair {
             self.repair(repairs, &mut summary).await?;
@@ -303,6 +306,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
             roster: Roster::default(),
             rules: BTreeMap::new(),
             used: BTreeMap::new(),
+            lockers: BTreeSet::new(),
             seq,
             first: None,
         };
@@ -326,6 +330,9 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 // A shared policy that no device has needed yet need not be there.
                 if taken != Taken::Known && device.done.policy {
                     journal.used.entry(device.rules).or_insert_with(|| rules.clone());
+                }
+                if taken != Taken::Known {
+                    journal.lockers.extend(SharedLocker::of(device, &rules));
                 }
                 journal.first = journal.first.into_iter().chain([device.admitted_at]).min();
                 let added = journal.roster.add(device, &rules, taken);

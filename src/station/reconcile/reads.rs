@@ -166,11 +166,34 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let locker = async {
             match &expected.locker {
                 Some(_) if seen.locker => Ok(true),
-                Some(it) => Ok(self.ask(&Call::GetCredentialLocker { id: it.id.clone() }).await?.is_some()),
+                Some(it) => self.has_locker(&it.id).await,
                 None => Ok(false),
             }
         };
-        let arn = expected.certificate.as_ref().map(|it| it.arn.as_str()).filter(|_| deep);
+        let managed_thing = async {
+            match expected.managed_thing.as_ref().filter(|_| deep) {
+                Some(id) => Ok(Some(self.ask(&Call::GetManagedThing { id: id.clone() }).await?.is_some())),
+                None => Ok(None),
+            }
+        };
+        let (thing, certificate, policy, locker, managed_thing, [principals, policies, things]) =
+            tokio::try_join!(thing, certificate, policy, locker, managed_thing, self.attachments(expected))?;
+        Ok(Held {
+            thing,
+            policy,
+            certificate,
+            locker,
+            other_lockers: Vec::new(),
+            managed_thing,
+            principals,
+            policies,
+            things,
+        })
+    }
+
+    /// What is attached: certificates to the thing, policies to the certificate, the certificate to things.
+    async fn attachments(&self, expected: &Expected) -> Result<[Option<Vec<String>>; 3], Stop> {
+        let arn = expected.certificate.as_ref().map(|it| it.arn.as_str()).filter(|_| !self.wish.quick);
         let principals = async {
             match arn.filter(|_| expected.has_thing) {
                 Some(_) => self.principals(&expected.thing).await,
@@ -189,18 +212,8 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 None => Ok(None),
             }
         };
-        let (thing, certificate, policy, locker, principals, policies, things) =
-            tokio::try_join!(thing, certificate, policy, locker, principals, policies, things)?;
-        Ok(Held {
-            thing,
-            policy,
-            certificate,
-            locker,
-            other_lockers: Vec::new(),
-            principals,
-            policies,
-            things,
-        })
+        let (principals, policies, things) = tokio::try_join!(principals, policies, things)?;
+        Ok([principals, policies, things])
     }
 
     async fn thing(&self, expected: &Expected) -> Result<Option<Owner>, Stop> {
@@ -295,6 +308,32 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 None => crate::reconcile::shared_policy(&name, false),
             };
             self.found((finding, 0), summary, &mut Repairs::new()).await?;
+        }
+        Ok(())
+    }
+
+    async fn has_locker(&self, id: &str) -> Result<bool, Stop> {
+        Ok(self.ask(&Call::GetCredentialLocker { id: id.to_owned() }).await?.is_some())
+    }
+
+    /// Lockers that a batch's devices share: looked at once each. Others of the same name are no finding: another
+    /// station at the same order may have asked for its own long after.
+    pub(super) async fn shared_lockers(&self, journal: &Journal, summary: &mut Summary) -> Result<(), Stop> {
+        let mut missing = Vec::new();
+        for it in &journal.lockers {
+            if !self.has_locker(&it.id).await.map_err(whole)? {
+                missing.push(it);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(SHOWS_WITHIN).await;
+        for it in missing {
+            if !self.has_locker(&it.id).await.map_err(whole)? {
+                let finding = crate::reconcile::shared_locker(it);
+                self.found((finding, 0), summary, &mut Repairs::new()).await?;
+            }
         }
         Ok(())
     }

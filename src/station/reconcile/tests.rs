@@ -13,7 +13,7 @@ use crate::cloud::{CertificateStatus, ListedCertificate, ListedLocker, ListedThi
 use crate::device::event::{Admission, Event, Output, PresentationKey, Waited};
 use crate::device::mend::{MendOrder, Orphan};
 use crate::device::operator::Refusal;
-use crate::device::rules::Register;
+use crate::device::rules::{LockerRule, Register, Template};
 use crate::device::steps::Step;
 use crate::device::testing::{DOCUMENT, STATION, plain_rules};
 use crate::device::{Certificate, KeyState};
@@ -74,12 +74,12 @@ impl Book {
         self.commit(Some(serial.clone()), What::Device(event), Some((Box::new(after), state)));
     }
 
-    fn passes(&mut self, serial: &SerialNumber, rules: RulesId) {
+    fn passes(&mut self, serial: &SerialNumber, rules: RulesId, batch: Option<&str>) {
         let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: self.seq };
         let admission = Admission {
             product: "lamp".to_owned(),
             rules,
-            batch: None,
+            batch: batch.map(str::to_owned),
             extra: false,
             presentation: presentation.clone(),
             nest: None,
@@ -105,7 +105,8 @@ impl Book {
         let done = |step, output| Event::StepDone { step, output, adopted: false, request_id: None };
         self.happens(serial, Event::Admitted(Box::new(admission)));
         self.happens(serial, Event::Issued { certificate });
-        let locker = Output::Locker { id: format!("locker-{serial}"), arn: None, others: Vec::new() };
+        let locker = format!("locker-{}", batch.unwrap_or(serial.as_str()));
+        let locker = Output::Locker { id: locker, arn: None, others: Vec::new() };
         self.happens(serial, done(Step::Locker, locker));
         self.happens(serial, done(Step::Certificate, Output::Certificate { arn }));
         for step in [Step::Policy, Step::Thing, Step::AttachPolicy, Step::AttachThing] {
@@ -171,8 +172,12 @@ impl Ca {
 #[derive(Default)]
 struct Account {
     leaves: Vec<Leaf>,
+    /// Ids of lockers, beside those of the two.
+    lockers: Vec<String>,
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     asked: Mutex<BTreeSet<Operation>>,
+    /// How often lockers were read one by one.
+    locker_reads: AtomicU64,
 }
 
 impl Account {
@@ -219,6 +224,11 @@ impl Account {
             Call::ListCertificates { .. } | Call::ListCertificatesByCa { .. } => {
                 Reply::Certificates { items: self.certificates(), next }
             }
+            Call::GetCredentialLocker { id } => {
+                self.locker_reads.fetch_add(1, Ordering::Relaxed);
+                let id = self.lockers.iter().find(|it| *it == id)?.clone();
+                Reply::LockerDescription { id, arn: String::new(), tags: BTreeMap::new() }
+            }
             Call::GetPolicy { name } => {
                 let (name, arn) = (name.clone(), String::new());
                 Reply::Policy { name, arn, document: DOCUMENT.to_owned() }
@@ -262,14 +272,19 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        let mut rules = plain_rules("lamp");
+        rules.certificate.register = Register::WithCa;
+        Self::of(rules, None)
+    }
+
+    /// Two devices that have passed, of that batch.
+    fn of(rules: ProductRules, batch: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let Opened { store, writer, .. } = open(JournalLock::take(dir.path()).unwrap()).unwrap();
         let mut book = Book { writer, devices: BTreeMap::new(), seq: 0 };
-        let mut rules = plain_rules("lamp");
-        rules.certificate.register = Register::WithCa;
         let id = rules.id();
         book.commit(None, What::Station(StationEvent::Rules { id, rules: Box::new(rules) }), None);
-        DEVICES.iter().for_each(|it| book.passes(&serial(it), id));
+        DEVICES.iter().for_each(|it| book.passes(&serial(it), id, batch));
         let (commands, orders) = mpsc::channel(8);
         Self { _dir: dir, book: Arc::new(Mutex::new(book)), store, orders, commands }
     }
@@ -407,4 +422,46 @@ async fn a_device_that_has_changed_since_it_was_looked_at_is_not_repaired() {
     let (told, orders) = repaired(bench, Some(Box::new(meanwhile))).await;
     assert!(orders.is_empty(), "{orders:?}");
     assert_eq!(outcome(&told), ["it has changed since it was looked at: reconcile again"]);
+}
+
+fn findings(told: &[Told]) -> Vec<&Finding> {
+    let found = told.iter().filter_map(|it| match it {
+        Told::Finding(it) => Some(&**it),
+        _ => None,
+    });
+    found.collect()
+}
+
+#[tokio::test]
+async fn a_batchs_locker_is_looked_for_once_and_is_missing_if_it_is_gone() {
+    let of = |batch| {
+        let mut rules = plain_rules("lamp");
+        let name = Template::parse("{batch}").unwrap();
+        rules.locker = LockerRule::Batch { name, tags: BTreeMap::new() };
+        Bench::of(rules, batch)
+    };
+    let bench = of(Some("WO-1"));
+    // One that nobody knows, and that bears the batch's name, is none of the findings.
+    let lockers = vec!["locker-WO-1".to_owned(), "another".to_owned()];
+    let account = Arc::new(Account { lockers, ..Account::default() });
+    for wish in [Wish::default(), Wish { quick: true, ..Wish::default() }] {
+        let before = account.locker_reads.load(Ordering::Relaxed);
+        let heard = told(bench.start(&account, &[], wish)).await;
+        assert_eq!(findings(&heard), Vec::<&Finding>::new());
+        assert_eq!(account.locker_reads.load(Ordering::Relaxed) - before, 1, "once for all devices");
+    }
+    let gone = Arc::new(Account::default());
+    for wish in [Wish::default(), Wish { repair: true, ..Wish::default() }] {
+        let heard = told(bench.start(&gone, &[], wish)).await;
+        let [it] = findings(&heard)[..] else { panic!("{heard:#?}") };
+        assert_eq!((it.class, it.serial.as_deref(), &it.repair), (Kind::Missing, None, &None));
+        assert_eq!(it.resource, "locker locker-WO-1");
+        assert_eq!(it.expected, "the locker WO-1 is there for all devices of batch WO-1");
+    }
+    // Of other devices it is nothing.
+    let wish = Wish {
+        selection: Selection { until: Some(Timestamp::UNIX_EPOCH), ..Selection::default() },
+        ..Wish::default()
+    };
+    assert_eq!(findings(&told(bench.start(&gone, &[], wish)).await), Vec::<&Finding>::new());
 }

@@ -52,7 +52,8 @@ fn reporter(dir: &Path, keep: usize, now: &str) -> (Opened, Reporter) {
     };
     let (_, status) = watch::channel(Arc::new(Status::default()));
     let reports = dir.join("reports");
-    let plant = Plant { calendar: maker.calendar.clone(), takt: None, config: "c".to_owned() };
+    let calendar = maker.calendar.clone();
+    let plant = Plant { calendar, config: "c".to_owned(), ..Plant::default() };
     let it = Reporter {
         maker,
         plant: watch::channel(Arc::new(plant)).1,
@@ -92,6 +93,23 @@ fn a_report_is_written_once_after_the_grace_in_four_formats() {
     assert!(made[0].with_extension("html").exists() && made[0].with_extension("txt").exists());
     assert_eq!(std::fs::read_dir(&it.dir).unwrap().count(), 4, "nothing half written is left");
     assert!(made_by(&it).is_empty(), "once");
+}
+
+#[test]
+fn a_report_has_the_limits_of_the_configuration_as_it_is_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, mut it) = reporter(dir.path(), 10, "2026-11-20T13:10:00Z");
+    it.maker.limits = Limits::from([("create-thing".to_owned(), 1_000)]);
+    let mut plant = (**it.plant.borrow()).clone();
+    plant.limits = Limits::from([("create-thing".to_owned(), 7_000)]);
+    it.plant = watch::channel(Arc::new(plant)).1;
+    let made = made_by(&it);
+    let text = std::fs::read_to_string(&made[0]).unwrap();
+    let quota = verify(&text, None).unwrap().report.quota.unwrap();
+    let limits: Vec<_> = quota.operations.iter().map(|it| (it.operation.as_str(), it.limit_milli)).collect();
+    let expected =
+        [("create-policy", None), ("create-thing", Some(7_000)), ("register-certificate-without-ca", None)];
+    assert_eq!(limits, expected);
 }
 
 #[test]

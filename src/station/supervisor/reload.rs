@@ -13,6 +13,7 @@ use crate::config::{Changes, Config};
 use crate::control::sight::Plant;
 use crate::control::tap::Tap;
 use crate::service_manager;
+use crate::station::reporter::limits;
 use crate::station::setup::{StationCloud, line_products, news};
 use crate::station::{Command, PortCounters, Station, herald};
 
@@ -104,5 +105,5 @@ impl Daemon {
 /// What of a configuration is looked at while the station works.
 fn plant(config: &Config) -> Plant {
     let (calendar, takt) = (config.calendar(), config.station.takt);
-    Plant { calendar, takt, config: config.hash.to_string() }
+    Plant { calendar, takt, limits: limits(&config.aws.quotas), config: config.hash.to_string() }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use linemint::cloud::{Operation, Quotas};
+use linemint::cloud::{Call, Operation, Quotas};
 use linemint::reconcile::{Class, Finding, Summary, Told, Wish};
 use linemint::rehearsal::cloud::CloudOptions;
 use linemint::rehearsal::fixture::{FixtureOptions, serials};
@@ -235,6 +235,95 @@ fn a_selection_is_read_one_by_one_and_an_outage_is_not_taken_for_a_difference() 
     let (seen, whole) = heard(&world, &wish, PATIENCE);
     assert!(whole && seen.findings.is_empty(), "{seen:#?}");
     assert!(seen.problem.is_some() && seen.summary.is_none(), "{seen:#?}");
+}
+
+#[test]
+fn a_batchs_locker_is_expected_once_and_missing_when_somebody_has_deleted_it() {
+    let over =
+        "[product.thermostat]\nrequire_batch = true\nlocker = { scope = \"batch\", name = \"{batch}\" }\n";
+    let (world, mut fixture) = World::running(over);
+    for (at, batch) in (0..).zip(["WO-1", "WO-2"]) {
+        let opened = world.command(&["batch", "open", batch, "--product", "thermostat", "--count", "2"]);
+        assert_eq!(opened.0, 0, "{}", opened.2);
+        for id in 1..=2 {
+            fixture.provision(2 * at + id, &format!("SN{:010}", 2 * at + id));
+        }
+        assert_eq!(world.command(&["batch", "close", batch]).0, 0);
+    }
+    world.becomes("/v1/status", "/counts/passed", &json!(4));
+    // Another of that name is nobody's business here, and not the devices' locker twice.
+    let planted = Call::CreateCredentialLocker {
+        name: "WO-1".to_owned(),
+        client_token: "planted".to_owned(),
+        tags: BTreeMap::new(),
+    };
+    world.aws(vec![planted]);
+    let seen = look(&world);
+    assert_eq!((seen.found(), seen.summary().compared), (BTreeSet::new(), 4));
+    assert_eq!(seen.summary().calls["get-credential-locker"], 2, "one for each batch");
+    assert_permitted(&world, seen.summary());
+
+    let locker = |serial: &str| {
+        let device = world.get(&format!("/v1/devices/{serial}")).unwrap();
+        device["locker_id"].as_str().unwrap().to_owned()
+    };
+    let id = locker("SN0000000001");
+    assert_eq!(id, locker("SN0000000002"));
+    world.aws(vec![Call::DeleteCredentialLocker { id: id.clone() }]);
+    for wish in [Wish::default(), repair()] {
+        let (seen, whole) = heard(&world, &wish, PATIENCE);
+        assert!(whole);
+        assert_eq!(seen.found(), BTreeSet::from([(Class::Missing, String::new())]));
+        assert_eq!(seen.findings[0].resource, format!("locker {id}"));
+        assert_eq!((&seen.findings[0].repair, seen.repaired.len()), (&None, 0));
+    }
+    let of_the_other = serde_json::from_value(json!({ "batch": "WO-2" })).unwrap();
+    let (seen, whole) = heard(&world, &Wish { selection: of_the_other, ..Wish::default() }, PATIENCE);
+    assert!(whole && seen.findings.is_empty() && seen.summary().compared == 2, "{seen:#?}");
+}
+
+#[test]
+fn a_managed_thing_that_somebody_has_deleted_is_found_and_made_again() {
+    let over = "[product.thermostat]\nupc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\n";
+    let (world, mut fixture) = World::running(over);
+    let serials = ["SN0000000001", "SN0000000002", "SN0000000003"];
+    for (id, serial) in (1..).zip(serials) {
+        fixture.provision(id, serial);
+    }
+    world.becomes("/v1/status", "/counts/passed", &json!(3));
+    let seen = look(&world);
+    assert_eq!((seen.found(), seen.summary().calls["get-managed-thing"]), (BTreeSet::new(), 3));
+    assert_permitted(&world, seen.summary());
+
+    // The newest id of a device's, as its records have it.
+    let id = |serial: &str| {
+        let device = world.get(&format!("/v1/devices/{serial}")).unwrap();
+        let history = device["history"].as_array().unwrap().clone();
+        let made =
+            history.iter().rev().find(|it| it["event"] == "step-done" && it["step"] == "managed-thing");
+        let output = &made.unwrap()["output"];
+        output["id"].as_str().unwrap_or_else(|| panic!("{output}")).to_owned()
+    };
+    let gone = [id(serials[0]), id(serials[2])];
+    world.aws(gone.iter().map(|id| Call::DeleteManagedThing { id: id.clone() }).collect());
+    assert_eq!(world.cloud().managed_things().len(), 1);
+    let planted = BTreeSet::from([0, 2].map(|it| (Class::HalfMade, serials[it].to_owned())));
+    let (quick, whole) = heard(&world, &Wish { quick: true, ..Wish::default() }, PATIENCE);
+    assert!(whole && quick.findings.is_empty(), "a quick look reads nothing one by one");
+    let seen = look(&world);
+    assert_eq!(seen.found(), planted);
+    assert!(seen.findings[0].held.contains(&format!("the managed thing {}", gone[0])), "{seen:#?}");
+    let (mended, whole) = heard(&world, &repair(), PATIENCE);
+    assert!(whole && mended.summary().is_clean() && mended.repaired.len() == 2, "{mended:#?}");
+    assert_eq!((look(&world).found(), world.cloud().managed_things().len()), (BTreeSet::new(), 3));
+    assert_ne!(id(serials[0]), gone[0]);
+    assert_eq!(world.command(&["device", "scrap", serials[0], "--reason", "it fell"]).0, 0);
+    world.eventually("its managed thing is gone with it", |world| {
+        match world.cloud().managed_things().len() {
+            2 => Ok(()),
+            other => Err(other),
+        }
+    });
 }
 
 /// Every call that was made is one that `check-config --iam` allows.

@@ -28,7 +28,13 @@ async fn a_token_makes_one_and_a_serial_number_is_ones_once() {
     nowhere["CredentialLockerId"] = json!("0123");
     assert_eq!(create(nowhere).await.error(), (404, "ResourceNotFoundException"));
     let path = format!("/managed-things/{}", made["Id"].as_str().unwrap());
+    let read = rig.call("GET", &path, &Value::Null).await.ok().body;
+    assert_eq!((&read["Id"], &read["Arn"], &read["Role"]), (&made["Id"], &made["Arn"], &json!("DEVICE")));
+    assert_eq!(read.get("CredentialLockerId"), None);
     rig.call("DELETE", &path, &Value::Null).await.ok();
+    assert_eq!(rig.call("GET", &path, &Value::Null).await.error(), (404, "ResourceNotFoundException"));
+    let long = format!("/managed-things/{}", "a".repeat(65));
+    assert_eq!(rig.call("GET", &long, &Value::Null).await.error(), (400, "ValidationException"));
     assert_eq!(rig.call("DELETE", &path, &Value::Null).await.error(), (404, "ResourceNotFoundException"));
     assert!(rig.cloud.managed_things().is_empty());
 }

@@ -121,14 +121,15 @@ pub(super) fn failures(it: &Report) -> Markup {
 
 pub(super) fn exceptions(it: &Report) -> Markup {
     let lists = it.exceptions.lists();
-    let some = !it.overrides.is_empty() || lists.iter().any(|(_, it)| it.count > 0);
+    let more = it.overridden().saturating_sub(it.overrides.len() as u64);
+    let some = it.overridden() > 0 || lists.iter().any(|(_, it)| it.count > 0);
     html! {
         section {
             h2 { "Exceptions" }
             @if !some { p { "None." } }
             @for (word, listed) in lists { @if listed.count > 0 { (list(it, word, listed)) } }
-            @if !it.overrides.is_empty() {
-                h3 { "Orders to the station, against one of its rules: " (it.overrides.len()) }
+            @if it.overridden() > 0 {
+                h3 { "Orders to the station, against one of its rules: " (number(it.overridden())) }
                 table class="list wide" {
                     @for order in &it.overrides {
                         tr {
@@ -137,6 +138,7 @@ pub(super) fn exceptions(it: &Report) -> Markup {
                         }
                     }
                 }
+                @if more > 0 { p class="note" { (number(more)) " more are in the journal." } }
             }
         }
     }
