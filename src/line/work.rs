@@ -89,11 +89,24 @@ impl Work {
     /// How urgent its calls are: a nest that waits goes before the backlog, and what AWS holds a part
     /// of already before what it knows nothing of.
     fn class(&self) -> Class {
-        match (self.device.is_open(), self.has_begun()) {
+        match (self.device.is_open(), self.is_under_way()) {
             (true, true) => Class::NestBegun,
             (true, false) => Class::NestNew,
             (false, true) => Class::BacklogBegun,
             (false, false) => Class::BacklogNew,
+        }
+    }
+
+    /// Whether AWS holds a part of it that was waited for. A thing is made at once, at ten times the rate of the
+    /// rest: were it enough, a device's calls would be of two classes, by the moment at which each came to be
+    /// wanted, and each queue would serve the same devices in another order.
+    fn is_under_way(&self) -> bool {
+        let own_policy = matches!(self.rules.policy, PolicyRule::Device { .. });
+        let own_locker = matches!(self.rules.locker, LockerRule::Device { .. });
+        let done = &self.device.done;
+        match own_policy || own_locker {
+            true => done.locker.is_some() && own_locker || done.policy && own_policy,
+            false => self.has_begun(),
         }
     }
 
