@@ -201,7 +201,7 @@ def swapped(cables):
     say("swapped back")
 
 
-def judge(work, url, groups):
+def judge(work, url, groups, config="/etc/linemint/station.toml"):
     serials = [it for group in groups for it in group]
     request = urllib.request.Request(url + "/__audit", "\n".join(serials).encode(), method="POST")
     audit = {}
@@ -212,9 +212,8 @@ def judge(work, url, groups):
         return audit["ok"]
 
     until("the account holds what it should: %s" % audit, holds)
-    rig("run", "linemint journal verify --config /etc/linemint/station.toml")
-    records = [json.loads(it) for it in rig(
-        "run", "linemint journal export --config /etc/linemint/station.toml").splitlines()]
+    rig("run", "linemint journal verify --config " + config)
+    records = [json.loads(it) for it in rig("run", "linemint journal export --config " + config).splitlines()]
     bad = []
     for number, group in enumerate(groups):
         for serial in group:
@@ -226,6 +225,39 @@ def judge(work, url, groups):
         len(serials), audit["things"], audit["policies"], audit["active_certificates"], len(records), len(bad)))
     if bad or audit["things"] != len(serials) or audit["active_certificates"] != len(serials):
         sys.exit("BAD: %s" % bad)
+
+
+def account(linemint):
+    """A simulated account on this side: its process, and where it is."""
+    cloud = subprocess.Popen([linemint, "cloud", "simulate", "--listen", "127.0.0.1:0", "--quota", "unlimited"],
+                             stdout=subprocess.PIPE, text=True)
+    return cloud, cloud.stdout.readline().strip().removeprefix("listening on ")
+
+
+def fixture(work, number, serials):
+    """The kit's fixture at a cable of its own: its process. It goes on when its cable does."""
+    os.mkdir(os.path.join(work, "units%d" % number))
+    with open(os.path.join(work, "serials%d" % number), "w", encoding="utf-8") as file:
+        file.write("\n".join(serials) + "\n")
+    command = [sys.executable, os.path.join(ROOT, "docs/fixture/python/linemint_fixture.py"), "tty%d" % number,
+               "--serials", "serials%d" % number, "--directory", "units%d" % number, "--nests", "1",
+               "--name", "nest-%d" % (number + 1), "--tries", "100"]
+    with open(os.path.join(work, "fixture%d.log" % number), "w", encoding="utf-8") as log:
+        return subprocess.Popen(command, cwd=work, stdout=log, stderr=log)
+
+
+def some_serials(chance, devices):
+    return ["".join(chance.choices("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=12)) for _ in range(devices)]
+
+
+def finished(work, fixtures):
+    """Waits for the fixtures' ends, and holds them against what they say."""
+    until("all fixtures are done", lambda: all(it.poll() is not None for it in fixtures))
+    if any(it.returncode != 0 for it in fixtures):
+        for log in glob.glob(os.path.join(work, "fixture*.log")):
+            with open(log, encoding="utf-8") as file:
+                print(file.read(), file=sys.stderr)
+        sys.exit("BAD: a fixture has a device that did not pass")
 
 
 def prepare(work, linemint, url):
@@ -252,26 +284,16 @@ def main():
     children = []
     with tempfile.TemporaryDirectory(prefix="linemint-hotplug-") as work:
         try:
-            cloud = subprocess.Popen([linemint, "cloud", "simulate", "--listen", "127.0.0.1:0", "--quota", "unlimited"],
-                                     stdout=subprocess.PIPE, text=True)
+            cloud, url = account(linemint)
             children.append(cloud)
-            url = cloud.stdout.readline().strip().removeprefix("listening on ")
             paths = prepare(work, linemint, url)
             chance = random.Random(int(os.environ.get("SEED", "1")))
             cables, fixtures, groups = [], [], []
             for number in range(2):
-                group = ["".join(chance.choices("ABCDEFGHJKLMNPQRSTUVWXYZ23456789", k=12)) for _ in range(devices)]
-                groups.append(group)
-                os.mkdir(os.path.join(work, "units%d" % number))
-                with open(os.path.join(work, "serials%d" % number), "w", encoding="utf-8") as file:
-                    file.write("\n".join(group) + "\n")
+                groups.append(some_serials(chance, devices))
                 cables.append(Cable(os.path.join(work, "tty%d" % number)))
                 cables[number].plug(paths[number])
-                command = [sys.executable, os.path.join(ROOT, "docs/fixture/python/linemint_fixture.py"), "tty%d" % number,
-                           "--serials", "serials%d" % number, "--directory", "units%d" % number, "--nests", "1",
-                           "--name", "nest-%d" % (number + 1), "--tries", "100"]
-                with open(os.path.join(work, "fixture%d.log" % number), "w", encoding="utf-8") as log:
-                    fixtures.append(subprocess.Popen(command, cwd=work, stdout=log, stderr=log))
+                fixtures.append(fixture(work, number, groups[number]))
                 children.append(fixtures[number])
             rig("run", "systemd-run -q --unit linemint -E AWS_ACCESS_KEY_ID=AKIDTEST -E AWS_SECRET_ACCESS_KEY=test "
                 "-E AWS_EC2_METADATA_DISABLED=true linemint run --config /etc/linemint/station.toml")
@@ -284,12 +306,7 @@ def main():
             # What is left is for after the swap, however fast the machine is.
             cables[1].holds = True
             swapped(cables)
-            until("both fixtures are done", lambda: all(it.poll() is not None for it in fixtures))
-            if any(it.returncode != 0 for it in fixtures):
-                for log in glob.glob(os.path.join(work, "fixture*.log")):
-                    with open(log, encoding="utf-8") as file:
-                        print(file.read(), file=sys.stderr)
-                sys.exit("BAD: a fixture has a device that did not pass")
+            finished(work, fixtures)
             judge(work, url, groups)
             say("ok")
         finally:

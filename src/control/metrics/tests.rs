@@ -367,3 +367,15 @@ fn alerts_and_dashboard_ask_for_metrics_that_there_are() {
         serde_json::from_str(include_str!("../../../docs/monitoring/dashboard.json")).unwrap();
     assert!(dashboard["panels"].as_array().is_some_and(|it| it.len() >= 8));
 }
+
+#[test]
+fn the_runbook_says_what_each_alarm_means() {
+    let alarms: Vec<&str> = include_str!("../../../docs/monitoring/alerts.yml")
+        .lines()
+        .filter_map(|it| it.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(alarms.len() >= 12, "{alarms:?}");
+    let runbook = include_str!("../../../docs/runbook.md");
+    let unsaid = alarms.iter().filter(|it| !runbook.contains(&format!("\n| `{it}` | ")));
+    assert_eq!(unsaid.collect::<Vec<_>>(), Vec::<&&str>::new());
+}
