@@ -1,4 +1,5 @@
-"""A week of three shifts in one go: the daemon's memory and files at the start, in the middle and at the end."""
+"""A week of three shifts in one go: the daemon's memory and files at the start, in the middle and at the end, and what it
+takes to go on after it was killed."""
 
 import os
 import sys
@@ -10,6 +11,8 @@ DEVICES = int(os.environ.get("DEVICES", "80640"))
 NESTS = int(os.environ.get("NESTS", "16"))
 # What may be more at the end than in the middle: memory is flat, but not to the page.
 GROWTH = float(os.environ.get("GROWTH", "0.10"))
+# Devices that are made after the daemon was killed and has started again.
+AFTERWARDS = 1000
 # Connections to the cloud come and go.
 FILES_MORE = 16
 
@@ -54,6 +57,14 @@ def main():
         print(f"{DEVICES} devices in {took:.0f} s, {DEVICES / took:.0f} a second")
         size = sum(it.stat().st_size for it in (station.dir / "journal").rglob("*") if it.is_file())
         print(f"the journal has {size / 2**20:.0f} MiB, {size / DEVICES / 1024:.1f} KiB a device")
+        station.stop("fixture")
+        station.running["station"].kill()
+        station.running["station"].wait()
+        station.daemon()
+        station.fixture("--nests", str(NESTS), "--count", str(AFTERWARDS), "--seed", "2")
+        station.passed(DEVICES + AFTERWARDS, seconds=600)
+        again = Daemon(station.running["station"].pid).looks()
+        tell("afterwards", again)
         verdicts = [
             (f"idle: {100 * idle:.2f} % of a processor", idle < 0.005),
             (f"memory: {seen['end']['rss'] / seen['middle']['rss'] - 1:+.1%} from the middle to the end",
@@ -61,6 +72,8 @@ def main():
             (f"memory: at most {seen['end']['highest']:.0f} MiB, the unit allows 512", seen["end"]["highest"] < 512),
             (f"files: {seen['end']['files'] - seen['middle']['files']:+d} from the middle to the end",
              seen["end"]["files"] <= seen["middle"]["files"] + FILES_MORE),
+            (f"memory: at most {again['highest']:.0f} MiB after it was killed and has made {AFTERWARDS} more",
+             again["highest"] < 256),
             ("it ends in good order", station.stop("station") == 0),
         ]
     for what, holds in verdicts:
