@@ -24,7 +24,7 @@
 //! | behind the log | caught up, by the same fold that made it |
 //! | ahead of the log, or disagreeing with it | believed: the log has lost something, and opening is refused |
 //! | damaged, of an earlier format, somebody else's, or stale after a power cut | kept aside as `sled.damaged-N`, told at error level, and made again from the log |
-//! | of a later format | refused |
+//! | of a later format, or written by a version that tells more in its records | refused |
 //! | there without a log, made by the version before the log | read whole into a new log, kept as `sled.damaged-N`, and made again |
 //!
 //! A start reads the log only from where sled was last known to be synced; `linemint journal verify`
@@ -58,7 +58,7 @@
 //! | `w` id | a batch, with the numbers of its devices by state |
 //! | `e` list serial | a part of a list of serial numbers, by its first one |
 //! | `o` list | the batch of a list that has not come to its end |
-//! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `down` (what keeps the station from its work), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
+//! | `m` name | `format`, `vocabulary` (what those that have written it knew of what records tell), `id`, `counts`, `latest` (the latest time that a record bears), `down` (what keeps the station from its work), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
 
 mod batches;
 mod checkpoint;

@@ -4,6 +4,7 @@ mod batches;
 mod disk;
 mod faults;
 mod found;
+mod newer;
 mod rebuilt;
 mod rework;
 
