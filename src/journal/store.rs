@@ -78,7 +78,7 @@ mod presentations;
 mod summaries;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,7 +92,7 @@ use self::pending::Pending;
 use super::log::Position;
 use super::log::read::{Found, Walk};
 use super::record::decode;
-use super::{JournalError, KnownPresentation, Record, Recovered, Shelf, copy, log};
+use super::{JournalError, KnownPresentation, Record, Recovered, SharedLocker, Shelf, copy, log};
 use crate::batch::{Batch, BatchId};
 use crate::device::Device;
 use crate::device::event::PresentationKey;
@@ -280,6 +280,15 @@ impl Store {
         self.read(&key(b'r', &id.to_string()))
     }
 
+    /// The lockers that batches' devices share, by name.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn lockers(&self) -> Result<BTreeMap<String, SharedLocker>, JournalError> {
+        self.caught_up()?;
+        guarded(&self.dir, || self.locker_rows())
+    }
+
     /// The first record up to `newest` that is not before `begin`; `newest + 1` if there is none. It is looked for
     /// by halves: records are in the order of time, as far as the clock was not set back.
     ///
@@ -350,10 +359,7 @@ impl Store {
             recovered.rules.extend(self.read(&key(b'r', &name))?.map(|rules| (id, rules)));
         }
         recovered.policies = self.names(b's')?;
-        for name in self.names(b'g')? {
-            let locker = self.read(&key(b'g', &name))?;
-            recovered.lockers.extend(locker.map(|locker| (name, locker)));
-        }
+        recovered.lockers = self.locker_rows()?;
         recovered.batches = self.batch_rows(None, usize::MAX, crate::batch::Batch::is_open)?;
         recovered.lists = self.unfinished_lists()?;
         for name in self.names(b'b')? {
@@ -361,6 +367,15 @@ impl Store {
             recovered.boots.extend(boot.map(|boot| (name, boot)));
         }
         Ok(recovered)
+    }
+
+    fn locker_rows(&self) -> Result<BTreeMap<String, SharedLocker>, JournalError> {
+        let mut lockers = BTreeMap::new();
+        for name in self.names(b'g')? {
+            let locker = self.read(&key(b'g', &name))?;
+            lockers.extend(locker.map(|locker| (name, locker)));
+        }
+        Ok(lockers)
     }
 
     fn names(&self, letter: u8) -> Result<Vec<String>, JournalError> {
