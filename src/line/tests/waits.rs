@@ -103,6 +103,24 @@ fn what_a_unit_waited_for_in_vain_is_in_the_record_of_its_end() {
 }
 
 #[test]
+fn what_a_unit_waited_for_that_ends_in_quarantine_is_in_that_record() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    h.account.policies.insert("SN1".to_owned(), "{}".to_owned());
+    h.unit(0, unit(1, "SN1"));
+    for _ in 0..2 {
+        // That there is a policy, and that it is another.
+        assert_eq!(h.state("SN1"), State::Provisioning);
+        h.wait(Duration::from_millis(390));
+        answer(&mut h, Duration::from_millis(300));
+    }
+    assert_eq!(h.state("SN1"), State::Quarantined);
+    let Waited { cloud, quota, journal } = waited(&h, "quarantined");
+    assert!(cloud >= 2 * 90 && quota >= 300, "{cloud} {quota}");
+    assert_eq!((cloud + quota, journal), (2 * 390, 0));
+}
+
+#[test]
 fn a_call_that_is_not_answered_counts_too() {
     let mut h = Harness::ready();
     (h.answers, h.syncs) = (false, false);
