@@ -211,7 +211,7 @@ pub enum StationEvent {
         /// A sentence.
         message: String,
     },
-    /// What AWS was called for, told every five minutes in which it was, and at a stop.
+    /// What AWS was called for, told every five minutes in which it was or a device waited for it, and at a stop.
     Called(Box<Called>),
     /// It does so no more.
     Unhindered {

@@ -214,6 +214,23 @@ fn devices_wait_for_aws_while_it_is_away_and_not_while_the_stations_ca_signs() {
 }
 
 #[test]
+fn in_an_outage_the_time_counts_from_the_beginning_of_each_five_minutes() {
+    let mut h = Harness::ready();
+    h.account.down = Some(FailureKind::Unreachable);
+    h.unit(0, unit(1, "SN1"));
+    h.unit(0, unit_in(2, "SN2", "b"));
+    busy(&mut h, 30);
+    let all = |h: &Harness| {
+        let now = h.line.status().calls.map_or(0, |it| it.busy_ms);
+        now + told(h).iter().map(|it| it.busy_ms).sum::<u64>()
+    };
+    let before = all(&h);
+    busy(&mut h, 1_000);
+    assert_eq!(all(&h) - before, 1_000_000);
+    assert!((3..=5).contains(&told(&h).len()), "{:?}", told(&h));
+}
+
+#[test]
 fn what_aws_was_called_for_is_journaled_when_its_five_minutes_are_over_and_at_a_stop() {
     let mut h = Harness::ready();
     h.account.fault(Operation::CreateThing, Fault::Fail(FailureKind::Throttled));
