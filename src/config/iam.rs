@@ -61,6 +61,11 @@ impl Grants<'_> {
         // Read by a reconciliation, deleted at scrap.
         let actions = ["iotmanagedintegrations:GetManagedThing", "iotmanagedintegrations:DeleteManagedThing"];
         self.allow(things, &actions);
+        // A reconciliation makes it again only in a locker that is there.
+        if matches!(rules.locker, LockerRule::Given { .. }) {
+            let lockers = self.arn("iotmanagedintegrations", "credential-locker/*");
+            self.allow(lockers, &["iotmanagedintegrations:GetCredentialLocker"]);
+        }
     }
 
     fn thing(&mut self, rules: &ProductRules) {
@@ -284,6 +289,19 @@ mod tests {
                 pair("GetManagedThing", things)
             ]
         );
+    }
+
+    #[test]
+    fn the_locker_that_was_given_for_managed_things_is_read_and_nothing_else() {
+        let given = "locker = { scope = \"given\", id = \"0123456789abcdef\" }\ncertificate = {}";
+        let managed = given.replace("locker", "upc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\nlocker");
+        let lockers = |config: &str| {
+            let grants = grants(&MINIMAL.replace("certificate = {}", config));
+            let named = grants.into_iter().map(|it| it.0).filter(|it| it.contains("CredentialLocker"));
+            named.collect::<Vec<_>>()
+        };
+        assert_eq!(lockers(given), Vec::<String>::new());
+        assert_eq!(lockers(&managed), ["iotmanagedintegrations:GetCredentialLocker"]);
     }
 
     #[test]

@@ -364,7 +364,7 @@ impl Folder {
             }
             Event::Failed { presentation, code, message }
             | Event::Deferred { presentation, code, message, .. }
-            | Event::Quarantined { presentation: Some(presentation), code, message } => {
+            | Event::Quarantined { presentation: Some(presentation), code, message, .. } => {
                 return self.ended(at, serial, presentation, fail(*code, message));
             }
             Event::Scrapping { presentation: Some(presentation), message, .. } => {

@@ -267,6 +267,9 @@ pub enum Event {
         code: FailCode,
         /// What the operator was told.
         message: String,
+        /// What the device has waited for since it was presented, as far as no earlier record tells it.
+        #[serde(default, skip_serializing_if = "Waited::is_nothing")]
+        waited: Waited,
     },
     /// A private key was destroyed on this station.
     KeyDestroyed {
@@ -503,7 +506,8 @@ impl Event {
             Self::Offered { waited, .. }
             | Self::Passed { waited, .. }
             | Self::Deferred { waited, .. }
-            | Self::Closed { waited, .. } => Some(waited),
+            | Self::Closed { waited, .. }
+            | Self::Quarantined { waited, .. } => Some(waited),
             _ => None,
         }
     }
@@ -520,7 +524,7 @@ impl Event {
             Self::Passed { presentation, .. } => Some((presentation, Some(Outcome::Passed { again: false }))),
             Self::Failed { presentation, code, message }
             | Self::Deferred { presentation, code, message, .. }
-            | Self::Quarantined { presentation: Some(presentation), code, message } => {
+            | Self::Quarantined { presentation: Some(presentation), code, message, .. } => {
                 Some((presentation, Some(Outcome::failed(*code, message))))
             }
             Self::Closed { presentation, .. } => Some((presentation, Some(Outcome::Closed))),
@@ -552,6 +556,7 @@ mod tests {
             of(json!({ "event": "passed" })),
             of(json!({ "event": "deferred", "code": "timeout", "message": "m" })),
             of(json!({ "event": "closed", "why": "new-unit" })),
+            of(json!({ "event": "quarantined", "code": "conflict", "message": "m" })),
         ];
         for old in events {
             let event: Event = serde_json::from_value(old.clone()).unwrap();

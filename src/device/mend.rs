@@ -379,17 +379,27 @@ mod tests {
         life.takes(mending(&[ManagedThing, Locker]));
         life.takes(Event::MendFailed { step: Locker, message: "the account is full".to_owned() });
         assert_eq!((&life.device.mend, life.device.done.managed_thing.as_deref()), (&None, Some("managed2")));
-        // Given up while its answer is awaited: the token finds what was made, so that it is deleted.
-        life.takes(mending(&[ManagedThing]));
-        let third = call(&life, ManagedThing);
-        life.takes(Event::Scrapping {
+        let scrapping = Event::Scrapping {
             presentation: None,
             by: by(),
             policy: None,
             message: String::new(),
             asked: false,
             managed_thing: true,
-        });
+        };
+        // Given up while its locker is awaited: nobody has asked for one in it.
+        let mut waits = Life { device: life.device.clone(), seq: life.seq };
+        waits.takes(mending(&[ManagedThing, Locker]));
+        waits.takes(scrapping.clone());
+        assert_eq!(
+            call(&waits, DeleteManagedThing),
+            Call::DeleteManagedThing { id: "managed2".to_owned() },
+            "not made in a locker that is gone, to be deleted"
+        );
+        // Given up while its answer is awaited: the token finds what was made, so that it is deleted.
+        life.takes(mending(&[ManagedThing]));
+        let third = call(&life, ManagedThing);
+        life.takes(scrapping);
         assert_eq!(call(&life, DeleteManagedThing), third);
     }
 

@@ -410,7 +410,7 @@ impl Device {
                 self.close(presentation, Outcome::failed(*code, message));
             }
             Event::Closed { presentation, .. } => self.close(presentation, Outcome::Closed),
-            Event::Quarantined { presentation, code, message } => {
+            Event::Quarantined { presentation, code, message, .. } => {
                 if let Some(presentation) = presentation {
                     self.close(presentation, Outcome::failed(*code, message));
                 }

@@ -187,8 +187,8 @@ impl Device {
         self.state = State::Quarantined;
         self.failure = Some(Failure { code: FailCode::Quarantined, message: message.to_owned() });
         self.scrap = Some(Scrap { managed_thing, ..Scrap::default() });
-        // One that was being made again is known by its token alone.
-        if self.mend.take().is_some_and(|it| it.steps.contains(&Step::ManagedThing)) {
+        // One that was being made again is known by its token alone. One that waited for its locker was not asked for.
+        if self.mend.take().is_some_and(|it| it.ready().contains(&Step::ManagedThing)) {
             self.done.managed_thing = None;
         }
     }
@@ -284,8 +284,15 @@ impl Subject<'_> {
         matches!(self.rules.policy, PolicyRule::Device { .. }).then(|| self.policy_name()).flatten()
     }
 
+    /// Whether its locker is the device's alone, as far as its rules tell. By others it may have been given a batch's:
+    /// which those are is known to the line.
     fn own_locker(&self) -> bool {
-        matches!(self.rules.locker, LockerRule::Device { .. })
+        match self.rules.locker {
+            LockerRule::Device { .. } => true,
+            LockerRule::Batch { .. } => false,
+            // Such rules make none: it was made by those of before.
+            LockerRule::Given { .. } | LockerRule::None => self.device.done.locker.is_some(),
+        }
     }
 
     /// What the answer to a call of clearing away means.

@@ -55,6 +55,7 @@ fn unusable(error: &SetupError) -> Finding {
             "put the CA's key where pki.ca_key says, mode 0600, owned by the daemon's user"
         }
         SetupError::CaCertificate { .. } => "put the CA's certificate where pki.ca_certificate says",
+        SetupError::Token(_) => "plug the token in, or correct pki.ca_key and pki.pkcs11_module",
         _ => {
             "put a CA's certificate and its key in place; `linemint ca init --dir DIR` makes both for trials"
         }

@@ -41,6 +41,9 @@
 //! written hold what was there before: nothing or zeros. A torn commit is cut off whole. Nothing but
 //! zeros after a whole commit is room that was given ahead. All else is damage; it is told, and the
 //! file left as it is.
+//!
+//! A frame that is whole and in the chain, with the number that is due, but with an event or a value that this
+//! version does not know, is neither: a newer version has written it. That is told, and the file left as it is.
 
 pub(crate) mod disk;
 pub(crate) mod frame;

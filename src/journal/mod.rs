@@ -39,6 +39,11 @@ use crate::device::serial::SerialNumber;
 use crate::device::{Device, KeyState, State};
 use crate::pki::Fingerprint;
 
+/// What this version knows of what records tell: raised with each event, value or member that an earlier one does not know.
+/// An index bears the highest of all that have written it, and a version that knows less refuses it: it reads
+/// only the newest records at a start, and would take a device for what is left of it without those members.
+pub const VOCABULARY: u32 = 1;
+
 /// One record of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -206,7 +211,7 @@ pub enum StationEvent {
         /// A sentence.
         message: String,
     },
-    /// What AWS was called for, told every five minutes in which it was, and at a stop.
+    /// What AWS was called for, told every five minutes in which it was or a device waited for it, and at a stop.
     Called(Box<Called>),
     /// It does so no more.
     Unhindered {
@@ -358,6 +363,16 @@ pub enum JournalError {
         "the journal in {dir} was written by a newer linemint (format {found}, this one knows {known}); install that version"
     )]
     Newer { dir: PathBuf, found: u32, known: u32 },
+    #[error(
+        "record {seq} of the journal's log {path} was written by a newer linemint than this one ({version}); it is left as it is: install that version",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    NewerRecord { path: PathBuf, seq: u64 },
+    #[error(
+        "the journal in {dir} was last at work with a newer linemint than this one ({version}), whose records tell more (vocabulary {found}, this one knows {known}); it is left as it is: install that version",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    NewerVocabulary { dir: PathBuf, found: u32, known: u32 },
     #[error("{path} is not a journal of linemint's; point journal.dir at an empty directory")]
     Foreign { path: PathBuf },
     #[error(

@@ -24,7 +24,7 @@
 //! | behind the log | caught up, by the same fold that made it |
 //! | ahead of the log, or disagreeing with it | believed: the log has lost something, and opening is refused |
 //! | damaged, of an earlier format, somebody else's, or stale after a power cut | kept aside as `sled.damaged-N`, told at error level, and made again from the log |
-//! | of a later format | refused |
+//! | of a later format, or written by a version that tells more in its records | refused |
 //! | there without a log, made by the version before the log | read whole into a new log, kept as `sled.damaged-N`, and made again |
 //!
 //! A start reads the log only from where sled was last known to be synced; `linemint journal verify`
@@ -58,7 +58,7 @@
 //! | `w` id | a batch, with the numbers of its devices by state |
 //! | `e` list serial | a part of a list of serial numbers, by its first one |
 //! | `o` list | the batch of a list that has not come to its end |
-//! | `m` name | `format`, `id`, `counts`, `latest` (the latest time that a record bears), `down` (what keeps the station from its work), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
+//! | `m` name | `format`, `vocabulary` (what those that have written it knew of what records tell), `id`, `counts`, `latest` (the latest time that a record bears), `down` (what keeps the station from its work), `position` (the newest record in sled), `synced` (one that is known to be on disk) |
 
 mod batches;
 mod checkpoint;
@@ -78,7 +78,7 @@ mod presentations;
 mod summaries;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,7 +92,7 @@ use self::pending::Pending;
 use super::log::Position;
 use super::log::read::{Found, Walk};
 use super::record::decode;
-use super::{JournalError, KnownPresentation, Record, Recovered, Shelf, copy, log};
+use super::{JournalError, KnownPresentation, Record, Recovered, SharedLocker, Shelf, copy, log};
 use crate::batch::{Batch, BatchId};
 use crate::device::Device;
 use crate::device::event::PresentationKey;
@@ -280,6 +280,15 @@ impl Store {
         self.read(&key(b'r', &id.to_string()))
     }
 
+    /// The lockers that batches' devices share, by name.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn lockers(&self) -> Result<BTreeMap<String, SharedLocker>, JournalError> {
+        self.caught_up()?;
+        guarded(&self.dir, || self.locker_rows())
+    }
+
     /// The first record up to `newest` that is not before `begin`; `newest + 1` if there is none. It is looked for
     /// by halves: records are in the order of time, as far as the clock was not set back.
     ///
@@ -350,10 +359,7 @@ impl Store {
             recovered.rules.extend(self.read(&key(b'r', &name))?.map(|rules| (id, rules)));
         }
         recovered.policies = self.names(b's')?;
-        for name in self.names(b'g')? {
-            let locker = self.read(&key(b'g', &name))?;
-            recovered.lockers.extend(locker.map(|locker| (name, locker)));
-        }
+        recovered.lockers = self.locker_rows()?;
         recovered.batches = self.batch_rows(None, usize::MAX, crate::batch::Batch::is_open)?;
         recovered.lists = self.unfinished_lists()?;
         for name in self.names(b'b')? {
@@ -361,6 +367,15 @@ impl Store {
             recovered.boots.extend(boot.map(|boot| (name, boot)));
         }
         Ok(recovered)
+    }
+
+    fn locker_rows(&self) -> Result<BTreeMap<String, SharedLocker>, JournalError> {
+        let mut lockers = BTreeMap::new();
+        for name in self.names(b'g')? {
+            let locker = self.read(&key(b'g', &name))?;
+            lockers.extend(locker.map(|locker| (name, locker)));
+        }
+        Ok(lockers)
     }
 
     fn names(&self, letter: u8) -> Result<Vec<String>, JournalError> {

@@ -2,7 +2,7 @@
 
 use super::Line;
 use super::link::LinkState;
-use crate::device::event::{Admission, Event, Outcome};
+use crate::device::event::{Admission, Event, Outcome, Waited};
 use crate::device::serial::SerialNumber;
 use crate::device::{State, plan};
 use crate::fixture::{FailCode, StationMessage};
@@ -244,7 +244,8 @@ impl Line {
         let presentation = Some(admission.presentation.clone());
         self.admit(serial, Event::Admitted(Box::new(admission)), rules);
         let message = detail.to_owned();
-        self.record(serial, Event::Quarantined { presentation, code: FailCode::Mismatch, message });
+        let (code, waited) = (FailCode::Mismatch, Waited::default());
+        self.record(serial, Event::Quarantined { presentation, code, message, waited });
         self.may_leave(serial);
         Ok(())
     }

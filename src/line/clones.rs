@@ -7,7 +7,7 @@
 use super::Line;
 use super::unit::Presented;
 use crate::device::State;
-use crate::device::event::Event;
+use crate::device::event::{Event, Waited};
 use crate::device::serial::SerialNumber;
 use crate::fixture::{FailCode, NakCode};
 use crate::journal::{JournalError, Shelf};
@@ -48,7 +48,8 @@ impl Line {
         let presentation = Some(admission.presentation.clone());
         self.admit(&it.serial, Event::Admitted(Box::new(admission)), rules);
         let (code, message) = (FailCode::Quarantined, detail.to_owned());
-        self.record(&it.serial, Event::Quarantined { presentation, code, message });
+        let waited = Waited::default();
+        self.record(&it.serial, Event::Quarantined { presentation, code, message, waited });
         self.may_leave(&it.serial);
     }
 

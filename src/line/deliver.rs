@@ -185,16 +185,20 @@ impl Line {
 
     /// Puts a device aside for good; if it is open somewhere, that ends with `fail`.
     pub(super) fn quarantine(&mut self, serial: &SerialNumber, code: FailCode, detail: &str) {
-        let Some(work) = self.works.get_mut(serial) else { return };
+        let Some(work) = self.works.get(serial) else { return };
         if matches!(work.device.state, State::Quarantined | State::Scrapped) {
             return;
         }
-        work.keep_calls_only();
+        // Also what it waits for now, and no more from here on.
+        let waited = self.waited(serial);
+        if let Some(work) = self.works.get_mut(serial) {
+            work.keep_calls_only();
+        }
         self.leave_shared(serial);
         let place = self.place_of(serial);
         let presentation = place.map(|(fixture, id)| self.links[fixture].key(id));
         let message = detail.to_owned();
-        self.record(serial, Event::Quarantined { presentation, code, message });
+        self.record(serial, Event::Quarantined { presentation, code, message, waited });
         tracing::warn!(serial = %serial, %code, detail, "the device is in quarantine");
         if let Some((fixture, id)) = place {
             self.end(fixture, id, serial, &Outcome::failed(code, detail));

@@ -8,7 +8,7 @@ use super::from_csr::of_device;
 use super::link::{LinkState, Open};
 use super::{Line, Timer};
 use crate::device::State;
-use crate::device::event::{Admission, CloseReason, Event, Outcome};
+use crate::device::event::{Admission, CloseReason, Event, Outcome, Waited};
 use crate::device::request::CertificateRequest;
 use crate::device::rules::{
     CertificateRule, Filling, KeyOrigin, Place, ProductRules, Register, Repeat, Template,
@@ -414,6 +414,8 @@ impl Line {
             presentation: Some(presentation),
             code: FailCode::Mismatch,
             message: detail.to_owned(),
+            // It is not the unit that anything was made for.
+            waited: Waited::default(),
         };
         if let Some(work) = self.works.get_mut(&it.serial) {
             work.keep_calls_only();

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::Line;
 use super::running::Running;
 use crate::cloud::{Answer, CloudError, FailureKind, Operation};
@@ -128,6 +130,11 @@ impl Calls {
         self.on_disk.push_back((seq, at));
     }
 
+    /// What is to be journaled; begun now if nothing was since.
+    fn made(&mut self, now: Timestamp) -> &mut Called {
+        self.made.get_or_insert_with(|| Called { since: now, busy_ms: 0, operations: BTreeMap::new() })
+    }
+
     /// What is not journaled yet.
     pub(super) fn told(&self) -> Option<Called> {
         self.made.clone()
@@ -224,11 +231,7 @@ impl Line {
             errors: u64::from(result.is_err() && !throttled),
             bound_ms: u64::try_from(bound.as_millis()).unwrap_or(0),
         };
-        let made = self.calls.made.get_or_insert_with(|| Called {
-            since: self.now.wall,
-            busy_ms: 0,
-            operations: BTreeMap::new(),
-        });
+        let made = self.calls.made(self.now.wall);
         made.operations.entry(operation.kebab().to_owned()).or_default().add(&news);
     }
 
@@ -240,16 +243,12 @@ impl Line {
         // What the station's own CA is asked for is not AWS's; what is held back because AWS is away is.
         let waits = |it: &Running| it.call().is_some() || it.parked().is_some();
         let busy = self.works.values().any(|it| it.running.values().any(waits));
-        let over = match &mut self.calls.made {
-            Some(made) => {
-                if busy {
-                    made.busy_ms += u64::try_from(gap.as_millis()).unwrap_or(0);
-                }
-                slot::number(made.since) != slot::number(self.now.wall)
-            }
-            None => false,
-        };
-        if over {
+        if busy {
+            // Also where nothing is called: while AWS is away devices wait for it all the same.
+            self.calls.made(self.now.wall).busy_ms += u64::try_from(gap.as_millis()).unwrap_or(0);
+        }
+        let over = |it: &Called| slot::number(it.since) != slot::number(self.now.wall);
+        if self.calls.made.as_ref().is_some_and(over) {
             self.journal_calls();
         }
     }

@@ -172,6 +172,8 @@ pub enum IssueError {
     Entropy,
     #[error("the CA's key is in a token, which cannot sign: {0}")]
     Token(String),
+    #[error("the CA's key is in a token, which lets nobody in: {0}")]
+    TokenPin(String),
 }
 
 /// Makes leaves. Called on a thread that may block.

@@ -184,6 +184,9 @@ impl TokenKey {
     fn said(&self, error: IssueError) -> IssueError {
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match (error, trouble) {
+            (IssueError::Sign(_), Some(trouble)) if trouble.starts_with(PIN_REFUSED) => {
+                IssueError::TokenPin(trouble)
+            }
             (IssueError::Sign(_), Some(trouble)) => IssueError::Token(trouble),
             (other, _) => other,
         }

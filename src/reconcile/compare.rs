@@ -158,13 +158,21 @@ impl Look<'_> {
             (Class::HalfMade, format!("not there: {}", words.join(", ")))
         };
         let returns = self.expected.certificate.as_ref().is_none_or(|it| it.can_return);
-        let can = mine && (returns || !steps.contains(&Step::Certificate));
-        let remedy = if can {
-            format!("{REPAIR}: what is missing is made again")
-        } else if mine {
-            "AWS cannot issue the same certificate again: renew the device, or scrap it".to_owned()
-        } else {
-            "settle first whose the thing is".to_owned()
+        let issued = !returns && steps.contains(&Step::Certificate);
+        // AWS would answer for ever that there is no such locker.
+        let into = self.expected.managed_into.as_ref().filter(|_| self.held.managed_into == Some(false));
+        let into = into.filter(|_| steps.contains(&Step::ManagedThing));
+        let can = mine && !issued && into.is_none();
+        let remedy = match into {
+            _ if !mine => "settle first whose the thing is".to_owned(),
+            _ if issued => {
+                "AWS cannot issue the same certificate again: renew the device, or scrap it".to_owned()
+            }
+            Some(id) => format!(
+                "find out who deleted the locker {id}, which is not the device's own: its managed thing goes into that, \
+                 and a locker cannot come back"
+            ),
+            None => format!("{REPAIR}: what is missing is made again"),
         };
         let sentences = ["it was made whole".to_owned(), held, remedy];
         let finding = self.finding(class, format!("device {}", self.expected.serial), sentences);

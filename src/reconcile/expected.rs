@@ -1,9 +1,15 @@
 //! What the account should hold for a device, as the journal has it.
 
+use std::collections::BTreeMap;
+
 use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use crate::device::steps::Subject;
 use crate::device::{Device, State};
 use crate::pki::Fingerprint;
+
+/// The lockers that batches' devices share, as the journal has recorded them: their names by their ids. A device's
+/// rules do not tell whose a locker is: it may have been made by others.
+pub type BatchLockers = BTreeMap<String, String>;
 
 /// What the account should hold for a device. What is not recorded as made is not expected: a device
 /// that has failed or is in quarantine may have a part only.
@@ -25,6 +31,8 @@ pub struct Expected {
     pub locker: Option<WantedLocker>,
     /// Id of its managed thing.
     pub managed_thing: Option<String>,
+    /// Id of the locker that this would go into again, where it is not the device's own.
+    pub managed_into: Option<String>,
     /// Its policy.
     pub policy: Option<WantedPolicy>,
     /// Its certificate.
@@ -54,15 +62,13 @@ pub struct SharedLocker {
 }
 
 impl SharedLocker {
-    /// The one that `device` was given, which was made by `rules`; none if it has none, or is scrapped.
+    /// The one that `device` was given; none if it has none, or is scrapped.
     #[must_use]
-    pub fn of(device: &Device, rules: &ProductRules) -> Option<Self> {
-        if !matches!(rules.locker, LockerRule::Batch { .. }) || device.state == State::Scrapped {
-            return None;
-        }
-        let name = Subject { device, rules, ca_pem: "" }.locker_name()?;
+    pub fn of(device: &Device, lockers: &BatchLockers) -> Option<Self> {
+        let id = device.done.locker.as_ref().filter(|_| device.state != State::Scrapped)?;
+        let name = lockers.get(id)?.clone();
         let batch = device.batch.clone().unwrap_or_default();
-        Some(Self { id: device.done.locker.clone()?, name, batch })
+        Some(Self { id: id.clone(), name, batch })
     }
 }
 
@@ -106,13 +112,17 @@ pub fn is_in_flight(device: &Device) -> bool {
 }
 
 impl Expected {
-    /// What is expected of `device`, which was made by `rules`.
+    /// What is expected of `device`, which was made by `rules`, beside the lockers of batches.
     #[must_use]
-    pub fn of(device: &Device, rules: &ProductRules) -> Self {
+    pub fn of(device: &Device, rules: &ProductRules, lockers: &BatchLockers) -> Self {
         let subject = Subject { device, rules, ca_pem: "" };
         let gone = device.state == State::Scrapped;
         let jitp = rules.certificate.register == Register::Jitp;
         let earlier = device.superseded.iter().filter(|it| !it.is_retired()).map(|it| it.fingerprint);
+        let locker = locker(&subject, lockers).filter(|_| !gone);
+        // Rules without one cannot make it again.
+        let managed_thing = device.done.managed_thing.clone().filter(|_| !gone && rules.managed_thing.is_some());
+        let into = subject.locker_id().filter(|_| managed_thing.is_some());
         Self {
             serial: device.serial.to_string(),
             seq: device.last_seq,
@@ -120,8 +130,9 @@ impl Expected {
             gone,
             thing: subject.thing_name(),
             has_thing: device.done.thing && !gone,
-            locker: locker(&subject).filter(|_| !gone),
-            managed_thing: device.done.managed_thing.clone().filter(|_| !gone),
+            managed_into: into.filter(|id| locker.as_ref().is_none_or(|own| own.id != *id)),
+            locker,
+            managed_thing,
             policy: policy(&subject).filter(|_| !gone),
             certificate: certificate(device).filter(|_| !gone && !jitp),
             earlier: earlier.collect(),
@@ -135,9 +146,13 @@ impl Expected {
     }
 }
 
-fn locker(subject: &Subject<'_>) -> Option<WantedLocker> {
-    let LockerRule::Device { name, .. } = &subject.rules.locker else { return None };
-    Some(WantedLocker { name: subject.fill(name), id: subject.device.done.locker.clone()? })
+/// By rules that give it none of its own, nor one that it would be given, nothing is made again.
+fn locker(subject: &Subject<'_>, lockers: &BatchLockers) -> Option<WantedLocker> {
+    let (LockerRule::Device { name, .. } | LockerRule::Batch { name, .. }) = &subject.rules.locker else {
+        return None;
+    };
+    let id = subject.device.done.locker.as_ref().filter(|id| !lockers.contains_key(*id))?;
+    Some(WantedLocker { name: subject.fill(name), id: id.clone() })
 }
 
 fn policy(subject: &Subject<'_>) -> Option<WantedPolicy> {

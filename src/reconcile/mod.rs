@@ -36,7 +36,7 @@ use crate::device::steps::Step;
 
 pub use self::compare::{compare, extra, orphan, shared_locker, shared_policy};
 pub use self::expected::{
-    Expected, SharedLocker, WantedCertificate, WantedLocker, WantedPolicy, is_in_flight,
+    BatchLockers, Expected, SharedLocker, WantedCertificate, WantedLocker, WantedPolicy, is_in_flight,
 };
 pub use self::roster::{MAX_NAMES, Roster, Row, Seen, Taken, TooMany};
 
@@ -169,6 +169,8 @@ pub struct Held {
     pub other_lockers: Vec<String>,
     /// Whether its managed thing is there.
     pub managed_thing: Option<bool>,
+    /// If that is not: whether the locker that it would go into again is, where it is not the device's own.
+    pub managed_into: Option<bool>,
     /// ARNs of the certificates that are attached to the thing.
     pub principals: Option<Vec<String>>,
     /// Names of the policies that are attached to the certificate.

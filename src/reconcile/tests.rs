@@ -9,7 +9,7 @@ use super::*;
 use crate::cloud::{ListedCertificate, ListedLocker, ListedThing};
 use crate::device::Device;
 use crate::device::event::{Admission, Event, PresentationKey};
-use crate::device::rules::Filling;
+use crate::device::rules::{Filling, LockerRule, ManagedRole, ManagedThingRule};
 use crate::device::serial::SerialNumber;
 use crate::device::testing::{DOCUMENT, STATION, plain_rules, text};
 use crate::pki::Fingerprint;
@@ -29,6 +29,7 @@ fn whole(own_policy: bool) -> (Expected, Held) {
         has_thing: true,
         locker: Some(WantedLocker { name: "SN1".to_owned(), id: "locker1".to_owned() }),
         managed_thing: Some("managed1".to_owned()),
+        managed_into: None,
         policy: Some(WantedPolicy { name: name.clone(), document, own: own_policy, attached: true }),
         certificate: Some(WantedCertificate {
             id,
@@ -47,6 +48,7 @@ fn whole(own_policy: bool) -> (Expected, Held) {
         locker: true,
         other_lockers: Vec::new(),
         managed_thing: Some(true),
+        managed_into: None,
         principals: Some(vec![arn, format!("arn:x:cert/{}", Fingerprint::of(b"earlier"))]),
         policies: Some(vec![name]),
         things: Some(vec!["SN1".to_owned()]),
@@ -258,6 +260,64 @@ fn a_certificate_that_aws_has_issued_is_not_made_again() {
     let found = compare(&expected, &held);
     assert_eq!((found.len(), found[0].class, &found[0].repair), (1, Class::HalfMade, &None));
     assert!(found[0].remedy.contains("renew"), "{}", found[0].remedy);
+}
+
+/// AWS makes none in a locker that is not there, however often it is asked.
+#[test]
+fn a_managed_thing_whose_locker_is_gone_and_not_its_own_is_not_made_again() {
+    let (mut expected, held) = whole(true);
+    (expected.locker, expected.managed_into) = (None, Some("locker-of-many".to_owned()));
+    for (there, repairs) in [(true, true), (false, false)] {
+        let held = Held { managed_thing: Some(false), managed_into: Some(there), ..held.clone() };
+        let found = compare(&expected, &held);
+        assert_eq!((found.len(), found[0].class, found[0].repair.is_some()), (1, Class::HalfMade, repairs));
+        assert_eq!(found[0].remedy.contains("locker-of-many"), !repairs, "{}", found[0].remedy);
+    }
+}
+
+#[test]
+fn what_its_rules_cannot_make_again_is_not_expected() {
+    let none = BatchLockers::new();
+    let mut device = device("SN1");
+    device.done.managed_thing = Some("managed1".to_owned());
+    device.done.locker = Some("locker1".to_owned());
+    let mut rules = plain_rules("lamp");
+    assert_eq!(Expected::of(&device, &rules, &none).managed_thing, None, "it was made by rules of before");
+    rules.managed_thing = Some(ManagedThingRule { role: ManagedRole::Device });
+    let expected = Expected::of(&device, &rules, &none);
+    assert_eq!((expected.managed_thing.as_deref(), expected.managed_into), (Some("managed1"), None));
+    for (locker, into) in
+        [(LockerRule::Given { id: "given".to_owned() }, Some("given")), (LockerRule::None, None)]
+    {
+        rules.locker = locker;
+        let expected = Expected::of(&device, &rules, &none);
+        assert_eq!((expected.locker, expected.managed_into.as_deref()), (None, into));
+    }
+}
+
+/// A device may have been given it by rules that it has no more.
+#[test]
+fn whose_a_locker_is_the_journal_says_and_not_the_rules_of_now() {
+    let batchs = BatchLockers::from([("locker-of-many".to_owned(), "lamp WO-1".to_owned())]);
+    let (mut with_own, mut with_batchs) = (device("SN1"), device("SN2"));
+    with_own.done.locker = Some("locker1".to_owned());
+    with_batchs.done.locker = Some("locker-of-many".to_owned());
+    with_batchs.batch = Some("WO-1".to_owned());
+    let mut by_batch = plain_rules("lamp");
+    by_batch.locker = LockerRule::Batch { name: text("{batch}"), tags: BTreeMap::new() };
+    by_batch.managed_thing = Some(ManagedThingRule { role: ManagedRole::Device });
+    with_batchs.done.managed_thing = Some("managed1".to_owned());
+    let mut alone = by_batch.clone();
+    alone.locker = plain_rules("lamp").locker;
+    for rules in [&by_batch, &alone] {
+        let expected = Expected::of(&with_own, rules, &batchs);
+        assert_eq!(expected.locker.map(|it| it.id).as_deref(), Some("locker1"));
+        let expected = Expected::of(&with_batchs, rules, &batchs);
+        assert_eq!((expected.locker, expected.managed_into.as_deref()), (None, Some("locker-of-many")));
+    }
+    assert_eq!(SharedLocker::of(&with_own, &batchs), None);
+    let shared = SharedLocker::of(&with_batchs, &batchs).unwrap();
+    assert_eq!((shared.name.as_str(), shared.batch.as_str()), ("lamp WO-1", "WO-1"));
 }
 
 #[test]

@@ -287,7 +287,9 @@ impl Summary {
 
     /// Books the time since the event before, while the device has not passed yet.
     fn clock(&mut self, event: &Event, at: Timestamp) {
-        if let Some(waited) = event.waited().filter(|_| self.phase.is_some()) {
+        // What it waits for after the offer runs beside the fixture, whose time that is.
+        let making = matches!(self.phase, Some(Phase::Making));
+        if let Some(waited) = event.waited().filter(|_| making) {
             self.spent.waited.add(waited);
         }
         let next = match event {

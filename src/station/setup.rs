@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::reporter::orders::Batches;
 use super::{FixturePort, Parts, StationError, reporter, timekeeper};
-use crate::clock::TimeSource;
+use crate::clock::{ClockSync, TimeSource, made_at};
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
 use crate::cloud::{Operation, Quotas};
@@ -26,12 +26,13 @@ use crate::journal::JournalError;
 use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
 use crate::journal::store::{self, JournalLock, Store};
 use crate::line::{Deliver, FixtureSettings, KnownCa, News, Product, Settings};
-use crate::pki::Issuer;
 use crate::pki::issuer::{CaError, StationIssuer};
 use crate::pki::pkcs11::{TokenIssuer, TokenOptions};
 use crate::pki::summary::expiry_warning;
+use crate::pki::{IssueError, Issuer};
 use crate::report::fold::Maker;
 use crate::report::keys::ReportKeyError;
+use crate::timesync::Keepers;
 use zeroize::Zeroizing;
 
 /// Twice two round trips of half a second, which is how far away the farthest Region is, and slow.
@@ -85,6 +86,12 @@ pub enum SetupError {
     CaKeyFile(#[source] FileError),
     #[error("the CA cannot issue certificates")]
     Ca(#[source] CaError),
+    #[error("the CA's token cannot be used yet; as a service linemint tries again until it can")]
+    Token(#[source] CaError),
+    #[error(
+        "the CA cannot issue certificates by a clock that cannot be right, {now:.0}: set the clock; as a service linemint tries again until it is"
+    )]
+    Clock { now: Timestamp, source: CaError },
     #[error("a secret is missing")]
     Credential(#[source] NoCredential),
     #[error("the key that seals undelivered private keys cannot be used")]
@@ -106,6 +113,8 @@ impl SetupError {
         match self {
             Self::Journal(JournalError::Held { .. }) => ExitStatus::Busy,
             Self::Journal(_) | Self::Keys(_) | Self::Directory { .. } | Self::ReportKey(_) => ExitStatus::Io,
+            // Of themselves these come right, and systemd tries again: a token that is plugged in, a clock that is set.
+            Self::Token(_) | Self::Clock { .. } => ExitStatus::Io,
             Self::CaCertificate { .. }
             | Self::CaKeyFile(_)
             | Self::Ca(_)
@@ -143,7 +152,11 @@ pub async fn assemble(
     let held = clock.now();
     let now = held.wall;
     let (issuer, previous_ca) = match &config.pki {
-        Some(pki) => (Some(load_ca(pki, now)?), previous_ca(pki, now)),
+        Some(pki) => match load_ca(pki, now) {
+            Ok(ca) => (Some(ca), previous_ca(pki, now)),
+            Err(error) if credentials.is_some() => return Err(error),
+            Err(error) => return Err(by_the_clock(error, now, &Keepers::default().ask().await)),
+        },
         None => (None, None),
     };
     if let Some(warning) = issuer.as_ref().and_then(|it| expiry_warning(it.not_after, now)) {
@@ -223,10 +236,28 @@ pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationCa, SetupError
             // A PIN in a file often ends with a line.
             let pin = Zeroizing::new(secret(pin)?.trim_end_matches(['\r', '\n']).to_owned());
             let options = TokenOptions { uri: uri.clone(), module: module.clone(), pin };
-            let issuer = TokenIssuer::open(&pem, options, now).map_err(SetupError::Ca)?;
+            let issuer = TokenIssuer::open(&pem, options, now).map_err(not_opened)?;
             let (subject, not_after) = (issuer.subject().to_owned(), issuer.not_after());
             Ok(StationCa { issuer: Arc::new(issuer), subject, not_after })
         }
+    }
+}
+
+/// A token that is not there, or does not answer, may be in a moment. A PIN that it has refused is not given to it again: it
+/// would lock itself.
+fn not_opened(error: CaError) -> SetupError {
+    match error {
+        CaError::Trial(IssueError::Token(_)) => SetupError::Token(error),
+        error => SetupError::Ca(error),
+    }
+}
+
+/// That a CA is not valid now is a matter of its certificate, unless the clock cannot be right.
+fn by_the_clock(error: SetupError, now: Timestamp, sync: &ClockSync) -> SetupError {
+    let doubted = now < made_at() || matches!(sync, ClockSync::Unsynchronised(_));
+    match error {
+        SetupError::Ca(source @ CaError::NotValid { .. }) if doubted => SetupError::Clock { now, source },
+        error => error,
     }
 }
 
@@ -388,4 +419,64 @@ fn fixture_port(fixture: &crate::config::Fixture, messages: &Arc<Messages>) -> F
 
 fn port_options(fixture: &crate::config::Fixture) -> PortOptions {
     PortOptions { place: fixture.port.clone(), baud: fixture.baud, dtr: fixture.dtr, rts: fixture.rts }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pki::authority::make_root;
+
+    fn seconds(now: Timestamp, by: i64) -> Timestamp {
+        now.checked_add(jiff::SignedDuration::from_secs(by)).unwrap()
+    }
+
+    /// The token that this names is nowhere.
+    fn in_a_token(ca_certificate: PathBuf, pin: PathBuf) -> Pki {
+        let uri = "pkcs11:token=Line3;object=ca".parse().unwrap();
+        let (module, pin) = (PathBuf::from("/none.so"), SecretRef::Path(pin));
+        Pki { ca_certificate, ca_key: CaKeyRef::Token { uri, module, pin }, previous: None }
+    }
+
+    #[test]
+    fn a_station_whose_token_is_not_there_yet_is_started_again_and_with_a_refused_pin_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ca, pin) = (dir.path().join("ca.pem"), dir.path().join("pin"));
+        let now = made_at();
+        crate::durable_fs::create_new(&ca, 0o644, make_root("Line 3", now).unwrap().certificate_pem.as_bytes())
+            .unwrap();
+        crate::durable_fs::create_new(&pin, 0o600, b"123456\n").unwrap();
+        let error = load_ca(&in_a_token(ca, pin), now).err().unwrap();
+        let said = Chain(&error).to_string();
+        assert!(said.contains("tries again") && said.contains("/none.so cannot be loaded"), "{said}");
+        assert_eq!(error.exit_status(), ExitStatus::Io);
+        let refused = not_opened(CaError::Trial(IssueError::TokenPin("it is 6 digits".to_owned())));
+        assert_eq!(refused.exit_status(), ExitStatus::Configuration, "the token would lock itself");
+    }
+
+    #[test]
+    fn a_ca_that_is_not_valid_by_a_doubted_clock_only_is_waited_for() {
+        let made = made_at();
+        let root = make_root("Line 3", seconds(made, 86_400)).unwrap();
+        let at = |now: Timestamp, sync: &ClockSync| {
+            let source = crate::pki::issuer::read_chain(&root.certificate_pem, now).unwrap_err();
+            assert!(matches!(source, CaError::NotValid { .. }), "{source}");
+            by_the_clock(SetupError::Ca(source), now, sync)
+        };
+        let doubting = ClockSync::Unsynchronised("chronyd".to_owned());
+        let centuries = seconds(made, 200 * 366 * 86_400);
+        for (now, sync, waits) in [
+            (seconds(made, -1), &ClockSync::Unsaid, true),
+            (seconds(made, -1), &ClockSync::Synchronised, true),
+            (made, &doubting, true),
+            (made, &ClockSync::Unsaid, false),
+            (centuries, &ClockSync::Synchronised, false),
+        ] {
+            let error = at(now, sync);
+            let status = if waits { ExitStatus::Io } else { ExitStatus::Configuration };
+            assert_eq!(error.exit_status(), status, "{now} {sync:?}");
+            assert_eq!(error.to_string().contains("set the clock"), waits, "{error}");
+        }
+        let other = by_the_clock(SetupError::Ca(CaError::Key), seconds(made, -1), &doubting);
+        assert_eq!(other.exit_status(), ExitStatus::Configuration);
+    }
 }

@@ -118,6 +118,7 @@ async fn a_list_holds_what_was_asked_for() {
         presentation: None,
         code: FailCode::Mismatch,
         message: "two devices may have been swapped".to_owned(),
+        waited: Waited::default(),
     };
     station.journal(vec![(Some("A2"), What::Device(quarantined))]);
     let list = async |query: &str| -> Vec<String> {

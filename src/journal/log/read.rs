@@ -196,7 +196,7 @@ impl Walk {
     /// The records of the next commit; none at the end.
     ///
     /// # Errors
-    /// The log is damaged, or cannot be read.
+    /// The log is damaged, holds a record that this version does not know, or cannot be read.
     pub(crate) fn next_commit(&mut self) -> Result<Option<Vec<Found>>, JournalError> {
         while self.torn.is_none() {
             let mut commit = Vec::new();
@@ -267,15 +267,19 @@ impl Walk {
         if checked && at.hash.next(&body) != head.hash {
             return bad("a record does not continue the chain");
         }
-        let Ok(record) = serde_json::from_slice::<Record>(&body) else {
-            return bad("a record does not say what it should");
-        };
-        if record.seq != at.seq + 1 {
-            return bad("a record has another number than its place");
+        // From here on the frame is as somebody wrote it: whatever is wrong with it, no crash has done it.
+        let wrong = |what: &str| Err(Err(damaged(&path, at.end, at, what)));
+        match number_of(&body) {
+            Some(number) if number == at.seq + 1 => {}
+            Some(_) => return wrong("a record has another number than its place"),
+            None => return wrong("a record does not say what it should"),
         }
         if checked && (head.place as usize != place || (left > 0 && head.left + 1 != left)) {
-            return bad("a record has another place in its commit");
+            return wrong("a record has another place in its commit");
         }
+        let Ok(record) = serde_json::from_slice::<Record>(&body) else {
+            return Err(Err(JournalError::NewerRecord { path, seq: at.seq + 1 }));
+        };
         let end = at.end + (FRAME_BYTES + body.len()) as u64;
         let at = Position { seq: record.seq, file: at.file, start: at.end, end, hash: head.hash };
         Ok((Found { at, body, record }, head.left))
@@ -365,6 +369,15 @@ fn fill<R: io::Read + ?Sized>(from: &mut R, to: &mut [u8]) -> io::Result<usize> 
         }
     }
     Ok(filled)
+}
+
+/// The number of the record that `body` is, whatever else it tells.
+pub(super) fn number_of(body: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        seq: u64,
+    }
+    serde_json::from_slice::<Numbered>(body).ok().map(|it| it.seq)
 }
 
 fn open(source: &dyn Source, path: &Path) -> Result<Box<dyn Bytes>, JournalError> {

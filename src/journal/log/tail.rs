@@ -1,7 +1,7 @@
 //! What follows the last good frame of the newest file: a commit that a crash cut off, or damage.
 
 use super::frame::{FRAME_BYTES, FrameHead, is_intact, is_one_bit_off};
-use crate::journal::Record;
+use super::read::number_of;
 
 /// What it is.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,10 +31,10 @@ pub(super) fn judge(bytes: &[u8], seq: u64, left: u32) -> Tail {
     Tail::Torn
 }
 
-/// The record whose frame begins here, if it is intact: its number and its place in its commit.
+/// The record whose frame begins here, if it is intact: its number and its place in its commit. It may be one that
+/// only a later version knows.
 fn intact_record(bytes: &[u8]) -> Option<(u64, u32)> {
     let head = FrameHead::decode(bytes)?;
     let frame = bytes.get(..FRAME_BYTES + head.length).filter(|it| is_intact(it))?;
-    let record: Record = serde_json::from_slice(&frame[FRAME_BYTES..]).ok()?;
-    Some((record.seq, head.place))
+    Some((number_of(&frame[FRAME_BYTES..])?, head.place))
 }

@@ -157,6 +157,43 @@ fn a_page_that_was_not_written_within_the_last_commit_is_a_torn_end() {
     }
 }
 
+/// What a newer version has written counts as promised too.
+#[test]
+fn a_commit_that_is_not_there_before_one_of_a_newer_version_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    eight(dir.path(), MAX_FILE_BYTES);
+    let path = file_path(dir.path(), 1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let ends = ends(dir.path(), 1);
+    bytes[ends[5]..ends[8]].fill(0);
+    super::frame::push(&mut bytes, &ChainHash([7; 32]), br#"{"seq":9,"event":"gilded"}"#, 0, 0);
+    overwrite(&path, &bytes);
+    let error = read(dir.path()).unwrap_err();
+    assert!(matches!(&error, JournalError::Log(it) if it.what.contains("later ones follow")), "{error}");
+}
+
+/// It is as it was written, and in the chain: whoever has written it, no crash has.
+#[test]
+fn a_whole_record_that_is_not_the_next_is_damage_and_not_cut_off() {
+    for (body, place, left) in [
+        (&br#"{"seq":11,"at":"2026-11-21T12:00:00Z","event":"line-resumed"}"#[..], 0, 0),
+        (br#"{"seq":9,"at":"2026-11-21T12:00:00Z","event":"line-resumed"}"#, 1, 0),
+        (br#"{"at":"2026-11-21T12:00:00Z","event":"line-resumed"}"#, 0, 0),
+        (b"gilded", 0, 0),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        eight(dir.path(), MAX_FILE_BYTES);
+        let mut walk = Walk::from_start(dir.path()).unwrap();
+        while walk.next_commit().unwrap().is_some() {}
+        let path = file_path(dir.path(), 1);
+        let mut bytes = std::fs::read(&path).unwrap();
+        super::frame::push(&mut bytes, &walk.at().hash, body, place, left);
+        overwrite(&path, &bytes);
+        let error = read_bodies(dir.path()).unwrap_err();
+        assert!(matches!(&error, JournalError::Log(it) if it.seq == 9), "{error}");
+    }
+}
+
 #[test]
 fn one_flipped_bit_anywhere_is_damage_and_names_the_record() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,7 +19,7 @@ use crate::durable_fs;
 use crate::journal::fold::{Change, change, told_key};
 use crate::journal::log::Position;
 use crate::journal::record::{decode, encode};
-use crate::journal::{Entry, JournalError, is_pending};
+use crate::journal::{Entry, JournalError, VOCABULARY, is_pending};
 use crate::report::slot::Open;
 
 const CACHE_BYTES: u64 = 1 << 20;
@@ -100,6 +100,7 @@ impl Index {
         };
         let mut rows = Rows::new();
         rows.insert(key(b'm', "format"), Some(it.encode(&FORMAT)?));
+        rows.insert(key(b'm', "vocabulary"), Some(it.encode(&VOCABULARY)?));
         rows.insert(key(b'm', "id"), Some(it.encode(&id)?));
         rows.insert(key(b'm', "position"), Some(it.encode(&position)?));
         rows.insert(key(b'm', "synced"), Some(it.encode(&position)?));
@@ -110,8 +111,8 @@ impl Index {
     /// Opens the one in `path`.
     ///
     /// # Errors
-    /// [`JournalError::Newer`] if a later version made it; anything else that is no error of the
-    /// system means that it is of no use.
+    /// [`JournalError::Newer`] or [`JournalError::NewerVocabulary`] if a later version has written it;
+    /// anything else that is no error of the system means that it is of no use.
     pub(super) fn open(path: &Path) -> Result<Self, JournalError> {
         let db = open_sled(path)?;
         let damage = |what: &str| JournalError::Damaged { dir: path.to_owned(), what: what.to_owned() };
@@ -122,6 +123,11 @@ impl Index {
             }
             Some(_) => return Err(damage("an earlier version made it")),
             None => return Err(JournalError::Foreign { path: path.to_owned() }),
+        }
+        let found = vocabulary(&db, path)?;
+        if found > VOCABULARY {
+            let dir = path.parent().unwrap_or(path).to_owned();
+            return Err(JournalError::NewerVocabulary { dir, found, known: VOCABULARY });
         }
         let missing = || damage("its own place in the log is missing");
         let id = read(&db, path, &key(b'm', "id"))?.ok_or_else(missing)?;
@@ -192,22 +198,32 @@ impl Index {
         Ok(count)
     }
 
+    /// Notes, on disk before anything of it is written, that what only this version knows may be in it from now on.
+    pub(super) fn note_vocabulary(&self) -> Result<(), JournalError> {
+        if vocabulary(&self.db, &self.path)? < VOCABULARY {
+            self.write(Rows::from([(key(b'm', "vocabulary"), Some(self.encode(&VOCABULARY)?))]))?;
+            self.flush()?;
+        }
+        Ok(())
+    }
+
     /// Puts all of it on disk, and notes that.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
-        let path = self.path.join("db");
-        let file = File::open(&path).map_err(|source| io("open", &path, source))?;
         // First what it holds, then the note that it does.
-        for position in [None, Some(self.position)] {
-            if let Some(position) = position {
-                self.synced = position;
-                self.write(Rows::from([(key(b'm', "synced"), Some(self.encode(&position)?))]))?;
-            }
-            self.db.flush().map_err(|source| failed(&self.path, "flush", source))?;
-            file.sync_data().map_err(|source| io("sync", &path, source))?;
-        }
+        self.flush()?;
+        self.synced = self.position;
+        self.write(Rows::from([(key(b'm', "synced"), Some(self.encode(&self.synced)?))]))?;
+        self.flush()?;
         let conf = self.path.join("conf");
         File::open(&conf).and_then(|it| it.sync_all()).map_err(|source| io("sync", &conf, source))?;
         durable_fs::sync_dir(&self.path).map_err(|it| io("sync", &self.path, std::io::Error::other(it)))
+    }
+
+    fn flush(&self) -> Result<(), JournalError> {
+        self.db.flush().map_err(|source| failed(&self.path, "flush", source))?;
+        let path = self.path.join("db");
+        let file = File::open(&path).map_err(|source| io("open", &path, source))?;
+        file.sync_data().map_err(|source| io("sync", &path, source))
     }
 
     fn add(&self, rows: &mut Rows, entry: &Entry) -> Result<(), JournalError> {
@@ -262,6 +278,11 @@ impl Index {
             what: format!("a row cannot be written: {error}"),
         })
     }
+}
+
+/// What the versions that have written it knew of what records tell; 1 where none has noted it.
+fn vocabulary(db: &sled::Db, path: &Path) -> Result<u32, JournalError> {
+    Ok(read(db, path, &key(b'm', "vocabulary"))?.unwrap_or(1))
 }
 
 pub(super) fn read<T: DeserializeOwned>(

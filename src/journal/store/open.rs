@@ -126,6 +126,7 @@ fn known(dir: &Path, log_dir: &Path, sled_dir: &Path) -> Result<Option<(Index, W
         // What a restart needs is read now, where a panic can still be caught.
         let shared = Arc::new(Shared::at(dir, index.position, 0));
         Store { dir: dir.to_owned(), db: index.db.clone(), shared }.recover()?;
+        index.note_vocabulary()?;
         Ok((index, walk))
     });
     match result {

@@ -4,6 +4,7 @@ mod batches;
 mod disk;
 mod faults;
 mod found;
+mod newer;
 mod rebuilt;
 mod rework;
 
@@ -12,7 +13,7 @@ use std::path::Path;
 
 use super::*;
 use crate::device::State;
-use crate::device::event::{Admission, Event, Outcome};
+use crate::device::event::{Admission, Event, Outcome, Waited};
 use crate::fixture::FailCode;
 use crate::journal::record::encode;
 use crate::journal::{Entry, Journal as _, StationEvent, What};
@@ -73,7 +74,8 @@ fn open_in(dir: &Path) -> Result<Opened, JournalError> {
 }
 
 pub(super) fn quarantine(id: u64) -> Event {
-    Event::Quarantined { presentation: Some(key(id)), code: FailCode::Rejected, message: "why".to_owned() }
+    let (presentation, message) = (Some(key(id)), "why".to_owned());
+    Event::Quarantined { presentation, code: FailCode::Rejected, message, waited: Waited::default() }
 }
 
 /// Else a clock that is wrong would be right at the next start, by the records that it has stamped.

@@ -74,6 +74,28 @@ fn scrapping_a_passed_device_leaves_nothing_of_it() {
     assert!(refused(h.order(Order::Retry, "SN1")).contains("scrapped"));
 }
 
+/// Which locker is to be deleted is on record: the rules by which the device was renewed since may make none.
+#[test]
+fn a_locker_of_its_own_goes_whatever_the_rules_of_now_make() {
+    for locker in [LockerRule::Given { id: "given".to_owned() }, LockerRule::None] {
+        let mut h = Harness::ready_with(Setup::with(|it| it.repeat = Repeat::Renew));
+        h.pass(0, 1, "SN1");
+        let own = h.device("SN1").done.locker.clone().unwrap();
+        let other = Setup::with(|it| (it.repeat, it.locker) = (Repeat::Renew, locker));
+        assert_eq!(h.reload(&other), Some(Ok(())));
+        h.setup = other;
+        h.pass(0, 2, "SN1");
+        h.pass(0, 3, "SN2");
+        for serial in ["SN1", "SN2"] {
+            assert_eq!(h.order(Order::Scrap, serial), Ok(()));
+            h.seconds(60);
+            assert_eq!(h.state(serial), State::Scrapped);
+        }
+        h.account.assert_holds_nothing("SN1", &certificates(&h, "SN1"));
+        assert_eq!(h.account.deleted_lockers.iter().collect::<Vec<_>>(), [&own], "and none that was given");
+    }
+}
+
 #[test]
 fn a_unit_that_is_scrapped_in_its_nest_hears_fail() {
     let mut h = Harness::ready();

@@ -103,6 +103,24 @@ fn what_a_unit_waited_for_in_vain_is_in_the_record_of_its_end() {
 }
 
 #[test]
+fn what_a_unit_waited_for_that_ends_in_quarantine_is_in_that_record() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    h.account.policies.insert("SN1".to_owned(), "{}".to_owned());
+    h.unit(0, unit(1, "SN1"));
+    for _ in 0..2 {
+        // That there is a policy, and that it is another.
+        assert_eq!(h.state("SN1"), State::Provisioning);
+        h.wait(Duration::from_millis(390));
+        answer(&mut h, Duration::from_millis(300));
+    }
+    assert_eq!(h.state("SN1"), State::Quarantined);
+    let Waited { cloud, quota, journal } = waited(&h, "quarantined");
+    assert!(cloud >= 2 * 90 && quota >= 300, "{cloud} {quota}");
+    assert_eq!((cloud + quota, journal), (2 * 390, 0));
+}
+
+#[test]
 fn a_call_that_is_not_answered_counts_too() {
     let mut h = Harness::ready();
     (h.answers, h.syncs) = (false, false);
@@ -193,6 +211,23 @@ fn devices_wait_for_aws_while_it_is_away_and_not_while_the_stations_ca_signs() {
     h.unit(0, unit_in(3, "SN3", "c"));
     let before = busy(&mut h, 30);
     assert_eq!(busy(&mut h, 20) - before, 20_000, "its calls are held back");
+}
+
+#[test]
+fn in_an_outage_the_time_counts_from_the_beginning_of_each_five_minutes() {
+    let mut h = Harness::ready();
+    h.account.down = Some(FailureKind::Unreachable);
+    h.unit(0, unit(1, "SN1"));
+    h.unit(0, unit_in(2, "SN2", "b"));
+    busy(&mut h, 30);
+    let all = |h: &Harness| {
+        let now = h.line.status().calls.map_or(0, |it| it.busy_ms);
+        now + told(h).iter().map(|it| it.busy_ms).sum::<u64>()
+    };
+    let before = all(&h);
+    busy(&mut h, 1_000);
+    assert_eq!(all(&h) - before, 1_000_000);
+    assert!((3..=5).contains(&told(&h).len()), "{:?}", told(&h));
 }
 
 #[test]

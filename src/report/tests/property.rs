@@ -88,7 +88,7 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
             asked: false,
             managed_thing: false,
         },
-        14 => Event::Quarantined { presentation: None, code, message },
+        14 => Event::Quarantined { presentation: None, code, message, waited: Waited::default() },
         _ => Event::Released { by },
     }
 }

@@ -46,3 +46,16 @@ fn credentials_in_a_directory_end_it_too_and_nothing_counts_after_the_first_pass
     let spent = history.summary(&it).unwrap().unwrap().spent;
     assert_eq!((spent.waited, spent.making), (waited(18_000), 21_000));
 }
+
+#[test]
+fn what_is_waited_for_after_the_offer_is_the_fixtures_time() {
+    let (mut history, it, begin) = begun(1);
+    history.make(begin, &it, 20);
+    let presentation = presentation("nest-1", 1);
+    let offered = Event::Offered { presentation: presentation.clone(), waited: waited(18_000) };
+    history.device(seconds(begin, 21), &it, offered);
+    let passed = Event::Passed { presentation, directory: None, label: false, waited: waited(9_000) };
+    history.device(seconds(begin, 30), &it, passed);
+    let spent = history.summary(&it).unwrap().unwrap().spent;
+    assert_eq!((spent.waited, spent.making, spent.fixture), (waited(18_000), 21_000, 9_000));
+}

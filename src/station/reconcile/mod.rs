@@ -38,7 +38,9 @@ use crate::journal::{JournalError, Shelf as _};
 use crate::line::Product;
 use crate::pki::Fingerprint;
 use crate::reconcile::newest::{Look as Looked, MAX_KEPT, Newest};
-use crate::reconcile::{Finding, Phase, Roster, Selection, SharedLocker, Summary, Taken, Told, Wish};
+use crate::reconcile::{
+    BatchLockers, Finding, Phase, Roster, Selection, SharedLocker, Summary, Taken, Told, Wish,
+};
 use crate::shift::Calendar;
 
 /// Tries of a read before its device is given up.
@@ -254,6 +256,8 @@ struct Journal {
     used: BTreeMap<RulesId, Arc<ProductRules>>,
     /// Lockers that batches of selected devices share.
     lockers: BTreeSet<SharedLocker>,
+    /// All that batches' devices share.
+    batch_lockers: BatchLockers,
     /// Its newest record when it was read.
     seq: u64,
     /// When its first device was admitted.
@@ -302,11 +306,13 @@ impl<C: Cloud + 'static> Run<'_, C> {
     /// Reads every device: the selected ones to be compared, the others to be known.
     async fn read_journal(&self) -> Result<Journal, Stop> {
         let seq = *self.reconciler.durable.borrow();
+        let lockers = self.reconciler.journal(Store::lockers).await?;
         let mut journal = Journal {
             roster: Roster::default(),
             rules: BTreeMap::new(),
             used: BTreeMap::new(),
             lockers: BTreeSet::new(),
+            batch_lockers: lockers.into_iter().map(|(name, it)| (it.id, name)).collect(),
             seq,
             first: None,
         };
@@ -332,7 +338,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
                     journal.used.entry(device.rules).or_insert_with(|| rules.clone());
                 }
                 if taken != Taken::Known {
-                    journal.lockers.extend(SharedLocker::of(device, &rules));
+                    journal.lockers.extend(SharedLocker::of(device, &journal.batch_lockers));
                 }
                 journal.first = journal.first.into_iter().chain([device.admitted_at]).min();
                 let added = journal.roster.add(device, &rules, taken);

@@ -109,7 +109,8 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let Some(rules) = journal.rules.get(&device.rules).filter(|_| device.last_seq == row.seq) else {
             return Ok(None);
         };
-        Ok((!is_in_flight(&device)).then(|| (Expected::of(&device, rules), rules.clone())))
+        let lockers = &journal.batch_lockers;
+        Ok((!is_in_flight(&device)).then(|| (Expected::of(&device, rules, lockers), rules.clone())))
     }
 
     async fn compared(
@@ -170,14 +171,10 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 None => Ok(false),
             }
         };
-        let managed_thing = async {
-            match expected.managed_thing.as_ref().filter(|_| deep) {
-                Some(id) => Ok(Some(self.ask(&Call::GetManagedThing { id: id.clone() }).await?.is_some())),
-                None => Ok(None),
-            }
-        };
-        let (thing, certificate, policy, locker, managed_thing, [principals, policies, things]) =
-            tokio::try_join!(thing, certificate, policy, locker, managed_thing, self.attachments(expected))?;
+        let (managed, attachments) = (self.managed_thing(expected), self.attachments(expected));
+        let (thing, certificate, policy, locker, managed, [principals, policies, things]) =
+            tokio::try_join!(thing, certificate, policy, locker, managed, attachments)?;
+        let (managed_thing, managed_into) = managed;
         Ok(Held {
             thing,
             policy,
@@ -185,10 +182,25 @@ impl<C: Cloud + 'static> Run<'_, C> {
             locker,
             other_lockers: Vec::new(),
             managed_thing,
+            managed_into,
             principals,
             policies,
             things,
         })
+    }
+
+    /// Whether its managed thing is there; and if not, the locker that it would go into again, where that is
+    /// not its own.
+    async fn managed_thing(&self, expected: &Expected) -> Result<(Option<bool>, Option<bool>), Stop> {
+        let Some(id) = expected.managed_thing.as_ref().filter(|_| !self.wish.quick) else {
+            return Ok((None, None));
+        };
+        let there = self.ask(&Call::GetManagedThing { id: id.clone() }).await?.is_some();
+        let into = match &expected.managed_into {
+            Some(id) if !there => Some(self.has_locker(id).await?),
+            _ => None,
+        };
+        Ok((Some(there), into))
     }
 
     /// What is attached: certificates to the thing, policies to the certificate, the certificate to things.

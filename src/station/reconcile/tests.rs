@@ -13,7 +13,7 @@ use crate::cloud::{CertificateStatus, ListedCertificate, ListedLocker, ListedThi
 use crate::device::event::{Admission, Event, Output, PresentationKey, Waited};
 use crate::device::mend::{MendOrder, Orphan};
 use crate::device::operator::Refusal;
-use crate::device::rules::{LockerRule, Register, Template};
+use crate::device::rules::{LockerRule, ManagedRole, ManagedThingRule, Register, Template};
 use crate::device::steps::Step;
 use crate::device::testing::{DOCUMENT, STATION, plain_rules};
 use crate::device::{Certificate, KeyState};
@@ -285,6 +285,10 @@ impl Bench {
         let id = rules.id();
         book.commit(None, What::Station(StationEvent::Rules { id, rules: Box::new(rules) }), None);
         DEVICES.iter().for_each(|it| book.passes(&serial(it), id, batch));
+        if let Some(batch) = batch {
+            let (name, id) = (batch.to_owned(), format!("locker-{batch}"));
+            book.commit(None, What::Station(StationEvent::LockerReady { name, id, arn: None }), None);
+        }
         let (commands, orders) = mpsc::channel(8);
         Self { _dir: dir, book: Arc::new(Mutex::new(book)), store, orders, commands }
     }
@@ -464,4 +468,28 @@ async fn a_batchs_locker_is_looked_for_once_and_is_missing_if_it_is_gone() {
         ..Wish::default()
     };
     assert_eq!(findings(&told(bench.start(&gone, &[], wish)).await), Vec::<&Finding>::new());
+}
+
+#[tokio::test]
+async fn a_managed_thing_is_not_made_again_in_a_batchs_locker_that_is_gone() {
+    let mut rules = plain_rules("lamp");
+    rules.locker = LockerRule::Batch { name: Template::parse("{batch}").unwrap(), tags: BTreeMap::new() };
+    rules.managed_thing = Some(ManagedThingRule { role: ManagedRole::Device });
+    let bench = Bench::of(rules, Some("WO-1"));
+    for name in DEVICES {
+        let output = Output::ManagedThing { id: format!("managed-{name}"), arn: None };
+        let done = Event::StepDone { step: Step::ManagedThing, output, adopted: false, request_id: None };
+        bench.book.lock().unwrap().happens(&serial(name), done);
+    }
+    let own = |told: &[Told]| {
+        let found = findings(told).into_iter().filter(|it| it.serial.is_some());
+        let found = found.map(|it| (it.class, it.repair.is_some(), it.remedy.contains("locker-WO-1")));
+        found.collect::<Vec<_>>()
+    };
+    let there = Arc::new(Account { lockers: vec!["locker-WO-1".to_owned()], ..Account::default() });
+    let heard = told(bench.start(&there, &[], Wish::default())).await;
+    assert_eq!(own(&heard), [(Kind::HalfMade, true, false); 2]);
+    let heard = told(bench.start(&Arc::new(Account::default()), &[], Wish::default())).await;
+    assert_eq!(own(&heard), [(Kind::HalfMade, false, true); 2]);
+    assert!(findings(&heard).iter().any(|it| it.resource == "locker locker-WO-1"));
 }

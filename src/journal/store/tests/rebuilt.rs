@@ -82,7 +82,10 @@ fn event(which: u8, seq: u64, device: Option<&Device>) -> Event {
             let orphan = Orphan { fingerprint, public_key: fingerprint, arn: "a".to_owned(), policy, thing };
             Event::OrphanFound { by, orphan: Box::new(orphan) }
         }
-        _ => Event::Quarantined { presentation: Some(presentation), code: FailCode::Rejected, message },
+        _ => {
+            let (presentation, waited) = (Some(presentation), Waited::default());
+            Event::Quarantined { presentation, code: FailCode::Rejected, message, waited }
+        }
     }
 }
 
