@@ -27,8 +27,12 @@ const LOOK_MIN: Duration = Duration::from_millis(50);
 /// Records that are read at once.
 const PAGE: usize = 1_000;
 
-/// Serial numbers in the line; the rest by their number.
+/// Serial numbers in one line of the log: what the system's journal takes as one.
 const MAX_LISTED: usize = 200;
+
+/// Lines for one directory: more devices than AWS's quotas allow a station in a day. What is beyond is told by its
+/// number.
+const MAX_LINES: usize = 2_000;
 
 /// What is watched.
 pub(super) struct ShiftEnd {
@@ -45,7 +49,7 @@ pub(super) struct ShiftEnd {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Delivered {
     count: usize,
-    /// The first of them.
+    /// As many of them as the lines hold.
     serials: Vec<String>,
 }
 
@@ -74,7 +78,8 @@ impl ShiftEnd {
         }
         // A station that is stopped just after the end has told it by then.
         let left = running.as_ref().map(|it| now.duration_until(it.end));
-        left.and_then(|it| it.try_into().ok()).map_or(LOOK_EVERY, |it: Duration| it.clamp(LOOK_MIN, LOOK_EVERY))
+        let left = left.and_then(|it| Duration::try_from(it).ok());
+        left.map_or(LOOK_EVERY, |it| it.clamp(LOOK_MIN, LOOK_EVERY))
     }
 
     async fn tell(&self, shift: ShiftSpan) {
@@ -84,8 +89,10 @@ impl ShiftEnd {
         match read {
             Ok(Ok(all)) => {
                 for (directory, it) in all {
-                    let (shift, begin, count, serials) = (&shift.name, shift.begin, it.count, it.list());
-                    tracing::info!(shift, %begin, directory, count, serials, "the shift has ended: credentials delivered");
+                    let (shift, begin, count) = (&shift.name, shift.begin, it.count);
+                    for (part, serials) in it.lines() {
+                        tracing::info!(shift, %begin, directory, count, part, serials, "the shift has ended: credentials delivered");
+                    }
                 }
             }
             Ok(Err(error)) => {
@@ -98,11 +105,7 @@ impl ShiftEnd {
 }
 
 /// The shift that has ended since the last look. One that the clock was set back out of has not.
-fn ended(
-    running: &mut Option<ShiftSpan>,
-    present: Option<ShiftSpan>,
-    now: Timestamp,
-) -> Option<ShiftSpan> {
+fn ended(running: &mut Option<ShiftSpan>, present: Option<ShiftSpan>, now: Timestamp) -> Option<ShiftSpan> {
     if *running == present {
         return None;
     }
@@ -110,12 +113,17 @@ fn ended(
 }
 
 impl Delivered {
-    fn list(&self) -> String {
-        let mut list = self.serials.join(" ");
-        if self.count > self.serials.len() {
-            list.push_str(&format!(" and {} more", self.count - self.serials.len()));
-        }
-        list
+    /// What the lines list, each with which part of all it is: `2/3`.
+    fn lines(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        let parts = self.serials.len().div_ceil(MAX_LISTED).max(1);
+        (1..=parts).map(move |part| {
+            let listed = self.serials.chunks(MAX_LISTED).nth(part - 1).unwrap_or_default();
+            let mut list = listed.join(" ");
+            if part == parts && self.count > self.serials.len() {
+                list.push_str(&format!(" and {} more", self.count - self.serials.len()));
+            }
+            (format!("{part}/{parts}"), list)
+        })
     }
 }
 
@@ -141,7 +149,7 @@ fn delivered(
             {
                 let it = all.entry(directory).or_default();
                 it.count += 1;
-                if it.serials.len() < MAX_LISTED {
+                if it.serials.len() < MAX_LISTED * MAX_LINES {
                     it.serials.push(serial.to_string());
                 }
             }

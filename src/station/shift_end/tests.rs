@@ -79,10 +79,11 @@ fn it_lists_what_was_delivered_in_the_shift_and_nothing_else() {
     let opened = journal(dir.path(), 60, |it| (it % 2 == 0).then_some(if it % 4 == 0 { "/a" } else { "/b" }));
     let directories = vec![PathBuf::from("/a"), PathBuf::from("/c")];
     let all = delivered(&opened.store, directories, at(10), at(30)).unwrap();
-    let list = |name: &str| all[name].list();
-    assert_eq!(list("/a"), "SN0012 SN0016 SN0020 SN0024 SN0028");
-    assert_eq!(list("/b"), "SN0010 SN0014 SN0018 SN0022 SN0026");
-    assert_eq!((list("/c").as_str(), all["/c"].count), ("", 0));
+    let lines = |name: &str| all[name].lines().collect::<Vec<_>>();
+    let only = |list: &str| vec![("1/1".to_owned(), list.to_owned())];
+    assert_eq!(lines("/a"), only("SN0012 SN0016 SN0020 SN0024 SN0028"));
+    assert_eq!(lines("/b"), only("SN0010 SN0014 SN0018 SN0022 SN0026"));
+    assert_eq!((lines("/c"), all["/c"].count), (only(""), 0));
     assert_eq!(all.len(), 3);
     // Before everything, after everything, all of it.
     for (from, to, count) in [(-100, 0, 0), (60, 100, 0), (-100, 100, 15), (59, 60, 0), (56, 57, 1)] {
@@ -92,11 +93,20 @@ fn it_lists_what_was_delivered_in_the_shift_and_nothing_else() {
 }
 
 #[test]
-fn a_long_list_is_cut_and_says_so() {
-    let mut it = Delivered { count: 3, serials: vec!["A".to_owned(), "B".to_owned()] };
-    assert_eq!(it.list(), "A B and 1 more");
-    it.count = 2;
-    assert_eq!(it.list(), "A B");
+fn a_long_list_goes_over_several_lines_and_leaves_nothing_out() {
+    let serials: Vec<_> = (0..401).map(|it| format!("SN{it:04}")).collect();
+    let mut it = Delivered { count: 401, serials: serials.clone() };
+    let lines: Vec<_> = it.lines().collect();
+    let parts: Vec<_> = lines.iter().map(|(part, list)| (part.as_str(), list.split(' ').count())).collect();
+    assert_eq!(parts, [("1/3", 200), ("2/3", 200), ("3/3", 1)]);
+    assert!(lines.iter().flat_map(|(_, list)| list.split(' ')).eq(&serials));
+    // A full line is no reason for an empty one.
+    it = Delivered { count: 400, serials: serials[..400].to_vec() };
+    assert_eq!(it.lines().count(), 2);
+    // More than all lines hold: the last one says how many.
+    it.count = 1_000;
+    let lines: Vec<_> = it.lines().map(|(_, list)| list).collect();
+    assert!(lines[0].ends_with(" SN0199") && lines[1].ends_with(" SN0399 and 600 more"), "{lines:?}");
 }
 
 fn shift(name: &str, begin: i64, end: i64) -> ShiftSpan {
@@ -224,7 +234,9 @@ async fn the_line_names_shift_directory_number_and_serials() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert!(lines[0].contains("the shift has ended: credentials delivered"), "{text}");
-    for part in ["INFO", "shift=\"early\"", "directory=\"/a\"", "count=3", "SN0000 SN0001 SN0002"] {
+    for part in
+        ["INFO", "shift=\"early\"", "directory=\"/a\"", "count=3", "part=\"1/1\"", "SN0000 SN0001 SN0002"]
+    {
         assert!(lines[0].contains(part), "{part} is not in {text}");
     }
     assert!(lines[1].contains("directory=\"/b\"") && lines[1].contains("count=0"), "{text}");
