@@ -292,7 +292,10 @@ fn quotas(config: &Config) -> Finding {
     // The tightest first: they say how fast the line can be.
     lines.sort_by(|a, b| a.0.total_cmp(&b.0));
     let texts: Vec<_> = lines.into_iter().map(|it| it.1).collect();
-    let detail = format!("calls a second of this station, of AWS's default: {}", texts.join(", "));
+    let detail = format!(
+        "configured for this station, of AWS's published default (AWS is not asked what it applies to this account), calls a second: {}",
+        texts.join(", ")
+    );
     if over.is_empty() {
         return QUOTAS.ok(detail);
     }

@@ -153,6 +153,7 @@ fn quotas_stand_beside_awss_own() {
         found.detail.contains("create-policy 5 of 10") && found.detail.contains("create-thing 50 of 100")
     );
     assert!(!found.detail.contains("register-thing"), "not in use");
+    assert!(found.detail.contains("AWS is not asked what it applies to this account"), "{found:?}");
     config.aws.quotas.rates.insert(Operation::CreatePolicy, 20.0);
     let found = quotas(&config);
     assert_eq!(found.status, Warning);

@@ -163,5 +163,5 @@ checks! {
     PERMISSION, "aws-permission", "AWS permission",
         "One for each action of `linemint check-config --iam` that can be tried by reading something that does not exist, and one that names those that no harmless call would show.";
     QUOTAS, "quotas", "quotas",
-        "What this station may call in a second, beside AWS's default. Warns if that is more than AWS gives to an account that has not asked for more.";
+        "What the configuration lets this station call in a second, beside the default that AWS publishes for the Region. AWS is not asked for the quotas that it applies to the account: Service Quotas shows those. Warns where the configuration has more than the default, which is right only if AWS has raised it.";
 }

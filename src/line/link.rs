@@ -23,6 +23,8 @@ const RECENT: usize = 1024;
 pub(super) struct Link {
     pub(super) settings: FixtureSettings,
     pub(super) state: LinkState,
+    /// Why the port could not be opened when it was tried last; none once it is open.
+    pub(super) refusal: Option<String>,
     /// The reset that open presentations belong to; none before the first `hello` ever.
     pub(super) boot: Option<u64>,
     pub(super) firmware: Option<String>,
@@ -121,6 +123,7 @@ impl Link {
         Self {
             settings,
             state: LinkState::Closed,
+            refusal: None,
             boot,
             firmware: None,
             reset_seq: 0,
@@ -175,6 +178,7 @@ impl Line {
         let epoch = self.next_epoch();
         let link = &mut self.links[fixture];
         link.state = LinkState::AwaitHello;
+        link.refusal = None;
         link.epoch = epoch;
         link.pull = Pull::None;
         link.doubts = Doubts::default();

@@ -162,6 +162,8 @@ pub enum Input {
     PortOpened(usize),
     /// A fixture's port is gone.
     PortLost(usize),
+    /// A fixture's port cannot be opened now, and why, in one sentence.
+    PortRefused(usize, String),
     /// A fixture said something.
     Message(usize, FixtureMessage),
     /// A line came that is no frame, and why; its id, if the checksum was right.
@@ -565,6 +567,7 @@ impl Line {
         match input {
             Input::PortOpened(fixture) => self.port_opened(fixture),
             Input::PortLost(fixture) => self.port_lost(fixture),
+            Input::PortRefused(fixture, why) => self.links[fixture].refusal = Some(why),
             Input::Message(fixture, message) => self.message(fixture, message, shelf)?,
             Input::BadFrame(fixture, id, reason) => self.bad_frame(fixture, id, &reason),
             Input::Sent(fixture, tag, leaves_in) => self.sent(fixture, tag, leaves_in),

@@ -33,6 +33,7 @@ impl Input {
         match self {
             Self::PortOpened(it)
             | Self::PortLost(it)
+            | Self::PortRefused(it, _)
             | Self::Message(it, _)
             | Self::BadFrame(it, ..)
             | Self::Sent(it, ..) => Some(*it),

@@ -208,7 +208,10 @@ fn link_trouble(link: &Link) -> Option<String> {
     let name = &link.settings.name;
     match link.state {
         LinkState::Ready | LinkState::Gone => None,
-        LinkState::Closed => Some(format!("fixture {name}: the port is not open")),
+        LinkState::Closed => {
+            let why = link.refusal.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+            Some(format!("fixture {name}: the port is not open{why}"))
+        }
         LinkState::AwaitHello => Some(format!("fixture {name} has not said hello")),
         LinkState::Foreign(code) => Some(format!("fixture {name} is refused: {code}")),
     }

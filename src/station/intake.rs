@@ -34,6 +34,9 @@ const READ_LEN: usize = 8192;
 const REOPEN_MIN: Duration = Duration::from_millis(100);
 const REOPEN_MAX: Duration = Duration::from_secs(2);
 
+/// Characters of the sentence that says why a port cannot be opened: a path may be long, and holders many.
+const MAX_REASON: usize = 300;
+
 /// Where messages for a port go.
 pub(super) type Outbox = mpsc::Sender<Outgoing>;
 
@@ -189,23 +192,25 @@ impl Tender {
         let mut pause = REOPEN_MIN;
         let mut told = String::new();
         loop {
-            match Port::open(&self.options) {
+            let error = match Port::open(&self.options) {
                 Ok(port) => return Some(port),
-                Err(error) => {
-                    self.counters.lock().begin(self.clock.now());
-                    let text = Chain(&error).to_string();
-                    if text != told {
-                        tracing::warn!(
-                            error = text,
-                            "the fixture's port cannot be opened; it is tried again"
-                        );
-                        told = text;
-                    }
-                }
+                Err(error) => error,
+            };
+            self.counters.lock().begin(self.clock.now());
+            let text = Chain(&error).to_string();
+            if text != told {
+                tracing::warn!(error = text, "the fixture's port cannot be opened; it is tried again");
+                let why = text.chars().take(MAX_REASON).collect();
+                self.tell(Input::PortRefused(self.fixture, why)).await.ok()?;
+                told = text;
             }
+            // Of any other reason it is told by the next try that it holds no more.
+            let is_missing = matches!(error, PortError::Missing { .. } | PortError::NoAdapter { .. });
             let waits = async {
                 tokio::time::sleep(pause).await;
-                wait_for(&self.options.place).await;
+                if is_missing {
+                    wait_for(&self.options.place).await;
+                }
             };
             tokio::select! {
                 () = waits => {}

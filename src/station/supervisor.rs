@@ -152,6 +152,8 @@ impl Daemon {
     ) -> Result<Self, RunError> {
         let Assembled { parts, cloud, store, journal_id, maker, ca } = assembled;
         let ca_of = (cas(&parts.settings), parts.settings.products.clone());
+        // As this start finds it: the station's first record is of now.
+        let last_seen = parts.journal.recovered.at;
         let station = Station::start(parts)?;
         let reconciler = Reconciler {
             newest: maker.looks.clone(),
@@ -161,7 +163,7 @@ impl Daemon {
         let directories = directories(config);
         if !directories.is_empty() {
             let (store, clock, plant) = (store.clone(), clock.clone(), alive.plant.subscribe());
-            let shift_end = ShiftEnd { store, clock, plant, directories };
+            let shift_end = ShiftEnd { store, clock, plant, last_seen, directories };
             // It ends with the process: what it tells is in the journal.
             tokio::spawn(shift_end.run());
         }

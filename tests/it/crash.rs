@@ -96,6 +96,38 @@ fn audit(address: &str, serials: &[String]) -> Value {
 }
 
 #[test]
+fn noise_duplicates_and_hang_ups_are_asked_for_one_by_one() {
+    let mut world = World::new("[[fixture]]\nresend = \"300ms\"\n");
+    let serials = serials(9, 12);
+    world.start();
+    let asked = ["--noise", "0.3", "--duplicates", "0.3", "--hang-ups", "0.5"];
+    let mut fixture = fixture(&world, &serials, &asked);
+    let report = report(&mut fixture);
+    assert_eq!((&report["passed"], &report["resets"]), (&12.into(), &0.into()), "{report:#}");
+    let count = |it: &Value| it.as_u64().unwrap();
+    let frames = &report["frames"];
+    assert!(count(&frames["noise"]) > 0 && count(&frames["duplicates"]) > 0, "{report:#}");
+    assert!(count(&report["hang_ups"]) > 0, "{report:#}");
+    world.eventually("the station has opened the port again", |world| {
+        let status = world.get("/v1/status").map_err(|it| it.to_string())?;
+        let reopens = status["fixtures"][0]["reopens"].as_u64();
+        if reopens >= Some(1) { Ok(()) } else { Err(format!("{reopens:?}")) }
+    });
+    world.assert_audit(&serials);
+}
+
+#[test]
+fn hang_ups_without_a_link_are_refused_or_said_to_be_missing() {
+    let (status, _, log) = Process::run(&mut linemint(&["fixture", "simulate", "--hang-ups", "0.5"]));
+    assert!(status == 2 && log.contains("--link"), "{status}: {log}");
+    let mut fixture = Process::start(&mut linemint(&["fixture", "simulate", "--faults", "mild"]));
+    fixture.stdout.wait_for("ready");
+    fixture.stderr.wait_for("without --link the port never vanishes");
+    fixture.signal(rustix::process::Signal::TERM);
+    fixture.wait();
+}
+
+#[test]
 fn a_fixture_that_comes_back_on_another_pty_goes_on() {
     let options = CloudOptions { rtt: Duration::from_millis(20), ..CloudOptions::default() };
     let mut world = World::with_cloud("[[fixture]]\nresend = \"300ms\"\n", options);

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde_json::{Value, json};
 
 use crate::harness::{TestFixture, World};
@@ -96,4 +97,52 @@ fn the_time_without_a_port_is_counted_and_its_return_is_seen_at_once() {
     fixture.provision(1, SERIALS[0]);
     world.becomes("/v1/status", &of("down_since"), &Value::Null);
     world.becomes("/v1/status", &of("reopens"), &json!(1));
+}
+
+/// Waits until the station says why the port of its one fixture is not open.
+fn says_why(world: &World, why: &str) {
+    world.eventually(&format!("the status says {why:?}"), |world| {
+        let status = world.get("/v1/status").map_err(|it| it.to_string())?;
+        let reason = status["reasons"][0].as_str().unwrap_or_default();
+        let told = reason.starts_with("fixture nest-1: the port is not open: ") && reason.contains(why);
+        if told { Ok(()) } else { Err(status["reasons"].to_string()) }
+    });
+}
+
+#[test]
+fn the_status_says_who_holds_the_port_and_that_it_is_missing() {
+    let mut world = World::new("");
+    let mut fixture = world.fixture("nest-1");
+    // This process takes the port before the station does, as minicom would.
+    let path = fs::read_link(world.path("nest-1.tty")).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let held = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
+    rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+    world.start();
+    let holder = format!("(pid {})", std::process::id());
+    says_why(&world, "is in use by");
+    says_why(&world, &holder);
+    let (status, text, log) = world.command(&["status"]);
+    assert!(text.contains("is in use by") && text.contains(&holder), "{status}: {text}{log}");
+    // It is let go, and the station has it.
+    drop(held);
+    fixture.hello("nest-1", 1);
+    world.becomes("/v1/status", "/reasons", &json!([]));
+    // The adapter is pulled.
+    drop(fixture);
+    says_why(&world, "there is no port");
+}
+
+#[test]
+fn a_port_that_is_pulled_while_another_program_holds_it_is_missing_then() {
+    let mut world = World::new("");
+    let fixture = world.fixture("nest-1");
+    let path = fs::read_link(world.path("nest-1.tty")).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let held = rustix::fs::open(&path, flags, Mode::empty()).unwrap();
+    rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+    world.start();
+    says_why(&world, "is in use by");
+    drop(fixture);
+    says_why(&world, "there is no port");
 }

@@ -63,6 +63,21 @@ fn assert_all_passed(scanner: &mut Process, units: usize) {
     assert_eq!((&report["passed"], &report["failed"]), (&json!(units), &json!([])), "{report}");
 }
 
+#[test]
+fn a_scanner_whose_cable_is_pulled_goes_on() {
+    let mut world = World::new(SCANNER);
+    let serials = serials(33, 6);
+    let mut scanner =
+        process(&world, &serials, &["--hang-ups", "1", "--noise", "0.5", "--duplicates", "0.5"]);
+    world.start();
+    assert_all_passed(&mut scanner, 6);
+    let text = scanner.stdout.text();
+    let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(report["hang_ups"], 6, "{report}");
+    assert!(report["noise"].as_u64() > Some(0) && report["duplicates"].as_u64() > Some(0), "{report}");
+    check_directory(&world, &serials);
+}
+
 /// Lets it scan everything.
 fn scan_all(world: &World, scanner: &mut SimulatedScanner) {
     let done = world.within(PATIENCE, scanner.run());

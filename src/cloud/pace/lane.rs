@@ -33,6 +33,9 @@ const MADE_UP: f64 = 0.015;
 /// The second in which no more calls are sent than the quota says, with a margin for the network.
 const WINDOW: Duration = Duration::from_millis(1002);
 
+/// At more calls a second nothing is timed so finely.
+const WINDOW_CALLS: usize = 1000;
+
 /// What a rate that is no sensible number comes to. The configuration refuses such rates.
 const PERIOD_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -133,9 +136,11 @@ fn quota(rate: f64) -> Quota {
     quota.allow_burst(NonZeroU32::MIN)
 }
 
-/// When the latest calls were really sent, as many as the ceiling allows in a second.
+/// When the calls of the last second were really sent. They are kept whatever is configured: a quota that
+/// changes does not begin with an empty second.
 #[derive(Debug)]
 struct Window {
+    /// How many of them a second may hold; 0 for as many as come.
     calls: usize,
     sent: VecDeque<Duration>,
 }
@@ -148,24 +153,21 @@ impl Window {
     }
 
     fn set_ceiling(&mut self, ceiling: Option<f64>) {
-        // Below one a second the period alone keeps the distance; above a thousand nothing is timed so finely.
-        self.calls = ceiling.filter(|it| (1.0..=1000.0).contains(it)).map_or(0, |it| it as usize);
-        let more = self.sent.len().saturating_sub(self.calls);
-        self.sent.drain(..more);
+        // Below one a second too: what is made up for after a late call could bring the next within a second of it.
+        let timed = ceiling.filter(|it| (0.0..=WINDOW_CALLS as f64).contains(it));
+        self.calls = timed.map_or(0, |it| (it as usize).max(1));
     }
 
     fn earliest(&self) -> Duration {
-        match self.sent.front() {
-            Some(first) if self.sent.len() >= self.calls => *first + WINDOW,
+        match self.sent.len().checked_sub(self.calls) {
+            Some(oldest) if self.calls > 0 => self.sent[oldest] + WINDOW,
             _ => Duration::ZERO,
         }
     }
 
     fn note(&mut self, now: Duration) {
-        if self.calls == 0 {
-            return;
-        }
-        if self.sent.len() >= self.calls {
+        let is_over = |it: &Duration| *it + WINDOW <= now;
+        while self.sent.len() >= WINDOW_CALLS || self.sent.front().is_some_and(is_over) {
             self.sent.pop_front();
         }
         self.sent.push_back(now);

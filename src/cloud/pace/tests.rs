@@ -1,5 +1,7 @@
 //! The limiter in a world where time passes only while everybody waits.
 
+mod property;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,16 +36,21 @@ struct Scribe {
     failures: Mutex<Vec<CloudError>>,
 }
 
+/// What a call of these tests is called.
+fn name_of(call: &Call) -> &str {
+    let (Call::GetPolicy { name }
+    | Call::DescribeThing { name }
+    | Call::RegisterCertificateWithoutCa { certificate_pem: name }
+    | Call::RegisterCertificate { certificate_pem: name, .. }) = call
+    else {
+        panic!("not a call of these tests");
+    };
+    name
+}
+
 impl Cloud for Scribe {
     async fn call(&self, call: &Call) -> Result<Answer, CloudError> {
-        let (Call::GetPolicy { name }
-        | Call::DescribeThing { name }
-        | Call::RegisterCertificateWithoutCa { certificate_pem: name }
-        | Call::RegisterCertificate { certificate_pem: name, .. }) = call
-        else {
-            panic!("not a call of these tests");
-        };
-        self.came.lock().unwrap().push((self.world.now().mono, name.clone()));
+        self.came.lock().unwrap().push((self.world.now().mono, name_of(call).to_owned()));
         let inside = self.inside.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_inside.fetch_max(inside, Ordering::Relaxed);
         if !self.latency.is_zero() {
@@ -146,6 +153,17 @@ fn what_a_start_takes_is_not_waited_for_again() {
         assert!(times[1] >= first + period - millis(50), "{since:?}: {times:?}");
         assert!(most_in_a_second(&times) <= 10, "{since:?}: {times:?}");
     }
+}
+
+#[test]
+fn a_quota_just_below_one_a_second_lets_no_second_hold_two() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 0.99)]), Duration::ZERO, MAX_IN_FLIGHT);
+    // The first call comes 45 ms after it might have: what is made up for is not the second itself.
+    run(&world, world.sleep(millis(1_058)));
+    run(&world, join_all((0..3).map(|it| paced.call_one(it))));
+    let times = came(&paced).0;
+    assert_eq!((times[0], most_in_a_second(&times)), (millis(1_058), 1), "{times:?}");
 }
 
 #[test]

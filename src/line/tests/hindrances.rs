@@ -95,6 +95,29 @@ fn a_fixture_that_is_away_is_named() {
 }
 
 #[test]
+fn a_port_that_cannot_be_opened_is_told_with_the_reason_until_it_is_open() {
+    let mut h = Harness::ready();
+    let name = h.line.status().links[0].name.clone();
+    let told = |h: &Harness| {
+        let reasons = h.line.status().degraded.into_iter();
+        reasons.filter(|it| it.contains(&name)).collect::<Vec<_>>()
+    };
+    h.input(Input::PortLost(0));
+    assert_eq!(told(&h), [format!("fixture {name}: the port is not open")]);
+    for why in ["there is no port x: check the cable", "the port x is in use by minicom (pid 7)"] {
+        h.input(Input::PortRefused(0, why.to_owned()));
+        assert_eq!(told(&h), [format!("fixture {name}: the port is not open: {why}")]);
+    }
+    h.input(Input::PortOpened(0));
+    assert_eq!(told(&h), [format!("fixture {name} has not said hello")]);
+    h.hello(0, 1);
+    assert!(told(&h).is_empty());
+    // What was the reason once says nothing of the next time.
+    h.input(Input::PortLost(0));
+    assert_eq!(told(&h), [format!("fixture {name}: the port is not open")]);
+}
+
+#[test]
 fn a_stop_in_good_order_is_journaled() {
     let mut h = Harness::ready();
     let now = h.now;

@@ -127,6 +127,7 @@ scenarios! {
     credentials_are_repeated_until_answered
     draining_takes_no_new_unit_and_finishes_the_old
     echoes_are_counted_and_not_answered
+    foreign_bytes_come_first
     lines_with_the_right_crc_that_are_no_messages
     no_work_order_is_open
     nobody_answers_and_the_unit_fails
