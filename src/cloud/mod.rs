@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::pki::Fingerprint;
 
-pub use operation::{DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation};
+pub use operation::{ACCOUNT, DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation};
 
 /// One request to AWS. Member names are those of the API reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -438,6 +438,20 @@ pub trait Cloud: Send + Sync {
     ) -> impl Future<Output = (Result<Answer, CloudError>, Duration)> + Send {
         async move { (self.call_for(class, call).await, Duration::ZERO) }
     }
+
+    /// The limits that calls wait for now although the configuration allows more: AWS throttles below it.
+    fn held_back(&self) -> Vec<HeldBack> {
+        Vec::new()
+    }
+}
+
+/// A limit below what is configured that calls wait for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeldBack {
+    /// An operation in kebab case, [`DEVICE_CERTIFICATES`], or [`ACCOUNT`].
+    pub limit: &'static str,
+    /// Calls a second that it was found to allow this station.
+    pub rate: f64,
 }
 
 impl<C: Cloud> Cloud for std::sync::Arc<C> {
@@ -455,6 +469,10 @@ impl<C: Cloud> Cloud for std::sync::Arc<C> {
         call: &Call,
     ) -> impl Future<Output = (Result<Answer, CloudError>, Duration)> + Send {
         (**self).call_timed(class, call)
+    }
+
+    fn held_back(&self) -> Vec<HeldBack> {
+        (**self).held_back()
     }
 }
 

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::Line;
 use super::running::Running;
-use crate::cloud::{Answer, CloudError, FailureKind, Operation};
+use crate::cloud::{Answer, CloudError, FailureKind, HeldBack, Operation};
 use crate::device::event::Waited;
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
-use crate::journal::{CallCount, Called, StationEvent};
+use crate::journal::{CallCount, Called, LearnedLimit, StationEvent};
 use crate::report::slot;
 
 /// Spans that are kept of a device: then those so far are summed up.
@@ -106,6 +106,8 @@ pub(super) struct Calls {
     looked: Option<Duration>,
     /// When which record came to disk, the newest at the end.
     on_disk: VecDeque<(u64, Duration)>,
+    /// What calls wait for although the configuration allows more, as of the last look.
+    held_back: Vec<HeldBack>,
     /// Up to which record that is not remembered any more, or was before the start.
     forgotten: u64,
     /// When AWS said last that it is called too often.
@@ -228,8 +230,14 @@ impl Line {
             since: self.now.wall,
             busy_ms: 0,
             operations: BTreeMap::new(),
+            learned: BTreeMap::new(),
         });
         made.operations.entry(operation.kebab().to_owned()).or_default().add(&news);
+    }
+
+    /// The limits that calls wait for until it is looked next, although the configuration allows more.
+    pub(super) fn note_held_back(&mut self, limits: Vec<HeldBack>) {
+        self.calls.held_back = limits;
     }
 
     /// Looks whether devices wait for AWS, and journals what was called once its five minutes are over; to be
@@ -240,10 +248,18 @@ impl Line {
         // What the station's own CA is asked for is not AWS's; what is held back because AWS is away is.
         let waits = |it: &Running| it.call().is_some() || it.parked().is_some();
         let busy = self.works.values().any(|it| it.running.values().any(waits));
+        let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(0);
+        let held_back = std::mem::take(&mut self.calls.held_back);
         let over = match &mut self.calls.made {
             Some(made) => {
                 if busy {
-                    made.busy_ms += u64::try_from(gap.as_millis()).unwrap_or(0);
+                    made.busy_ms += gap_ms;
+                    for it in held_back {
+                        // From a float it is cut to what fits.
+                        let news =
+                            LearnedLimit { bound_ms: gap_ms, limit_milli: (it.rate * 1000.0).round() as u64 };
+                        made.learned.entry(it.limit.to_owned()).or_default().add(&news);
+                    }
                 }
                 slot::number(made.since) != slot::number(self.now.wall)
             }
