@@ -345,9 +345,9 @@ fn binding(it: &Binding) -> String {
     let held = format!("{}, {:.0} % of the time", plain(&it.operation), 100.0 * it.share);
     match it.more_stations {
         Some(_) if it.learned => {
-            format!("{held}; it would carry no more stations: AWS gives less than is configured")
+            format!("{held}; the account would carry no more stations: AWS gives less than is configured")
         }
-        Some(more) => format!("{held}; its rate would carry {more:.1} more stations like this one"),
+        Some(more) => format!("{held}; the account would carry {more:.1} more stations like this one"),
         None => held,
     }
 }
@@ -473,7 +473,7 @@ Pace: one device in 14.2 s
   create-policy  5.0      10.0    7      7   0          0       0        3        42      -
   create-thing   none     10.0    9      9   0          0       0        4        42      -
   account        15.0     14.6    -      -   -          -       12       7        -       -
-Held up most by: create-policy, 31 % of the time; its rate would carry 0.4 more stations like this one
+Held up most by: create-policy, 31 % of the time; the account would carry 0.4 more stations like this one
 Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
 ";
         assert_eq!(render(&status(), PLAIN), expected);
@@ -484,7 +484,7 @@ Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
         let mut status = status();
         let it = status.binding.as_mut().unwrap();
         (it.operation, it.more_stations, it.learned) = ("account".to_owned(), Some(0.0), true);
-        let said = "Held up most by: account, 31 % of the time; it would carry no more stations: AWS gives less than is configured\n";
+        let said = "Held up most by: account, 31 % of the time; the account would carry no more stations: AWS gives less than is configured\n";
         assert!(render(&status, PLAIN).contains(said), "{}", render(&status, PLAIN));
         status.binding.as_mut().unwrap().more_stations = None;
         assert!(render(&status, PLAIN).contains("by: account, 31 % of the time\n"));
