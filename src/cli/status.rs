@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::daemon::{CommandError, DaemonArgs, ended, write_json};
 use super::text::{Table, bytes, plain, span};
 use crate::control::client::{Client, ClientError};
-use crate::control::{Backlog, Binding, FixtureStatus, OperationStatus, StationState, Status};
+use crate::control::{Backlog, Binding, FixtureStatus, StationState, Status};
 use crate::device::State;
 use crate::error::ExitStatus;
 
@@ -176,7 +176,7 @@ fn render(status: &Status, screen: Screen) -> String {
     }
     fixtures(status, &mut text);
     nests(status, &mut text);
-    operations(&status.operations, terminal, &mut text);
+    operations(status, terminal, &mut text);
     if let Some(it) = &status.binding {
         let _ = writeln!(text, "Held up most by: {}", binding(it));
     }
@@ -284,7 +284,7 @@ fn nests(status: &Status, text: &mut String) {
     }
 }
 
-fn operations(operations: &[OperationStatus], terminal: bool, text: &mut String) {
+fn operations(status: &Status, terminal: bool, text: &mut String) {
     let head = [
         "OPERATION",
         "LIMIT/S",
@@ -300,11 +300,12 @@ fn operations(operations: &[OperationStatus], terminal: bool, text: &mut String)
         if terminal { "OF ITS LIMIT" } else { "" },
     ];
     let mut rows = vec![head.map(str::to_owned)];
-    let used = operations.iter().filter(|it| it.calls > 0 || it.waiting > 0 || it.waiting_devices > 0);
+    let of_operations = status.operations.iter();
+    let used = of_operations.filter(|it| it.calls > 0 || it.waiting > 0 || it.waiting_devices > 0);
     rows.extend(used.map(|it| {
         [
             it.operation.clone(),
-            limit(it),
+            limit(it.limit, it.ceiling),
             format!("{:.1}", it.rate),
             it.calls.to_string(),
             it.ok.to_string(),
@@ -314,7 +315,25 @@ fn operations(operations: &[OperationStatus], terminal: bool, text: &mut String)
             it.waiting_devices.to_string(),
             it.p50_ms.map_or_else(|| "-".to_owned(), |it| format!("{it:.0}")),
             it.p99_ms.map_or_else(|| "-".to_owned(), |it| format!("{it:.0}")),
-            if terminal { lively::load(it) } else { String::new() },
+            if terminal { lively::load(it.rate, it.limit) } else { String::new() },
+        ]
+    }));
+    // What is counted of single operations is not counted once more.
+    let dash = || "-".to_owned();
+    rows.extend(status.shared_limits.iter().map(|it| {
+        [
+            it.name.clone(),
+            limit(it.limit, it.ceiling),
+            format!("{:.1}", it.rate),
+            dash(),
+            dash(),
+            dash(),
+            dash(),
+            it.waiting.to_string(),
+            it.waiting_devices.to_string(),
+            dash(),
+            dash(),
+            if terminal { lively::load(it.rate, it.limit) } else { String::new() },
         ]
     }));
     if rows.len() > 1 {
@@ -325,14 +344,17 @@ fn operations(operations: &[OperationStatus], terminal: bool, text: &mut String)
 fn binding(it: &Binding) -> String {
     let held = format!("{}, {:.0} % of the time", plain(&it.operation), 100.0 * it.share);
     match it.more_stations {
-        Some(more) => format!("{held}; its rate would carry {more:.1} more stations like this one"),
+        Some(_) if it.learned => {
+            format!("{held}; the account would carry no more stations: AWS gives less than is configured")
+        }
+        Some(more) => format!("{held}; the account would carry {more:.1} more stations like this one"),
         None => held,
     }
 }
 
 /// The limit, with what the configuration would allow where AWS allows less.
-fn limit(it: &OperationStatus) -> String {
-    match (it.limit, it.ceiling) {
+fn limit(limit: Option<f64>, ceiling: Option<f64>) -> String {
+    match (limit, ceiling) {
         (Some(limit), Some(ceiling)) if limit < ceiling * 0.99 => format!("{limit:.1} of {ceiling:.1}"),
         (Some(limit), _) => format!("{limit:.1}"),
         (None, _) => "none".to_owned(),
@@ -350,7 +372,7 @@ mod tests {
     use super::*;
     use crate::control::tally::Today;
     use crate::control::tests::Station;
-    use crate::control::{Counts, JournalStatus, NestStatus};
+    use crate::control::{Counts, JournalStatus, NestStatus, OperationStatus, SharedLimitStatus};
 
     const PLAIN: Screen = Screen { terminal: false, colour: false };
 
@@ -403,6 +425,15 @@ mod tests {
                 operation("get-policy", 0, Some(5.0)),
                 operation("create-thing", 9, None),
             ],
+            shared_limits: vec![SharedLimitStatus {
+                name: "account".to_owned(),
+                limit: Some(15.02),
+                learned: true,
+                rate: 14.6,
+                waiting: 12,
+                waiting_devices: 7,
+                ..SharedLimitStatus::default()
+            }],
             journal: JournalStatus { seq: 320, durable: 319, bytes: 1 << 20, id: "00ff".to_owned() },
             backlog: Backlog { devices: 213, buffered: 212, oldest_s: Some(845) },
             binding: Some(Binding {
@@ -410,6 +441,7 @@ mod tests {
                 share: 0.314,
                 mean_rate: 3.6,
                 more_stations: Some(0.39),
+                learned: false,
             }),
             ca: None,
             calls: None,
@@ -440,10 +472,22 @@ Pace: one device in 14.2 s
   OPERATION      LIMIT/S  RATE/S  CALLS  OK  THROTTLED  ERRORS  WAITING  DEVICES  P50 MS  P99 MS
   create-policy  5.0      10.0    7      7   0          0       0        3        42      -
   create-thing   none     10.0    9      9   0          0       0        4        42      -
-Held up most by: create-policy, 31 % of the time; its rate would carry 0.4 more stations like this one
+  account        15.0     14.6    -      -   -          -       12       7        -       -
+Held up most by: create-policy, 31 % of the time; the account would carry 0.4 more stations like this one
 Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
 ";
         assert_eq!(render(&status(), PLAIN), expected);
+    }
+
+    #[test]
+    fn where_aws_gives_less_than_is_configured_no_other_station_is_promised_a_part() {
+        let mut status = status();
+        let it = status.binding.as_mut().unwrap();
+        (it.operation, it.more_stations, it.learned) = ("account".to_owned(), Some(0.0), true);
+        let said = "Held up most by: account, 31 % of the time; the account would carry no more stations: AWS gives less than is configured\n";
+        assert!(render(&status, PLAIN).contains(said), "{}", render(&status, PLAIN));
+        status.binding.as_mut().unwrap().more_stations = None;
+        assert!(render(&status, PLAIN).contains("by: account, 31 % of the time\n"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 
 use crate::pki::Fingerprint;
 
-pub use operation::{DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation};
+pub use operation::{ACCOUNT, DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation};
 
 /// One request to AWS. Member names are those of the API reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -438,6 +438,20 @@ pub trait Cloud: Send + Sync {
     ) -> impl Future<Output = (Result<Answer, CloudError>, Duration)> + Send {
         async move { (self.call_for(class, call).await, Duration::ZERO) }
     }
+
+    /// The limits that calls wait for now although the configuration allows more: AWS throttles below it.
+    fn held_back(&self) -> Vec<HeldBack> {
+        Vec::new()
+    }
+}
+
+/// A limit below what is configured that calls wait for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeldBack {
+    /// An operation in kebab case, [`DEVICE_CERTIFICATES`], or [`ACCOUNT`].
+    pub limit: &'static str,
+    /// Calls a second that it was found to allow this station.
+    pub rate: f64,
 }
 
 impl<C: Cloud> Cloud for std::sync::Arc<C> {
@@ -456,15 +470,28 @@ impl<C: Cloud> Cloud for std::sync::Arc<C> {
     ) -> impl Future<Output = (Result<Answer, CloudError>, Duration)> + Send {
         (**self).call_timed(class, call)
     }
+
+    fn held_back(&self) -> Vec<HeldBack> {
+        (**self).held_back()
+    }
 }
 
 /// Calls a second that this station may make; a share is already taken off. What is not in it is unlimited.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Quotas {
     /// By operation; each above zero.
     pub rates: BTreeMap<Operation, f64>,
     /// For all calls that register a device certificate, together; above zero.
     pub device_certificates: Option<f64>,
+    /// The part of the account that these are, above 0 and at most 1: what the account allows is these by it.
+    pub share: f64,
+}
+
+impl Default for Quotas {
+    /// No limit at all.
+    fn default() -> Self {
+        Self { rates: BTreeMap::new(), device_certificates: None, share: 1.0 }
+    }
 }
 
 impl Quotas {
@@ -474,6 +501,7 @@ impl Quotas {
         Self {
             rates: Operation::ALL.iter().map(|it| (*it, it.default_quota())).collect(),
             device_certificates: Some(DEVICE_CERTIFICATES_QUOTA),
+            share: 1.0,
         }
     }
 
@@ -488,6 +516,7 @@ impl Quotas {
     pub fn shared(mut self, share: f64) -> Self {
         self.rates.values_mut().for_each(|it| *it *= share);
         self.device_certificates = self.device_certificates.map(|it| it * share);
+        self.share *= share;
         self
     }
 }

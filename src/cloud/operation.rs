@@ -109,6 +109,9 @@ operations! {
 /// key `device-certificates`, 15 a second by default.
 pub const DEVICE_CERTIFICATES: &str = "device-certificates";
 
+/// What a limit is called that all calls of an account share. AWS documents none; it is learned.
+pub const ACCOUNT: &str = "account";
+
 /// Default of [`DEVICE_CERTIFICATES`], certificates a second.
 pub const DEVICE_CERTIFICATES_QUOTA: f64 = 15.0;
 

@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use self::lane::{Sleep, TokioSleep};
-pub use self::stats::OperationStats;
+pub use self::stats::{OperationStats, Paces, SharedLimit, SharedStats};
 
 use self::blame::{Blame, Limit};
 use self::lane::Lane;
@@ -44,7 +44,7 @@ use self::learner::Effect;
 use self::noise::Noise;
 use self::queue::Turn;
 use self::stats::Meter;
-use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, Operation, Quotas};
+use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, HeldBack, Operation, Quotas};
 use crate::clock::TimeSource;
 use crate::histogram::Buckets;
 
@@ -70,6 +70,8 @@ pub struct Paced<C> {
     account: Lane,
     blame: Mutex<Blame>,
     noise: Mutex<Noise>,
+    /// The part of the account that the quotas are.
+    share: Mutex<f64>,
     slots: Semaphore,
     clock: Arc<dyn TimeSource>,
     sleep: Arc<dyn Sleep>,
@@ -124,6 +126,7 @@ impl<C: Cloud> Paced<C> {
             account: Lane::new(None, now, account),
             blame: Mutex::new(Blame::new(Operation::ALL.iter().map(rate).collect())),
             noise: Mutex::new(Noise::new(Operation::ALL.iter().map(rate).collect())),
+            share: Mutex::new(quotas.share),
             slots: Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             clock,
             sleep,
@@ -147,13 +150,14 @@ impl<C: Cloud> Paced<C> {
             lane.set_ceiling(rate);
         }
         self.certificates.set_ceiling(quotas.device_certificates);
+        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = quotas.share;
         self.blame.lock().unwrap_or_else(PoisonError::into_inner).set_ceilings(rates().collect());
         self.noise.lock().unwrap_or_else(PoisonError::into_inner).set_ceilings(rates().collect());
     }
 
-    /// How each operation fares, every one of them, in the order of declaration.
+    /// How each operation and each shared limit fares.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<(Operation, OperationStats)> {
+    pub fn snapshot(&self) -> Paces {
         let now = self.clock.now().mono;
         let of = |operation: Operation| {
             let ceiling = self.lanes[operation as usize].ceiling();
@@ -161,9 +165,41 @@ impl<C: Cloud> Paced<C> {
             let held_back = self.limits(operation).any(Lane::is_learned);
             // A limit that others share is this one's only while it binds.
             let limit = if held_back { limit } else { ceiling };
-            OperationStats { ceiling, limit, ..self.meters[operation as usize].snapshot(now) }
+            let held_by = self.held_by(operation);
+            let meter = &self.meters[operation as usize];
+            OperationStats { ceiling, limit, learned: held_back, held_by, ..meter.snapshot(now) }
         };
-        Operation::ALL.iter().map(|it| (*it, of(*it))).collect()
+        let operations: Vec<_> = Operation::ALL.iter().map(|it| (*it, of(*it))).collect();
+        let shared = SharedLimit::ALL.map(|it| (it, self.shared(it, &operations))).to_vec();
+        let share = *self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        Paces { operations, shared, share }
+    }
+
+    fn shared(&self, limit: SharedLimit, operations: &[(Operation, OperationStats)]) -> SharedStats {
+        let lane = self.lane_of(limit);
+        let covered = || operations.iter().filter(|(operation, _)| limit.covers(*operation)).map(|it| &it.1);
+        SharedStats {
+            ceiling: lane.ceiling(),
+            limit: lane.rate(),
+            learned: lane.is_learned(),
+            rate: covered().map(|it| it.rate).sum(),
+            calls: covered().map(|it| it.calls).sum(),
+            waiting: covered().filter(|it| it.held_by == Some(limit)).map(|it| it.waiting).sum(),
+        }
+    }
+
+    fn lane_of(&self, limit: SharedLimit) -> &Lane {
+        match limit {
+            SharedLimit::Certificates => &self.certificates,
+            SharedLimit::Account => &self.account,
+        }
+    }
+
+    /// The shared limit that callers of `operation` wait for. Where it has no rate, whoever is there waits for
+    /// something else: a slot.
+    fn held_by(&self, operation: Operation) -> Option<SharedLimit> {
+        let (waits, at) = self.meters[operation as usize].waits();
+        at.filter(|it| waits && self.lane_of(*it).rate().is_some())
     }
 
     /// How long the calls of each operation in use took since the start, seconds.
@@ -173,17 +209,16 @@ impl<C: Cloud> Paced<C> {
         all.filter(|(_, it)| it.count() > 0).collect()
     }
 
-    /// Calls a second that the account as a whole was found to allow this station; none while nothing
-    /// says that it is limited.
-    #[must_use]
-    pub fn account_limit(&self) -> Option<f64> {
-        self.account.rate()
-    }
-
     /// The lanes that a call of `operation` goes through.
     fn limits(&self, operation: Operation) -> impl Iterator<Item = &Lane> {
-        let shared = operation.registers_certificate().then_some(&self.certificates);
-        [Some(&self.lanes[operation as usize]), shared, Some(&self.account)].into_iter().flatten()
+        self.ways(operation).map(|it| it.1)
+    }
+
+    /// The same, with their names where they are shared; the operation's own comes first.
+    fn ways(&self, operation: Operation) -> impl Iterator<Item = (Option<SharedLimit>, &Lane)> {
+        let shared = SharedLimit::ALL.into_iter().filter(move |it| it.covers(operation));
+        let own = std::iter::once((None, &self.lanes[operation as usize]));
+        own.chain(shared.map(|it| (Some(it), self.lane_of(it))))
     }
 
     fn blame(&self) -> MutexGuard<'_, Blame> {
@@ -198,8 +233,12 @@ impl<C: Cloud> Paced<C> {
     /// that has taken nothing.
     async fn turn(&self, operation: Operation, class: Class) -> Option<SemaphorePermit<'_>> {
         let mut turns: Vec<Turn<'_>> = Vec::with_capacity(3);
+        let mut head = None;
         // The own cell first: while it is not ready, the shared ones are for other operations.
-        for lane in self.limits(operation) {
+        for (shared, lane) in self.ways(operation) {
+            if let Some(shared) = shared {
+                head.get_or_insert_with(|| self.meters[operation as usize].head()).is_at(shared);
+            }
             let mut turn = lane.enter(class).await;
             self.wait_for(lane).await;
             while turn.has_to_give_way() {
@@ -329,5 +368,23 @@ impl<C: Cloud> Cloud for Paced<C> {
         meter.ended(took, outcome.as_ref().err().map(|it| it.kind));
         self.learn(operation, &outcome, started);
         (outcome, started.saturating_sub(asked))
+    }
+
+    fn held_back(&self) -> Vec<HeldBack> {
+        let mut all: Vec<HeldBack> = Vec::new();
+        for operation in Operation::ALL {
+            if !self.meters[*operation as usize].waits().0 {
+                continue;
+            }
+            let (limit, lane) = match self.held_by(*operation) {
+                Some(shared) => (shared.kebab(), self.lane_of(shared)),
+                None => (operation.kebab(), &self.lanes[*operation as usize]),
+            };
+            let Some(rate) = lane.rate().filter(|_| lane.is_learned()) else { continue };
+            if !all.iter().any(|it| it.limit == limit) {
+                all.push(HeldBack { limit, rate });
+            }
+        }
+        all
     }
 }

@@ -91,11 +91,15 @@ pub struct Status {
     pub counts: Counts,
     /// The pace of each AWS operation in use.
     pub operations: Vec<OperationStatus>,
+    /// The limits that operations share, of those in use: `device-certificates` for all calls that register one, and
+    /// `account` for all calls.
+    #[serde(default)]
+    pub shared_limits: Vec<SharedLimitStatus>,
     /// The journal.
     pub journal: JournalStatus,
     /// Devices that are not finished.
     pub backlog: Backlog,
-    /// The operation whose limit held devices up for the longest; `null` if none did.
+    /// The limit that held devices up for the longest; `null` if none did.
     #[serde(default)]
     pub binding: Option<Binding>,
     /// The station's CA certificate, where it has one.
@@ -301,18 +305,44 @@ pub struct OperationStatus {
     pub p99_ms: Option<f64>,
 }
 
+/// A limit that several operations share.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SharedLimitStatus {
+    /// Its name: `device-certificates`, or `account`.
+    pub name: String,
+    /// Calls a second that are allowed now; `null` is unlimited. For the account there is one only while AWS is found to
+    /// throttle whatever is called.
+    pub limit: Option<f64>,
+    /// Calls a second that the configuration allows; `null` if it names no such limit.
+    pub ceiling: Option<f64>,
+    /// Whether `limit` was learned from what AWS throttles: it gives less than is configured.
+    pub learned: bool,
+    /// Calls a second that were made lately of all operations under it.
+    pub rate: f64,
+    /// Calls that wait for their turn because of it.
+    pub waiting: u64,
+    /// Devices that wait for an operation which it holds back, those whose call is under way among them.
+    pub waiting_devices: u64,
+    /// The part of the daemon's time in which calls had to wait because of it, 0 to 1.
+    pub bound_share: f64,
+}
+
 /// The limit that bound this station since the daemon's start.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Binding {
-    /// The operation, in kebab case.
+    /// The operation, in kebab case; `device-certificates` or `account` for a limit that operations share.
     pub operation: String,
     /// The part of the daemon's time in which its calls had to wait for their turn, 0 to 1.
     pub share: f64,
     /// Calls a second that were made of it while there was something to do, on average.
     pub mean_rate: f64,
-    /// Stations as busy as this one that its configured rate would carry besides this one; `null` if it is
-    /// unlimited.
+    /// Stations as busy as this one that the account's configured rate (`aws.quota` by its `share`) would carry besides
+    /// this one, none where AWS gives less than that; `null` if it is unlimited.
     pub more_stations: Option<f64>,
+    /// Whether AWS was found to give less than is configured, for most of the time that it held devices up or when
+    /// it did so last.
+    #[serde(default)]
+    pub learned: bool,
 }
 
 /// The journal.

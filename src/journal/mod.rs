@@ -232,6 +232,27 @@ pub struct Called {
     pub busy_ms: u64,
     /// By operation, in kebab case.
     pub operations: BTreeMap<String, CallCount>,
+    /// The limits that calls waited for while AWS gave less than is configured: operations, `device-certificates`, and
+    /// `account` for one over all calls.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub learned: BTreeMap<String, LearnedLimit>,
+}
+
+/// A limit below what is configured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedLimit {
+    /// How long calls waited for it, milliseconds.
+    pub bound_ms: u64,
+    /// The most that it was found to allow meanwhile, thousandths of a call a second.
+    pub limit_milli: u64,
+}
+
+impl LearnedLimit {
+    /// Adds what was found besides.
+    pub fn add(&mut self, other: &Self) {
+        self.bound_ms += other.bound_ms;
+        self.limit_milli = self.limit_milli.max(other.limit_milli);
+    }
 }
 
 /// How often an operation was called.

@@ -234,6 +234,9 @@ pub enum Input {
     },
     /// Why no new device may be admitted now, in a sentence for the operator; none if one may.
     Gate(Option<String>),
+    /// The limits of AWS that calls wait for now although the configuration allows more; to be told before each
+    /// [`Gate`](Self::Gate) at which there are any.
+    HeldBack(Vec<crate::cloud::HeldBack>),
     /// What is said of the wall clock. To be told again some times a second: the clock itself is
     /// looked at then.
     Clock(ClockSync),
@@ -585,6 +588,7 @@ impl Line {
             }
             Input::Delivered { serial, fingerprint, result } => self.delivered(&serial, fingerprint, result),
             Input::Labelled { serial, number, result } => self.labelled(&serial, number, result),
+            Input::HeldBack(limits) => self.note_held_back(limits),
             Input::Gate(reason) => {
                 self.gate = reason;
                 self.note_hindrances();

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 
 use super::Line;
 use super::running::Running;
-use crate::cloud::{Answer, CloudError, FailureKind, Operation};
+use crate::cloud::{Answer, CloudError, FailureKind, HeldBack, Operation};
 use crate::device::event::Waited;
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
-use crate::journal::{CallCount, Called, StationEvent};
+use crate::journal::{CallCount, Called, LearnedLimit, StationEvent};
 use crate::report::slot;
 
 /// Spans that are kept of a device: then those so far are summed up.
@@ -108,6 +108,8 @@ pub(super) struct Calls {
     looked: Option<Duration>,
     /// When which record came to disk, the newest at the end.
     on_disk: VecDeque<(u64, Duration)>,
+    /// What calls wait for although the configuration allows more, as of the last look.
+    held_back: Vec<HeldBack>,
     /// Up to which record that is not remembered any more, or was before the start.
     forgotten: u64,
     /// When AWS said last that it is called too often.
@@ -235,6 +237,11 @@ impl Line {
         made.operations.entry(operation.kebab().to_owned()).or_default().add(&news);
     }
 
+    /// The limits that calls wait for until it is looked next, although the configuration allows more.
+    pub(super) fn note_held_back(&mut self, limits: Vec<HeldBack>) {
+        self.calls.held_back = limits;
+    }
+
     /// Looks whether devices wait for AWS, and journals what was called once its five minutes are over; to be
     /// called some times a second.
     pub(super) fn note_calls(&mut self) {
@@ -243,9 +250,17 @@ impl Line {
         // What the station's own CA is asked for is not AWS's; what is held back because AWS is away is.
         let waits = |it: &Running| it.call().is_some() || it.parked().is_some();
         let busy = self.works.values().any(|it| it.running.values().any(waits));
+        let held_back = std::mem::take(&mut self.calls.held_back);
         if busy {
             // Also where nothing is called: while AWS is away devices wait for it all the same.
-            self.calls.made(self.now.wall).busy_ms += u64::try_from(gap.as_millis()).unwrap_or(0);
+            let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(0);
+            let made = self.calls.made(self.now.wall);
+            made.busy_ms += gap_ms;
+            for it in held_back {
+                // From a float it is cut to what fits.
+                let news = LearnedLimit { bound_ms: gap_ms, limit_milli: (it.rate * 1000.0).round() as u64 };
+                made.learned.entry(it.limit.to_owned()).or_default().add(&news);
+            }
         }
         let over = |it: &Called| slot::number(it.since) != slot::number(self.now.wall);
         if self.calls.made.as_ref().is_some_and(over) {

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{join, join_all, join4};
+use futures_util::future::{join, join_all, join4, select};
 
 use super::cloud::{Limits, Throttling};
 use crate::clock::TimeSource as _;
 use crate::cloud::pace::world::World;
-use crate::cloud::pace::{MAX_IN_FLIGHT, Paced, Sleep as _};
+use crate::cloud::pace::{MAX_IN_FLIGHT, Paced, Paces, Sleep as _};
 use crate::cloud::{Answer, Call, Class, Cloud, CloudError, FailureKind, Operation, Quotas, Reply};
 use crate::device::retry;
 
@@ -141,6 +141,14 @@ impl Station {
         }
     }
 
+    /// Tells how the limits fare, for ever.
+    async fn tell(&self, look: &(dyn Fn(Duration, &Paces) + Sync)) {
+        loop {
+            self.world.sleep(LOOK).await;
+            look(self.world.now().mono, &self.paced.snapshot());
+        }
+    }
+
     /// One nest: device after device.
     async fn work(&self) {
         while self.world.now().mono < self.until {
@@ -167,9 +175,23 @@ impl Station {
     }
 }
 
+/// How often it is looked at how the limits fare.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Lets the stations work until the last one ends.
 #[must_use]
 pub fn simulate(options: &Stations) -> Outcome {
+    run(options, None)
+}
+
+/// The same; `look` is told four times a second how the limits of each station fare.
+pub fn simulate_seen(options: &Stations, look: &(dyn Fn(Duration, &Paces) + Sync)) -> Outcome {
+    run(options, Some(look))
+}
+
+type Look<'a> = Option<&'a (dyn Fn(Duration, &Paces) + Sync)>;
+
+fn run(options: &Stations, look: Look<'_>) -> Outcome {
     let world = World::late_by(vec![900, 1_100, 1_400, 700, 1_000, 2_300, 800]);
     let finished = vec![Vec::new(); options.shifts.len()];
     let mut seeds = fastrand::Rng::with_seed(options.seed);
@@ -189,7 +211,11 @@ pub fn simulate(options: &Stations) -> Outcome {
             let paced = Paced::seeded(account, &options.quotas, ways, MAX_IN_FLIGHT, seed);
             let random = Mutex::new(fastrand::Rng::with_seed(seed));
             let station = Station { number, paced, world, shared, until, random };
-            join_all((0..options.nests).map(|_| station.work())).await;
+            let work = join_all((0..options.nests).map(|_| station.work()));
+            match look {
+                Some(look) => drop(select(Box::pin(work), Box::pin(station.tell(look))).await),
+                None => drop(work.await),
+            }
         }
     });
     // A simulation in which everybody waits for nothing ends early; its outcome shows it.

@@ -429,14 +429,15 @@ pub struct CloudFinding {
 pub struct Quota {
     /// Since when.
     pub since: Option<Timestamp>,
-    /// The operations that were called to make devices, and `device-certificates` for those that share that limit.
+    /// The operations that were called to make devices, `device-certificates` for those that share that limit, and
+    /// `account` for all of them if a limit over all calls was found.
     pub operations: Vec<OperationRow>,
-    /// The one whose limit held devices up for the longest.
+    /// The one whose limit held devices up for the longest; `account` for a limit over all calls.
     pub binding: Option<String>,
     /// The part of the time in which it did, ten-thousandths.
     pub binding_share: u64,
-    /// Stations as busy as this one in its busiest five minutes that the tightest limit would carry besides,
-    /// thousandths; `null` if nothing is limited.
+    /// Stations as busy as this one in its busiest five minutes that the account's tightest limit would carry besides,
+    /// thousandths; none where AWS gives less than is configured, `null` if nothing is limited.
     pub more_stations_milli: Option<u64>,
     /// The operation that came nearest to its limit in its busiest five minutes.
     #[serde(default)]
@@ -456,6 +457,10 @@ pub struct OperationRow {
     pub operation: String,
     /// Calls a second that are configured, thousandths; `null` is unlimited.
     pub limit_milli: Option<u64>,
+    /// The most calls a second that AWS was found to allow while it gave less than is configured, thousandths; missing
+    /// where it did not for most of the time that calls waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned_milli: Option<u64>,
     /// Calls made.
     pub calls: u64,
     /// Of these, throttled.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::model::MAX_LISTED;
 use crate::device::event::Event;
 use crate::device::operator::Operator;
-use crate::journal::{CallCount, Called, Cause, Record, StationEvent, What};
+use crate::journal::{CallCount, Called, Cause, LearnedLimit, Record, StationEvent, What};
 
 /// How long one is, seconds.
 pub const SECONDS: i64 = 300;
@@ -45,6 +45,9 @@ pub struct Slot {
     /// What AWS was called for, by operation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub calls: BTreeMap<String, Calls>,
+    /// The limits of AWS that calls waited for while it gave less than was configured.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub learned: BTreeMap<String, LearnedLimit>,
     /// Since when the newest of these calls were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls_since: Option<Timestamp>,
@@ -135,6 +138,9 @@ impl Slot {
         self.busy_ms += other.busy_ms;
         for (operation, it) in &other.calls {
             self.calls.entry(operation.clone()).or_default().count.add(&it.count);
+        }
+        for (limit, it) in &other.learned {
+            self.learned.entry(limit.clone()).or_default().add(it);
         }
         self.calls_since = self.calls_since.max(other.calls_since);
         let kept = other.said.len().min(max_said.saturating_sub(self.said.len()));
@@ -234,6 +240,7 @@ fn said(mut slot: Slot, record: &Record, what: String, by: &Operator) -> Slot {
 pub(super) fn of_calls(called: &Called, mut slot: Slot) -> (i64, Slot) {
     let calls = called.operations.iter().map(|(name, it)| (name.clone(), Calls { count: *it, most: 0 }));
     (slot.calls, slot.busy_ms) = (calls.collect(), called.busy_ms);
+    slot.learned.clone_from(&called.learned);
     slot.calls_since = Some(called.since);
     (number(called.since), slot)
 }

@@ -193,10 +193,13 @@ impl<C: Cloud + 'static> Engine<C> {
         counters
     }
 
-    /// What disk and clock say.
-    fn look_around(&self) -> [Input; 2] {
+    /// What AWS's limits, disk and clock say.
+    fn look_around(&self) -> Vec<Input> {
         let sync = self.sync.borrow().clone();
-        [Input::Gate(gate(&self.journal_dir, self.min_free)), Input::Clock(sync)]
+        let limits = self.worker.held_back();
+        let held_back = (!limits.is_empty()).then_some(Input::HeldBack(limits));
+        let gate = Input::Gate(gate(&self.journal_dir, self.min_free));
+        held_back.into_iter().chain([gate, Input::Clock(sync)]).collect()
     }
 
     fn wait(&self) -> Duration {

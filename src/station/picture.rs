@@ -12,12 +12,12 @@ use super::bound::Bound;
 use super::setup::StationCloud;
 use crate::clock::{Now, TimeSource};
 use crate::cloud::Operation;
-use crate::cloud::pace::OperationStats;
+use crate::cloud::pace::{OperationStats, Paces, SharedLimit};
 use crate::control::sight::Plant;
 use crate::control::tally::Tally;
 use crate::control::{
     Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OpenBatch, OperationStatus, ProductStatus,
-    StationState, Status,
+    SharedLimitStatus, StationState, Status,
 };
 use crate::journal::store::Store;
 use crate::line::{BatchStatus, LineStatus, LinkStatus};
@@ -52,7 +52,7 @@ impl Painter {
             let now = line.borrow_and_update().clone();
             let paces = self.cloud.snapshot();
             self.bound.look(self.clock.now().mono, &now.waiting, &paces);
-            status.send_replace(Arc::new(self.paint(&now, paces)));
+            status.send_replace(Arc::new(self.paint(&now, &paces)));
             if line.changed().await.is_err() {
                 return;
             }
@@ -60,7 +60,7 @@ impl Painter {
     }
 
     /// The station now, `paces` its calls to AWS.
-    pub(super) fn paint(&self, line: &LineStatus, paces: Vec<(Operation, OperationStats)>) -> Status {
+    pub(super) fn paint(&self, line: &LineStatus, paces: &Paces) -> Status {
         let (state, reasons) = judge(line);
         let ports = self.ports.borrow().clone();
         let unfinished = line.counts.iter().filter(|(state, _)| state.is_unfinished());
@@ -83,7 +83,8 @@ impl Painter {
                 .map(|(name, serial)| ProductStatus { name: name.clone(), serial: serial.clone() })
                 .collect(),
             counts: (&line.counts).into(),
-            operations: self.operations(line, paces),
+            operations: self.operations(line, &paces.operations),
+            shared_limits: self.shared_limits(line, paces),
             journal: JournalStatus {
                 seq: line.seq,
                 durable: line.durable,
@@ -106,12 +107,12 @@ impl Painter {
         }
     }
 
-    fn operations(&self, line: &LineStatus, paces: Vec<(Operation, OperationStats)>) -> Vec<OperationStatus> {
+    fn operations(&self, line: &LineStatus, paces: &[(Operation, OperationStats)]) -> Vec<OperationStatus> {
         let devices = |operation| line.waiting.get(&operation).copied().unwrap_or(0);
         let is_used =
             |operation, it: &OperationStats| it.calls > 0 || it.waiting > 0 || devices(operation) > 0;
-        let used = paces.into_iter().filter(|(operation, it)| is_used(*operation, it));
-        used.map(|(operation, it)| OperationStatus {
+        let used = paces.iter().filter(|(operation, it)| is_used(*operation, it));
+        used.map(|&(operation, it)| OperationStatus {
             operation: operation.kebab().to_owned(),
             limit: it.limit,
             ceiling: it.ceiling,
@@ -126,6 +127,26 @@ impl Painter {
             bound_share: self.bound.share(operation),
             p50_ms: it.p50_ms,
             p99_ms: it.p99_ms,
+        })
+        .collect()
+    }
+
+    /// Those that anything was called under.
+    fn shared_limits(&self, line: &LineStatus, paces: &Paces) -> Vec<SharedLimitStatus> {
+        let held = |limit: SharedLimit| {
+            let held = paces.operations.iter().filter(move |(_, it)| it.held_by == Some(limit));
+            held.filter_map(|(operation, _)| line.waiting.get(operation)).sum()
+        };
+        let used = paces.shared.iter().filter(|(_, it)| it.calls > 0 || it.waiting > 0);
+        used.map(|&(limit, it)| SharedLimitStatus {
+            name: limit.kebab().to_owned(),
+            limit: it.limit,
+            ceiling: it.ceiling,
+            learned: it.learned,
+            rate: it.rate,
+            waiting: it.waiting,
+            waiting_devices: held(limit),
+            bound_share: self.bound.shared(limit),
         })
         .collect()
     }

@@ -181,7 +181,7 @@ impl Daemon {
             ports: alive.ports.subscribe(),
             bound: Bound::default(),
         };
-        let first = painter.paint(&station.status.borrow().clone(), painter.cloud.snapshot());
+        let first = painter.paint(&station.status.borrow().clone(), &painter.cloud.snapshot());
         let (status_sender, status) = watch::channel(Arc::<Status>::new(first));
         let herald =
             Herald { clock: painter.clock.clone(), line: station.status.clone(), status: status.clone() };

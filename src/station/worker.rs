@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::cloud::{Call, Class, Cloud};
+use crate::cloud::{Call, Class, Cloud, HeldBack};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::line::Input;
@@ -20,6 +20,11 @@ pub(super) struct Worker<C> {
 impl<C: Cloud + 'static> Worker<C> {
     pub(super) fn new(cloud: Arc<C>, inputs: mpsc::Sender<Input>) -> Self {
         Self { cloud, inputs }
+    }
+
+    /// The limits that calls wait for although the configuration allows more.
+    pub(super) fn held_back(&self) -> Vec<HeldBack> {
+        self.cloud.held_back()
     }
 
     /// Makes a call and tells the line the answer.

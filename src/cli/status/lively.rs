@@ -3,7 +3,7 @@
 
 use crate::cli::text::plain;
 use crate::control::tally::Today;
-use crate::control::{Counts, OperationStatus};
+use crate::control::Counts;
 
 /// Eighths of a character's height.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -49,10 +49,10 @@ pub(super) fn sparkline(counts: &[u64]) -> String {
     counts.iter().map(|it| bar(*it)).collect()
 }
 
-/// How much of its limit an operation uses: `██████░░░░  60 %`; nothing where it has none.
-pub(super) fn load(it: &OperationStatus) -> String {
-    let Some(limit) = it.limit.filter(|it| *it > 0.0) else { return String::new() };
-    let share = (it.rate / limit).clamp(0.0, 9.99);
+/// How much of a limit is used: `██████░░░░  60 %`; nothing where there is none.
+pub(super) fn load(rate: f64, limit: Option<f64>) -> String {
+    let Some(limit) = limit.filter(|it| *it > 0.0) else { return String::new() };
+    let share = (rate / limit).clamp(0.0, 9.99);
     // From a float it is cut to what fits.
     let full = ((share * WIDTH as f64).round() as usize).min(WIDTH);
     format!("{}{} {:>3.0} %", "█".repeat(full), "░".repeat(WIDTH - full), 100.0 * share)
@@ -81,11 +81,10 @@ mod tests {
 
     #[test]
     fn a_quotas_bar_is_full_at_its_limit_and_says_more_beyond() {
-        let of = |rate, limit| load(&OperationStatus { rate, limit, ..OperationStatus::default() });
-        assert_eq!(of(6.0, Some(10.0)), "██████░░░░  60 %");
-        assert_eq!(of(0.0, Some(10.0)), "░░░░░░░░░░   0 %");
-        assert_eq!(of(12.0, Some(10.0)), "██████████ 120 %");
-        assert_eq!((of(5.0, None), of(5.0, Some(0.0))), (String::new(), String::new()));
+        assert_eq!(load(6.0, Some(10.0)), "██████░░░░  60 %");
+        assert_eq!(load(0.0, Some(10.0)), "░░░░░░░░░░   0 %");
+        assert_eq!(load(12.0, Some(10.0)), "██████████ 120 %");
+        assert_eq!((load(5.0, None), load(5.0, Some(0.0))), (String::new(), String::new()));
     }
 
     #[test]

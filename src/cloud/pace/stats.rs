@@ -1,10 +1,10 @@
 //! What is counted of each operation, for status and metrics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::super::FailureKind;
+use super::super::{ACCOUNT, DEVICE_CERTIFICATES, FailureKind, Operation};
 use crate::histogram::{Buckets, Histogram};
 
 /// The seconds over which the rate is taken.
@@ -17,6 +17,66 @@ const LATENCIES: usize = 512;
 const LATENCY_BOUNDS: &[f64] =
     &[0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0];
 
+/// A limit that several operations share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SharedLimit {
+    /// That of all calls which register a device certificate.
+    Certificates,
+    /// That of all calls, where the account as a whole is found to be limited.
+    Account,
+}
+
+impl SharedLimit {
+    /// Each of them.
+    pub const ALL: [Self; 2] = [Self::Certificates, Self::Account];
+
+    /// Its name beside those of the operations, kebab case.
+    #[must_use]
+    pub const fn kebab(self) -> &'static str {
+        match self {
+            Self::Certificates => DEVICE_CERTIFICATES,
+            Self::Account => ACCOUNT,
+        }
+    }
+
+    /// Whether calls of `operation` count against it.
+    #[must_use]
+    pub const fn covers(self, operation: Operation) -> bool {
+        match self {
+            Self::Certificates => operation.registers_certificate(),
+            Self::Account => true,
+        }
+    }
+}
+
+/// How all limits fare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Paces {
+    /// Every operation, in the order of declaration.
+    pub operations: Vec<(Operation, OperationStats)>,
+    /// Every limit that operations share.
+    pub shared: Vec<(SharedLimit, SharedStats)>,
+    /// The part of the account's quotas that the ceilings are, above 0 and at most 1.
+    pub share: f64,
+}
+
+/// How a limit fares that several operations share.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct SharedStats {
+    /// Calls a second that the configuration allows; none if it names no such limit.
+    pub ceiling: Option<f64>,
+    /// Calls a second that may be made now; none if unlimited.
+    pub limit: Option<f64>,
+    /// Whether that was learned from what AWS throttles: it gives less than is configured.
+    pub learned: bool,
+    /// Calls a second sent in the last ten seconds.
+    pub rate: f64,
+    /// Calls sent.
+    pub calls: u64,
+    /// Callers that wait, and this limit is why.
+    pub waiting: u64,
+}
+
 /// How one operation fares. Counts are since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct OperationStats {
@@ -24,6 +84,10 @@ pub struct OperationStats {
     pub ceiling: Option<f64>,
     /// Calls a second that may be made now: less than the ceiling while AWS throttles; none if unlimited.
     pub limit: Option<f64>,
+    /// Whether any of the limits that its calls count against was learned from what AWS throttles.
+    pub learned: bool,
+    /// The shared limit that its callers wait for; none if nobody waits, or for its own.
+    pub held_by: Option<SharedLimit>,
     /// Calls a second sent in the last ten seconds.
     pub rate: f64,
     /// Calls sent.
@@ -47,6 +111,8 @@ pub struct OperationStats {
 pub(super) struct Meter {
     born: Duration,
     waiting: AtomicU64,
+    /// The shared limit that the first of those who wait is at, by its place in [`SharedLimit::ALL`] from 1 on.
+    at: AtomicU8,
     /// Since the start, seconds.
     took: Histogram,
     counts: Mutex<Counts>,
@@ -69,6 +135,23 @@ struct Counts {
 #[derive(Debug)]
 pub(super) struct Waiting<'a>(&'a AtomicU64);
 
+/// Where the first of an operation's callers waits, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Head<'a>(&'a AtomicU8);
+
+impl Head<'_> {
+    /// It is at this limit now.
+    pub(super) fn is_at(&self, limit: SharedLimit) {
+        self.0.store(limit as u8 + 1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Head<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 impl OperationStats {
     /// The throttled part of all calls, 0 to 1.
     #[must_use]
@@ -86,7 +169,7 @@ impl Drop for Waiting<'_> {
 impl Meter {
     pub(super) fn new(now: Duration) -> Self {
         let took = Histogram::new(LATENCY_BOUNDS);
-        Self { born: now, waiting: AtomicU64::new(0), took, counts: Mutex::default() }
+        Self { born: now, waiting: AtomicU64::new(0), at: AtomicU8::new(0), took, counts: Mutex::default() }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -97,6 +180,18 @@ impl Meter {
     pub(super) fn wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(&self.waiting)
+    }
+
+    /// For the one caller that has passed its operation's own limit and waits for those that are shared.
+    pub(super) fn head(&self) -> Head<'_> {
+        Head(&self.at)
+    }
+
+    /// Whether anybody waits for a turn, and the shared limit that the first of them is at.
+    pub(super) fn waits(&self) -> (bool, Option<SharedLimit>) {
+        let at = usize::from(self.at.load(Ordering::Relaxed));
+        let waits = self.waiting.load(Ordering::Relaxed) > 0;
+        (waits, at.checked_sub(1).and_then(|it| SharedLimit::ALL.get(it)).copied())
     }
 
     /// A call is sent at the monotonic time `now`.
@@ -150,6 +245,8 @@ impl Meter {
         OperationStats {
             ceiling: None,
             limit: None,
+            learned: false,
+            held_by: None,
             rate: begun as f64 / window.as_secs_f64(),
             calls: counts.calls,
             ok: counts.ok,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::{abortable, join, join_all};
 use proptest::prelude::*;
 
-use super::super::{Reply, StopCause};
+use super::super::{ACCOUNT, Reply, StopCause};
 use super::world::World;
 use super::*;
 use crate::clock::SystemClock;
@@ -78,7 +78,7 @@ fn paced(world: &World, quotas: &Quotas, latency: Duration, slots: usize) -> Pac
 }
 
 fn only(rates: &[(Operation, f64)]) -> Quotas {
-    Quotas { rates: BTreeMap::from_iter(rates.iter().copied()), device_certificates: None }
+    Quotas { rates: BTreeMap::from_iter(rates.iter().copied()), ..Quotas::default() }
 }
 
 fn get_policy(name: usize) -> Call {
@@ -278,7 +278,11 @@ fn a_cancelled_waiter_loses_nothing() {
 }
 
 fn stats_of(paced: &Paced<Scribe>, operation: Operation) -> OperationStats {
-    paced.snapshot().into_iter().find(|it| it.0 == operation).unwrap().1
+    paced.snapshot().operations.into_iter().find(|it| it.0 == operation).unwrap().1
+}
+
+fn shared_of(paced: &Paced<Scribe>, limit: SharedLimit) -> SharedStats {
+    paced.snapshot().shared.into_iter().find(|it| it.0 == limit).unwrap().1
 }
 
 #[test]
@@ -396,14 +400,33 @@ fn what_throttles_everything_is_learned_as_the_accounts_and_forgotten() {
     for call in calls(0) {
         assert!(run(&world, paced.call(&call)).is_err());
     }
-    let limit = paced.account_limit().expect("three operations of three were throttled");
+    let account = shared_of(&paced, SharedLimit::Account);
+    let limit = account.limit.expect("three operations of three were throttled");
+    assert!(account.learned && account.calls == 3 && account.rate > 0.0, "{account:?}");
     assert_eq!(stats_of(&paced, Operation::GetPolicy).limit, Some(limit));
+    // Of three that wait it is the account that holds them back, and none of their own limits.
+    let (begun, look) = (calls(0), async {
+        world.sleep(millis(1)).await;
+        (shared_of(&paced, SharedLimit::Account), paced.snapshot().operations, paced.held_back())
+    });
+    let calls_of_three = join_all(begun.iter().map(|it| paced.call(it)));
+    let (made, (account, operations, held_back)) = run(&world, join(calls_of_three, look));
+    assert!(made.iter().all(Result::is_ok));
+    assert!(account.waiting >= 2, "{account:?}");
+    let held = operations.iter().filter(|(_, it)| it.held_by == Some(SharedLimit::Account) && it.learned);
+    assert_eq!(held.count() as u64, account.waiting);
+    assert_eq!(held_back, [HeldBack { limit: ACCOUNT, rate: account.limit.unwrap() }]);
     for name in 1..400 {
         for call in calls(name) {
             run(&world, paced.call(&call)).unwrap();
         }
     }
-    assert_eq!(paced.account_limit(), None);
+    let account = shared_of(&paced, SharedLimit::Account);
+    assert_eq!((account.limit, account.learned, account.waiting), (None, false, 0));
+    assert_eq!(paced.snapshot().share, 1.0);
+    paced.set_quotas(&Quotas::aws_default().shared(0.5).shared(0.5));
+    assert_eq!(paced.snapshot().share, 0.25);
+    assert_eq!((stats_of(&paced, Operation::GetPolicy).held_by, paced.held_back()), (None, Vec::new()));
     assert_eq!(stats_of(&paced, Operation::GetPolicy).limit, None);
 }
 

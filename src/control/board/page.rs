@@ -9,7 +9,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::cloud::Operation;
 use crate::control::tally::{Ending, Place, Tally, Today, Verdict};
-use crate::control::{OperationStatus, StationState, Status};
+use crate::control::{StationState, Status};
 use crate::device::State;
 
 /// What the board shows.
@@ -220,7 +220,10 @@ impl Shown {
     fn cloud(&self) -> Markup {
         let used: Vec<_> =
             self.status.operations.iter().filter(|it| it.calls > 0 || it.waiting > 0).collect();
-        let troubled = used.iter().any(|it| is_held_back(it));
+        // Those that operations share are shown where they hold back.
+        let shared = self.status.shared_limits.iter().filter(|it| it.learned);
+        let shared: Vec<_> = shared.collect();
+        let troubled = !shared.is_empty() || used.iter().any(|it| is_held_back(it.limit, it.ceiling));
         html! {
             h2 { "Cloud" }
             p { @if used.is_empty() { "Not called yet." }
@@ -235,12 +238,22 @@ impl Shown {
                         thead { tr { th scope="col" { "Call" } th scope="col" { "per s" } th scope="col" { "quota" }
                             th scope="col" { "wait" } th scope="col" { "throttled" } } }
                         tbody { @for it in used {
-                            tr.(if is_held_back(it) { "warn" } else { "" }) {
-                                th scope="row" { @if is_held_back(it) { "⚠ " } (it.operation) }
+                            @let held_back = is_held_back(it.limit, it.ceiling);
+                            tr.(if held_back { "warn" } else { "" }) {
+                                th scope="row" { @if held_back { "⚠ " } (it.operation) }
                                 td { (format!("{:.1}", it.rate)) }
-                                td { (quota(it)) }
+                                td { (quota(it.limit, it.ceiling)) }
                                 td { (it.waiting) }
                                 td { (it.throttled) }
+                            }
+                        }
+                        @for it in shared {
+                            tr.warn {
+                                th scope="row" { "⚠ " (it.name) }
+                                td { (format!("{:.1}", it.rate)) }
+                                td { (quota(it.limit, it.ceiling)) }
+                                td { (it.waiting) }
+                                td { "–" }
                             }
                         } }
                     }
@@ -309,12 +322,12 @@ const fn state_sign(state: StationState) -> &'static str {
     }
 }
 
-fn is_held_back(it: &OperationStatus) -> bool {
-    it.limit.zip(it.ceiling).is_some_and(|(limit, ceiling)| limit < ceiling * 0.99)
+fn is_held_back(limit: Option<f64>, ceiling: Option<f64>) -> bool {
+    limit.zip(ceiling).is_some_and(|(limit, ceiling)| limit < ceiling * 0.99)
 }
 
-fn quota(it: &OperationStatus) -> String {
-    match (it.limit, it.ceiling) {
+fn quota(limit: Option<f64>, ceiling: Option<f64>) -> String {
+    match (limit, ceiling) {
         (Some(limit), Some(ceiling)) if limit < ceiling * 0.99 => format!("{limit:.1} of {ceiling:.1}"),
         (Some(limit), _) => format!("{limit:.1}"),
         (None, _) => "none".to_owned(),

@@ -1,7 +1,7 @@
 //! The table of metrics. A name that is here stays: collectors, dashboards and alerts rely on it.
 
 use super::{Family, Kind, Labels, Samples, Snapshot};
-use crate::control::{FixtureStatus, OperationStatus, StationState};
+use crate::control::{FixtureStatus, OperationStatus, SharedLimitStatus, StationState};
 use crate::device::State;
 use crate::histogram::Buckets;
 
@@ -148,6 +148,38 @@ pub(in super::super) const FAMILIES: &[Family] = &[
         "Part of the daemon's time in which calls had to wait for their turn.",
         |it| of_operations(it, |it| Some(it.bound_share))
     ),
+    labelled!(
+        Gauge,
+        "linemint_shared_limit_per_second",
+        None,
+        ["limit"],
+        "Calls a second that a limit shared by operations allows now: device-certificates, or account while AWS is found to throttle whatever is called; none if unlimited.",
+        |it| of_shared(it, |it| it.limit)
+    ),
+    labelled!(
+        Gauge,
+        "linemint_shared_limit_rate_per_second",
+        None,
+        ["limit"],
+        "Calls a second in the last ten seconds of all operations under a shared limit.",
+        |it| of_shared(it, |it| Some(it.rate))
+    ),
+    labelled!(
+        Gauge,
+        "linemint_shared_limit_waiting",
+        None,
+        ["limit"],
+        "Calls that wait for their turn because of a shared limit.",
+        |it| of_shared(it, |it| Some(it.waiting as f64))
+    ),
+    labelled!(
+        Gauge,
+        "linemint_shared_limit_bound",
+        RATIO,
+        ["limit"],
+        "Part of the daemon's time in which calls had to wait because of a shared limit.",
+        |it| of_shared(it, |it| Some(it.bound_share))
+    ),
     plain!(
         Histogram,
         "linemint_journal_commit_duration",
@@ -292,6 +324,11 @@ fn of_operations(it: &Snapshot, value: fn(&OperationStatus) -> Option<f64>) -> S
     let operations = it.status.operations.iter();
     let samples = operations.filter_map(|it| Some((vec![it.operation.clone()], value(it)?)));
     Samples::Numbers(samples.collect())
+}
+
+fn of_shared(it: &Snapshot, value: fn(&SharedLimitStatus) -> Option<f64>) -> Samples {
+    let limits = it.status.shared_limits.iter();
+    Samples::Numbers(limits.filter_map(|it| Some((vec![it.name.clone()], value(it)?))).collect())
 }
 
 fn of_fixtures(it: &Snapshot, value: fn(&FixtureStatus) -> f64) -> Samples {

@@ -8,7 +8,7 @@ use super::*;
 use crate::control::tally::Folder;
 use crate::control::tests::{admitted_at, nest_event};
 use crate::control::{
-    Backlog, CaStatus, Counts, FixtureStatus, JournalStatus, OperationStatus, StationState,
+    Backlog, CaStatus, Counts, FixtureStatus, JournalStatus, OperationStatus, SharedLimitStatus, StationState,
 };
 use crate::device::event::{Event, Output, Waited};
 use crate::device::serial::SerialNumber;
@@ -51,6 +51,15 @@ fn status() -> Status {
         }],
         counts: Counts { passed: 40, failed: 2, ..Counts::default() },
         operations: vec![operation("create-thing", Some(10.0)), operation("create-policy", None)],
+        shared_limits: vec![SharedLimitStatus {
+            name: "account".to_owned(),
+            limit: Some(15.0),
+            learned: true,
+            rate: 14.5,
+            waiting: 6,
+            bound_share: 0.5,
+            ..SharedLimitStatus::default()
+        }],
         journal: JournalStatus { seq: 321, durable: 320, bytes: 1 << 20, id: "00ff".to_owned() },
         backlog: Backlog { devices: 5, buffered: 2, oldest_s: Some(77) },
         ca: Some(CaStatus {
@@ -201,6 +210,9 @@ fn the_text_is_what_a_strict_reader_takes_and_holds_every_metric() {
     assert_eq!(of("linemint_calls_total", "{operation=\"create-policy\",outcome=\"throttled\"}"), 2.0);
     assert_eq!(of("linemint_call_limit_per_second", "{operation=\"create-thing\"}"), 10.0);
     assert_eq!(families["linemint_call_limit_per_second"].samples.len(), 1, "an unlimited one has none");
+    assert_eq!(of("linemint_shared_limit_per_second", "{limit=\"account\"}"), 15.0);
+    assert_eq!(of("linemint_shared_limit_rate_per_second", "{limit=\"account\"}"), 14.5);
+    assert_eq!(of("linemint_shared_limit_waiting", "{limit=\"account\"}"), 6.0);
     assert_eq!(of("linemint_steps_total", "{step=\"thing\",outcome=\"done\"}"), 1.0);
     assert_eq!(of("linemint_shift_devices", "{result=\"passed\"}"), 1.0);
     assert_eq!(of("linemint_ca_remaining_seconds", ""), 30.0 * 86_400.0);

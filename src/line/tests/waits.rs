@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::account::Fault;
 use super::harness::{Harness, Pending};
 use super::setup::{Setup, unit, unit_in};
-use crate::cloud::{FailureKind, Operation};
+use crate::cloud::{ACCOUNT, FailureKind, HeldBack, Operation};
 use crate::device::State;
 use crate::device::event::Waited;
-use crate::journal::{Called, Cause, StationEvent};
+use crate::journal::{Called, Cause, LearnedLimit, StationEvent};
 use crate::line::{Deliver, Input};
 
 /// Answers all calls that are out, each having waited so long for its turn.
@@ -258,6 +258,39 @@ fn what_aws_was_called_for_is_journaled_when_its_five_minutes_are_over_and_at_a_
         _ => false,
     };
     assert!(actions.iter().any(last), "{actions:?}");
+}
+
+#[test]
+fn what_aws_was_found_to_allow_is_journaled_while_calls_wait_for_it() {
+    let mut h = Harness::ready();
+    h.unit(0, unit(1, "SN1"));
+    h.written(0, 1, "SN1");
+    let look = |h: &mut Harness, rate: Option<f64>| {
+        h.wait(Duration::from_millis(250));
+        h.input(Input::HeldBack(rate.map(|rate| HeldBack { limit: ACCOUNT, rate }).into_iter().collect()));
+        h.input(Input::Gate(None));
+        h.line.status().calls.and_then(|it| it.learned.get(ACCOUNT).copied())
+    };
+    // The station rests: nobody waits.
+    assert_eq!(look(&mut h, Some(15.0)), None);
+    h.answers = false;
+    h.unit(0, unit(2, "SN2"));
+    assert_eq!(look(&mut h, None), None);
+    look(&mut h, Some(14.0));
+    let learned = look(&mut h, Some(13.5));
+    assert_eq!(learned, Some(LearnedLimit { bound_ms: 500, limit_milli: 14_000 }));
+    assert_eq!(look(&mut h, None), learned, "what is not said again is over");
+    h.wait(Duration::from_millis(250));
+    h.input(Input::Gate(None));
+    assert_eq!(h.line.status().calls.unwrap().learned.get(ACCOUNT).copied(), learned);
+    let mut journaled = h.line.stop(h.now).into_iter().filter_map(|it| match it {
+        crate::line::Action::Record(entry) => match entry.record.what {
+            crate::journal::What::Station(StationEvent::Called(it)) => it.learned.get(ACCOUNT).copied(),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(journaled.next(), learned);
 }
 
 #[test]

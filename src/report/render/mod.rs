@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::limits::CERTIFICATES;
+use crate::cloud::ACCOUNT;
 use super::model::{CloudCheck, Hour, OperationRow, Quota, Report, Times};
 
 pub mod csv;
@@ -104,13 +105,21 @@ fn delta(hour: &Hour) -> String {
 fn headroom(it: &Quota) -> Vec<String> {
     let mut all = Vec::new();
     if let (Some(operation), Some(share)) = (&it.tightest, it.tightest_share) {
+        let row = it.operations.iter().find(|it| it.operation == *operation);
+        let learned = row.and_then(|it| it.learned_milli);
         let more = it.more_stations_milli.map_or_else(String::new, |it| {
+            if let Some(learned) = learned {
+                let learned = milli(Some(learned));
+                return format!(
+                    ": the account would carry no such station besides, since AWS gives less than is configured, {learned} calls a second at most"
+                );
+            }
             let more = if it >= 100_000 { "a hundred and more".to_owned() } else { milli(Some(it)) };
-            format!(": it would carry {more} such stations besides")
+            format!(": the account would carry {more} such stations besides")
         });
         let share = percent(Some(share));
         all.push(format!(
-            "The tightest limit was {operation}, {share} of it in use in the busiest five minutes{more}."
+            "The tightest limit was {operation}, {share} of this station's part in use in the busiest five minutes{more}."
         ));
     }
     all.push(match &it.binding {
@@ -123,16 +132,26 @@ fn headroom(it: &Quota) -> Vec<String> {
     all
 }
 
+/// Whether it sums up other rows.
+fn is_shared(it: &OperationRow) -> bool {
+    [CERTIFICATES, ACCOUNT].contains(&it.operation.as_str())
+}
+
+/// What was allowed: what AWS was found to allow where that is less than configured.
+fn limit(it: &OperationRow) -> Option<u64> {
+    it.learned_milli.or(it.limit_milli)
+}
+
 /// Whether an operation is worth a line.
 fn is_notable(it: &OperationRow) -> bool {
-    let near = it.limit_milli.is_some_and(|limit| it.peak_milli * 10 >= limit);
+    let near = limit(it).is_some_and(|limit| it.peak_milli * 10 >= limit);
     near || it.throttled + it.errors + it.bound_share > 0
 }
 
 /// The operations that are not, in a sentence.
 fn quiet(it: &Quota) -> Option<String> {
     // The limit that several operations share is a row of its own, and its calls are theirs.
-    let of: Vec<_> = it.operations.iter().filter(|it| it.operation != CERTIFICATES).collect();
+    let of: Vec<_> = it.operations.iter().filter(|it| !is_shared(it)).collect();
     let rows: Vec<_> = of.iter().filter(|it| !is_notable(it)).collect();
     let calls = number(rows.iter().map(|it| it.calls).sum());
     let of = if rows.len() == of.len() { "operations" } else { "other operations" };
@@ -220,6 +239,30 @@ mod tests {
     }
 
     #[test]
+    fn what_aws_does_not_give_is_not_promised_to_another_station() {
+        let account = OperationRow {
+            operation: ACCOUNT.to_owned(),
+            learned_milli: Some(15_040),
+            peak_milli: 14_800,
+            ..OperationRow::default()
+        };
+        let quota = Quota {
+            operations: vec![account],
+            tightest: Some(ACCOUNT.to_owned()),
+            tightest_share: Some(9_840),
+            more_stations_milli: Some(0),
+            binding: Some(ACCOUNT.to_owned()),
+            ..Quota::default()
+        };
+        let said = &headroom(&quota)[0];
+        assert!(
+            said.ends_with("no such station besides, since AWS gives less than is configured, 15.0 calls a second at most."),
+            "{said}"
+        );
+        assert_eq!((limit(&quota.operations[0]), is_notable(&quota.operations[0])), (Some(15_040), true));
+    }
+
+    #[test]
     fn what_a_shared_limit_sums_up_is_counted_once() {
         let row = |operation: &str, calls, throttled| OperationRow {
             operation: operation.to_owned(),
@@ -230,6 +273,7 @@ mod tests {
         let mut quota = Quota {
             operations: vec![
                 row("create-policy", 39, 0),
+                row(ACCOUNT, 119, 0),
                 row(CERTIFICATES, 80, 0),
                 row("register-certificate", 41, 0),
                 row("register-certificate-without-ca", 39, 0),
@@ -240,7 +284,7 @@ mod tests {
         assert_eq!(quiet(&quota), Some(format!("3 operations: 119 calls, {rest}")));
         quota.operations[0].throttled = 1;
         assert_eq!(quiet(&quota), Some(format!("2 other operations: 80 calls, {rest}")));
-        quota.operations.truncate(2);
+        quota.operations.truncate(3);
         assert_eq!(quiet(&quota), None);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::super::model::Report;
 use super::{
-    cloud_remarks, delta, headroom, hundredths, is_notable, local, milli, number, percent, plain, quiet,
+    cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain, quiet,
     shares_of_time, span,
 };
 
@@ -395,7 +395,7 @@ fn quota(out: &mut String, it: &Report) -> fmt::Result {
         )?;
     }
     for row in quota.operations.iter().filter(|it| is_notable(it)) {
-        let (limit, bound) = (milli(row.limit_milli), percent(Some(row.bound_share)));
+        let (limit, bound) = (milli(limit(row)), percent(Some(row.bound_share)));
         let (calls, throttled, errors) = (number(row.calls), number(row.throttled), number(row.errors));
         let peak = hundredths(row.peak_milli);
         writeln!(

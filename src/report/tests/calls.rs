@@ -56,7 +56,7 @@ impl Source for Racing<'_> {
 fn called(since: &str, calls: u64) -> Called {
     let count = CallCount { calls, throttled: 1, errors: 0, bound_ms: 10 };
     let operations = BTreeMap::from([("create-thing".to_owned(), count)]);
-    Called { since: at(since), busy_ms: 100, operations }
+    Called { since: at(since), busy_ms: 100, operations, learned: BTreeMap::new() }
 }
 
 fn journaled(calls: &[(&str, Called)]) -> History {

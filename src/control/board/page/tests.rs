@@ -1,7 +1,7 @@
 use super::*;
 use crate::control::tally::Folder;
 use crate::control::tests::{admitted_at, nest_event};
-use crate::control::{Backlog, FixtureStatus};
+use crate::control::{Backlog, FixtureStatus, OperationStatus, SharedLimitStatus};
 use crate::device::event::{Event, Waited};
 use crate::device::serial::SerialNumber;
 use crate::fixture::FailCode;
@@ -120,6 +120,31 @@ fn trouble_is_told_in_words_and_nothing_foreign_becomes_markup() {
     for wanted in ["⚠ degraded", "⚠ AWS holds calls back", "4.5 of 10.0", "3, oldest 10 min"] {
         assert!(page.contains(wanted), "{wanted} in {page}");
     }
+}
+
+#[test]
+fn a_limit_over_the_whole_account_is_shown_while_it_holds_back() {
+    let used =
+        OperationStatus { operation: "create-thing".to_owned(), calls: 3, ..OperationStatus::default() };
+    let account = SharedLimitStatus {
+        name: "account".to_owned(),
+        limit: Some(15.04),
+        learned: true,
+        rate: 14.6,
+        waiting: 12,
+        ..SharedLimitStatus::default()
+    };
+    let said = |account: SharedLimitStatus| {
+        let status =
+            Status { operations: vec![used.clone()], shared_limits: vec![account], ..ready() };
+        part(&shown(status, Vec::new()), "cloud")
+    };
+    let page = said(account.clone());
+    for wanted in ["⚠ AWS holds calls back", "⚠ account", "<td>14.6</td><td>15.0</td><td>12</td>"] {
+        assert!(page.contains(wanted), "{wanted} in {page}");
+    }
+    let page = said(SharedLimitStatus { limit: None, learned: false, ..account });
+    assert!(page.contains("✔") && !page.contains("account"), "{page}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::super::super::model::{CloudFinding, FailureRow, Listed, Report};
 use super::super::{
-    cloud_remarks, headroom, hundredths, is_notable, local, milli, number, percent, plain, quiet,
+    cloud_remarks, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain, quiet,
     shares_of_time, span, svg,
 };
 use super::{MAX_WORDS, cause};
@@ -253,7 +253,7 @@ pub(super) fn quota(it: &Report) -> Markup {
                 tr { th { "operation" } th class="n" { "limit 1/s" } th class="n" { "busiest five minutes" } th class="n" { "calls" } th class="n" { "throttled" } th class="n" { "errors" } th class="n" { "waited for their turn" } }
                 @for row in rows {
                     tr {
-                        td { (row.operation) } td class="n" { (milli(row.limit_milli)) } td class="n" { (hundredths(row.peak_milli)) } td class="n" { (number(row.calls)) }
+                        td { (row.operation) } td class="n" { (milli(limit(row))) } td class="n" { (hundredths(row.peak_milli)) } td class="n" { (number(row.calls)) }
                         td class="n" { (number(row.throttled)) } td class="n" { (number(row.errors)) } td class="n" { (percent(Some(row.bound_share))) }
                     }
                 }
