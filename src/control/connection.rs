@@ -66,6 +66,21 @@ impl Default for Limits {
     }
 }
 
+/// Connections at a door that are served however few files may be open: somebody has to be able to ask why.
+const FEWEST: usize = 4;
+
+impl Limits {
+    /// With so many connections that `reserve` of `open_files` are left for the station, whoever connects to its
+    /// `doors`; event streams and readers of traffic have the same share of them as ever.
+    pub(super) fn within(self, open_files: Option<u64>, reserve: usize, doors: usize) -> Self {
+        let files = open_files.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
+        let each = files.saturating_sub(reserve) / doors.max(1);
+        let connections = each.clamp(FEWEST, self.connections.max(FEWEST));
+        let share = |part: usize| (part * connections / self.connections.max(1)).max(1);
+        Self { connections, streams: share(self.streams), listeners: share(self.listeners), ..self }
+    }
+}
+
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -263,6 +278,20 @@ mod tests {
 
     fn limits() -> Limits {
         Limits { head: LONG, request: LONG, idle: LONG, stall: LONG, ..Limits::default() }
+    }
+
+    #[test]
+    fn connections_leave_the_station_its_open_files() {
+        let limits = |files, reserve, doors| {
+            let it = Limits::default().within(files, reserve, doors);
+            (it.connections, it.streams, it.listeners)
+        };
+        assert_eq!(limits(None, 180, 2), (64, 16, 32), "without a limit as many as there may be");
+        assert_eq!(limits(Some(4096), 180, 2), (64, 16, 32));
+        assert_eq!(limits(Some(260), 180, 2), (40, 10, 20));
+        assert_eq!(limits(Some(260), 180, 1), (64, 16, 32));
+        assert_eq!(limits(Some(64), 180, 2), (4, 1, 2), "somebody can always ask");
+        assert_eq!(limits(Some(0), 0, 0), (4, 1, 2));
     }
 
     async fn fill(socket: &mut Watched<UnixStream>) -> io::Error {
