@@ -15,6 +15,7 @@ mod connection;
 mod devices;
 mod door;
 mod events;
+mod farewell;
 pub mod figures;
 mod guard;
 mod listening;
