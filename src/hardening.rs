@@ -1,5 +1,5 @@
 //! What a process that handles private keys asks of the kernel: no core dumps, no reading of its memory
-//! by other processes of its user, no swap where that is allowed.
+//! by other processes of its user, no swap where that is allowed. And as many open files as it may have.
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
@@ -24,6 +24,23 @@ pub fn harden() {
         mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
     {
         tracing::warn!(%error, "memory cannot be locked: it may be swapped out");
+    }
+}
+
+/// Lets this process have as many open files as it may: the soft limit is for programs that cannot bear more, and
+/// becomes the hard one. How many that are; none without a limit.
+#[must_use]
+pub fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return limit.current;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files cannot be raised");
+            limit.current
+        }
     }
 }
 

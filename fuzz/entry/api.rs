@@ -7,7 +7,7 @@ use std::time::Duration;
 use linemint::clock::SystemClock;
 use linemint::control::Status;
 use linemint::control::report::Reporting;
-use linemint::control::server::{Api, Listeners, bind, serve};
+use linemint::control::server::{Api, Listeners, OpenFiles, bind, serve};
 use linemint::journal::store::{JournalLock, Opened, open};
 use linemint::report::fold::Maker;
 use linemint::report::model::StationHead;
@@ -58,7 +58,8 @@ impl Served {
             drop(good(signal(SignalKind::pipe())));
             good(bind(&socket))
         };
-        runtime.spawn(serve(Listeners { socket: listener, board: None }, api, std::future::pending()));
+        let files = OpenFiles { limit: None, reserve: 0 };
+        runtime.spawn(serve(Listeners { socket: listener, board: None }, api, files, std::future::pending()));
         // Whoever gives an order is told that the station is ending.
         runtime.spawn(async move { while orders.recv().await.is_some() {} });
         Self { runtime, socket, _dir: dir, _opened: opened, _told: (status_to, durable_to) }

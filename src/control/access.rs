@@ -59,6 +59,11 @@ impl Access {
     }
 }
 
+/// The number of the group [`ADMIN_GROUP`], if `etc` has it.
+pub(super) fn admin_group(etc: &Path) -> Option<u32> {
+    group_of(ADMIN_GROUP, &read(&etc.join("group"))).map(|it| it.gid)
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Group {
     gid: u32,

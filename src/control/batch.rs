@@ -74,7 +74,7 @@ pub struct BatchPage {
 /// What a batch is opened with: the body of `POST /v1/batches`, and, without `count`, the parameters of one whose
 /// body is a list of serial numbers. Without `product` and `count` one that was closed is opened again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct NewBatch {
     /// Its id.
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
@@ -99,7 +99,7 @@ pub struct NewBatch {
 
 /// Why a batch is closed: the body of `POST /v1/batches/{id}/close`; an empty one is `{}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Closing {
     /// Why, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]

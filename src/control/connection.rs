@@ -5,7 +5,8 @@
 //!   5 s in all ─────────────┘                  30 s (an event stream: none)  30 s                5 s
 //! ```
 //! Besides, a peer that takes nothing for ten seconds while there is something for it is dropped. The
-//! deadlines live in the socket's own `poll_read` and `poll_write`, so that none can be forgotten.
+//! deadlines live in the socket's own `poll_read` and `poll_write`, so that none can be forgotten. So does the
+//! last word to whoever has begun a request that never became one ([`super::farewell`]).
 
 use std::io;
 use std::pin::Pin;
@@ -17,6 +18,9 @@ use axum::body::{Body, Bytes};
 use hyper::body as http_body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+
+use super::farewell;
+use super::problem::Refused;
 
 /// How long a connection may take for what, and how many there may be.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +67,24 @@ impl Default for Limits {
             body_bytes: 64 << 10,
             head_bytes: 16 << 10,
         }
+    }
+}
+
+/// Bytes of a refused request that are taken before its connection is closed, at most.
+const DISCARDED: usize = 256 << 10;
+
+/// Connections at a door that are served however few files may be open: somebody has to be able to ask why.
+const FEWEST: usize = 4;
+
+impl Limits {
+    /// With so many connections that `reserve` of `open_files` are left for the station, whoever connects to its
+    /// `doors`; event streams and readers of traffic have the same share of them as ever.
+    pub(super) fn within(self, open_files: Option<u64>, reserve: usize, doors: usize) -> Self {
+        let files = open_files.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX));
+        let each = files.saturating_sub(reserve) / doors.max(1);
+        let connections = each.clamp(FEWEST, self.connections.max(FEWEST));
+        let share = |part: usize| (part * connections / self.connections.max(1)).max(1);
+        Self { connections, streams: share(self.streams), listeners: share(self.listeners), ..self }
     }
 }
 
@@ -161,13 +183,33 @@ pub(super) struct Watched<S> {
     deadline: (Option<Pin<Box<Sleep>>>, u64),
     /// Runs while the peer takes nothing.
     stall: Option<Pin<Box<Sleep>>>,
+    /// The number of the phase [`Phase::Head`] in which the peer has been heard.
+    heard: Option<u64>,
+    /// What is left to be written in the place of a refusal of hyper's own.
+    instead: Option<Bytes>,
+    /// hyper has refused what it read.
+    refused: bool,
+    /// The door has a guard, whose headers every answer bears.
+    pub(super) guarded: bool,
 }
 
 impl<S> Watched<S> {
     pub(super) fn new(socket: S, limits: Limits) -> (Self, Progress) {
         let progress = Progress::new();
         let deadline = (Some(Box::pin(tokio::time::sleep(limits.head))), 0);
-        (Self { socket, limits, progress: progress.clone(), deadline, stall: None }, progress)
+        let ours = progress.clone();
+        let it = Self {
+            socket,
+            limits,
+            progress: ours,
+            deadline,
+            stall: None,
+            heard: None,
+            instead: None,
+            refused: false,
+            guarded: false,
+        };
+        (it, progress)
     }
 
     /// Ready when the phase has lasted too long.
@@ -204,25 +246,101 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    /// Bytes of the peer's have come.
+    fn hear(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        if self.progress.read().0 == Phase::Idle {
+            self.progress.set(Phase::Head);
+        }
+        let (phase, number) = self.progress.read();
+        if phase == Phase::Head {
+            let begins = self.heard != Some(number);
+            self.heard = Some(number);
+            if let Some(refused) = farewell::of_http_2(bytes).filter(|_| begins) {
+                self.part(cx, &refused);
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the peer why it is not served, if it has begun a request: at once or not at all, and an earlier answer
+    /// that it has not taken yet is not cut in two.
+    fn part(&mut self, cx: &mut Context<'_>, refused: &Refused) {
+        let (phase, number) = self.progress.read();
+        if phase == Phase::Head && self.heard == Some(number) && self.stall.is_none() {
+            self.heard = None;
+            let last = farewell::bytes(refused, self.guarded);
+            // It may be gone.
+            let _ = Pin::new(&mut self.socket).poll_write(cx, &last);
+        }
+    }
+
+    /// Takes what has come of a request that was refused, but waits for nothing: with bytes unread TCP would reset
+    /// the connection, and the peer might never see why.
+    fn discard(&mut self, cx: &mut Context<'_>)
+    where
+        S: AsyncRead,
+    {
+        let mut bytes = [0; 4096];
+        for _ in 0..DISCARDED / bytes.len() {
+            let mut buf = ReadBuf::new(&mut bytes);
+            match Pin::new(&mut self.socket).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Writes a sentence in the place of a refusal of hyper's own; none if `written` is anything else.
+    fn poll_instead(&mut self, cx: &mut Context<'_>, written: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if self.instead.is_none() && matches!(self.progress.read().0, Phase::Head | Phase::Idle) {
+            let refused = farewell::instead_of(written, self.limits.head_bytes);
+            self.instead = refused.map(|it| farewell::bytes(&it, self.guarded));
+            self.refused |= self.instead.is_some();
+        }
+        let mut left = self.instead.take()?;
+        while !left.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(cx, &left) {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(taken)) => drop(left.split_to(taken)),
+                Poll::Ready(Err(error)) => return Some(Poll::Ready(Err(error))),
+                Poll::Pending => {
+                    self.instead = Some(left);
+                    return Some(Poll::Pending);
+                }
+            }
+        }
+        Some(Poll::Ready(Ok(written.len())))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
+        let (before, room) = (buf.filled().len(), buf.remaining());
         if let Poll::Ready(result) = Pin::new(&mut this.socket).poll_read(cx, buf) {
-            if buf.filled().len() > before && this.progress.read().0 == Phase::Idle {
-                this.progress.set(Phase::Head);
+            let came = &buf.filled()[before..];
+            if !came.is_empty() {
+                this.hear(cx, came)?;
+            } else if result.is_ok() && room > 0 {
+                this.part(cx, &farewell::half_head());
             }
             return Poll::Ready(result);
         }
         ready!(this.poll_deadline(cx));
+        this.part(cx, &farewell::slow_head());
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let tried = Pin::new(&mut this.socket).poll_write(cx, buf);
+        let tried = match this.poll_instead(cx, buf) {
+            Some(tried) => tried,
+            None => Pin::new(&mut this.socket).poll_write(cx, buf),
+        };
         this.watch_write(cx, tried)
     }
 
@@ -233,7 +351,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        if this.refused {
+            this.discard(cx);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_write_vectored(
@@ -242,7 +365,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let tried = Pin::new(&mut this.socket).poll_write_vectored(cx, bufs);
+        let instead = if let [buf] = bufs { this.poll_instead(cx, buf) } else { None };
+        let tried = match instead {
+            Some(tried) => tried,
+            None => Pin::new(&mut this.socket).poll_write_vectored(cx, bufs),
+        };
         this.watch_write(cx, tried)
     }
 
@@ -263,6 +390,20 @@ mod tests {
 
     fn limits() -> Limits {
         Limits { head: LONG, request: LONG, idle: LONG, stall: LONG, ..Limits::default() }
+    }
+
+    #[test]
+    fn connections_leave_the_station_its_open_files() {
+        let limits = |files, reserve, doors| {
+            let it = Limits::default().within(files, reserve, doors);
+            (it.connections, it.streams, it.listeners)
+        };
+        assert_eq!(limits(None, 180, 2), (64, 16, 32), "without a limit as many as there may be");
+        assert_eq!(limits(Some(4096), 180, 2), (64, 16, 32));
+        assert_eq!(limits(Some(260), 180, 2), (40, 10, 20));
+        assert_eq!(limits(Some(260), 180, 1), (64, 16, 32));
+        assert_eq!(limits(Some(64), 180, 2), (4, 1, 2), "somebody can always ask");
+        assert_eq!(limits(Some(0), 0, 0), (4, 1, 2));
     }
 
     async fn fill(socket: &mut Watched<UnixStream>) -> io::Error {

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::access::Caller;
 use super::batches;
-use super::connection::{Held, Limits, Progress, Watched};
+use super::connection::{Held, Limits, Serving, Watched};
 use super::guard::Guard;
 use super::problem::{Refused, bad_request, too_large, too_slow, unavailable};
 
@@ -163,9 +163,13 @@ async fn connection<E: Entrance>(socket: E::Socket, room: Room) {
         }
     };
     let (limits, ending) = (room.limits, room.ending.clone());
-    let (socket, progress) = Watched::new(socket, limits);
-    let service =
-        hyper::service::service_fn(move |request| respond(request, room.clone(), caller, progress.clone()));
+    let (mut socket, progress) = Watched::new(socket, limits);
+    socket.guarded = room.guard.is_some();
+    // At once, and not when the answer is begun: until then the socket would take what it reads for a head's.
+    let service = hyper::service::service_fn(move |request| {
+        let serving = progress.serve();
+        respond(request, room.clone(), caller, serving)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         // The socket's own deadlines are tighter; with this one hyper looks at the socket while it waits.
@@ -191,9 +195,8 @@ async fn respond(
     request: hyper::Request<Incoming>,
     room: Room,
     caller: Option<Caller>,
-    progress: Progress,
+    serving: Serving,
 ) -> Result<Response<Held>, Infallible> {
-    let serving = progress.serve();
     let Room { router, limits, guard, .. } = room;
     if let (Some(caller), true) = (caller, batches::is_streamed(&request)) {
         // Read by its handler as it comes, which has limits of its own; so has what it waits for.

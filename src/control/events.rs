@@ -48,7 +48,8 @@ pub(super) struct EventQuery {
     ),
     responses(
         (status = 200, description = "A page of events; with `Accept: text/event-stream` server-sent events, each with its sequence number as id. \
-            A stream is read from the journal: whoever was cut off for taking nothing goes on by Last-Event-ID, and misses nothing",
+            A stream is read from the journal: whoever was cut off for taking nothing goes on by Last-Event-ID, and misses nothing. \
+            That is why no event marks a gap: there is none, and the sequence numbers, which have none either, show it",
             content((EventPage = "application/json"), (String = "text/event-stream"))),
         (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Too many streams are open", body = Problem, content_type = "application/problem+json"),

@@ -84,6 +84,11 @@ impl Guard {
         is_address || host == "localhost" || self.names.contains(&host)
     }
 
+    /// What every answer bears.
+    pub(super) fn headers() -> impl Iterator<Item = (HeaderName, &'static str)> {
+        HEADERS.into_iter()
+    }
+
     /// Puts the headers of [`HEADERS`] on an answer.
     pub(super) fn seal(headers: &mut HeaderMap) {
         for (name, value) in HEADERS {

@@ -15,6 +15,7 @@ mod connection;
 mod devices;
 mod door;
 mod events;
+mod farewell;
 pub mod figures;
 mod guard;
 mod listening;
@@ -526,7 +527,6 @@ pub struct Draining {
 
 /// What is logged: the body of `PUT /v1/log-level`, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct LogLevel {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     #[schema(pattern = "^(error|warn|info|debug|trace)$")]
@@ -542,7 +542,6 @@ pub struct LogLevel {
 
 /// Why something is done with a device: the body of `POST /v1/devices/{serial}/retry` and the like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Reason {
     /// One line of 1 to 200 characters, for the records.
     #[schema(
@@ -554,7 +553,7 @@ pub struct Reason {
 
 /// The body of `POST /v1/drain`; an empty one is `{}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Telling {
     /// Why, in one line: kept in the journal.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -567,7 +566,7 @@ pub struct Telling {
 
 /// The body of `POST /v1/resume`; an empty one is `{}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct Resuming {
     /// Go on although the clock is doubted, until the doubt is another or the daemon is started again.
     pub clock: bool,

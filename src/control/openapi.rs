@@ -16,7 +16,9 @@ use super::{
     info(
         title = "linemint, the local API",
         description = "HTTP/1.1 on the daemon's Unix socket (`api.socket`). Whatever changes something needs root, the daemon's own user or \
-            the group linemint-admin. Members are only ever added: ignore those that you do not know. Refusals are problem documents (RFC 9457).",
+            the group linemint-admin. Members are only ever added: ignore those that you do not know, as the daemon does with those of a body. Two things are told \
+            instead, since they would widen what is meant: an unknown parameter behind the `?`, and an unknown member of what `POST /v1/reconcile` is to \
+            look at and repair. Refusals are problem documents (RFC 9457).",
     ),
     paths(
         status::show,

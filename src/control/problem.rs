@@ -64,6 +64,24 @@ pub(super) fn too_large(limit_bytes: usize) -> Refused {
     problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", detail)
 }
 
+/// The request's head is longer than it may be.
+pub(super) fn head_too_large(limit_bytes: usize) -> Refused {
+    let detail = format!("a request's head may have {limit_bytes} bytes and 100 headers");
+    problem(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too-large", "Too large", detail)
+}
+
+/// The request's target is longer than it may be.
+pub(super) fn uri_too_long() -> Refused {
+    let detail = "the request's target is too long".to_owned();
+    problem(StatusCode::URI_TOO_LONG, "too-large", "Too large", detail)
+}
+
+/// The request's head did not arrive in time.
+pub(super) fn head_too_slow() -> Refused {
+    let detail = "the request's head did not arrive in time".to_owned();
+    problem(StatusCode::REQUEST_TIMEOUT, "too-slow", "Too slow", detail)
+}
+
 /// The request did not arrive in time.
 pub(super) fn too_slow() -> Refused {
     let detail = "the request's body did not arrive in time".to_owned();

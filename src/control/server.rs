@@ -135,10 +135,35 @@ pub struct Board {
     pub names: Vec<String>,
 }
 
+/// The process's open files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenFiles {
+    /// How many it may have; none without a limit.
+    pub limit: Option<u64>,
+    /// How many of them the station needs for itself.
+    pub reserve: usize,
+}
+
 /// Serves until `shutdown` is ready, then ends event streams at once, lets other requests finish for
 /// at most five seconds, and returns. Dropping the future ends everything at once.
-pub async fn serve(listeners: Listeners, api: Api, shutdown: impl Future<Output = ()>) {
-    serve_within(listeners, api, shutdown, Limits::default(), Access::default()).await;
+pub async fn serve(listeners: Listeners, api: Api, files: OpenFiles, shutdown: impl Future<Output = ()>) {
+    let doors = 1 + usize::from(listeners.board.is_some());
+    let OpenFiles { limit, reserve } = files;
+    let limits = Limits::default().within(limit, reserve, doors);
+    let connections = limits.connections;
+    let limit = limit.map_or_else(|| "none".to_owned(), |it| it.to_string());
+    if connections < Limits::default().connections {
+        tracing::warn!(
+            limit,
+            reserve,
+            doors,
+            connections,
+            "few files may be open: the API serves fewer connections at a time (LimitNOFILE=, ulimit -n)"
+        );
+    } else {
+        tracing::info!(limit, reserve, doors, connections, "open files suffice for the API's connections");
+    }
+    serve_within(listeners, api, shutdown, limits, Access::default()).await;
 }
 
 /// What every handler has at hand.

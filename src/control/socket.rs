@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 
+use super::{ADMIN_GROUP, access};
+
 /// Longest path of a Unix socket, bytes: `sun_path` has 108 with the final NUL (unix(7)).
 pub const MAX_PATH_BYTES: usize = 107;
 
@@ -48,8 +50,9 @@ impl ApiError {
     }
 }
 
-/// Listens at `path`, with mode 0660 from the first instant at which anyone can see it. Its directory
-/// is made (0755) if it is not there. A socket that nobody listens at any more is replaced, a live one
+/// Listens at `path`, with mode 0660 and the group [`ADMIN_GROUP`] from the first instant at which anyone can see
+/// it. Where this system does not have that group, or this process may not give it, it stays with its maker's.
+/// Its directory is made (0755) if it is not there. A socket that nobody listens at any more is replaced, a live one
 /// never. Two processes that start at the same instant are kept apart by the journal's lock, not here.
 ///
 /// Has to be called in a tokio runtime.
@@ -57,6 +60,11 @@ impl ApiError {
 /// # Errors
 /// The path is too long or taken, or the system refuses.
 pub fn bind(path: &Path) -> Result<UnixListener, ApiError> {
+    bind_for(path, Path::new("/etc"))
+}
+
+/// The same, where the groups are those of `etc`.
+fn bind_for(path: &Path, etc: &Path) -> Result<UnixListener, ApiError> {
     let length = path.as_os_str().len();
     if length > MAX_PATH_BYTES {
         return Err(ApiError::PathTooLong { path: path.to_owned(), length });
@@ -79,10 +87,30 @@ pub fn bind(path: &Path) -> Result<UnixListener, ApiError> {
         .map_err(ApiError::io("make a temporary directory in", parent))?;
     let socket = listen_in(private.path()).map_err(ApiError::io("listen at", path))?;
     let temporary = private.path().join(NAME);
+    give_to_admins(&temporary, etc);
     std::fs::set_permissions(&temporary, Permissions::from_mode(MODE))
         .and_then(|()| std::fs::rename(&temporary, path))
         .map_err(ApiError::io("make the socket", path))?;
     adopt(socket.into()).map_err(ApiError::io("listen at", path))
+}
+
+/// Gives a file to the group of those who may change something, if there is one.
+fn give_to_admins(file: &Path, etc: &Path) {
+    let Some(group) = access::admin_group(etc) else {
+        tracing::info!(
+            group = ADMIN_GROUP,
+            "there is no such group here: the local API is for root and the daemon's own user and group"
+        );
+        return;
+    };
+    if let Err(error) = std::os::unix::fs::chown(file, None, Some(group)) {
+        tracing::warn!(
+            %error,
+            group = ADMIN_GROUP,
+            "the local API's socket cannot be given to its group, whose members cannot open it: \
+             run the daemon as root, or as a member of the group"
+        );
+    }
 }
 
 /// Takes a socket that the service manager has made and listens at. Has to be called in a tokio runtime.
@@ -144,6 +172,40 @@ mod tests {
         let _listener = bind(&path).unwrap();
         assert_eq!(mode(&path), 0o660);
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    /// A group that is not the one that new files have: any for root, for others one that they are in besides.
+    fn other_group() -> Option<u32> {
+        if rustix::process::geteuid().is_root() {
+            return Some(54_321);
+        }
+        let own = rustix::process::getegid();
+        let groups = rustix::process::getgroups().unwrap();
+        groups.into_iter().find(|it| *it != own).map(rustix::process::Gid::as_raw)
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_its_groups_where_there_is_one() {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let bound = |name: &str, groups: &str| {
+            let etc = dir.path().join(name);
+            std::fs::create_dir(&etc).unwrap();
+            crate::durable_fs::replace(&etc.join("group"), 0o644, groups.as_bytes()).unwrap();
+            let path = etc.join("api.sock");
+            let _listener = bind_for(&path, &etc).unwrap();
+            assert_eq!(mode(&path), 0o660);
+            std::fs::symlink_metadata(&path).unwrap().gid()
+        };
+        let own = bound("without", "root:x:0:\n");
+        assert_eq!(own, rustix::process::getegid().as_raw(), "it stays with its maker's");
+        let Some(other) = other_group() else { return };
+        assert_eq!(bound("with", &format!("root:x:0:\n{ADMIN_GROUP}:x:{other}:ada\n")), other);
+        if !rustix::process::geteuid().is_root() {
+            // Not ours to give: it is served all the same.
+            assert_eq!(bound("foreign", &format!("{ADMIN_GROUP}:x:54321:\n")), own);
+        }
     }
 
     #[tokio::test]

@@ -134,7 +134,12 @@ impl Calls {
 
     /// What is to be journaled; begun now if nothing was since.
     fn made(&mut self, now: Timestamp) -> &mut Called {
-        self.made.get_or_insert_with(|| Called { since: now, busy_ms: 0, operations: BTreeMap::new() })
+        self.made.get_or_insert_with(|| Called {
+            since: now,
+            busy_ms: 0,
+            operations: BTreeMap::new(),
+            learned: BTreeMap::new(),
+        })
     }
 
     /// What is not journaled yet.

@@ -27,13 +27,15 @@ use super::setup::{Assembled, SetupError, StationCloud, assemble, directories};
 use super::shift_end::ShiftEnd;
 use super::{Command, Station, StationError};
 use crate::clock::TimeSource;
+use crate::cloud::pace::MAX_IN_FLIGHT;
 use crate::config::Config;
 use crate::control::Status;
 use crate::control::report::Reporting;
-use crate::control::server::{self, Api, ApiError, Board, Listeners};
+use crate::control::server::{self, Api, ApiError, Board, Listeners, OpenFiles};
 use crate::control::sight::Sight;
 use crate::control::tally::Tally;
 use crate::device::operator::{Operator, Refusal, StationOrder};
+use crate::hardening;
 use crate::journal::store::{JournalLock, Store};
 use crate::line::{Product, Settings};
 use crate::pki::Fingerprint;
@@ -46,6 +48,13 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// How long ending may take after that.
 const STOP: Duration = Duration::from_secs(10);
+
+/// Open files that the station has whatever its configuration: the journal's log and index, its own ends of pipes
+/// and sockets, and what is opened for a moment, such as a key, a report or a page of the journal.
+const FILES: usize = 48;
+
+/// Open files of a fixture: its port, that once more while it is opened anew, and the directory it is looked for in.
+const FIXTURE_FILES: usize = 4;
 
 /// Commands from the API that may wait.
 const COMMANDS: usize = 16;
@@ -72,13 +81,14 @@ pub enum RunError {
 /// It could not be set up, or had to stop.
 pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
+    let open_files = OpenFiles { limit: hardening::raise_open_files(), reserve: reserve(config) };
     // First of all: nobody else may touch what lies there.
     let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
     let patience = Patience::ask().map_err(StationError::Thread)?;
     service_manager::status("starting: the journal is being opened");
     let (listeners, is_ours) = listen(config).await?;
     let assembled = assemble(config, lock, None, clock.clone()).await?;
-    let mut daemon = Daemon::start(config, assembled, listeners, clock)?;
+    let mut daemon = Daemon::start(config, assembled, (listeners, open_files), clock)?;
     tracing::info!(station = config.station.id, "the station is ready");
     drop(patience);
     service_manager::ready(&herald::sentence(&daemon.status.borrow().clone()));
@@ -91,6 +101,11 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
         let _ = std::fs::remove_file(&config.api.socket);
     }
     result
+}
+
+/// Open files that are kept for the station: as if all its calls to AWS were under way at once.
+fn reserve(config: &Config) -> usize {
+    FILES + FIXTURE_FILES * config.fixtures.len() + 2 * directories(config).len() + MAX_IN_FLIGHT
 }
 
 /// The name that the service manager's socket unit gives its socket.
@@ -147,7 +162,7 @@ impl Daemon {
     fn start(
         config: &Config,
         assembled: Assembled,
-        listeners: Listeners,
+        (listeners, open_files): (Listeners, OpenFiles),
         clock: Arc<dyn TimeSource>,
     ) -> Result<Self, RunError> {
         let Assembled { parts, cloud, store, journal_id, maker, ca } = assembled;
@@ -202,7 +217,7 @@ impl Daemon {
         let status_told = status.clone();
         let api =
             Api { store, status: status_told, durable, commands: command_sender, taps, sight, reporting };
-        let api = tokio::spawn(server::serve(listeners, api, async {
+        let api = tokio::spawn(server::serve(listeners, api, open_files, async {
             // A dropped sender ends it too.
             let _ = api_ended.await;
         }));

@@ -5,10 +5,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
-use crate::harness::{Deadline, PATIENCE, TestFixture, World};
+use crate::harness::{Deadline, PATIENCE, TestFixture, World, open_many_files};
 
 /// Any free port: the log says which it is.
 const BOARD: &str = "[station]\ntakt = \"15s\"\n[api]\nboard = \"127.0.0.1:0\"\n";
@@ -145,9 +144,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 /// is far less (10 % or 5 ms at p99, on a quiet machine); what is held here any machine can tell.
 #[test]
 fn a_thousand_clients_that_say_nothing_leave_provisioning_alone() {
-    let limit = getrlimit(Resource::Nofile);
-    let enough = limit.maximum.map_or(4096, |it| it.min(4096));
-    setrlimit(Resource::Nofile, Rlimit { current: limit.current.map(|it| it.max(enough)), ..limit }).unwrap();
+    open_many_files();
     let (mut world, mut fixture) = World::running(BOARD);
     let board = address(&mut world);
     let (mut without, mut with) = (Vec::new(), Vec::new());

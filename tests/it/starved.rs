@@ -1,12 +1,18 @@
 //! A station that lacks what it needs of the system.
 
-use std::path::Path;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use linemint::rehearsal::fixture::{FixtureOptions, SimulatedFixture, serials};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::json;
 
-use crate::harness::{PATIENCE, World};
+use crate::harness::{PATIENCE, World, open_many_files};
 
 fn fixture(world: &World, serials: &[String]) -> SimulatedFixture {
     world.simulated(FixtureOptions {
@@ -32,6 +38,76 @@ fn sixty_four_open_files_are_enough() {
     world.start_after("ulimit -n 64");
     assert_done(&world, &fixture);
     world.assert_audit(&serials);
+}
+
+/// Clients that connect and say nothing, and connect again as soon as they are dropped.
+struct Silent {
+    over: Arc<AtomicBool>,
+    crowd: JoinHandle<usize>,
+}
+
+impl Silent {
+    const CLIENTS: usize = 200;
+
+    fn at(socket: PathBuf) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let told = over.clone();
+        let crowd = std::thread::spawn(move || {
+            let connect = || {
+                let client = UnixStream::connect(&socket).unwrap();
+                client.set_nonblocking(true).unwrap();
+                client
+            };
+            let mut clients: Vec<_> = (0..Self::CLIENTS).map(|_| connect()).collect();
+            let mut dropped = 0;
+            while !told.load(Ordering::Relaxed) {
+                for client in &mut clients {
+                    if matches!(client.read(&mut [0; 64]), Ok(0)) {
+                        dropped += 1;
+                        *client = connect();
+                    }
+                }
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+            dropped
+        });
+        Self { over, crowd }
+    }
+
+    /// They all go. How many of them the station has dropped.
+    fn end(self) -> usize {
+        self.over.store(true, Ordering::Relaxed);
+        self.crowd.join().unwrap()
+    }
+}
+
+#[test]
+fn clients_that_say_nothing_take_no_open_file_from_the_devices() {
+    open_many_files();
+    let mut world = World::new("[[fixture]]\nresend = \"300ms\"\n");
+    let serials = serials(23, 60);
+    world.start_after("ulimit -n 64");
+    world.station().stderr.wait_for("few files may be open");
+    world.becomes("/v1/status", "/counts/passed", &json!(0));
+    let silent = Silent::at(world.path("api.sock"));
+    let fixture = fixture(&world, &serials);
+    assert_done(&world, &fixture);
+    silent.end();
+    world.assert_audit(&serials);
+    // Who comes after them is served.
+    world.becomes("/v1/status", "/counts/passed", &json!(60));
+    let log = world.station().stderr.text();
+    for short_of_files in ["Too many open files", "cannot accept", "os error 24"] {
+        assert!(!log.contains(short_of_files), "{log}");
+    }
+}
+
+#[test]
+fn the_soft_limit_of_open_files_is_raised_to_the_hard_one() {
+    let mut world = World::new("");
+    world.start_after("ulimit -n 512; ulimit -Sn 64");
+    let told = world.station().stderr.wait_for("open files suffice");
+    assert!(told.contains("limit=\"512\"") && told.contains("connections=64"), "{told}");
 }
 
 #[test]

@@ -188,7 +188,8 @@ async fn a_number_opens_a_reason_opens_again_and_closing_needs_neither() {
         ("/v1/batches", r#"{"id":"WO-1"}"#, "to open WO-1 again a reason has to be given"),
         ("/v1/batches", r#"{"id":"WO-1","product":"lamp"}"#, "a new batch has a"),
         ("/v1/batches", r#"{"id":"WO 1","reason":"x"}"#, "id: a batch's id has"),
-        ("/v1/batches", r#"{"id":"WO-1","number":3}"#, "the request's body is not"),
+        ("/v1/batches", r#"{"id":"WO-1","count":"3"}"#, "the request's body is not"),
+        ("/v1/batches", r#"{"id":"WO-1","number":3}"#, "to open WO-1 again a reason has to be given"),
         ("/v1/batches/WO%201/close", "", "what stands in the path: a batch's id has"),
         ("/v1/batches/WO-1/close", r#"{"reason":"two\nlines"}"#, "a reason is one line"),
     ] {

@@ -103,16 +103,19 @@ async fn what_is_no_http_costs_its_own_connection_only() {
     let limits = Limits { head: Duration::from_millis(50), connections: 8, ..Limits::default() };
     let station = Station::with(limits, Access::default());
     let all_bytes: Vec<u8> = (0..=255).cycle().take(50_000).collect();
-    let garbage: [&[u8]; 5] = [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nhost",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        &all_bytes,
+    let garbage: [(&[u8], u16, &str); 5] = [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "bad-request"),
+        (b"GET\r\n\r\n", 400, "bad-request"),
+        (b"GET /metrics HTTP/1.1\r\nhost", 408, "too-slow"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, "bad-request"),
+        (&all_bytes, 400, "bad-request"),
     ];
-    for bytes in garbage {
+    for (bytes, status, kind) in garbage {
         let answer = station.board_raw(bytes).await;
-        assert!([0, 400, 414, 431, 505].contains(&answer.status), "{answer:?}");
+        // TCP may reset a connection of which bytes come after its end.
+        if answer.status != 0 || bytes.len() < 1000 {
+            answer.problem(status, kind);
+        }
     }
     let mut silent = Vec::new();
     for _ in 0..40 {

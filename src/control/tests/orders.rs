@@ -65,17 +65,20 @@ async fn an_order_without_a_reason_that_can_be_kept_reaches_nobody() {
     let mut station = Station::new();
     station.admit(&["SN-1".to_owned()], None);
     let long = format!(r#"{{"reason":"{}"}}"#, "x".repeat(MAX_REASON_LEN + 1));
-    for text in
-        ["", "{}", "[]", r#"{"reason":""}"#, r#"{"reason":"a\nb"}"#, r#"{"reason":"x","more":1}"#, &long]
-    {
+    for text in ["", "{}", "[]", r#"{"reason":""}"#, r#"{"reason":"a\nb"}"#, &long] {
         let answer = post(&station, "/v1/devices/SN-1/scrap", text).await;
         answer.problem(400, "bad-request");
     }
     post(&station, "/v1/resume", r#"{"clock":true}"#).await.problem(400, "bad-request");
     for target in ["/v1/drain", "/v1/resume"] {
         post(&station, target, r#"{"reason":"a\nb"}"#).await.problem(400, "bad-request");
-        post(&station, target, r#"{"reason":"x","more":1}"#).await.problem(400, "bad-request");
         post(&station, target, "[]").await.problem(400, "bad-request");
+    }
+    // What narrows a repair has to be understood.
+    for wish in
+        [r#"{"repair":true,"selecton":{"batch":"B1"}}"#, r#"{"repair":true,"selection":{"bacth":"B1"}}"#]
+    {
+        post(&station, "/v1/reconcile", wish).await.problem(400, "bad-request");
     }
     post(&station, "/v1/reconcile", r#"{"selection":[null,null]}"#).await.problem(400, "bad-request");
     let nonsense = station.request("GET", "/v1/events", "last-event-id: -1\r\n").await;
@@ -85,6 +88,45 @@ async fn an_order_without_a_reason_that_can_be_kept_reaches_nobody() {
     assert_eq!(station.get("/v1/devices/SN-1/scrap").await.status, 405);
     assert!(station.commands.as_mut().unwrap().try_recv().is_err());
     station.end().await;
+}
+
+#[tokio::test]
+async fn members_of_a_body_that_a_later_version_may_know_are_ignored() {
+    let mut station = Station::new();
+    station.admit(&["SN-1".to_owned()], None);
+    let mut commands = station.commands.take().unwrap();
+    let done = tokio::spawn(async move {
+        let mut done = 0;
+        while let Some(command) = commands.recv().await {
+            let (Command::Station { reply, .. }
+            | Command::Order { reply, .. }
+            | Command::OverrideClock { reply, .. }
+            | Command::Batch { reply, .. }) = command
+            else {
+                panic!("nobody asks for {command:?}")
+            };
+            reply.send(Ok(())).unwrap();
+            done += 1;
+        }
+        done
+    });
+    for (target, text) in [
+        ("/v1/devices/SN-1/retry", r#"{"more":[1],"reason":"why"}"#),
+        ("/v1/resume", r#"{"clock":true,"reason":"why","more":{"clock":false}}"#),
+        ("/v1/drain", r#"{"reason":"why","more":1}"#),
+        ("/v1/resume", r#"{"more":null}"#),
+    ] {
+        let answer = post(&station, target, text).await;
+        assert_eq!(answer.status, 200, "{target} {text}: {answer:?}");
+    }
+    let level = body(r#"{"level":"info","more":true}"#);
+    assert_eq!(station.request("PUT", "/v1/log-level", &level).await.status, 200);
+    // The order is carried out; what is shown then is not in this journal.
+    let open = r#"{"id":"WO-1","product":"lamp","count":1,"more":1}"#;
+    post(&station, "/v1/batches", open).await.problem(404, "not-found");
+    post(&station, "/v1/batches/WO-1/close", r#"{"more":1}"#).await.problem(404, "not-found");
+    station.end().await;
+    assert_eq!(done.await.unwrap(), 8, "the clock is two of them");
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ async fn an_unknown_serial_is_not_found_whatever_it_looks_like() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_dropped_and_the_next_is_served() {
+async fn what_is_no_http_is_refused_in_a_sentence_and_the_next_is_served() {
     let station = Station::new();
     let all_bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     let garbage: [&[u8]; 8] = [
@@ -119,9 +119,46 @@ async fn what_is_no_http_is_dropped_and_the_next_is_served() {
         let _ = socket.write_all(bytes).await;
         let _ = socket.shutdown().await;
         let answer = read_all(&mut socket).await;
-        assert!([0, 400, 413, 414, 431, 505].contains(&answer.status), "{bytes:?}: {answer:?}");
+        answer.problem(400, "bad-request");
         assert_eq!(station.get("/v1/status").await.status, 200);
     }
+    station.end().await;
+}
+
+#[tokio::test]
+async fn the_boards_refusals_of_what_is_no_request_bear_its_headers() {
+    let limits = Limits { head: Duration::from_millis(50), ..Limits::default() };
+    let station = Station::with(limits, Access::default());
+    let huge = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+    for (bytes, status, kind) in [
+        ("no http\r\n\r\n", 400, "bad-request"),
+        ("GET / HTTP/1.1\r\nhost: loc", 408, "too-slow"),
+        (huge.as_str(), 431, "too-large"),
+    ] {
+        let mut socket = TcpStream::connect(station.board_at).await.unwrap();
+        socket.write_all(bytes.as_bytes()).await.unwrap();
+        let answer = read_all(&mut socket).await;
+        answer.problem(status, kind);
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{answer:?}");
+    }
+    station.end().await;
+}
+
+#[tokio::test]
+async fn what_comes_after_an_answer_and_is_no_request_is_refused_behind_it() {
+    let station = Station::new();
+    let mut socket = station.connect().await;
+    socket.write_all(b"GET /v1/devices/none HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    socket.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 404");
+    socket.write_all(b"rubbish\r\n\r\n").await.unwrap();
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut rest)).await.unwrap();
+    let rest = String::from_utf8(rest).unwrap();
+    let last = &rest[rest.find("HTTP/1.1 400").expect("it is told")..];
+    Answer::parse(last.as_bytes()).problem(400, "bad-request");
     station.end().await;
 }
 
@@ -129,11 +166,13 @@ async fn what_is_no_http_is_dropped_and_the_next_is_served() {
 async fn a_head_without_end_is_cut_off() {
     let station = Station::new();
     let huge = format!("GET /v1/status HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000));
-    assert_eq!(station.raw(huge).await.status, 431);
+    station.raw(huge).await.problem(431, "too-large");
     let many: String = (0..200).map(|it| format!("x{it}: y\r\n")).collect();
-    assert_eq!(station.request("GET", "/v1/status", &many).await.status, 431);
+    station.request("GET", "/v1/status", &many).await.problem(431, "too-large");
     let long = format!("GET /v1/{} HTTP/1.1\r\nhost: x\r\n\r\n", "y".repeat(100_000));
-    assert!([414, 431].contains(&station.raw(long).await.status));
+    let answer = station.raw(long).await;
+    assert!([414, 431].contains(&answer.status), "{answer:?}");
+    answer.problem(answer.status, "too-large");
     station.end().await;
 }
 
@@ -144,7 +183,14 @@ async fn half_a_request_costs_its_own_connection_only() {
     let mut half = station.connect().await;
     half.write_all(b"GET /v1/status HTTP/1.1\r\nhost").await.unwrap();
     assert_eq!(station.get("/v1/status").await.status, 200);
-    assert_eq!(read_all(&mut half).await.status, 0, "closed without a word");
+    read_all(&mut half).await.problem(408, "too-slow");
+    let mut cut = station.connect().await;
+    cut.write_all(b"GET /v1/status HTTP/1.1\r\nhost").await.unwrap();
+    cut.shutdown().await.unwrap();
+    read_all(&mut cut).await.problem(400, "bad-request");
+    // Who has said nothing is told nothing: it may be about to.
+    let mut silent = station.connect().await;
+    assert_eq!(read_all(&mut silent).await.status, 0);
     let mut gone = station.connect().await;
     gone.write_all(b"GET /v1/sta").await.unwrap();
     drop(gone);

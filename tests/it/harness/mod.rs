@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use linemint::clock::{SystemClock, TimeSource as _};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 pub(crate) use self::cable::Cable;
 pub(crate) use self::fixture::{TestFixture, frame};
@@ -46,6 +47,13 @@ impl Deadline {
     pub(crate) fn is_over(&self) -> bool {
         self.left().is_zero()
     }
+}
+
+/// Lets this process have enough files open for a thousand clients.
+pub(crate) fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let enough = limit.maximum.map_or(4096, |it| it.min(4096));
+    setrlimit(Resource::Nofile, Rlimit { current: limit.current.map(|it| it.max(enough)), ..limit }).unwrap();
 }
 
 /// Writes a file of a test; whether it survives a power cut is nobody's concern here.

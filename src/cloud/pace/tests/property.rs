@@ -24,7 +24,7 @@ struct Rates {
 impl Rates {
     fn quotas(&self) -> Quotas {
         let rates = std::iter::zip(OPERATIONS, self.of).filter_map(|(it, rate)| Some((it, rate?)));
-        Quotas { rates: rates.collect(), device_certificates: self.certificates }
+        Quotas { rates: rates.collect(), device_certificates: self.certificates, share: 1.0 }
     }
 }
 
