@@ -294,7 +294,8 @@ mod tests {
     #[test]
     fn the_locker_that_was_given_for_managed_things_is_read_and_nothing_else() {
         let given = "locker = { scope = \"given\", id = \"0123456789abcdef\" }\ncertificate = {}";
-        let managed = given.replace("locker", "upc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\nlocker");
+        let managed =
+            given.replace("locker", "upc = \"036000291452\"\nmanaged_thing = { role = \"device\" }\nlocker");
         let lockers = |config: &str| {
             let grants = grants(&MINIMAL.replace("certificate = {}", config));
             let named = grants.into_iter().map(|it| it.0).filter(|it| it.contains("CredentialLocker"));

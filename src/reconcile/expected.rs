@@ -121,7 +121,8 @@ impl Expected {
         let earlier = device.superseded.iter().filter(|it| !it.is_retired()).map(|it| it.fingerprint);
         let locker = locker(&subject, lockers).filter(|_| !gone);
         // Rules without one cannot make it again.
-        let managed_thing = device.done.managed_thing.clone().filter(|_| !gone && rules.managed_thing.is_some());
+        let managed_thing =
+            device.done.managed_thing.clone().filter(|_| !gone && rules.managed_thing.is_some());
         let into = subject.locker_id().filter(|_| managed_thing.is_some());
         Self {
             serial: device.serial.to_string(),

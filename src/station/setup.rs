@@ -442,8 +442,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (ca, pin) = (dir.path().join("ca.pem"), dir.path().join("pin"));
         let now = made_at();
-        crate::durable_fs::create_new(&ca, 0o644, make_root("Line 3", now).unwrap().certificate_pem.as_bytes())
-            .unwrap();
+        crate::durable_fs::create_new(
+            &ca,
+            0o644,
+            make_root("Line 3", now).unwrap().certificate_pem.as_bytes(),
+        )
+        .unwrap();
         crate::durable_fs::create_new(&pin, 0o600, b"123456\n").unwrap();
         let error = load_ca(&in_a_token(ca, pin), now).err().unwrap();
         let said = Chain(&error).to_string();

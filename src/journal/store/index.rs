@@ -124,8 +124,8 @@ impl Index {
             Some(_) => return Err(damage("an earlier version made it")),
             None => return Err(JournalError::Foreign { path: path.to_owned() }),
         }
-        let found = vocabulary(&db, path)?;
-        if found > VOCABULARY {
+        let found = read::<u32>(&db, path, &key(b'm', "vocabulary"))?;
+        if let Some(found) = found.filter(|it| *it > VOCABULARY) {
             let dir = path.parent().unwrap_or(path).to_owned();
             return Err(JournalError::NewerVocabulary { dir, found, known: VOCABULARY });
         }
@@ -200,7 +200,8 @@ impl Index {
 
     /// Notes, on disk before anything of it is written, that what only this version knows may be in it from now on.
     pub(super) fn note_vocabulary(&self) -> Result<(), JournalError> {
-        if vocabulary(&self.db, &self.path)? < VOCABULARY {
+        // An earlier version has not noted any, or a lower one: a higher one is refused before.
+        if read(&self.db, &self.path, &key(b'm', "vocabulary"))? != Some(VOCABULARY) {
             self.write(Rows::from([(key(b'm', "vocabulary"), Some(self.encode(&VOCABULARY)?))]))?;
             self.flush()?;
         }
@@ -278,11 +279,6 @@ impl Index {
             what: format!("a row cannot be written: {error}"),
         })
     }
-}
-
-/// What the versions that have written it knew of what records tell; 1 where none has noted it.
-fn vocabulary(db: &sled::Db, path: &Path) -> Result<u32, JournalError> {
-    Ok(read(db, path, &key(b'm', "vocabulary"))?.unwrap_or(1))
 }
 
 pub(super) fn read<T: DeserializeOwned>(

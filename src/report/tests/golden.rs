@@ -152,7 +152,11 @@ fn a_page_of_very_many_exceptions_stays_small_and_says_how_many_there_are() {
         history.device(now, &serial, Event::Admitted(Box::new(admission(None, "nest-1", number))));
         let presentation = Some(presentation("nest-1", number));
         let (code, message) = (FailCode::Mismatch, "x".repeat(400));
-        history.device(now, &serial, Event::Quarantined { presentation, code, message, waited: Waited::default() });
+        history.device(
+            now,
+            &serial,
+            Event::Quarantined { presentation, code, message, waited: Waited::default() },
+        );
     }
     let context = context(at("2026-11-20T13:00:00Z"));
     let shift = context.calendar.named("2026-11-20/early").unwrap();

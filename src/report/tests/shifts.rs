@@ -223,7 +223,8 @@ fn rework_one(history: &mut History, now: Timestamp, it: &SerialNumber, number: 
     let key = history.devices[it].presentation.key.clone();
     let code = FailCode::Mismatch;
     let message = "Stop: units may be swapped. <b>Put both aside</b> & call the line engineer.".to_owned();
-    let quarantined = Event::Quarantined { presentation: Some(key), code, message, waited: Waited::default() };
+    let quarantined =
+        Event::Quarantined { presentation: Some(key), code, message, waited: Waited::default() };
     match number {
         5..=7 => history.device(now, it, quarantined),
         8 | 9 => {

@@ -1,5 +1,6 @@
 //! What a newer version has written: refused with a sentence, and left as it is, wherever it lies.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::*;
@@ -29,6 +30,10 @@ fn end(dir: &Path) -> (String, Position) {
     (walk.id().to_owned(), walk.at())
 }
 
+fn put(path: &Path, bytes: &[u8]) {
+    std::fs::File::create(path).unwrap().write_all(bytes).unwrap();
+}
+
 /// Appends a commit of those bodies to the newest file, as a newer version does.
 fn append(dir: &Path, bodies: &[String]) -> ChainHash {
     let (_, at) = end(dir);
@@ -40,7 +45,7 @@ fn append(dir: &Path, bodies: &[String]) -> ChainHash {
         let left = u32::try_from(bodies.len()).unwrap() - place - 1;
         hash = push(&mut bytes, &hash, body.as_bytes(), place, left);
     }
-    std::fs::write(path, bytes).unwrap();
+    put(&path, &bytes);
     hash
 }
 
@@ -102,7 +107,7 @@ fn in_a_file_before_the_newest_they_are_no_damage() {
     let hash = append(dir.path(), &[format!(r#"{{"seq":3,{UNKNOWN}}}"#)]);
     let mut bytes = Header { id, first: 4, previous: hash }.encode().to_vec();
     push(&mut bytes, &hash, br#"{"seq":4,"at":"2026-11-21T12:00:00Z","event":"line-resumed"}"#, 0, 0);
-    std::fs::write(file_path(&log::dir_of(dir.path()), 4), bytes).unwrap();
+    put(&file_path(&log::dir_of(dir.path()), 4), &bytes);
     assert_refused(dir.path(), 3);
 }
 
