@@ -345,9 +345,9 @@ fn binding(it: &Binding) -> String {
     let held = format!("{}, {:.0} % of the time", plain(&it.operation), 100.0 * it.share);
     match it.more_stations {
         Some(_) if it.learned => {
-            format!("{held}; it would carry no more stations: AWS gives less than is configured")
+            format!("{held}; the account would carry no more stations: AWS gives less than is configured")
         }
-        Some(more) => format!("{held}; its rate would carry {more:.1} more stations like this one"),
+        Some(more) => format!("{held}; the account would carry {more:.1} more stations like this one"),
         None => held,
     }
 }
@@ -376,14 +376,14 @@ mod tests {
 
     const PLAIN: Screen = Screen { terminal: false, colour: false };
 
-    fn status() -> Status {
+    fn fixture() -> FixtureStatus {
         let nest = NestStatus {
             nest: Some("A".to_owned()),
             serial: "SN-0001".to_owned(),
             state: State::Delivering,
             seconds: 3,
         };
-        let fixture = FixtureStatus {
+        FixtureStatus {
             name: "nest-1".to_owned(),
             state: "ready".to_owned(),
             port: "/dev/ttyUSB0".to_owned(),
@@ -398,7 +398,10 @@ mod tests {
             down_since: Some("2026-11-22T06:00:00Z".parse().unwrap()),
             last_verdict: Some("SN-0000 pass".to_owned()),
             ..FixtureStatus::default()
-        };
+        }
+    }
+
+    fn status() -> Status {
         let operation = |name: &str, calls, limit| OperationStatus {
             operation: name.to_owned(),
             limit,
@@ -415,7 +418,7 @@ mod tests {
             state: StationState::Degraded,
             reasons: vec!["AWS answers slowly".to_owned()],
             uptime_s: 11_520,
-            fixtures: vec![fixture],
+            fixtures: vec![fixture()],
             batch: None,
             batches: Vec::new(),
             products: Vec::new(),
@@ -473,7 +476,7 @@ Pace: one device in 14.2 s
   create-policy  5.0      10.0    7      7   0          0       0        3        42      -
   create-thing   none     10.0    9      9   0          0       0        4        42      -
   account        15.0     14.6    -      -   -          -       12       7        -       -
-Held up most by: create-policy, 31 % of the time; its rate would carry 0.4 more stations like this one
+Held up most by: create-policy, 31 % of the time; the account would carry 0.4 more stations like this one
 Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
 ";
         assert_eq!(render(&status(), PLAIN), expected);
@@ -484,7 +487,7 @@ Journal: 320 records, 319 on disk, 1.0 MiB, id 00ff
         let mut status = status();
         let it = status.binding.as_mut().unwrap();
         (it.operation, it.more_stations, it.learned) = ("account".to_owned(), Some(0.0), true);
-        let said = "Held up most by: account, 31 % of the time; it would carry no more stations: AWS gives less than is configured\n";
+        let said = "Held up most by: account, 31 % of the time; the account would carry no more stations: AWS gives less than is configured\n";
         assert!(render(&status, PLAIN).contains(said), "{}", render(&status, PLAIN));
         status.binding.as_mut().unwrap().more_stations = None;
         assert!(render(&status, PLAIN).contains("by: account, 31 % of the time\n"));

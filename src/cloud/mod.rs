@@ -22,7 +22,9 @@ use jiff::Timestamp;
 
 use crate::pki::Fingerprint;
 
-pub use operation::{ACCOUNT, DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation};
+pub use operation::{
+    ACCOUNT, DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation,
+};
 
 /// One request to AWS. Member names are those of the API reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -477,12 +479,21 @@ impl<C: Cloud> Cloud for std::sync::Arc<C> {
 }
 
 /// Calls a second that this station may make; a share is already taken off. What is not in it is unlimited.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Quotas {
     /// By operation; each above zero.
     pub rates: BTreeMap<Operation, f64>,
     /// For all calls that register a device certificate, together; above zero.
     pub device_certificates: Option<f64>,
+    /// The part of the account that these are, above 0 and at most 1: what the account allows is these by it.
+    pub share: f64,
+}
+
+impl Default for Quotas {
+    /// No limit at all.
+    fn default() -> Self {
+        Self { rates: BTreeMap::new(), device_certificates: None, share: 1.0 }
+    }
 }
 
 impl Quotas {
@@ -492,6 +503,7 @@ impl Quotas {
         Self {
             rates: Operation::ALL.iter().map(|it| (*it, it.default_quota())).collect(),
             device_certificates: Some(DEVICE_CERTIFICATES_QUOTA),
+            share: 1.0,
         }
     }
 
@@ -506,6 +518,7 @@ impl Quotas {
     pub fn shared(mut self, share: f64) -> Self {
         self.rates.values_mut().for_each(|it| *it *= share);
         self.device_certificates = self.device_certificates.map(|it| it * share);
+        self.share *= share;
         self
     }
 }

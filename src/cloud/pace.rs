@@ -70,6 +70,8 @@ pub struct Paced<C> {
     account: Lane,
     blame: Mutex<Blame>,
     noise: Mutex<Noise>,
+    /// The part of the account that the quotas are.
+    share: Mutex<f64>,
     slots: Semaphore,
     clock: Arc<dyn TimeSource>,
     sleep: Arc<dyn Sleep>,
@@ -124,6 +126,7 @@ impl<C: Cloud> Paced<C> {
             account: Lane::new(None, now, account),
             blame: Mutex::new(Blame::new(Operation::ALL.iter().map(rate).collect())),
             noise: Mutex::new(Noise::new(Operation::ALL.iter().map(rate).collect())),
+            share: Mutex::new(quotas.share),
             slots: Semaphore::new(max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             clock,
             sleep,
@@ -147,6 +150,7 @@ impl<C: Cloud> Paced<C> {
             lane.set_ceiling(rate);
         }
         self.certificates.set_ceiling(quotas.device_certificates);
+        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = quotas.share;
         self.blame.lock().unwrap_or_else(PoisonError::into_inner).set_ceilings(rates().collect());
         self.noise.lock().unwrap_or_else(PoisonError::into_inner).set_ceilings(rates().collect());
     }
@@ -167,7 +171,8 @@ impl<C: Cloud> Paced<C> {
         };
         let operations: Vec<_> = Operation::ALL.iter().map(|it| (*it, of(*it))).collect();
         let shared = SharedLimit::ALL.map(|it| (it, self.shared(it, &operations))).to_vec();
-        Paces { operations, shared }
+        let share = *self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        Paces { operations, shared, share }
     }
 
     fn shared(&self, limit: SharedLimit, operations: &[(Operation, OperationStats)]) -> SharedStats {

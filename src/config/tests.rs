@@ -317,7 +317,7 @@ fn quotas_are_the_regions_the_tables_and_the_shares() {
     let quotas_of_two = quotas("eu-west-1", "share = 0.5\ncreate-thing = 300\ndevice-certificates = 40.5");
     assert_eq!(quotas_of_two.rates[&Operation::CreateThing], 150.0);
     assert_eq!(quotas_of_two.rates[&Operation::CreatePolicy], 5.0);
-    assert_eq!(quotas_of_two.device_certificates, Some(20.25));
+    assert_eq!((quotas_of_two.device_certificates, quotas_of_two.share), (Some(20.25), 0.5));
     let unlimited = quotas("eu-west-1", "preset = \"unlimited\"\nget-policy = 3");
     assert_eq!((unlimited.rates.len(), unlimited.device_certificates), (1, None));
     let canada = quotas("ca-central-1", "");

@@ -336,8 +336,8 @@ pub struct Binding {
     pub share: f64,
     /// Calls a second that were made of it while there was something to do, on average.
     pub mean_rate: f64,
-    /// Stations as busy as this one that its configured rate would carry besides this one, none where AWS gives
-    /// less than that; `null` if it is unlimited.
+    /// Stations as busy as this one that the account's configured rate (`aws.quota` by its `share`) would carry besides
+    /// this one, none where AWS gives less than that; `null` if it is unlimited.
     pub more_stations: Option<f64>,
     /// Whether AWS was found to give less than is configured, for most of the time that it held devices up or when
     /// it did so last.

@@ -10,7 +10,27 @@ use crate::cloud::{ACCOUNT, DEVICE_CERTIFICATES, Operation};
 
 /// The rates that are configured, thousandths of a call a second, by operation in kebab case. What is not
 /// among them is unlimited.
-pub type Limits = BTreeMap<String, u64>;
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// What this station may call.
+    pub station: BTreeMap<String, u64>,
+    /// What the whole account may, where the station's is a share of it.
+    pub account: BTreeMap<String, u64>,
+}
+
+impl Limits {
+    /// The account's rate of that name; the station's own where it is all of it.
+    fn of_account(&self, name: &str) -> Option<u64> {
+        self.account.get(name).or_else(|| self.station.get(name)).copied()
+    }
+}
+
+impl<const N: usize> From<[(String, u64); N]> for Limits {
+    /// The whole account is the station's.
+    fn from(rates: [(String, u64); N]) -> Self {
+        Self { station: rates.into(), account: BTreeMap::new() }
+    }
+}
 
 /// The limit that all calls share which register a certificate.
 pub const CERTIFICATES: &str = DEVICE_CERTIFICATES;
@@ -21,7 +41,7 @@ pub(super) fn quota(slot: &Slot, (since, ms): (Timestamp, u64), limits: &Limits)
     let share = |part: u64| (part * 10_000).checked_div(ms).unwrap_or(0).min(10_000);
     let row = |(name, it): (&String, &Calls)| OperationRow {
         operation: name.clone(),
-        limit_milli: limits.get(name).copied(),
+        limit_milli: limits.station.get(name).copied(),
         learned_milli: learned(slot, name, it),
         calls: it.count.calls,
         throttled: it.count.throttled,
@@ -39,7 +59,7 @@ pub(super) fn quota(slot: &Slot, (since, ms): (Timestamp, u64), limits: &Limits)
     };
     let bound = calls.iter().max_by_key(by_itself).filter(|(_, it)| it.count.bound_ms > 0);
     let tightest = rows.iter().filter(|it| it.peak_milli > 0).max_by_key(|it| used(it));
-    let tightest = tightest.and_then(|it| Some((it.operation.clone(), used(it)?, more(it))));
+    let tightest = tightest.and_then(|it| Some((it.operation.clone(), used(it)?, more(it, limits))));
     (!rows.is_empty()).then(|| Quota {
         since: Some(since),
         binding: bound.map(|(name, _)| name.clone()),
@@ -63,7 +83,7 @@ fn with_shared(slot: &Slot, limits: &Limits) -> BTreeMap<String, Calls> {
             sum.most += it.most;
         }
     }
-    if certificates.count.calls > 0 && limits.contains_key(CERTIFICATES) {
+    if certificates.count.calls > 0 && limits.station.contains_key(CERTIFICATES) {
         calls.insert(CERTIFICATES.to_owned(), certificates);
     }
     if let Some(learned) = slot.learned.get(ACCOUNT) {
@@ -90,11 +110,11 @@ fn used(it: &OperationRow) -> Option<u64> {
 }
 
 /// The stations that it would carry besides, thousandths. What AWS refuses this one it has not for another.
-fn more(it: &OperationRow) -> Option<u64> {
+fn more(it: &OperationRow, limits: &Limits) -> Option<u64> {
     if it.learned_milli.is_some() {
         return Some(0);
     }
-    let carried = (it.limit_milli? * 1000).checked_div(it.peak_milli)?;
+    let carried = (limits.of_account(&it.operation)? * 1000).checked_div(it.peak_milli)?;
     Some(carried.saturating_sub(1000))
 }
 
@@ -133,8 +153,22 @@ mod tests {
         assert_eq!((it.binding.as_deref(), it.binding_share), (Some("register-certificate"), 1_000));
         assert_eq!(it.busy_ms, 77);
         assert!(quota(&Slot::default(), (Timestamp::UNIX_EPOCH, 1), &limits).is_none());
-        let unlimited = quota(&slot, (Timestamp::UNIX_EPOCH, 0), &Limits::new()).unwrap();
+        let unlimited = quota(&slot, (Timestamp::UNIX_EPOCH, 0), &Limits::default()).unwrap();
         assert_eq!((unlimited.tightest, unlimited.more_stations_milli), (None, None));
+    }
+
+    #[test]
+    fn what_is_left_is_left_of_the_account_and_not_of_the_stations_share() {
+        let slot = Slot {
+            calls: BTreeMap::from([("create-policy".to_owned(), calls(1_500, 1_500, 60_000))]),
+            ..Slot::default()
+        };
+        let rate = |milli| BTreeMap::from([("create-policy".to_owned(), milli)]);
+        let limits = Limits { station: rate(5_000), account: rate(10_000) };
+        let it = quota(&slot, (Timestamp::UNIX_EPOCH, 300_000), &limits).unwrap();
+        // Five a second are all of this station's, and half of the account's.
+        assert_eq!((it.operations[0].limit_milli, it.tightest_share), (Some(5_000), Some(10_000)));
+        assert_eq!(it.more_stations_milli, Some(1_000));
     }
 
     #[test]

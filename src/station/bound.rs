@@ -40,6 +40,7 @@ struct Held {
     /// Whether it gave less when calls waited for it last.
     is_less: bool,
     calls: u64,
+    /// What the whole account is configured to allow, calls a second.
     ceiling: Option<f64>,
 }
 
@@ -52,10 +53,11 @@ impl Bound {
         }
         self.seen += gap;
         self.busy += if waiting.is_empty() { Duration::ZERO } else { gap };
+        let of_account = |ceiling: Option<f64>| ceiling.map(|it| it / paces.share);
         let mut holding = BTreeSet::new();
         for (operation, it) in paces.operations.iter().filter(|(_, it)| it.calls > 0) {
             let held = self.held.entry(Limit::Own(*operation)).or_default();
-            (held.calls, held.ceiling) = (it.calls, it.ceiling);
+            (held.calls, held.ceiling) = (it.calls, of_account(it.ceiling));
             if it.waiting > 0 && waiting.contains_key(operation) {
                 *self.waited.entry(*operation).or_default() += gap;
                 holding.insert(held_by(*operation, it));
@@ -63,7 +65,7 @@ impl Bound {
         }
         for (limit, it) in paces.shared.iter().filter(|(_, it)| it.calls > 0) {
             let held = self.held.entry(Limit::Shared(*limit)).or_default();
-            (held.calls, held.ceiling) = (it.calls, it.ceiling);
+            (held.calls, held.ceiling) = (it.calls, of_account(it.ceiling));
         }
         for (limit, less) in holding {
             let held = self.held.entry(limit).or_default();
@@ -125,9 +127,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::cloud::Quotas;
     use crate::rehearsal::cloud::Throttling;
     use crate::rehearsal::stations::{Stations, simulate_seen};
-    use crate::cloud::Quotas;
 
     fn pace(calls: u64, waiting: u64) -> OperationStats {
         OperationStats { ceiling: Some(10.0), calls, waiting, ..OperationStats::default() }
@@ -147,7 +149,7 @@ mod tests {
             } else {
                 BTreeMap::new()
             };
-            let paces = Paces { operations: of(tick).to_vec(), shared: Vec::new() };
+            let paces = Paces { operations: of(tick).to_vec(), shared: Vec::new(), share: 1.0 };
             bound.look(Duration::from_millis(250 * tick), &waiting, &paces);
         }
     }
@@ -172,6 +174,21 @@ mod tests {
         assert!((binding.more_stations.unwrap() - 1.0).abs() < 0.05, "{binding:?}");
         assert!((bound.share(Operation::CreateThing) - 20.0 / 90.0).abs() < 0.01);
         assert_eq!(bound.share(Operation::GetPolicy), 0.0);
+    }
+
+    #[test]
+    fn what_is_left_is_left_of_the_account_and_not_of_the_stations_share() {
+        let mut bound = Bound::default();
+        let waiting = BTreeMap::from([(Operation::CreatePolicy, 7)]);
+        for tick in 0..120 {
+            // Five of ten a second are this station's, and it uses them up: as much is left for one like it.
+            let policy = OperationStats { ceiling: Some(5.0), ..pace(5 * tick / 4, 3) };
+            let operations = vec![(Operation::CreatePolicy, policy)];
+            let paces = Paces { operations, shared: Vec::new(), share: 0.5 };
+            bound.look(Duration::from_millis(250 * tick), &waiting, &paces);
+        }
+        let binding = bound.binding().unwrap();
+        assert!((binding.more_stations.unwrap() - 1.0).abs() < 0.05, "{binding:?}");
     }
 
     #[test]

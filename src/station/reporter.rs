@@ -72,9 +72,12 @@ pub fn maker(config: &Config, journal_id: &str) -> Result<Maker, ReportKeyError>
 pub(super) fn limits(quotas: &Quotas) -> Limits {
     // From a float it is cut to what fits.
     let milli = |rate: f64| (rate * 1000.0).round() as u64;
-    let each = quotas.rates.iter().map(|(operation, rate)| (operation.kebab().to_owned(), milli(*rate)));
-    let shared = quotas.device_certificates.map(|rate| (CERTIFICATES.to_owned(), milli(rate)));
-    each.chain(shared).collect()
+    let rates = |share: f64| {
+        let each = quotas.rates.iter().map(|(operation, rate)| (operation.kebab(), *rate));
+        let all = each.chain(quotas.device_certificates.map(|rate| (CERTIFICATES, rate)));
+        all.map(|(name, rate)| (name.to_owned(), milli(rate / share))).collect()
+    };
+    Limits { station: rates(1.0), account: rates(quotas.share) }
 }
 
 /// Where the report key lies: beside the seal key, or beside the journal where systemd hands that over.

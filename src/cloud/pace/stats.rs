@@ -50,12 +50,14 @@ impl SharedLimit {
 }
 
 /// How all limits fare.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Paces {
     /// Every operation, in the order of declaration.
     pub operations: Vec<(Operation, OperationStats)>,
     /// Every limit that operations share.
     pub shared: Vec<(SharedLimit, SharedStats)>,
+    /// The part of the account's quotas that the ceilings are, above 0 and at most 1.
+    pub share: f64,
 }
 
 /// How a limit fares that several operations share.

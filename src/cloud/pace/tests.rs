@@ -71,7 +71,7 @@ fn paced(world: &World, quotas: &Quotas, latency: Duration, slots: usize) -> Pac
 }
 
 fn only(rates: &[(Operation, f64)]) -> Quotas {
-    Quotas { rates: BTreeMap::from_iter(rates.iter().copied()), device_certificates: None }
+    Quotas { rates: BTreeMap::from_iter(rates.iter().copied()), ..Quotas::default() }
 }
 
 fn get_policy(name: usize) -> Call {
@@ -407,6 +407,9 @@ fn what_throttles_everything_is_learned_as_the_accounts_and_forgotten() {
     assert_eq!((account.limit, account.learned, account.waiting), (None, false, 0));
     assert_eq!((stats_of(&paced, Operation::GetPolicy).held_by, paced.held_back()), (None, Vec::new()));
     assert_eq!(stats_of(&paced, Operation::GetPolicy).limit, None);
+    assert_eq!(paced.snapshot().share, 1.0);
+    paced.set_quotas(&Quotas::aws_default().shared(0.5).shared(0.5));
+    assert_eq!(paced.snapshot().share, 0.25);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::limits::CERTIFICATES;
-use crate::cloud::ACCOUNT;
 use super::model::{CloudCheck, Hour, OperationRow, Quota, Report, Times};
+use crate::cloud::ACCOUNT;
 
 pub mod csv;
 pub mod html;
@@ -111,15 +111,15 @@ fn headroom(it: &Quota) -> Vec<String> {
             if let Some(learned) = learned {
                 let learned = milli(Some(learned));
                 return format!(
-                    ": it would carry no such station besides, since AWS gives less than is configured, {learned} calls a second at most"
+                    ": the account would carry no such station besides, since AWS gives less than is configured, {learned} calls a second at most"
                 );
             }
             let more = if it >= 100_000 { "a hundred and more".to_owned() } else { milli(Some(it)) };
-            format!(": it would carry {more} such stations besides")
+            format!(": the account would carry {more} such stations besides")
         });
         let share = percent(Some(share));
         all.push(format!(
-            "The tightest limit was {operation}, {share} of it in use in the busiest five minutes{more}."
+            "The tightest limit was {operation}, {share} of this station's part in use in the busiest five minutes{more}."
         ));
     }
     all.push(match &it.binding {

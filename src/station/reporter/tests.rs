@@ -103,6 +103,11 @@ fn a_report_has_the_limits_of_the_configuration_as_it_is_then() {
     let mut plant = (**it.plant.borrow()).clone();
     plant.limits = Limits::from([("create-thing".to_owned(), 7_000)]);
     it.plant = watch::channel(Arc::new(plant)).1;
+    // The account is what the station's share of it is a share of.
+    let halves = limits(&Quotas::aws_default().shared(0.5));
+    let of = |it: &Limits, name: &str| (it.station.get(name).copied(), it.account.get(name).copied());
+    assert_eq!(of(&halves, "create-policy"), (Some(5_000), Some(10_000)));
+    assert_eq!(of(&halves, CERTIFICATES), (Some(7_500), Some(15_000)));
     let made = made_by(&it);
     let text = std::fs::read_to_string(&made[0]).unwrap();
     let quota = verify(&text, None).unwrap().report.quota.unwrap();
