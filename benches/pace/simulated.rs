@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use linemint::cloud::Quotas;
 use linemint::rehearsal::cloud::Throttling;
+use linemint::rehearsal::drain::{Scene, play};
 use linemint::rehearsal::stations::{Outcome, Stations, jain, simulate};
 
-use super::{MINUTE, TIGHTEST};
+use super::{Failure, MINUTE, TIGHTEST};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,6 +28,40 @@ pub(crate) struct Changing {
     pub(crate) full_after_leaving: f64,
     pub(crate) fair_after_leaving: f64,
     pub(crate) outcome: Outcome,
+}
+
+/// What a backlog costs the units that come to their nests while it drains.
+pub(crate) struct Backlog {
+    /// Devices of the backlog.
+    pub(crate) devices: usize,
+    /// From `unit` to `pass`, p99, of a station without a backlog; milliseconds.
+    pub(crate) idle_ms: f64,
+    /// The same while the backlog drains.
+    pub(crate) busy_ms: f64,
+    /// Per cent, until the last device of the backlog was made.
+    pub(crate) of_quota: f64,
+    /// Per cent.
+    pub(crate) throttled: f64,
+}
+
+impl Backlog {
+    /// How many times as long a unit takes.
+    pub(crate) fn ratio(&self) -> f64 {
+        self.busy_ms / self.idle_ms
+    }
+}
+
+/// A station that AWS has left alone for a minute, and one that has rested.
+pub(crate) fn backlog(seed: u64) -> Result<Backlog, Failure> {
+    let (idle, busy) = (play(Scene::idle(seed))?, play(Scene::backlog(seed))?);
+    let millis = |it: Option<Duration>| it.map_or(f64::NAN, |it| 1000.0 * it.as_secs_f64());
+    Ok(Backlog {
+        devices: busy.buffered(),
+        idle_ms: millis(idle.p99()),
+        busy_ms: millis(busy.p99()),
+        of_quota: 100.0 * busy.used(TIGHTEST).unwrap_or(f64::NAN),
+        throttled: 100.0 * busy.throttled() as f64 / busy.calls() as f64,
+    })
 }
 
 /// So many stations at once.

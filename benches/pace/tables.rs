@@ -20,16 +20,23 @@ use super::{Failure, MINUTE};
 /// Draws of each case: a table says what they all came to, since one is a matter of luck.
 const DRAWS: usize = 10;
 const DRAWS_OF_FIFTY: usize = 3;
+const DRAWS_OF_BACKLOG: usize = 3;
 const DRAWS_OF_NOISE: usize = 12;
 const DRAWS_OF_WORKBENCH: usize = 12;
 
 /// Round trips of the workbench, milliseconds.
 const ROUND_TRIPS: [u64; 4] = [1, 20, 80, 200];
 
-/// Writes the tables into `pace.md` of a folder, and `pace.svg` beside it.
-pub(crate) fn write(folder: &Path) -> Result<(), Failure> {
+/// Writes the tables into `pace.md` of a folder, and `pace.svg` beside it; or the one that takes no minutes alone.
+pub(crate) fn write(folder: &Path, only: Option<&str>) -> Result<(), Failure> {
     let path = folder.join("pace.md");
     let text = std::fs::read_to_string(&path)?;
+    let text = replace(&text, BACKLOG, &backlog()?)?;
+    match only {
+        Some(BACKLOG) => return Ok(std::fs::File::create(&path)?.write_all(text.as_bytes())?),
+        Some(other) => return Err(format!("there is no table {other:?} that is made alone").into()),
+        None => {}
+    }
     let changing = all(0..DRAWS, |it| simulated::join_and_leave(seed(it)));
     let text = replace(&text, "stations", &stations())?;
     let text = replace(&text, "changing", &joins_and_leaves(&changing))?;
@@ -125,6 +132,24 @@ fn joins_and_leaves(draws: &[simulated::Changing]) -> String {
     row("until 95 % of the quota are used over 10 s, after two of five left", |it| it.full_after_leaving);
     row("until Jain's index over 2 min is 0.9, after two left", |it| it.fair_after_leaving);
     table
+}
+
+const BACKLOG: &str = "backlog";
+
+fn backlog() -> Result<String, Failure> {
+    let draws = all(0..DRAWS_OF_BACKLOG, |it| simulated::backlog(seed(it)).map_err(|it| it.to_string()));
+    let draws = draws.into_iter().collect::<Result<Vec<_>, String>>()?;
+    let mut table = "| | three draws | required |\n|---|---|---|\n".to_owned();
+    let mut row = |name: &str, required: &str, show: fn(&simulated::Backlog) -> String| {
+        let _ = writeln!(table, "| {name} | {} | {required} |", list(&draws, show));
+    };
+    row("devices of the backlog", "", |it| it.devices.to_string());
+    row("ms from `unit` to PASS, p99, idle", "", |it| format!("{:.0}", it.idle_ms));
+    row("the same while the backlog drains", "", |it| format!("{:.0}", it.busy_ms));
+    row("as a part of the idle station's", "≤ 2", |it| format!("{:.2}", it.ratio()));
+    row("% of the quota until it is drained", "≥ 97", |it| format!("{:.1}", it.of_quota));
+    row("% throttled", "≤ 0.2", |it| format!("{:.2}", it.throttled));
+    Ok(table)
 }
 
 fn noise() -> String {

@@ -376,14 +376,14 @@ mod tests {
 
     const PLAIN: Screen = Screen { terminal: false, colour: false };
 
-    fn status() -> Status {
+    fn fixture() -> FixtureStatus {
         let nest = NestStatus {
             nest: Some("A".to_owned()),
             serial: "SN-0001".to_owned(),
             state: State::Delivering,
             seconds: 3,
         };
-        let fixture = FixtureStatus {
+        FixtureStatus {
             name: "nest-1".to_owned(),
             state: "ready".to_owned(),
             port: "/dev/ttyUSB0".to_owned(),
@@ -398,7 +398,10 @@ mod tests {
             down_since: Some("2026-11-22T06:00:00Z".parse().unwrap()),
             last_verdict: Some("SN-0000 pass".to_owned()),
             ..FixtureStatus::default()
-        };
+        }
+    }
+
+    fn status() -> Status {
         let operation = |name: &str, calls, limit| OperationStatus {
             operation: name.to_owned(),
             limit,
@@ -415,7 +418,7 @@ mod tests {
             state: StationState::Degraded,
             reasons: vec!["AWS answers slowly".to_owned()],
             uptime_s: 11_520,
-            fixtures: vec![fixture],
+            fixtures: vec![fixture()],
             batch: None,
             batches: Vec::new(),
             products: Vec::new(),

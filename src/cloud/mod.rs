@@ -22,7 +22,9 @@ use jiff::Timestamp;
 
 use crate::pki::Fingerprint;
 
-pub use operation::{ACCOUNT, DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation};
+pub use operation::{
+    ACCOUNT, DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation,
+};
 
 /// One request to AWS. Member names are those of the API reference.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //! come to their nests meanwhile.
 //!
 //! Line and limiter are the real ones; the journal is on disk at once, and AWS answers what succeeds. What
-//! is measured is when which call was made, and how long a unit lay in its nest.
+//! is measured is when which call was made, and how long a unit lay in its nest. What must not happen ends a
+//! scene ([`Wrong`]).
 
 mod account;
 mod shelf;
@@ -10,7 +11,7 @@ mod shelf;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -22,14 +23,14 @@ use self::shelf::MemoryShelf;
 use crate::clock::{Now, TimeSource as _};
 use crate::cloud::pace::world::World;
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced, Sleep as _};
-use crate::cloud::{Cloud as _, Quotas};
+use crate::cloud::{Cloud as _, Operation, Quotas};
 use crate::device::rules::{
     CertificateRule, KeyOrigin, LockerRule, PolicyRule, ProductRules, Register, Repeat, Template,
 };
 use crate::device::serial::SerialPattern;
 use crate::device::{Certificate, KeyState};
 use crate::fixture::{FixtureMessage, StationMessage, Unit};
-use crate::line::{Action, Deliver, FixtureSettings, Held, Input, Line, LineStatus, Product, Settings};
+use crate::line::{Action, Deliver, FixtureSettings, Held, Input, Line, LineStatus, Product, Settings, Tag};
 use crate::pki::Fingerprint;
 use crate::station::setup::in_progress;
 
@@ -40,27 +41,70 @@ const WRITING: Duration = Duration::from_millis(25);
 /// How long a unit waits in its nest.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// When it begins, and what its certificates and its software say.
+const BEGIN: Timestamp = Timestamp::constant(1_790_000_000, 0);
+const BUILT: Timestamp = Timestamp::constant(1_780_000_000, 0);
+const NOT_AFTER: Timestamp = Timestamp::constant(2_100_000_000, 0);
+
+/// What must not happen, in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Wrong(String);
+
+/// As an error of a scene.
+fn wrong(it: impl std::fmt::Display) -> Wrong {
+    Wrong(it.to_string())
+}
+
 /// What is simulated.
 #[derive(Debug, Clone)]
-struct Scene {
-    quotas: Quotas,
-    rtt: Duration,
+pub struct Scene {
+    /// The account's quotas, for which the station is configured too.
+    pub quotas: Quotas,
+    /// Round trip of a call.
+    pub rtt: Duration,
     /// AWS cannot be reached before this.
-    away_until: Duration,
+    pub away_until: Duration,
     /// Nests of the fixture that makes the backlog: each gets its next unit when the last was sent away, as
     /// long as there is time for it before AWS is there.
-    nests: u64,
-    patience: Duration,
+    pub nests: u64,
+    /// How long a unit of those waits in its nest.
+    pub patience: Duration,
     /// Units presented one after the other from when AWS is there, each within a second after the last.
-    live: u64,
+    pub live: u64,
     /// Units that are taken in at most.
-    backlog: usize,
-    seed: u64,
+    pub backlog: usize,
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+}
+
+impl Scene {
+    /// A station without a backlog at AWS's quotas: 300 units one after the other.
+    #[must_use]
+    pub fn idle(seed: u64) -> Self {
+        Self {
+            quotas: Quotas::aws_default(),
+            rtt: Duration::from_millis(80),
+            away_until: Duration::ZERO,
+            nests: 0,
+            patience: Duration::from_secs(60),
+            live: 300,
+            backlog: 10_000,
+            seed,
+        }
+    }
+
+    /// The same beside a backlog of some 2,000 devices, made within a minute: a hundred nests without patience.
+    #[must_use]
+    pub fn backlog(seed: u64) -> Self {
+        let (away_until, patience) = (Duration::from_secs(60), Duration::from_secs(3));
+        Self { away_until, nests: 100, patience, ..Self::idle(seed) }
+    }
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
-struct Outcome {
+pub struct Outcome {
     /// What AWS has seen.
     seen: Seen,
     /// Certificates issued, by when.
@@ -78,13 +122,54 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// 99 of 100 live units took no longer.
-    fn p99(&self) -> Duration {
+    /// 99 of 100 live units took no longer from `unit` to `pass`; none without any.
+    #[must_use]
+    pub fn p99(&self) -> Option<Duration> {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
-        sorted[(sorted.len() * 99).div_ceil(100) - 1]
+        let rank = (sorted.len() * 99).div_ceil(100);
+        sorted.get(rank.checked_sub(1)?).copied()
+    }
+
+    /// Devices that AWS owed something when it came back and no nest held.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.at_return.buffered
+    }
+
+    /// Calls that AWS has answered.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.seen.calls.len() + self.seen.throttled
+    }
+
+    /// Those that it throttled.
+    #[must_use]
+    pub fn throttled(&self) -> usize {
+        self.seen.throttled
+    }
+
+    /// When the last device of the backlog was made; none without one.
+    fn drained(&self) -> Option<Duration> {
+        let whole = self.seen.whole.iter().filter(|(serial, _)| serial.starts_with(BACKLOG));
+        whole.map(|(_, at)| *at).max()
+    }
+
+    /// The part of what `rate` lockers a second allow that was used until the last device of the backlog was made;
+    /// none without a backlog.
+    #[must_use]
+    pub fn used(&self, rate: f64) -> Option<f64> {
+        let end = self.drained()?;
+        let lockers = self.seen.calls.iter().filter(|it| it.1 == Operation::CreateCredentialLocker);
+        let times: Vec<Duration> = lockers.map(|it| it.0).filter(|it| *it < end).collect();
+        let took = times.last()?.checked_sub(*times.first()?)?.as_secs_f64();
+        (took > 0.0).then(|| (times.len() - 1) as f64 / rate / took)
     }
 }
+
+/// How serial numbers begin of units that make the backlog, and of live ones.
+const BACKLOG: &str = "SN";
+const LIVE: &str = "LIVE";
 
 type Later = Pin<Box<dyn Future<Output = Vec<Input>>>>;
 
@@ -93,6 +178,8 @@ struct Rig {
     scene: Scene,
     world: World,
     paced: Arc<Paced<Account>>,
+    /// What the account has seen.
+    seen: Arc<Mutex<Seen>>,
     line: Line,
     held: Held,
     shelf: MemoryShelf,
@@ -108,18 +195,22 @@ struct Rig {
 }
 
 /// Runs a scene to its end: when every device is made.
-fn play(scene: Scene) -> Outcome {
+///
+/// # Errors
+/// Something happened that must not.
+pub fn play(scene: Scene) -> Result<Outcome, Wrong> {
     let world = World::late_by(vec![900, 1_100, 1_400, 700, 1_000, 2_300, 800]);
     let account = Account::new(&world, &scene);
     let seen = account.seen();
     let ways = (Arc::new(world.clone()) as Arc<_>, Arc::new(world.clone()) as Arc<_>);
     let paced = Arc::new(Paced::seeded(account, &scene.quotas, ways, MAX_IN_FLIGHT, scene.seed));
-    let (line, first) = Line::start(settings(&scene), shelf::nothing(), now(&world));
+    let (line, first) = Line::start(settings(&scene)?, shelf::nothing(), now(&world));
     let mut rig = Rig {
         random: fastrand::Rng::with_seed(scene.seed),
         live_left: scene.live,
         world: world.clone(),
         paced,
+        seen: seen.clone(),
         line,
         held: Held::default(),
         shelf: MemoryShelf::default(),
@@ -130,24 +221,27 @@ fn play(scene: Scene) -> Outcome {
         outcome: Outcome::default(),
         scene,
     };
-    rig.carry_out(first);
+    rig.carry_out(first)?;
     rig.inputs.extend([Input::PortOpened(0), Input::PortOpened(1)]);
-    let mut outcome = world.run(rig.run()).expect("somebody always waits for a time");
-    outcome.seen = seen.lock().unwrap().clone();
-    outcome
+    let mut outcome = world.run(rig.run()).ok_or_else(|| wrong("everybody waits for nothing"))??;
+    outcome.seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(outcome)
 }
 
 fn now(world: &World) -> Now {
     let mono = world.now().mono;
-    Now { wall: Timestamp::from_second(1_790_000_000).unwrap() + mono, mono }
+    Now { wall: BEGIN + mono, mono }
 }
 
 impl Rig {
-    async fn run(mut self) -> Outcome {
+    async fn run(mut self) -> Result<Outcome, Wrong> {
         let mut was_away = true;
         loop {
             while let Some(input) = self.inputs.pop_front() {
-                self.take(input);
+                self.take(input)?;
+            }
+            if let Some(wrong) = self.seen.lock().unwrap_or_else(PoisonError::into_inner).wrong.take() {
+                return Err(wrong);
             }
             let time = self.world.now().mono;
             if was_away && time >= self.scene.away_until {
@@ -161,7 +255,7 @@ impl Rig {
                 && self.line.status().waiting.is_empty()
             {
                 self.outcome.at_end = self.line.status();
-                return self.outcome;
+                return Ok(self.outcome);
             }
             let mut due = self.line.next_due().unwrap_or(time + PATIENCE);
             if was_away {
@@ -179,42 +273,38 @@ impl Rig {
         }
     }
 
-    fn take(&mut self, input: Input) {
-        let actions = self.line.handle(now(&self.world), input, &self.shelf).unwrap();
-        self.carry_out(actions);
+    fn take(&mut self, input: Input) -> Result<(), Wrong> {
+        let actions = self.line.handle(now(&self.world), input, &self.shelf).map_err(wrong)?;
+        self.carry_out(actions)
     }
 
     /// Records are on disk at once; what waits for them follows.
-    fn carry_out(&mut self, actions: Vec<Action>) {
+    fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), Wrong> {
         let ready = self.held.take(actions, self.shelf.seq);
         for action in ready {
             match action {
                 Action::Record(entry) => {
-                    self.shelf.commit(*entry);
+                    self.shelf.commit(*entry)?;
                     self.inputs.push_back(Input::Durable(self.shelf.seq));
                 }
-                action => self.act(action),
+                action => self.act(action)?,
             }
         }
         let released = self.held.release(self.shelf.seq);
-        released.into_iter().for_each(|it| self.act(it));
+        released.into_iter().try_for_each(|it| self.act(it))
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action) -> Result<(), Wrong> {
         match action {
             Action::Send { fixture, message, tag, .. } => {
-                self.hear(fixture, message);
+                self.hear(fixture, message)?;
                 self.inputs.extend(tag.map(|tag| Input::Sent(fixture, tag, Duration::ZERO)));
             }
             Action::Offer { fixture, credentials, .. } => {
                 let (id, serial) = (credentials.id, credentials.serial.clone());
                 let certificate_sha256 = credentials.certificate_sha256.clone();
                 let written = FixtureMessage::Written { id, serial, certificate_sha256 };
-                self.inputs.push_back(Input::Sent(
-                    fixture,
-                    crate::line::Tag::Credentials(id),
-                    Duration::ZERO,
-                ));
+                self.inputs.push_back(Input::Sent(fixture, Tag::Credentials(id), Duration::ZERO));
                 self.after(WRITING, Input::Message(fixture, written));
             }
             Action::Issue { serial, generation, .. } => {
@@ -224,7 +314,7 @@ impl Rig {
                     fingerprint: Fingerprint::of(&der),
                     der,
                     serial_number: "1".to_owned(),
-                    not_after: Timestamp::from_second(2_100_000_000).unwrap(),
+                    not_after: NOT_AFTER,
                     key: KeyState::Sealed,
                     arn: None,
                     public_key: None,
@@ -242,8 +332,9 @@ impl Rig {
             Action::DestroyKey { serial, fingerprint, .. } => {
                 self.inputs.push_back(Input::KeyDestroyed(serial, fingerprint));
             }
-            other => panic!("nothing here asks for {other:?}"),
+            other => return Err(wrong(format!("nothing here asks for {other:?}"))),
         }
+        Ok(())
     }
 
     fn after(&mut self, by: Duration, input: Input) {
@@ -255,7 +346,7 @@ impl Rig {
     }
 
     /// What a fixture does when it hears something.
-    fn hear(&mut self, fixture: usize, message: StationMessage) {
+    fn hear(&mut self, fixture: usize, message: StationMessage) -> Result<(), Wrong> {
         let time = self.world.now().mono;
         match message {
             StationMessage::Hello { .. } => {
@@ -268,14 +359,16 @@ impl Rig {
             }
             StationMessage::Ack { .. } => self.outcome.admitted.push(time),
             StationMessage::Pass { id, .. } => {
-                let Some((since, _)) = self.open.remove(&(fixture, id)) else { return };
+                let Some((since, _)) = self.open.remove(&(fixture, id)) else { return Ok(()) };
                 if fixture == 1 {
                     self.outcome.latencies.push(time - since);
                     self.live_unit();
                 }
             }
             StationMessage::Fail { id, serial, .. } => {
-                assert_eq!(fixture, 0, "a live unit was sent away: {serial}");
+                if fixture != 0 {
+                    return Err(wrong(format!("a live unit was sent away: {serial}")));
+                }
                 self.next_in_nest(id);
             }
             StationMessage::Nak { id: Some(id), message, .. } => {
@@ -284,6 +377,7 @@ impl Rig {
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn next_in_nest(&mut self, id: u64) {
@@ -298,8 +392,12 @@ impl Rig {
         self.next_id += 1;
         let id = self.next_id;
         self.open.insert((fixture, id), (self.world.now().mono, nest));
-        let unit =
-            Unit { id, serial: format!("SN{id:08}"), nest: Some(format!("n{nest}")), ..Unit::default() };
+        let unit = Unit {
+            id,
+            serial: format!("{BACKLOG}{id:08}"),
+            nest: Some(format!("n{nest}")),
+            ..Unit::default()
+        };
         self.inputs.push_back(Input::Message(fixture, FixtureMessage::Unit(unit)));
     }
 
@@ -313,7 +411,7 @@ impl Rig {
         let (world, id) = (self.world.clone(), self.next_id);
         let pause = Duration::from_millis(self.random.u64(..1000));
         self.open.insert((1, id), (self.world.now().mono + pause, 0));
-        let unit = Unit { id, serial: format!("LIVE{id:08}"), nest: None, ..Unit::default() };
+        let unit = Unit { id, serial: format!("{LIVE}{id:08}"), nest: None, ..Unit::default() };
         self.later.push(Box::pin(async move {
             world.sleep(pause).await;
             vec![Input::Message(1, FixtureMessage::Unit(unit))]
@@ -323,22 +421,18 @@ impl Rig {
 
 const FIXTURES: [&str; 2] = ["backlog", "live"];
 
-fn settings(scene: &Scene) -> Settings {
-    let text = |it: &str| Template::parse(it).unwrap();
+fn settings(scene: &Scene) -> Result<Settings, Wrong> {
+    let name = Template::parse("{serial}").map_err(wrong)?;
     let rules = ProductRules {
         product: "thermostat".to_owned(),
         station: "L3-S07".to_owned(),
-        thing: text("{serial}"),
-        locker: LockerRule::Device { name: text("{serial}"), tags: BTreeMap::new() },
-        policy: PolicyRule::Device {
-            name: text("{serial}"),
-            document: "{}".to_owned(),
-            tags: BTreeMap::new(),
-        },
+        thing: name.clone(),
+        locker: LockerRule::Device { name: name.clone(), tags: BTreeMap::new() },
+        policy: PolicyRule::Device { name: name.clone(), document: "{}".to_owned(), tags: BTreeMap::new() },
         certificate: CertificateRule {
             key: KeyOrigin::Station,
             days: 3650,
-            common_name: text("{serial}"),
+            common_name: name,
             register: Register::WithoutCa,
         },
         repeat: Repeat::Return,
@@ -357,9 +451,9 @@ fn settings(scene: &Scene) -> Settings {
         answer_within: PATIENCE,
         patience: if *name == FIXTURES[0] { scene.patience } else { PATIENCE },
     };
-    let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").unwrap();
+    let serial = SerialPattern::new("^[A-Z0-9]{3,20}$").map_err(wrong)?;
     let product = Product { rules: Arc::new(rules.clone()), serial, deliver: Deliver::Fixture, labels: None };
-    Settings {
+    Ok(Settings {
         station: rules.station.clone(),
         fixtures: FIXTURES.iter().map(fixture).collect(),
         products: BTreeMap::from([(rules.product.clone(), product)]),
@@ -372,9 +466,9 @@ fn settings(scene: &Scene) -> Settings {
         backlog: scene.backlog,
         in_progress: in_progress(&scene.quotas),
         messages: Arc::default(),
-        built_at: Timestamp::from_second(1_780_000_000).unwrap(),
+        built_at: BUILT,
         seed: scene.seed,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,7 @@
 
 pub mod cloud;
 pub mod conformance;
-#[cfg(test)]
-mod drain;
+pub mod drain;
 pub mod fixture;
 mod report;
 mod serials;

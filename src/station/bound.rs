@@ -127,9 +127,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::cloud::Quotas;
     use crate::rehearsal::cloud::Throttling;
     use crate::rehearsal::stations::{Stations, simulate_seen};
-    use crate::cloud::Quotas;
 
     fn pace(calls: u64, waiting: u64) -> OperationStats {
         OperationStats { ceiling: Some(10.0), calls, waiting, ..OperationStats::default() }

@@ -2,8 +2,8 @@
 //! each quota is, and what somebody has to look at.
 
 use crate::cli::text::plain;
-use crate::control::tally::Today;
 use crate::control::Counts;
+use crate::control::tally::Today;
 
 /// Eighths of a character's height.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

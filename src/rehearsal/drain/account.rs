@@ -1,14 +1,13 @@
 //! An account that can be out of reach, and notes what it is asked.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Scene;
+use super::{Scene, Wrong, wrong};
 use crate::clock::TimeSource as _;
 use crate::cloud::pace::Sleep as _;
 use crate::cloud::pace::world::World;
-use crate::cloud::testing::failure;
 use crate::cloud::{Answer, Call, Cloud, CloudError, FailureKind, Operation, Reply};
 use crate::pki::Fingerprint;
 use crate::rehearsal::cloud::{Limits, Throttling};
@@ -32,6 +31,8 @@ pub(super) struct Seen {
     begun: HashMap<String, usize>,
     /// Whose certificate it is, by its id.
     owners: HashMap<Fingerprint, String>,
+    /// What must not happen, and has.
+    pub(super) wrong: Option<Wrong>,
 }
 
 /// The account.
@@ -57,25 +58,48 @@ impl Account {
     pub(super) fn seen(&self) -> Arc<Mutex<Seen>> {
         self.seen.clone()
     }
+
+    fn note(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that went wrong so.
+fn failure(operation: Operation, kind: FailureKind) -> CloudError {
+    CloudError {
+        operation,
+        kind,
+        code: None,
+        status: None,
+        message: "as AWS says it".to_owned(),
+        request_id: None,
+        retry_after: None,
+        resource_id: None,
+        resource_arn: None,
+    }
 }
 
 impl Cloud for Account {
     async fn call(&self, call: &Call) -> Result<Answer, CloudError> {
         let operation = call.operation();
         if self.world.now().mono < self.away_until {
-            self.seen.lock().unwrap().in_vain.push(self.world.now().mono);
+            self.note().in_vain.push(self.world.now().mono);
             self.world.sleep(Duration::from_millis(1)).await;
             return Err(failure(operation, FailureKind::Unreachable));
         }
         self.world.sleep(self.rtt / 2).await;
         let time = self.world.now().mono;
-        let admitted = self.limits.lock().unwrap().admit(operation, time);
-        let reply = admitted.then(|| self.seen.lock().unwrap().take(call, time));
+        let admitted = self.limits.lock().unwrap_or_else(PoisonError::into_inner).admit(operation, time);
+        let reply = admitted.then(|| self.note().take(call, time));
         self.world.sleep(self.rtt / 2).await;
         match reply {
-            Some(reply) => Ok(Answer { reply, request_id: Some("r".to_owned()) }),
+            Some(Ok(reply)) => Ok(Answer { reply, request_id: Some("r".to_owned()) }),
+            Some(Err(wrong)) => {
+                self.note().wrong.get_or_insert(wrong);
+                Err(failure(operation, FailureKind::Unknown))
+            }
             None => {
-                self.seen.lock().unwrap().throttled += 1;
+                self.note().throttled += 1;
                 Err(failure(operation, FailureKind::Throttled))
             }
         }
@@ -83,23 +107,25 @@ impl Cloud for Account {
 }
 
 impl Seen {
-    fn take(&mut self, call: &Call, time: Duration) -> Reply {
+    fn take(&mut self, call: &Call, time: Duration) -> Result<Reply, Wrong> {
         self.calls.push((time, call.operation()));
-        let (serial, reply) = self.answer(call);
+        let (serial, reply) = self.answer(call)?;
         let done = self.begun.entry(serial.clone()).or_default();
         *done += 1;
         if *done == ALL {
             self.begun.remove(&serial);
-            assert_eq!(self.whole.insert(serial, time), None, "a device is made twice");
+            if self.whole.insert(serial.clone(), time).is_some() {
+                return Err(wrong(format!("{serial} is made twice")));
+            }
         }
         self.most_begun = self.most_begun.max(self.begun.len());
-        reply
+        Ok(reply)
     }
 
     /// Whose call it is, and what is answered.
-    fn answer(&mut self, call: &Call) -> (String, Reply) {
+    fn answer(&mut self, call: &Call) -> Result<(String, Reply), Wrong> {
         let text = String::from;
-        match call {
+        Ok(match call {
             Call::CreateCredentialLocker { name, .. } => {
                 (name.clone(), Reply::Locker { id: format!("l{name}"), arn: text("arn:l") })
             }
@@ -112,26 +138,31 @@ impl Seen {
             }
             Call::RegisterCertificateWithoutCa { certificate_pem } => {
                 let body: String = certificate_pem.lines().filter(|it| !it.starts_with('-')).collect();
-                let der = base64::engine::general_purpose::STANDARD.decode(body).unwrap();
+                let der = base64::engine::general_purpose::STANDARD.decode(body).map_err(wrong)?;
                 let id = Fingerprint::of(&der);
-                let serial = String::from_utf8(der).unwrap().rsplit(' ').next().unwrap().to_owned();
+                let serial =
+                    String::from_utf8(der).map_err(wrong)?.rsplit(' ').next().unwrap_or_default().to_owned();
                 self.owners.insert(id, serial.clone());
                 (serial, Reply::Certificate { id: id.to_string(), arn: format!("arn:cert/{id}") })
             }
             Call::AttachPolicy { policy, target } => {
-                assert_eq!(self.owner(target), *policy);
+                self.is_of(target, policy)?;
                 (policy.clone(), Reply::Empty)
             }
             Call::AttachThingPrincipal { thing, principal } => {
-                assert_eq!(self.owner(principal), *thing);
+                self.is_of(principal, thing)?;
                 (thing.clone(), Reply::Empty)
             }
-            other => panic!("a first identity needs no {other:?}"),
-        }
+            other => return Err(wrong(format!("a first identity needs no {other:?}"))),
+        })
     }
 
-    fn owner(&self, arn: &str) -> String {
-        let id = arn.rsplit('/').next().unwrap().parse().unwrap();
-        self.owners.get(&id).expect("it is registered").clone()
+    /// The certificate is attached to what is the same device's.
+    fn is_of(&self, arn: &str, name: &str) -> Result<(), Wrong> {
+        let id = arn.rsplit('/').next().unwrap_or_default().parse().map_err(wrong)?;
+        match self.owners.get(&id) {
+            Some(owner) if owner == name => Ok(()),
+            owner => Err(wrong(format!("{arn} is of {owner:?} and is attached to {name}"))),
+        }
     }
 }

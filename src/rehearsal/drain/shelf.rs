@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::{Wrong, wrong};
 use crate::batch::{Batch, BatchId};
 use crate::device::Device;
 use crate::device::event::PresentationKey;
@@ -20,19 +21,24 @@ pub(super) struct MemoryShelf {
 }
 
 impl MemoryShelf {
-    pub(super) fn commit(&mut self, entry: Entry) {
-        assert_eq!(entry.record.seq, self.seq + 1, "a gap in the journal");
+    pub(super) fn commit(&mut self, entry: Entry) -> Result<(), Wrong> {
+        if entry.record.seq != self.seq + 1 {
+            return Err(wrong("there is a gap in the journal"));
+        }
         self.seq = entry.record.seq;
         if let Some((key, serial)) = told_key(&entry.record) {
             self.keys.entry(key).or_insert_with(|| serial.clone());
         }
-        let (What::Device(event), Some(serial)) = (entry.record.what, entry.record.serial) else { return };
+        let (What::Device(event), Some(serial)) = (entry.record.what, entry.record.serial) else {
+            return Ok(());
+        };
         if let Some((key, outcome)) = event.presentation() {
             let known = KnownPresentation { serial: serial.clone(), outcome };
             self.presentations.insert((key.fixture.clone(), key.boot, key.id), known);
         }
-        let (device, _) = entry.device.expect("an event of a device carries it");
+        let (device, _) = entry.device.ok_or_else(|| wrong("an event of a device does not carry it"))?;
         self.devices.insert(serial, *device);
+        Ok(())
     }
 }
 

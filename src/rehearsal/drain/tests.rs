@@ -1,51 +1,22 @@
 use std::time::Duration;
 
 use super::{Outcome, Scene, play};
-use crate::cloud::Quotas;
-use crate::cloud::{Operation, Service};
+use crate::cloud::{Quotas, Service};
 use crate::station::setup::in_progress;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn scene(seed: u64) -> Scene {
-    Scene {
-        quotas: Quotas::aws_default(),
-        rtt: Duration::from_millis(80),
-        away_until: Duration::ZERO,
-        nests: 0,
-        patience: Duration::from_secs(60),
-        live: 300,
-        backlog: 10_000,
-        seed,
-    }
-}
-
-/// A backlog of some 2,000 devices, made within a minute: a hundred nests without patience.
-fn backlog(seed: u64) -> Scene {
-    Scene { away_until: Duration::from_secs(60), nests: 100, patience: Duration::from_secs(3), ..scene(seed) }
-}
-
-/// When the last device of the backlog was made.
-fn drained(outcome: &Outcome) -> Duration {
-    let whole = outcome.seen.whole.iter().filter(|(serial, _)| serial.starts_with("SN"));
-    whole.map(|(_, at)| *at).max().unwrap()
-}
-
-/// The part of what ten calls a second allow that was used until the last device of the backlog was made.
-fn used(outcome: &Outcome) -> f64 {
-    let end = drained(outcome);
-    let lockers = outcome.seen.calls.iter().filter(|it| it.1 == Operation::CreateCredentialLocker);
-    let times: Vec<Duration> = lockers.map(|it| it.0).filter(|it| *it < end).collect();
-    (times.len() - 1) as f64 / 10.0 / (times[times.len() - 1] - times[0]).as_secs_f64()
+fn played(scene: Scene) -> Outcome {
+    play(scene).unwrap_or_else(|wrong| panic!("{wrong}"))
 }
 
 #[test]
 fn a_backlog_drains_at_the_quota_and_little_of_it_is_begun_at_a_time() {
     for seed in 1..=3 {
-        let outcome = play(backlog(seed));
+        let outcome = played(Scene::backlog(seed));
         let buffered = outcome.at_return.buffered;
         assert!((1_800..=2_000).contains(&buffered), "{buffered}");
-        let part = used(&outcome);
+        let part = outcome.used(10.0).unwrap();
         assert!(part >= 0.97, "{:.1} % of the quota", 100.0 * part);
         assert_eq!(outcome.seen.throttled, 0);
         // The bound, the live unit, and for each service the one whose call had tried when its nest was left.
@@ -58,8 +29,8 @@ fn a_backlog_drains_at_the_quota_and_little_of_it_is_begun_at_a_time() {
 #[test]
 fn while_a_backlog_drains_a_live_unit_waits_at_most_twice_as_long_as_at_an_idle_station() {
     for seed in 1..=3 {
-        let idle = play(scene(seed)).p99();
-        let busy = play(backlog(seed)).p99();
+        let idle = played(Scene::idle(seed)).p99().unwrap();
+        let busy = played(Scene::backlog(seed)).p99().unwrap();
         assert!(idle < Duration::from_millis(220), "{idle:?}");
         assert!(busy <= 2 * idle, "{busy:?} while a backlog drains, {idle:?} else");
     }
@@ -67,8 +38,8 @@ fn while_a_backlog_drains_a_live_unit_waits_at_most_twice_as_long_as_at_an_idle_
 
 #[test]
 fn an_hour_without_aws_costs_few_calls_and_no_device() {
-    let scene = Scene { away_until: HOUR, nests: 10, live: 200, ..scene(1) };
-    let outcome = play(scene.clone());
+    let scene = Scene { away_until: HOUR, nests: 10, live: 200, ..Scene::idle(1) };
+    let outcome = played(scene.clone());
     let buffered = outcome.at_return.buffered;
     assert!(buffered >= 570, "{buffered} devices in an hour");
     assert!(outcome.at_return.oldest_s >= Some(3598), "{:?}", outcome.at_return.oldest_s);
@@ -87,9 +58,9 @@ fn an_hour_without_aws_costs_few_calls_and_no_device() {
     let services = |service| outcome.seen.calls.iter().filter(|it| it.1.service() == service).count();
     assert_eq!(services(Service::ManagedIntegrations), outcome.seen.whole.len());
     // It drains at ten a second, with the live units beside it; one service may come back a pause later.
-    let seconds = (drained(&outcome) - first).as_secs_f64();
+    let seconds = (outcome.drained().unwrap() - first).as_secs_f64();
     assert!(seconds <= buffered as f64 / 10.0 * 1.05 + 11.0, "{buffered} devices took {seconds} s");
-    let idle = play(super::Scene { away_until: Duration::ZERO, nests: 0, ..scene }).p99();
+    let idle = played(Scene { away_until: Duration::ZERO, nests: 0, ..scene }).p99().unwrap();
     // The unit that is in its nest when AWS comes back waits for the next probe.
     let mut latencies = outcome.latencies.clone();
     latencies.remove(0);
@@ -100,8 +71,8 @@ fn an_hour_without_aws_costs_few_calls_and_no_device() {
 
 #[test]
 fn a_full_backlog_is_the_only_reason_to_refuse_a_unit() {
-    let scene = Scene { away_until: HOUR, nests: 10, live: 0, backlog: 120, ..scene(2) };
-    let outcome = play(scene);
+    let scene = Scene { away_until: HOUR, nests: 10, live: 0, backlog: 120, ..Scene::idle(2) };
+    let outcome = played(scene);
     assert_eq!(outcome.admitted.len(), 120);
     assert_eq!(outcome.at_return.buffered, 120);
     assert!(!outcome.refused.is_empty());
@@ -109,4 +80,18 @@ fn a_full_backlog_is_the_only_reason_to_refuse_a_unit() {
         assert!(it.contains("the station's backlog is full: 120 devices are not finished"), "{it}");
     }
     assert_eq!(outcome.seen.whole.len(), 120);
+}
+
+#[test]
+fn what_must_not_happen_is_told_and_no_figure() {
+    // Nothing is sent away in time: the unit in the live nest is.
+    let wrong = play(Scene { quotas: slow(), live: 2, ..Scene::idle(1) }).unwrap_err();
+    assert!(wrong.to_string().starts_with("a live unit was sent away: LIVE"), "{wrong}");
+}
+
+/// A device takes longer than a unit waits.
+fn slow() -> Quotas {
+    let mut quotas = Quotas::aws_default();
+    quotas.rates.insert(crate::cloud::Operation::CreatePolicy, 0.01);
+    quotas
 }

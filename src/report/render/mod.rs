@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::limits::CERTIFICATES;
-use crate::cloud::ACCOUNT;
 use super::model::{CloudCheck, Hour, OperationRow, Quota, Report, Times};
+use crate::cloud::ACCOUNT;
 
 pub mod csv;
 pub mod html;

@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use super::super::model::Report;
 use super::{
-    cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain, quiet,
-    shares_of_time, span,
+    cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain,
+    quiet, shares_of_time, span,
 };
 
 /// Widest line, characters.

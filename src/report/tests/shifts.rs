@@ -151,7 +151,8 @@ fn calls(history: &mut History, now: Timestamp, number: u64) {
         ("create-thing".to_owned(), others),
         ("register-certificate-without-ca".to_owned(), others),
     ]);
-    let called = Called { since: seconds(now, -300), busy_ms: 4_000 + bound_ms, operations, learned: BTreeMap::new() };
+    let called =
+        Called { since: seconds(now, -300), busy_ms: 4_000 + bound_ms, operations, learned: BTreeMap::new() };
     history.station(now, StationEvent::Called(Box::new(called)));
 }
 

@@ -135,8 +135,7 @@ fn a_limit_over_the_whole_account_is_shown_while_it_holds_back() {
         ..SharedLimitStatus::default()
     };
     let said = |account: SharedLimitStatus| {
-        let status =
-            Status { operations: vec![used.clone()], shared_limits: vec![account], ..ready() };
+        let status = Status { operations: vec![used.clone()], shared_limits: vec![account], ..ready() };
         part(&shown(status, Vec::new()), "cloud")
     };
     let page = said(account.clone());
