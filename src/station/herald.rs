@@ -12,6 +12,8 @@ use crate::control::{StationState, Status};
 use crate::line::LineStatus;
 use crate::service_manager;
 
+use super::reporter::Reported;
+
 /// A status that has changed is told no sooner than that after the one before.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
@@ -21,6 +23,8 @@ pub(super) struct Herald {
     /// The line's own pictures, which come by its heartbeat.
     pub(super) line: watch::Receiver<Arc<LineStatus>>,
     pub(super) status: watch::Receiver<Arc<Status>>,
+    /// What came of the newest report.
+    pub(super) reported: watch::Receiver<Option<Reported>>,
 }
 
 impl Herald {
@@ -36,7 +40,7 @@ impl Herald {
             {
                 service_manager::feed();
             }
-            let sentence = sentence(&self.status.borrow().clone());
+            let sentence = sentence(&self.status.borrow().clone(), &self.reported.borrow());
             if told.1 != sentence && now.saturating_sub(told.0) >= TOLD_EVERY {
                 service_manager::status(&sentence);
                 told = (now, sentence);
@@ -85,7 +89,15 @@ impl Pulse {
 }
 
 /// The station in one sentence, for `systemctl status`.
-pub(super) fn sentence(status: &Status) -> String {
+pub(super) fn sentence(status: &Status, reported: &Option<Reported>) -> String {
+    let station = station_in_words(status);
+    match reported {
+        Some(it) => format!("{station}; {}", it.sentence),
+        None => station,
+    }
+}
+
+fn station_in_words(status: &Status) -> String {
     let state = match status.state {
         StationState::Starting => "starting",
         StationState::Ready => "ready",
