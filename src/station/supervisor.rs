@@ -202,6 +202,7 @@ impl Daemon {
             clock: painter.clock.clone(),
             line: station.status.clone(),
             status: status.clone(),
+            hands: station.hands.clone(),
             reported: reported.clone(),
         };
         tokio::spawn(painter.run(station.status.clone(), status_sender));
