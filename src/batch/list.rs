@@ -71,8 +71,8 @@ impl List {
         self.entries.push(Entry { start, length, line });
     }
 
-    /// Puts them in order; each that stands there more than once is a fault.
-    fn sort(&mut self, faults: &mut Faults) {
+    /// Puts them in order; each that stands there more than once is a fault. All have come from that column.
+    fn sort(&mut self, column: usize, faults: &mut Faults) {
         let mut entries = std::mem::take(&mut self.entries);
         entries.sort_unstable_by(|a, b| self.text_of(a).cmp(self.text_of(b)).then(a.line.cmp(&b.line)));
         let mut first: Option<&Entry> = None;
@@ -88,7 +88,7 @@ impl List {
         twice.sort_unstable_by_key(|it| it.0);
         for (line, before, entry) in twice {
             let what = format!("{} stands on line {before} already", self.text_of(&entry));
-            faults.add(BadPlace { line: line.into(), column: None, what });
+            faults.add(BadPlace { line: line.into(), column, what });
         }
         self.entries = entries;
     }
@@ -99,18 +99,15 @@ impl List {
 pub struct BadPlace {
     /// The line, from 1.
     pub line: u64,
-    /// The column, from 1, where there are several.
-    pub column: Option<usize>,
+    /// The column, from 1.
+    pub column: usize,
     /// What is wrong.
     pub what: String,
 }
 
 impl std::fmt::Display for BadPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.column {
-            Some(column) => write!(f, "line {}, column {column}: {}", self.line, self.what),
-            None => write!(f, "line {}: {}", self.line, self.what),
-        }
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.what)
     }
 }
 
@@ -170,7 +167,7 @@ impl Faults {
 /// there is one. Memory: 12 bytes and its text for each serial number.
 ///
 /// # Errors
-/// The first faults, each with its line, and how many more there are.
+/// The first faults, each with its line and column, and how many more there are.
 pub fn read_list(
     file: impl Read,
     column: Option<&str>,
@@ -211,14 +208,13 @@ pub fn read_list(
                 index
             }
         };
-        let several = row.len() > 1;
         match serial_in(&row, wanted, pattern) {
             Ok(_) if list.len() >= MAX_LISTED => return Err(BadList::TooMany),
             Ok(serial) => list.push(serial.as_str(), line),
-            Err(what) => faults.add(BadPlace { line, column: several.then_some(wanted + 1), what }),
+            Err(what) => faults.add(BadPlace { line, column: wanted + 1, what }),
         }
     }
-    list.sort(&mut faults);
+    list.sort(wanted.map_or(1, |it| it + 1), &mut faults);
     if !faults.places.is_empty() {
         return Err(BadList::Faults { places: faults.places, more: faults.more });
     }
@@ -387,19 +383,24 @@ mod tests {
     #[test]
     fn faults_are_told_with_their_line_and_column_ten_at_most() {
         let error = read("SN1\nsn2\n\nSN1\nSN 4\n", None).unwrap_err();
-        let expected = "line 2: sn2: the serial number does not match the product's pattern\n\
-             line 5: SN 4: the serial number holds blanks, control or non-ASCII characters\n\
-             line 4: SN1 stands on line 1 already";
+        let expected = "line 2, column 1: sn2: the serial number does not match the product's pattern\n\
+             line 5, column 1: SN 4: the serial number holds blanks, control or non-ASCII characters\n\
+             line 4, column 1: SN1 stands on line 1 already";
         assert_eq!(error, expected);
         let error = read("x;serial\n1;SN1\n2;\n", None).unwrap_err();
         assert_eq!(error, "line 3, column 2: there is no serial number");
+        let error = read("x;serial\n1;SN1\n2\n", None).unwrap_err();
+        assert_eq!(error, "line 3, column 2: there is no serial number", "the row is too short");
         let error = read("a,serial\r\n\r\n\"two\r\nlines\",SN1\r\nx,SN1", None).unwrap_err();
-        assert_eq!(error, "line 5: SN1 stands on line 3 already");
+        assert_eq!(error, "line 5, column 2: SN1 stands on line 3 already");
         let error = read("bad\n".repeat(37), None).unwrap_err();
         assert_eq!(error.lines().count(), 11);
         assert!(error.ends_with("\nand 27 more like these"), "{error}");
         let error = read("SN1\n".repeat(13), None).unwrap_err();
-        assert!(error.starts_with("line 2: SN1 stands on line 1 already\nline 3: "), "{error}");
+        assert!(
+            error.starts_with("line 2, column 1: SN1 stands on line 1 already\nline 3, column 1: "),
+            "{error}"
+        );
         assert!(error.ends_with("\nand 2 more like these"), "{error}");
     }
 

@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(instead("data: HTTP/1.1 400 Bad Request\r\n\r\n"), None);
         for refused in [half_head(), slow_head(), head_too_large(1), uri_too_long()] {
             let ours = bytes(&refused, false);
-            assert_eq!(instead(&String::from_utf8(ours.to_vec()).unwrap()), None);
+            assert_eq!(instead(std::str::from_utf8(&ours).unwrap()), None);
             let head = ours.windows(4).position(|it| it == b"\r\n\r\n").unwrap() + 4;
             assert_eq!(
                 instead(std::str::from_utf8(&ours[..head]).unwrap()),

@@ -152,14 +152,20 @@ pub fn make(
         _ => None,
     };
     let mut failed = None;
+    // Of an order by number so many are the ordered ones, as they came.
+    let mut room = expected.filter(|it| !it.is_listed()).map_or(u64::MAX, Expected::count);
     source.summaries(begin, end, &mut |it| {
         // An order is weighed as of one record: devices may be coming while they are counted.
         if batch.is_some_and(|id| !it.is_in(id, head.seq)) {
             return ControlFlow::Continue(());
         }
         match expected.map_or(Ok(true), |order| order.contains(&it.serial)) {
-            Ok(true) => tally.take(&it),
-            Ok(false) => tally.take_extra(&it),
+            Ok(true) if room > 0 => {
+                room -= 1;
+                tally.take(&it);
+            }
+            Ok(true) => tally.take_extra(&it, "beyond the number that was ordered"),
+            Ok(false) => tally.take_extra(&it, "not on the order"),
             Err(error) => failed = Some(error),
         }
         if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -281,12 +287,10 @@ impl Tally {
         }
     }
 
-    /// One of the batch that is not on its list.
-    fn take_extra(&mut self, it: &Summary) {
+    /// One of the batch that was not ordered.
+    fn take_extra(&mut self, it: &Summary, why: &str) {
         self.balance.extras += 1;
-        self.exceptions
-            .extras
-            .push(|| exception(it, format!("{}, but not on the order", it.class().as_str())));
+        self.exceptions.extras.push(|| exception(it, format!("{}, but {why}", it.class().as_str())));
     }
 
     /// One that was first presented before the time and first passed in it.

@@ -406,7 +406,8 @@ impl World {
             return;
         }
         let (issuer, clock) = (&self.issuer, Stopped(self.now()));
-        let makers = Makers { issuer: Some(issuer), request: &|_| issuer.request(), clock: &clock };
+        let request = |_: &str| issuer.request();
+        let makers = Makers { issuer: Some(issuer), request: &request, clock: &clock, gets_on: &|| () };
         for input in issue_group(&makers, &self.keys, group) {
             let takes = self.millis(5);
             self.after(takes, Event::Input(number, input));

@@ -1,6 +1,8 @@
 //! Tells the service manager how the station is. The watchdog is fed by the work itself: by each picture
-//! that the line publishes, and only while the journal's writer gets on with what it was given. So a
-//! line that hangs, a disk that hangs and a runtime that hangs all starve it; a clock alone feeds nothing.
+//! that the line publishes, and only while the journal's writer gets on with what it was given, and so do the
+//! threads that issue certificates and destroy keys. So a line that hangs, a disk, a token or a runtime that hangs
+//! all starve it; a clock alone feeds nothing. Deliveries into directories do not count: a network share may hang
+//! for as long as it likes, it delays its own devices only, and a restart would not mend it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,9 @@ use crate::control::{StationState, Status};
 use crate::line::LineStatus;
 use crate::service_manager;
 
+use super::reporter::Reported;
+use super::vault::Hands;
+
 /// A status that has changed is told no sooner than that after the one before.
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
@@ -21,6 +26,10 @@ pub(super) struct Herald {
     /// The line's own pictures, which come by its heartbeat.
     pub(super) line: watch::Receiver<Arc<LineStatus>>,
     pub(super) status: watch::Receiver<Arc<Status>>,
+    /// The threads that issue and destroy.
+    pub(super) hands: Hands,
+    /// What came of the newest report.
+    pub(super) reported: watch::Receiver<Option<Reported>>,
 }
 
 impl Herald {
@@ -32,11 +41,11 @@ impl Herald {
             let line = self.line.borrow_and_update().clone();
             let now = self.clock.now().mono;
             if let Some(pulse) = &mut pulse
-                && pulse.beats(&line, now)
+                && pulse.beats(&line, self.hands.lasts(now), now)
             {
                 service_manager::feed();
             }
-            let sentence = sentence(&self.status.borrow().clone());
+            let sentence = sentence(&self.status.borrow().clone(), &self.reported.borrow());
             if told.1 != sentence && now.saturating_sub(told.0) >= TOLD_EVERY {
                 service_manager::status(&sentence);
                 told = (now, sentence);
@@ -63,8 +72,9 @@ impl Pulse {
         Self { within, fed: None, durable: 0, since: None }
     }
 
-    /// Four times within the time that is given, unless the journal's writer has stood still for half of it.
-    fn beats(&mut self, line: &LineStatus, now: Duration) -> bool {
+    /// Four times within the time that is given, unless the journal's writer has stood still for half of it, or
+    /// another thread has been at one and the same thing for longer than that: `lasts`.
+    fn beats(&mut self, line: &LineStatus, lasts: Duration, now: Duration) -> bool {
         let waits = line.seq > line.durable;
         if !waits || line.durable != self.durable {
             self.since = None;
@@ -76,6 +86,9 @@ impl Pulse {
                 return false;
             }
         }
+        if lasts > self.within / 2 {
+            return false;
+        }
         let due = self.fed.is_none_or(|it| now.saturating_sub(it) >= self.within / 4);
         if due {
             self.fed = Some(now);
@@ -85,7 +98,15 @@ impl Pulse {
 }
 
 /// The station in one sentence, for `systemctl status`.
-pub(super) fn sentence(status: &Status) -> String {
+pub(super) fn sentence(status: &Status, reported: &Option<Reported>) -> String {
+    let station = station_in_words(status);
+    match reported {
+        Some(it) => format!("{station}; {}", it.sentence),
+        None => station,
+    }
+}
+
+fn station_in_words(status: &Status) -> String {
     let state = match status.state {
         StationState::Starting => "starting",
         StationState::Ready => "ready",
@@ -124,18 +145,34 @@ mod tests {
     #[test]
     fn a_line_that_publishes_feeds_it_four_times_in_its_time() {
         let mut pulse = Pulse::new(WITHIN);
-        let fed: Vec<u64> = (0..60).filter(|at| pulse.beats(&line(7, 7), second(*at))).collect();
+        let fed: Vec<u64> =
+            (0..60).filter(|at| pulse.beats(&line(7, 7), Duration::ZERO, second(*at))).collect();
         assert_eq!(fed, [0, 10, 20, 30, 40, 50]);
+    }
+
+    #[test]
+    fn a_thread_that_is_at_one_thing_for_half_of_the_time_starves_it() {
+        let mut pulse = Pulse::new(WITHIN);
+        let busy_since = |since: u64, at: u64| second(at.saturating_sub(since));
+        let fed: Vec<u64> =
+            (0..200).filter(|at| pulse.beats(&line(7, 7), busy_since(5, *at), second(*at))).collect();
+        assert_eq!(fed, [0, 10, 20]);
+        assert!(pulse.beats(&line(7, 7), Duration::ZERO, second(200)), "it has got on");
+        let mut pulse = Pulse::new(WITHIN);
+        let slow = (0..200).filter(|at| pulse.beats(&line(7, 7), second(at % 20), second(*at))).count();
+        assert_eq!(slow, 20, "it is slow, and gets on");
     }
 
     #[test]
     fn a_journal_that_stands_still_starves_it_and_one_that_is_slow_does_not() {
         let mut pulse = Pulse::new(WITHIN);
-        let slow = (0..200).filter(|at| pulse.beats(&line(at + 5, at / 10), second(*at))).count();
+        let slow =
+            (0..200).filter(|at| pulse.beats(&line(at + 5, at / 10), Duration::ZERO, second(*at))).count();
         assert_eq!(slow, 20);
         let mut pulse = Pulse::new(WITHIN);
-        let stuck: Vec<u64> = (0..200).filter(|at| pulse.beats(&line(8, 7), second(*at))).collect();
+        let stuck: Vec<u64> =
+            (0..200).filter(|at| pulse.beats(&line(8, 7), Duration::ZERO, second(*at))).collect();
         assert_eq!(stuck, [0, 10, 20]);
-        assert!(pulse.beats(&line(8, 8), second(200)), "it has got on");
+        assert!(pulse.beats(&line(8, 8), Duration::ZERO, second(200)), "it has got on");
     }
 }

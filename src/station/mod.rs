@@ -192,6 +192,8 @@ pub struct Station {
     pub ports: Vec<Arc<PortCounters>>,
     /// How the journal's commits went.
     pub(crate) commits: Arc<instruments::Commits>,
+    /// The threads that issue and destroy.
+    pub(crate) hands: vault::Hands,
     engine: JoinHandle<Result<(), StationError>>,
 }
 
@@ -213,6 +215,7 @@ impl Station {
         let scribe = scribe::start(writer, from_line, durable_sender).map_err(StationError::Thread)?;
         let vault = vault::start(parts.issuer, keys.clone(), parts.clock.clone(), inputs.clone())
             .map_err(StationError::Thread)?;
+        let hands = vault.hands.clone();
         let (outboxes, ports) = intake::start(0, parts.ports, &keys, &parts.clock, &inputs);
         let deliveries = deliveries::start(&parts.station, &parts.directories, &keys, &inputs)
             .map_err(StationError::Thread)?;
@@ -241,7 +244,7 @@ impl Station {
             waiting_for_idle: Vec::new(),
         };
         let engine = tokio::spawn(engine.run(first, from_adapters, from_outside, durable.clone()));
-        Ok(Self { commands, status, durable, ports, commits, engine })
+        Ok(Self { commands, status, durable, ports, commits, hands, engine })
     }
 
     /// Takes no new units; returns when no unit in a nest waits any more and nothing is left to be

@@ -89,8 +89,18 @@ fn key_dir(config: &Config) -> PathBuf {
     beside.map(PathBuf::from).unwrap_or_default()
 }
 
+/// What came of the newest report, for the service manager's line, until the next shift has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reported {
+    /// When its shift ended.
+    ended: Timestamp,
+    /// What came of it.
+    pub(super) sentence: String,
+}
+
 /// Writes reports.
 pub(super) struct Reporter {
+    pub(super) told: watch::Sender<Option<Reported>>,
     pub(super) maker: Maker,
     pub(super) plant: watch::Receiver<Arc<Plant>>,
     pub(super) store: Store,
@@ -148,8 +158,11 @@ impl Reporter {
 
     fn make_missing(&self, made: &mut Vec<PathBuf>) -> Result<(), WriteError> {
         let now = self.clock.now().wall;
+        self.forget(now);
         for span in self.due(now)? {
-            let (path, closes) = self.write(&span)?;
+            let written = self.write(&span);
+            self.tell(&span, &written);
+            let (path, closes) = written?;
             let report = path.display();
             match closes {
                 true => {
@@ -165,6 +178,29 @@ impl Reporter {
             files::prune(&self.dir, self.options.keep, &self.maker().calendar)?;
         }
         Ok(())
+    }
+
+    /// Says what came of a shift's report.
+    fn tell(&self, span: &ShiftSpan, written: &Result<(PathBuf, bool), WriteError>) {
+        let what = match written {
+            Ok((_, true)) => "written, balances".to_owned(),
+            Ok((_, false)) => "written, DOES NOT BALANCE".to_owned(),
+            Err(error) => format!("cannot be written: {}", Chain(error)),
+        };
+        let sentence = format!("report of {span} {what}");
+        self.told.send_replace(Some(Reported { ended: span.end, sentence }));
+    }
+
+    /// Says nothing more of a report when a later shift has ended.
+    fn forget(&self, now: Timestamp) {
+        let newest = self.maker().calendar.ended_by(now).next().map(|it| it.end);
+        self.told.send_if_modified(|told| {
+            let old = told.as_ref().is_some_and(|it| newest.is_some_and(|newest| it.ended < newest));
+            if old {
+                *told = None;
+            }
+            old
+        });
     }
 
     /// The shifts that have ended, and whose reports are not there, the oldest first.

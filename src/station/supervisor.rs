@@ -22,7 +22,7 @@ use super::herald::{self, Herald};
 use super::instruments::Panel;
 use super::picture::Painter;
 use super::reconcile::Reconciler;
-use super::reporter::Reporter;
+use super::reporter::{Reported, Reporter};
 use super::setup::{Assembled, SetupError, StationCloud, assemble, directories};
 use super::shift_end::ShiftEnd;
 use super::{Command, Station, StationError};
@@ -91,7 +91,7 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
     let mut daemon = Daemon::start(config, assembled, (listeners, open_files), clock)?;
     tracing::info!(station = config.station.id, "the station is ready");
     drop(patience);
-    service_manager::ready(&herald::sentence(&daemon.status.borrow().clone()));
+    service_manager::ready(&daemon.sentence());
     let ended = daemon.attend(&mut signals).await;
     service_manager::stopping("draining: units in the nests are finished");
     let result = daemon.end(ended, &mut signals).await;
@@ -150,6 +150,7 @@ struct Daemon {
     station: Station,
     commands: mpsc::Receiver<server::Command>,
     status: watch::Receiver<Arc<Status>>,
+    reported: watch::Receiver<Option<Reported>>,
     reconciler: Arc<Reconciler<StationCloud>>,
     end_api: oneshot::Sender<()>,
     api: tokio::task::JoinHandle<()>,
@@ -198,8 +199,14 @@ impl Daemon {
         };
         let first = painter.paint(&station.status.borrow().clone(), &painter.cloud.snapshot());
         let (status_sender, status) = watch::channel(Arc::<Status>::new(first));
-        let herald =
-            Herald { clock: painter.clock.clone(), line: station.status.clone(), status: status.clone() };
+        let (told, reported) = watch::channel(None);
+        let herald = Herald {
+            clock: painter.clock.clone(),
+            line: station.status.clone(),
+            status: status.clone(),
+            hands: station.hands.clone(),
+            reported: reported.clone(),
+        };
         tokio::spawn(painter.run(station.status.clone(), status_sender));
         tokio::spawn(herald.run());
         let options = config.station.reports.clone();
@@ -207,7 +214,7 @@ impl Daemon {
             let (maker, store, clock, status) = (maker.clone(), store.clone(), clock.clone(), status.clone());
             let plant = alive.plant.subscribe();
             // It ends with the process: what it did not write is written after the next start.
-            tokio::spawn(Reporter { maker, plant, store, clock, status, dir, options }.run());
+            tokio::spawn(Reporter { told, maker, plant, store, clock, status, dir, options }.run());
         }
         let reporting = Reporting { maker, clock };
         let (command_sender, commands) = mpsc::channel(COMMANDS);
@@ -222,7 +229,12 @@ impl Daemon {
             let _ = api_ended.await;
         }));
         let (reconciler, config) = (Arc::new(reconciler), config.clone());
-        Ok(Self { station, commands, status, reconciler, end_api, api, config, alive })
+        Ok(Self { station, commands, status, reported, reconciler, end_api, api, config, alive })
+    }
+
+    /// The station in one sentence.
+    fn sentence(&self) -> String {
+        herald::sentence(&self.status.borrow().clone(), &self.reported.borrow())
     }
 
     /// Carries out commands until a signal says to end, or the station ends on its own.

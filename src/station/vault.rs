@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -54,11 +54,52 @@ pub(crate) enum What {
     },
 }
 
+/// Since when a thread has been at what it does now; not at all while it waits for something to do.
+#[derive(Debug, Clone, Default)]
+struct Busy {
+    since: Arc<Mutex<Option<Duration>>>,
+}
+
+impl Busy {
+    fn set(&self, since: Option<Duration>) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Does something that is seen from outside for as long as it takes.
+    fn with<T>(&self, clock: &dyn TimeSource, work: impl FnOnce() -> T) -> T {
+        self.set(Some(clock.now().mono));
+        let done = work();
+        self.set(None);
+        done
+    }
+
+    /// For how long it has been at it.
+    fn lasts(&self, now: Duration) -> Duration {
+        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |it| now.saturating_sub(it))
+    }
+}
+
+/// The threads of which a stuck one has the watchdog starve.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hands {
+    issuer: Busy,
+    keys: Busy,
+}
+
+impl Hands {
+    /// For how long that one has been at it that has been so longest.
+    pub(super) fn lasts(&self, now: Duration) -> Duration {
+        self.issuer.lasts(now).max(self.keys.lasts(now))
+    }
+}
+
 /// Where requests go.
 #[derive(Debug)]
 pub(super) struct Vault {
     pub(super) issue: mpsc::Sender<Issue>,
     pub(super) destroy: mpsc::Sender<(SerialNumber, Fingerprint)>,
+    pub(super) hands: Hands,
 }
 
 /// Starts both threads; they end when the requests' channels are closed.
@@ -71,10 +112,24 @@ pub(super) fn start(
     let (issue, mut to_issue) = mpsc::channel(QUEUE);
     let (destroy, mut to_destroy) = mpsc::channel(QUEUE);
     let (issuing_keys, issued) = (keys.clone(), inputs.clone());
+    let hands = Hands::default();
+    let (issuing, destroying) = (hands.issuer.clone(), hands.keys.clone());
+    let keys_clock = clock.clone();
     std::thread::Builder::new().name("issuer".to_owned()).spawn(move || {
         while let Some(group) = gather(&mut to_issue) {
-            let makers = Makers { issuer: issuer.as_deref(), request: &make_request, clock: clock.as_ref() };
-            for answer in issue_group(&makers, &*issuing_keys, group) {
+            let gets_on = || issuing.set(Some(clock.now().mono));
+            let makers = Makers {
+                issuer: issuer.as_deref(),
+                request: &make_request,
+                clock: clock.as_ref(),
+                gets_on: &gets_on,
+            };
+            let answers = issuing.with(clock.as_ref(), || {
+                #[cfg(debug_assertions)]
+                stall();
+                issue_group(&makers, &*issuing_keys, group)
+            });
+            for answer in answers {
                 if issued.blocking_send(answer).is_err() {
                     return;
                 }
@@ -84,7 +139,7 @@ pub(super) fn start(
     std::thread::Builder::new().name("keys".to_owned()).spawn(move || {
         while let Some(first) = to_destroy.blocking_recv() {
             let group = gather_after(first, &mut to_destroy, DESTROYED_AT_ONCE);
-            for answer in destroy_group(&*keys, group) {
+            for answer in destroying.with(keys_clock.as_ref(), || destroy_group(&*keys, group)) {
                 if inputs.blocking_send(answer).is_err() {
                     return;
                 }
@@ -92,7 +147,18 @@ pub(super) fn start(
             std::thread::park_timeout(REST);
         }
     })?;
-    Ok(Vault { issue, destroy })
+    Ok(Vault { issue, destroy, hands })
+}
+
+/// Hangs for ever where a test says so: a token that does not answer, for the watchdog.
+#[cfg(debug_assertions)]
+fn stall() {
+    if std::env::var_os("LINEMINT_DEBUG_STALL_ISSUER").is_some() {
+        tracing::warn!("the issuer hangs, as this test build was told");
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 fn gather<T>(queue: &mut mpsc::Receiver<T>) -> Option<Vec<T>> {
@@ -171,6 +237,8 @@ pub(crate) struct Makers<'a> {
     pub(crate) request: &'a dyn Fn(&str) -> Result<MadeRequest, IssueError>,
     /// What a certificate's life begins by.
     pub(crate) clock: &'a dyn TimeSource,
+    /// Called before each one: a token that takes a second for a signature gets on.
+    pub(crate) gets_on: &'a dyn Fn(),
 }
 
 /// What was made for one device, but for its key, which is among those to be sealed.
@@ -187,6 +255,7 @@ pub(crate) fn issue_group(makers: &Makers<'_>, keys: &impl Keys, group: Vec<Issu
     let mut to_seal = ToSeal::new();
     let mut results = Vec::with_capacity(group.len());
     for Issue { serial, generation, what } in group {
+        (makers.gets_on)();
         let made = match what {
             What::Certificate(request) => Made::Certificate(issue(makers, &request, &mut to_seal)),
             What::Request { common_name } => Made::Request(make(makers, &common_name, &mut to_seal)),
@@ -321,6 +390,27 @@ mod tests {
             locker_id: None,
         };
         Outgoing::Offer { credentials: Box::new(credentials), key: Some(key(name)), serial: serial(name) }
+    }
+
+    #[test]
+    fn how_long_a_thread_has_been_at_one_thing_is_seen_from_outside() {
+        let clock = crate::clock::ManualClock::at("2026-11-22T09:00:00Z".parse().unwrap());
+        let hands = Hands::default();
+        let seconds = Duration::from_secs;
+        let lasts = || hands.lasts(clock.now().mono);
+        hands.keys.with(&clock, || {
+            clock.advance(seconds(5));
+            assert_eq!(lasts(), seconds(5));
+            hands.issuer.with(&clock, || {
+                clock.advance(seconds(1));
+                assert_eq!(lasts(), seconds(6), "the longest");
+            });
+            hands.keys.set(Some(clock.now().mono));
+            clock.advance(seconds(2));
+            assert_eq!(lasts(), seconds(2), "it has got on");
+        });
+        clock.advance(seconds(60));
+        assert_eq!(lasts(), Duration::ZERO);
     }
 
     #[test]

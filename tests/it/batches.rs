@@ -133,8 +133,11 @@ fn a_file_with_faults_opens_nothing_and_says_on_which_lines_they_are() {
     assert_eq!((status, out.as_str()), (1, ""), "{log}");
     let lines: Vec<&str> = log.lines().collect();
     assert!(lines[0].ends_with("serials.csv is no list of serial numbers; nothing was opened:"), "{log}");
-    assert_eq!(lines[1], "  line 3: nonsense: the serial number does not match the product's pattern");
-    assert_eq!(lines[2], "  line 5: SN0000000001 stands on line 2 already");
+    assert_eq!(
+        lines[1],
+        "  line 3, column 1: nonsense: the serial number does not match the product's pattern"
+    );
+    assert_eq!(lines[2], "  line 5, column 1: SN0000000001 stands on line 2 already");
     assert_eq!(world.command(&["batch", "show", "WO-1"]).0, 1);
     let (status, _, log) = open(&world, &["WO-1", "--product", "lamp", "--expected", "-"]);
     assert_eq!(status, 4, "{log}");

@@ -93,7 +93,30 @@ fn the_watchdog_is_fed_while_it_works_and_starves_when_the_journal_hangs() {
     manager.until("WATCHDOG=1");
     fixture.send(&json!({ "type": "unit", "id": 1, "serial": SERIALS[0] }));
     world.station().stderr.wait_for("the journal hangs");
-    // For half of its time it may still be fed; then for as long as we listen it is not.
+    starves(&manager);
+    world.kill9();
+}
+
+#[test]
+fn the_watchdog_starves_when_the_issuer_hangs() {
+    let mut world = World::new("");
+    let manager = Manager::new(&world);
+    let mut fixture = world.fixture("nest-1");
+    let shell =
+        notifying(&world, "WATCHDOG_USEC=2000000 LINEMINT_DEBUG_STALL_ISSUER=1; export WATCHDOG_PID=$$");
+    world.start_after(&shell);
+    manager.until("READY=1");
+    fixture.hello("nest-1", 1);
+    manager.until("WATCHDOG=1");
+    manager.until("WATCHDOG=1");
+    fixture.send(&json!({ "type": "unit", "id": 1, "serial": SERIALS[0] }));
+    world.station().stderr.wait_for("the issuer hangs");
+    starves(&manager);
+    world.kill9();
+}
+
+/// For half of its time it may still be fed; then for as long as we listen it is not.
+fn starves(manager: &Manager) {
     let quiet = Duration::from_secs(4);
     let (deadline, mut silence) = (Deadline::after(PATIENCE), Deadline::after(quiet));
     while !silence.is_over() {
@@ -102,7 +125,6 @@ fn the_watchdog_is_fed_while_it_works_and_starves_when_the_journal_hangs() {
             silence = Deadline::after(quiet);
         }
     }
-    world.kill9();
 }
 
 #[test]

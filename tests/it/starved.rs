@@ -54,8 +54,8 @@ impl Silent {
         let told = over.clone();
         let crowd = std::thread::spawn(move || {
             let connect = || {
-                let client = UnixStream::connect(&socket).unwrap();
-                client.set_nonblocking(true).unwrap();
+                let client = UnixStream::connect(&socket).expect("the socket is there");
+                client.set_nonblocking(true).expect("a socket need not block");
                 client
             };
             let mut clients: Vec<_> = (0..Self::CLIENTS).map(|_| connect()).collect();
@@ -77,7 +77,7 @@ impl Silent {
     /// They all go. How many of them the station has dropped.
     fn end(self) -> usize {
         self.over.store(true, Ordering::Relaxed);
-        self.crowd.join().unwrap()
+        self.crowd.join().expect("the crowd goes")
     }
 }
 

@@ -186,8 +186,9 @@ impl Source for History {
         end: Timestamp,
         each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
     ) -> Result<(), JournalError> {
-        let mut all = self.summaries.values().filter(|it| (begin..end).contains(&it.first));
-        let _ = all.try_for_each(|it| each(it.clone()));
+        let mut all: Vec<_> = self.summaries.values().filter(|it| (begin..end).contains(&it.first)).collect();
+        all.sort_by_key(|it| (it.first, &it.serial));
+        let _ = all.into_iter().try_for_each(|it| each(it.clone()));
         Ok(())
     }
 

@@ -189,6 +189,27 @@ proptest! {
         prop_assert_eq!(balance.extras, made.iter().filter(|it| !order.0.contains(**it)).count() as u64);
         prop_assert_eq!(balance.total, ordered.len() as u64);
     }
+
+    #[test]
+    fn an_order_by_number_balances_and_what_came_beyond_it_stands_apart(
+        moves in proptest::collection::vec((0..24_u8, any::<u8>(), 0..900_u16), 1..300),
+        ordered in 0..24_u64,
+    ) {
+        let history = history(&moves);
+        let context = context(at("2027-01-01T00:00:00Z"));
+        let report = make(&history, &Selection::Batch("WO-1".to_owned()), &context, Some(&Count(ordered))).unwrap();
+        let balance = &report.balance;
+        prop_assert!(balance.closes, "{}", balance.headline());
+        let mut made: Vec<_> = history.devices.values().filter(|it| it.batch.is_some()).collect();
+        made.sort_by_key(|it| (it.admitted_at, it.serial.clone()));
+        let within = made.len().min(usize::try_from(ordered).unwrap());
+        let (in_order, beyond) = made.split_at(within);
+        prop_assert_eq!(counts(balance), expected_counts(&history, in_order.iter().map(|it| &it.serial)));
+        prop_assert_eq!(balance.missing, ordered - within as u64);
+        prop_assert_eq!((balance.extras, balance.total), (beyond.len() as u64, ordered));
+        let extras: BTreeSet<_> = report.exceptions.extras.devices.iter().map(|it| it.serial.clone()).collect();
+        prop_assert!(extras.iter().all(|it| beyond.iter().any(|device| device.serial.as_str() == it)), "{:?}", extras);
+    }
 }
 
 #[test]
@@ -212,7 +233,7 @@ fn what_the_journal_has_counted_and_does_not_hold_is_the_headline() {
 }
 
 #[test]
-fn an_order_of_which_only_the_number_is_known_misses_the_rest_or_does_not_balance() {
+fn an_order_of_which_only_the_number_is_known_misses_the_rest_or_has_extras() {
     let history = history(&[(1, 0, 1), (2, 0, 1), (3, 0, 1)]);
     let context = context(at("2026-10-25T00:00:00Z"));
     let report =
@@ -220,8 +241,10 @@ fn an_order_of_which_only_the_number_is_known_misses_the_rest_or_does_not_balanc
     let enough = report(5).balance;
     assert_eq!((enough.closes, enough.missing, enough.sum), (true, 2, 5));
     let less = report(2).balance;
-    assert_eq!(less.problems, ["3 are accounted for, but 2 were ordered"]);
-    assert!(!less.closes);
+    assert_eq!((less.closes, less.missing, less.extras, less.sum, less.total), (true, 0, 1, 2, 2));
+    let extra = &report(2).exceptions.extras;
+    assert_eq!(extra.count, 1);
+    assert!(extra.devices[0].why.ends_with(", but beyond the number that was ordered"), "{extra:?}");
     let alone = make(&history, &Selection::Batch("WO-1".to_owned()), &context, None).unwrap().balance;
     assert_eq!((alone.closes, alone.total, alone.of.as_str()), (true, 3, "presented"));
 }

@@ -55,6 +55,7 @@ fn reporter(dir: &Path, keep: usize, now: &str) -> (Opened, Reporter) {
     let calendar = maker.calendar.clone();
     let plant = Plant { calendar, config: "c".to_owned(), ..Plant::default() };
     let it = Reporter {
+        told: watch::channel(None).0,
         maker,
         plant: watch::channel(Arc::new(plant)).1,
         store: opened.store.clone(),
@@ -93,6 +94,41 @@ fn a_report_is_written_once_after_the_grace_in_four_formats() {
     assert!(made[0].with_extension("html").exists() && made[0].with_extension("txt").exists());
     assert_eq!(std::fs::read_dir(&it.dir).unwrap().count(), 4, "nothing half written is left");
     assert!(made_by(&it).is_empty(), "once");
+}
+
+#[test]
+fn what_came_of_the_newest_report_is_told_until_the_next_shift_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, mut it) = reporter(dir.path(), 10, "2026-11-20T13:10:00Z");
+    let told = it.told.subscribe();
+    let sentence = || told.borrow().as_ref().map(|it| it.sentence.clone());
+    // A file is where the directory should be.
+    put(&it.dir, "");
+    it.catch_up().1.unwrap_err();
+    let said = sentence().unwrap();
+    assert!(said.starts_with("report of 2026-11-20/early cannot be written: "), "{said}");
+    std::fs::remove_file(&it.dir).unwrap();
+    made_by(&it);
+    assert_eq!(sentence().as_deref(), Some("report of 2026-11-20/early written, balances"));
+    let mut at = |time: &str| it.clock = Arc::new(ManualClock::at(time.parse().unwrap()));
+    at("2026-11-20T20:59:59Z");
+    assert!(made_by(&it).is_empty());
+    assert!(sentence().is_some(), "the late shift has not ended");
+    let mut at = |time: &str| it.clock = Arc::new(ManualClock::at(time.parse().unwrap()));
+    at("2026-11-20T21:00:00Z");
+    assert!(made_by(&it).is_empty(), "the grace is not over");
+    assert_eq!(sentence(), None);
+    let mut at = |time: &str| it.clock = Arc::new(ManualClock::at(time.parse().unwrap()));
+    at("2026-11-20T21:10:00Z");
+    assert_eq!(names(&made_by(&it)), ["shift-2026-11-20-late.json"]);
+    let said = sentence().unwrap();
+    assert!(said.starts_with("report of 2026-11-20/late written, "), "{said}");
+    let status = Status::default();
+    let line = crate::station::herald::sentence(&status, &told.borrow());
+    assert!(
+        line.starts_with("starting: 0 of 0 fixtures ready") && line.ends_with(&format!("; {said}")),
+        "{line}"
+    );
 }
 
 #[test]

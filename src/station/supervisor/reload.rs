@@ -15,7 +15,7 @@ use crate::control::tap::Tap;
 use crate::service_manager;
 use crate::station::reporter::limits;
 use crate::station::setup::{StationCloud, line_products, news};
-use crate::station::{Command, PortCounters, Station, herald};
+use crate::station::{Command, PortCounters, Station};
 
 /// What follows another configuration while the daemon works.
 pub(super) struct Alive {
@@ -62,7 +62,7 @@ impl Daemon {
                 tracing::error!(why, "the configuration is not taken over: all stays as it was");
             }
         }
-        service_manager::ready(&herald::sentence(&self.status.borrow().clone()));
+        service_manager::ready(&self.sentence());
     }
 
     /// What it has changed; or why it changes nothing.
