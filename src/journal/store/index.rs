@@ -28,9 +28,6 @@ const CACHE_BYTES: u64 = 1 << 20;
 /// time, which at sled's own 512 KiB is what half of a station's memory goes to.
 const SEGMENT_BYTES: usize = 128 << 10;
 
-/// Collections after each batch, each of up to 512 objects: more than a batch lets go of.
-const COLLECTIONS: usize = 32;
-
 /// Rows to be written together; none is to be removed.
 pub(super) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -273,9 +270,7 @@ impl Index {
                 None => batch.remove(row),
             }
         }
-        self.db.apply_batch(batch).map_err(|source| failed(&self.path, "write", source))?;
-        reclaim();
-        Ok(())
+        self.db.apply_batch(batch).map_err(|source| failed(&self.path, "write", source))
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, JournalError> {
@@ -283,15 +278,6 @@ impl Index {
             dir: self.path.clone(),
             what: format!("a row cannot be written: {error}"),
         })
-    }
-}
-
-/// Frees what sled has let go of. It leaves that to its collector, which looks once in 128 operations of a thread and
-/// then takes some five hundred objects. A batch is one operation, and lets go of more than that where it merges pages:
-/// a station's memory grew by 1.2 KiB with each device, and to 1.6 GiB at the first batches after a start with a million.
-fn reclaim() {
-    for _ in 0..COLLECTIONS {
-        crossbeam_epoch::pin().flush();
     }
 }
 
