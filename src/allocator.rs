@@ -1,9 +1,9 @@
 //! The system's allocator, told to hand large blocks back.
 //!
 //! glibc's serves a first large block from a mapping of its own, and after it is freed once, blocks of that size from
-//! the heap, for good. sled writes through blocks of 128 KiB, some forty of which wait to be freed at any time; small
-//! ones that live long come to lie between them, and a station's resident memory grows for days: 106 MiB after
-//! 100,000 devices, and 33 to 64 MiB, back and forth, with the limit that is set here.
+//! the heap, for good; small ones that live long come to lie between them. sled writes through blocks of its segments'
+//! size (`journal::store::index`), which must be no smaller than the limit here. At sled's own 512 KiB a station's
+//! memory grew to 106 MiB after 100,000 devices without the limit, and went back and forth from 33 to 64 MiB with it.
 //!
 //! This is the one place with `unsafe` in it: the setting has no safe interface, and no file, argument or unit
 //! option (an environment variable has to be there before the program starts, whoever starts it).
