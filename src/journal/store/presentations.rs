@@ -57,12 +57,14 @@ pub(super) fn note(
     Ok(())
 }
 
-/// Presentations of earlier resets can be asked for no more, whether written or about to be.
+/// Presentations of earlier resets can be asked for no more, whether written or about to be. What was written is removed
+/// at once and one by one: the log has the reset already, so that a crash in between loses nothing that is asked for. After
+/// a million units there are 125,000 rows, and in one batch sled takes 1.6 GiB for them.
 pub(super) fn forget(db: &sled::Db, path: &Path, rows: &mut Rows, fixture: &str) -> Result<(), JournalError> {
     let prefix = prefix(fixture);
     for row in db.scan_prefix(&prefix).keys() {
         let row = row.map_err(|source| failed(path, "read", source))?;
-        rows.insert(row.to_vec(), None);
+        db.remove(row).map_err(|source| failed(path, "write", source))?;
     }
     for (_, row) in rows.range_mut(prefix.clone()..).take_while(|(row, _)| row.starts_with(&prefix)) {
         *row = None;
@@ -113,7 +115,7 @@ mod tests {
         let mut rows = Rows::new();
         note(&db, dir.path(), &mut rows, &key(1, 50), known(50)).unwrap();
         forget(&db, dir.path(), &mut rows, "nest-1").unwrap();
-        assert_eq!((rows.len(), rows.values().flatten().count()), (6, 0));
+        assert_eq!((db.len(), rows.len(), rows.values().flatten().count()), (0, 1, 0));
         // What comes after the reset begins anew, though nothing of it is written yet.
         note(&db, dir.path(), &mut rows, &key(1, 50), known(51)).unwrap();
         assert_eq!(rows.values().flatten().count(), 1);
