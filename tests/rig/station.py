@@ -49,11 +49,11 @@ Environment=AWS_ACCESS_KEY_ID=AKIDTEST AWS_SECRET_ACCESS_KEY=test AWS_EC2_METADA
 
 def installed(work):
     """The package, configured, enabled and started while no adapter is there; where its binary is on this side."""
-    rig("put", os.environ["PACKAGE"], "/root/linemint.deb")
-    rig("run", "dpkg -i --force-depends /root/linemint.deb && sync")
-    rig("run", "linemint ca init --dir /root/ca && install -d -m 755 /etc/linemint/ca"
-        " && install -m 644 /root/ca/ca.pem /etc/linemint/ca/ca.pem"
-        " && install -d -m 700 /etc/linemint/secret && install -m 600 /root/ca/ca.key /etc/linemint/secret/ca.key"
+    rig("put", os.environ["PACKAGE"], "/opt/linemint.deb")
+    rig("run", "dpkg -i --force-depends /opt/linemint.deb && sync")
+    rig("run", "linemint ca init --dir /opt/ca && install -d -m 755 /etc/linemint/ca"
+        " && install -m 644 /opt/ca/ca.pem /etc/linemint/ca/ca.pem"
+        " && install -d -m 700 /etc/linemint/secret && install -m 600 /opt/ca/ca.key /etc/linemint/secret/ca.key"
         " && mkdir -p /etc/systemd/system/linemint.service.d")
     for name, text, place in (
             ("linemint.toml", CONFIG, "/etc/linemint/linemint.toml"),

@@ -423,11 +423,11 @@ fn what_throttles_everything_is_learned_as_the_accounts_and_forgotten() {
     }
     let account = shared_of(&paced, SharedLimit::Account);
     assert_eq!((account.limit, account.learned, account.waiting), (None, false, 0));
+    assert_eq!((stats_of(&paced, Operation::GetPolicy).held_by, paced.held_back()), (None, Vec::new()));
+    assert_eq!(stats_of(&paced, Operation::GetPolicy).limit, None);
     assert_eq!(paced.snapshot().share, 1.0);
     paced.set_quotas(&Quotas::aws_default().shared(0.5).shared(0.5));
     assert_eq!(paced.snapshot().share, 0.25);
-    assert_eq!((stats_of(&paced, Operation::GetPolicy).held_by, paced.held_back()), (None, Vec::new()));
-    assert_eq!(stats_of(&paced, Operation::GetPolicy).limit, None);
 }
 
 #[test]
