@@ -316,6 +316,23 @@ pub struct CloudError {
     pub resource_arn: Option<String>,
 }
 
+impl CloudError {
+    /// One of which nothing is known but these words.
+    pub fn new(operation: Operation, kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            operation,
+            kind,
+            code: None,
+            status: None,
+            message: message.into(),
+            request_id: None,
+            retry_after: None,
+            resource_id: None,
+            resource_arn: None,
+        }
+    }
+}
+
 impl fmt::Display for CloudError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.operation)?;

@@ -5,14 +5,7 @@ use super::{CloudError, FailureKind, Operation};
 /// A call that went wrong so.
 pub(crate) fn failure(operation: Operation, kind: FailureKind) -> CloudError {
     CloudError {
-        operation,
-        kind,
         code: Some("SomeException".to_owned()),
-        status: None,
-        message: "as AWS says it".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
+        ..CloudError::new(operation, kind, "as AWS says it")
     }
 }

@@ -7,15 +7,9 @@ use crate::cloud::{Call, Operation, Quotas, Reply};
 
 fn error(kind: FailureKind, code: Option<&str>) -> Outcome {
     Some(Err(CloudError {
-        operation: Operation::DescribeThing,
-        kind,
         code: code.map(str::to_owned),
         status: code.map(|_| 403),
-        message: "words".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
+        ..CloudError::new(Operation::DescribeThing, kind, "words")
     }))
 }
 

@@ -108,36 +108,18 @@ impl Line {
 
 /// What was asked for has not shown yet, or nobody can tell.
 pub(super) fn not_visible(operation: Operation) -> CloudError {
-    CloudError {
-        operation,
-        kind: FailureKind::NotFound,
-        code: None,
-        status: None,
-        message: "what was done does not show yet".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
-    }
+    CloudError::new(operation, FailureKind::NotFound, "what was done does not show yet")
 }
 
 /// A success that does not answer what was asked.
 pub(super) fn not_an_answer(operation: Operation) -> CloudError {
-    let message = "the success is no answer to what was asked".to_owned();
-    CloudError { kind: FailureKind::Unknown, message, ..not_visible(operation) }
+    CloudError::new(operation, FailureKind::Unknown, "the success is no answer to what was asked")
 }
 
 /// The CA could not issue: nothing that AWS said, but it waits the same way.
 pub(super) fn not_issued(message: String) -> CloudError {
     CloudError {
-        operation: Operation::RegisterCertificateWithoutCa,
-        kind: FailureKind::Unknown,
         code: Some("issue".to_owned()),
-        status: None,
-        message,
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
+        ..CloudError::new(Operation::RegisterCertificateWithoutCa, FailureKind::Unknown, message)
     }
 }

@@ -120,14 +120,7 @@ impl Line {
 /// Nothing that AWS's API said, but it waits the same way.
 fn not_connected(kind: FailureKind, message: String) -> CloudError {
     CloudError {
-        operation: Operation::DescribeEndpoint,
-        kind,
         code: Some("connect".to_owned()),
-        status: None,
-        message,
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
+        ..CloudError::new(Operation::DescribeEndpoint, kind, message)
     }
 }

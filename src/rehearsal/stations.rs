@@ -107,15 +107,9 @@ impl Cloud for Account {
             return Ok(Answer { reply: Reply::Empty, request_id: None });
         }
         Err(CloudError {
-            operation,
-            kind: FailureKind::Throttled,
             code: Some("ThrottlingException".to_owned()),
             status: Some(400),
-            message: "Rate exceeded".to_owned(),
-            request_id: None,
-            retry_after: None,
-            resource_id: None,
-            resource_arn: None,
+            ..CloudError::new(operation, FailureKind::Throttled, "Rate exceeded")
         })
     }
 }

@@ -80,37 +80,28 @@ fn a_station_that_cannot_start_is_never_ready() {
 
 #[test]
 fn the_watchdog_is_fed_while_it_works_and_starves_when_the_journal_hangs() {
-    let mut world = World::new("");
-    let manager = Manager::new(&world);
-    let mut fixture = world.fixture("nest-1");
     // Started, rules, the fixture's reset, and then the first unit's record is never done.
-    let shell =
-        notifying(&world, "WATCHDOG_USEC=2000000 LINEMINT_DEBUG_STALL_JOURNAL_AT=4; export WATCHDOG_PID=$$");
-    world.start_after(&shell);
-    manager.until("READY=1");
-    fixture.hello("nest-1", 1);
-    manager.until("WATCHDOG=1");
-    manager.until("WATCHDOG=1");
-    fixture.send(&json!({ "type": "unit", "id": 1, "serial": SERIALS[0] }));
-    world.station().stderr.wait_for("the journal hangs");
-    starves(&manager);
-    world.kill9();
+    hangs("LINEMINT_DEBUG_STALL_JOURNAL_AT=4", "the journal hangs");
 }
 
 #[test]
 fn the_watchdog_starves_when_the_issuer_hangs() {
+    hangs("LINEMINT_DEBUG_STALL_ISSUER=1", "the issuer hangs");
+}
+
+/// With this switch it is fed until the first unit comes, says that something hangs, and starves.
+fn hangs(switch: &str, says: &str) {
     let mut world = World::new("");
     let manager = Manager::new(&world);
     let mut fixture = world.fixture("nest-1");
-    let shell =
-        notifying(&world, "WATCHDOG_USEC=2000000 LINEMINT_DEBUG_STALL_ISSUER=1; export WATCHDOG_PID=$$");
+    let shell = notifying(&world, &format!("WATCHDOG_USEC=2000000 {switch}; export WATCHDOG_PID=$$"));
     world.start_after(&shell);
     manager.until("READY=1");
     fixture.hello("nest-1", 1);
     manager.until("WATCHDOG=1");
     manager.until("WATCHDOG=1");
     fixture.send(&json!({ "type": "unit", "id": 1, "serial": SERIALS[0] }));
-    world.station().stderr.wait_for("the issuer hangs");
+    world.station().stderr.wait_for(says);
     starves(&manager);
     world.kill9();
 }

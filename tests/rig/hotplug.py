@@ -260,6 +260,15 @@ def finished(work, fixtures):
         sys.exit("BAD: a fixture has a device that did not pass")
 
 
+def end(children):
+    """Nothing is left: neither processes nor the machine."""
+    for child in children:
+        child.terminate()
+        child.wait()
+    if json.loads(rig("status"))["up"]:
+        rig("down")
+
+
 def prepare(work, linemint, url):
     rig("up", "--fresh", "--fwd", "4599:%s" % url.rsplit(":", 1)[1])
     paths = [adapter("jig1"), adapter("jig2")]
@@ -310,11 +319,7 @@ def main():
             judge(work, url, groups)
             say("ok")
         finally:
-            for child in children:
-                child.terminate()
-                child.wait()
-            if json.loads(rig("status"))["up"]:
-                rig("down")
+            end(children)
 
 
 if __name__ == "__main__":

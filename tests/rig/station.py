@@ -1,13 +1,12 @@
 """Drives station.sh, which tells what is shown."""
 
-import json
 import os
 import random
 import subprocess
 import sys
 import tempfile
 
-from hotplug import Cable, account, adapter, finished, fixture, judge, node, pulled, rig, say, some_serials, until
+from hotplug import Cable, account, adapter, end, finished, fixture, judge, node, pulled, rig, say, some_serials, until
 
 CONFIG = """
 [station]
@@ -118,11 +117,7 @@ def main():
             judge(work, url, [serials], "/etc/linemint/linemint.toml")
             say("ok")
         finally:
-            for child in children:
-                child.terminate()
-                child.wait()
-            if json.loads(rig("status"))["up"]:
-                rig("down")
+            end(children)
 
 
 if __name__ == "__main__":

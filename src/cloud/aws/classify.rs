@@ -26,17 +26,7 @@ const LOOKUP_TIMED_OUT: &str = "identity resolver timed out";
 
 /// An error of `operation` that has neither code nor status.
 pub(super) fn bare(operation: Operation, kind: FailureKind, message: &str) -> CloudError {
-    CloudError {
-        operation,
-        kind,
-        code: None,
-        status: None,
-        message: one_line(message),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
-    }
+    CloudError::new(operation, kind, one_line(message))
 }
 
 /// What the failure of one request means.

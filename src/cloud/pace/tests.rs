@@ -319,15 +319,10 @@ fn waiters_of_a_slow_operation_hold_no_slots() {
 
 fn throttled(wait: Option<Duration>) -> CloudError {
     CloudError {
-        operation: Operation::GetPolicy,
-        kind: FailureKind::Throttled,
         code: Some("ThrottlingException".into()),
         status: Some(400),
-        message: String::new(),
-        request_id: None,
         retry_after: wait,
-        resource_id: None,
-        resource_arn: None,
+        ..CloudError::new(Operation::GetPolicy, FailureKind::Throttled, "")
     }
 }
 

@@ -64,28 +64,13 @@ impl Account {
     }
 }
 
-/// A call that went wrong so.
-fn failure(operation: Operation, kind: FailureKind) -> CloudError {
-    CloudError {
-        operation,
-        kind,
-        code: None,
-        status: None,
-        message: "as AWS says it".to_owned(),
-        request_id: None,
-        retry_after: None,
-        resource_id: None,
-        resource_arn: None,
-    }
-}
-
 impl Cloud for Account {
     async fn call(&self, call: &Call) -> Result<Answer, CloudError> {
         let operation = call.operation();
         if self.world.now().mono < self.away_until {
             self.note().in_vain.push(self.world.now().mono);
             self.world.sleep(Duration::from_millis(1)).await;
-            return Err(failure(operation, FailureKind::Unreachable));
+            return Err(CloudError::new(operation, FailureKind::Unreachable, "as AWS says it"));
         }
         self.world.sleep(self.rtt / 2).await;
         let time = self.world.now().mono;
@@ -96,11 +81,11 @@ impl Cloud for Account {
             Some(Ok(reply)) => Ok(Answer { reply, request_id: Some("r".to_owned()) }),
             Some(Err(wrong)) => {
                 self.note().wrong.get_or_insert(wrong);
-                Err(failure(operation, FailureKind::Unknown))
+                Err(CloudError::new(operation, FailureKind::Unknown, "as AWS says it"))
             }
             None => {
                 self.note().throttled += 1;
-                Err(failure(operation, FailureKind::Throttled))
+                Err(CloudError::new(operation, FailureKind::Throttled, "as AWS says it"))
             }
         }
     }

@@ -1,54 +1,8 @@
 //! Orders while devices are coming, and what devices come into a batch late; certificates by who knows of them.
 
-use std::ops::ControlFlow;
-
 use super::super::fold::{Selection, make};
 use super::super::model::Report;
 use super::*;
-
-/// The journal as a report reads it while devices are coming: `then` is what it has seen of the devices when it
-/// has told its newest record and has been gone through, `now` what it says of a single one after that.
-struct Coming<'a> {
-    then: &'a History,
-    passed_by: &'a History,
-    now: &'a History,
-}
-
-impl Source for Coming<'_> {
-    fn head(&self) -> Result<Head, JournalError> {
-        self.then.head()
-    }
-
-    fn summaries(
-        &self,
-        begin: Timestamp,
-        end: Timestamp,
-        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
-    ) -> Result<(), JournalError> {
-        self.passed_by.summaries(begin, end, each)
-    }
-
-    fn passed_later(
-        &self,
-        begin: Timestamp,
-        end: Timestamp,
-        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
-    ) -> Result<(), JournalError> {
-        self.passed_by.passed_later(begin, end, each)
-    }
-
-    fn slots(&self, begin: Timestamp, end: Timestamp, now: Timestamp) -> Result<Slot, JournalError> {
-        self.now.slots(begin, end, now)
-    }
-
-    fn batch(&self, id: &str) -> Result<Option<(Timestamp, Timestamp)>, JournalError> {
-        self.passed_by.batch(id)
-    }
-
-    fn summary(&self, serial: &SerialNumber) -> Result<Option<Summary>, JournalError> {
-        self.now.summary(serial)
-    }
-}
 
 fn name(number: u64) -> SerialNumber {
     serial(&format!("D{number}"))
@@ -101,7 +55,7 @@ fn an_order_is_weighed_as_of_one_record_while_devices_are_coming() {
         for passed_by in head..=7 {
             for now in passed_by..=7 {
                 let (passed_by, now) = (&history(passed_by), &history(now));
-                let balance = of_batch(&Coming { then: &then, passed_by, now }).balance;
+                let balance = of_batch(&Coming::new(&then, passed_by, now)).balance;
                 assert!(balance.closes, "{}", balance.headline());
                 assert_eq!(balance.missing, quiet.missing, "what came later is missing yet");
                 assert_eq!(balance.extras, quiet.extras);

@@ -1,57 +1,11 @@
 //! What AWS was called for: journaled every five minutes, and told by the daemon up to then.
 
 use std::cell::Cell;
-use std::ops::ControlFlow;
 
 use super::super::fold::{Selection, make};
 use super::super::model::OperationRow;
 use super::*;
 use crate::journal::{CallCount, Called};
-
-/// The journal while a record comes to it: so many reads of its slots see what was there before.
-struct Racing<'a> {
-    before: &'a History,
-    after: &'a History,
-    reads: Cell<usize>,
-}
-
-impl Source for Racing<'_> {
-    fn head(&self) -> Result<Head, JournalError> {
-        self.before.head()
-    }
-
-    fn summaries(
-        &self,
-        begin: Timestamp,
-        end: Timestamp,
-        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
-    ) -> Result<(), JournalError> {
-        self.before.summaries(begin, end, each)
-    }
-
-    fn passed_later(
-        &self,
-        begin: Timestamp,
-        end: Timestamp,
-        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
-    ) -> Result<(), JournalError> {
-        self.before.passed_later(begin, end, each)
-    }
-
-    fn slots(&self, begin: Timestamp, end: Timestamp, now: Timestamp) -> Result<Slot, JournalError> {
-        let left = self.reads.get();
-        self.reads.set(left.saturating_sub(1));
-        if left > 0 { self.before.slots(begin, end, now) } else { self.after.slots(begin, end, now) }
-    }
-
-    fn batch(&self, id: &str) -> Result<Option<(Timestamp, Timestamp)>, JournalError> {
-        self.before.batch(id)
-    }
-
-    fn summary(&self, serial: &SerialNumber) -> Result<Option<Summary>, JournalError> {
-        self.before.summary(serial)
-    }
-}
 
 fn called(since: &str, calls: u64) -> Called {
     let count = CallCount { calls, throttled: 1, errors: 0, bound_ms: 10 };
@@ -88,7 +42,7 @@ fn what_is_journaled_while_a_report_is_made_is_counted_once() {
     let before = journaled(&[busiest_else.clone(), first.clone()]);
     let after = journaled(&[busiest_else, first, second]);
     for reads in 0..=20 {
-        let racing = Racing { before: &before, after: &after, reads: Cell::new(reads) };
+        let racing = Coming { slots_then: Cell::new(reads), ..Coming::new(&before, &before, &after) };
         let (row, busy_ms) = row(&racing, Some(live.clone()), EARLY).unwrap();
         assert_eq!((row.calls, row.throttled, busy_ms), (55, 3, 300), "{reads} reads before");
         // 30 in 300 s: the two parts together, and more than the 25 before.

@@ -7,6 +7,7 @@ mod property;
 pub(crate) mod shifts;
 mod waits;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
@@ -225,6 +226,60 @@ impl Source for History {
 
     fn summary(&self, serial: &SerialNumber) -> Result<Option<Summary>, JournalError> {
         Ok(self.summaries.values().find(|it| it.serial == *serial).cloned())
+    }
+}
+
+/// The journal as a report reads it while devices are coming: `then` is what it has seen of the devices when it
+/// has told its newest record and has been gone through, `now` what it says of a single one after that.
+struct Coming<'a> {
+    then: &'a History,
+    passed_by: &'a History,
+    now: &'a History,
+    /// How many reads of the slots still see what was there then.
+    slots_then: Cell<usize>,
+}
+
+impl<'a> Coming<'a> {
+    fn new(then: &'a History, passed_by: &'a History, now: &'a History) -> Self {
+        Self { then, passed_by, now, slots_then: Cell::new(0) }
+    }
+}
+
+impl Source for Coming<'_> {
+    fn head(&self) -> Result<Head, JournalError> {
+        self.then.head()
+    }
+
+    fn summaries(
+        &self,
+        begin: Timestamp,
+        end: Timestamp,
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
+        self.passed_by.summaries(begin, end, each)
+    }
+
+    fn passed_later(
+        &self,
+        begin: Timestamp,
+        end: Timestamp,
+        each: &mut dyn FnMut(Summary) -> ControlFlow<()>,
+    ) -> Result<(), JournalError> {
+        self.passed_by.passed_later(begin, end, each)
+    }
+
+    fn slots(&self, begin: Timestamp, end: Timestamp, now: Timestamp) -> Result<Slot, JournalError> {
+        let left = self.slots_then.get();
+        self.slots_then.set(left.saturating_sub(1));
+        if left > 0 { self.then.slots(begin, end, now) } else { self.now.slots(begin, end, now) }
+    }
+
+    fn batch(&self, id: &str) -> Result<Option<(Timestamp, Timestamp)>, JournalError> {
+        self.passed_by.batch(id)
+    }
+
+    fn summary(&self, serial: &SerialNumber) -> Result<Option<Summary>, JournalError> {
+        self.now.summary(serial)
     }
 }
 
