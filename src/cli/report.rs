@@ -243,14 +243,9 @@ async fn written(client: &Client, target: &str, out: &mut impl Write) -> Result<
     Ok(if balance.as_deref() == Some("closes") { ExitStatus::Done } else { ExitStatus::Bad })
 }
 
-/// Of a report, which shift it is of.
+/// What a report is called.
 #[derive(Debug, serde::Deserialize)]
-struct Shown {
-    selection: Selected,
-}
-
-#[derive(Debug, serde::Deserialize)]
-struct Selected {
+struct Named {
     name: String,
 }
 
@@ -265,8 +260,8 @@ async fn full_name(client: &Client, args: &ReportArgs) -> Result<Option<String>,
     if !matches!(wanted, "current" | "last") {
         return Ok(Some(wanted.to_owned()));
     }
-    let shown: Shown = client.get_json(&format!("/v1/report?format=json&shift={wanted}")).await?;
-    Ok(Some(shown.selection.name))
+    let Named { name } = client.get_json(&format!("/v1/report?shift={wanted}&name=true")).await?;
+    Ok(Some(name))
 }
 
 /// Into a file, which gets its name when all of it is on disk.

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::Problem;
@@ -66,6 +67,7 @@ pub(super) struct ReportQuery {
     corrects: Option<String>,
     version: Option<String>,
     reconciled: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +155,12 @@ fn instant(name: &str, text: &str, calendar: &Calendar) -> Result<Timestamp, Ref
     })
 }
 
+/// What a report is called.
+#[derive(Debug, Serialize)]
+struct Named {
+    name: Option<String>,
+}
+
 /// The report of a shift, a batch or a time.
 #[utoipa::path(
     get,
@@ -165,6 +173,7 @@ fn instant(name: &str, text: &str, calendar: &Calendar) -> Result<Timestamp, Ref
         ("since" = Option<String>, Query, description = "From this time on"),
         ("until" = Option<String>, Query, description = "Before this time"),
         ("format" = Option<String>, Query, description = "`text`, `json`, `csv` or `html`", pattern = "^(text|json|csv|html)?$"),
+        ("name" = Option<bool>, Query, description = "Only what the report is called that would be made: `{\"name\": \"2026-11-22/early\"}`"),
         ("reconciled" = Option<bool>, Query, description = "With what the newest look at the account for the same devices has shown"),
     ),
     responses(
@@ -185,6 +194,9 @@ pub(super) async fn show(
     let format = Format::parse(query::given(wanted.format.clone()).as_deref())?;
     let selection = wanted.selection(&maker.calendar, now)?;
     let correction = wanted.correction()?;
+    if query::flag("name", wanted.name)? == Some(true) {
+        return Ok(Json(Named { name: selection.name() }).into_response());
+    }
     let look = match query::flag("reconciled", wanted.reconciled)? {
         Some(true) => Some(look_at(&maker, &selection)?),
         _ => None,

@@ -290,8 +290,9 @@ impl Subject<'_> {
         match self.rules.locker {
             LockerRule::Device { .. } => true,
             LockerRule::Batch { .. } => false,
-            // Such rules make none: it was made by those of before.
-            LockerRule::Given { .. } | LockerRule::None => self.device.done.locker.is_some(),
+            // Such rules make none: it was made by those of before, unless it is the very one that they give.
+            LockerRule::Given { ref id } => self.device.done.locker.as_ref().is_some_and(|it| it != id),
+            LockerRule::None => self.device.done.locker.is_some(),
         }
     }
 

@@ -41,7 +41,8 @@ use crate::pki::Fingerprint;
 
 /// What this version knows of what records tell: raised with each event, value or member that an earlier one does not know.
 /// An index bears the highest of all that have written it, and a version that knows less refuses it: it reads
-/// only the newest records at a start, and would take a device for what is left of it without those members.
+/// only the newest records at a start, and would take a device for what is left of it without those members. An index that
+/// is made again from the log bears what its maker knows: there, what is refused is a record that cannot be read.
 pub const VOCABULARY: u32 = 1;
 
 /// One record of the journal.

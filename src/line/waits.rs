@@ -18,7 +18,7 @@ use crate::device::steps::Step;
 use crate::journal::{CallCount, Called, LearnedLimit, StationEvent};
 use crate::report::slot;
 
-/// Spans that are kept of a device: then those so far are summed up.
+/// Spans that are kept of a device: then those so far are summed up. Only a step that pauses has one that is not over.
 const MAX_SPANS: usize = 64;
 
 /// Times at which records came to disk that are remembered.
@@ -53,14 +53,14 @@ impl Waits {
         *self = Self { since: Some(now), ..Self::default() };
     }
 
-    /// It waited from `begin` to `end`.
-    pub(super) fn note(&mut self, begin: Duration, end: Duration, what: For) {
+    /// It waited from `begin` to `end`, or will have: that may lie behind `now`.
+    pub(super) fn note(&mut self, (begin, end): (Duration, Duration), what: For, now: Duration) {
         let since = *self.since.get_or_insert(begin);
         if end > begin.max(since) {
             self.spans.push((begin.max(since), end, what));
         }
         if self.spans.len() >= MAX_SPANS {
-            self.sum_up(end);
+            self.sum_up(now);
         }
     }
 
@@ -85,7 +85,11 @@ impl Waits {
                 self.sum[what as usize] += part[1] - part[0];
             }
         }
-        self.spans.clear();
+        // A pause that is not over yet goes on.
+        self.spans.retain_mut(|it| {
+            it.0 = it.0.max(now);
+            it.1 > now
+        });
         self.since = Some(now);
     }
 }
@@ -176,15 +180,15 @@ impl Line {
         };
         for it in work.running.values() {
             if it.parked().is_some() {
-                work.waits.note(it.parked_at, now, For::Cloud);
+                work.waits.note((it.parked_at, now), For::Cloud, now);
             }
             if let Some(asked) = it.asked.filter(|_| it.call().is_some()) {
                 let on_disk = asked.after <= self.durable;
                 let released = if on_disk { self.calls.released(asked).min(now) } else { now };
                 let sent = now.saturating_sub(ANSWERED_WITHIN).max(released);
-                work.waits.note(asked.at, released, For::Disk);
-                work.waits.note(released, sent, For::Turn);
-                work.waits.note(sent, now, For::Cloud);
+                work.waits.note((asked.at, released), For::Disk, now);
+                work.waits.note((released, sent), For::Turn, now);
+                work.waits.note((sent, now), For::Cloud, now);
             }
         }
         work.waits.told(now)
@@ -203,9 +207,9 @@ impl Line {
         let asked = asked.unwrap_or(Asked { at: now.saturating_sub(waited), after: 0 });
         let released = self.calls.released(asked).min(now);
         let sent = (released + waited).min(now);
-        work.waits.note(asked.at, released, For::Disk);
-        work.waits.note(released, sent, For::Turn);
-        work.waits.note(sent, now, For::Cloud);
+        work.waits.note((asked.at, released), For::Disk, now);
+        work.waits.note((released, sent), For::Turn, now);
+        work.waits.note((sent, now), For::Cloud, now);
         self.count_call(operation, result, (released, sent));
     }
 
@@ -214,7 +218,7 @@ impl Line {
         let now = self.now.mono;
         let what = if kind == FailureKind::Throttled { For::Turn } else { For::Cloud };
         if let Some(work) = self.works.get_mut(serial) {
-            work.waits.note(now, now + wait, what);
+            work.waits.note((now, now + wait), what, now);
         }
     }
 
@@ -294,17 +298,17 @@ mod tests {
         let mut waits = Waits::default();
         waits.begin(at(1_000));
         // The locker's call: on disk after 10 ms, its turn after 300 ms more, answered 90 ms later.
-        waits.note(at(1_000), at(1_010), For::Disk);
-        waits.note(at(1_010), at(1_310), For::Turn);
-        waits.note(at(1_310), at(1_400), For::Cloud);
+        waits.note((at(1_000), at(1_010)), For::Disk, at(1_010));
+        waits.note((at(1_010), at(1_310)), For::Turn, at(1_310));
+        waits.note((at(1_310), at(1_400)), For::Cloud, at(1_400));
         // The thing's beside it: its turn at once, and 100 ms.
-        waits.note(at(1_010), at(1_110), For::Cloud);
+        waits.note((at(1_010), at(1_110)), For::Cloud, at(1_110));
         // Asked for before the device was presented: counts from there on.
-        waits.note(at(200), at(1_004), For::Cloud);
+        waits.note((at(200), at(1_004)), For::Cloud, at(1_004));
         // And 50 ms in which the station issues a certificate.
         assert_eq!(waits.told(at(1_450)), Waited { cloud: 90 + 100 + 4, quota: 200, journal: 6 });
         assert_eq!(waits.told(at(1_450)), Waited::default(), "once");
-        waits.note(at(1_400), at(1_470), For::Cloud);
+        waits.note((at(1_400), at(1_470)), For::Cloud, at(1_470));
         assert_eq!(
             waits.told(at(1_500)),
             Waited { cloud: 20, quota: 0, journal: 0 },
@@ -313,12 +317,28 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_that_is_not_over_is_told_as_far_as_it_has_gone_and_the_rest_later() {
+        let mut waits = Waits::default();
+        waits.begin(at(0));
+        waits.note((at(100), at(10_100)), For::Turn, at(100));
+        assert_eq!(waits.told(at(600)), Waited { cloud: 0, quota: 500, journal: 0 });
+        // Beside it another step's calls, more than are kept.
+        for number in 0..100 {
+            let (begin, end) = (at(1_000 + 10 * number), at(1_005 + 10 * number));
+            waits.note((begin, end), For::Cloud, end);
+        }
+        assert_eq!(waits.told(at(3_000)), Waited { cloud: 500, quota: 1_900, journal: 0 });
+        assert_eq!(waits.told(at(20_000)), Waited { cloud: 0, quota: 7_100, journal: 0 });
+        assert!(waits.spans.is_empty());
+    }
+
+    #[test]
     fn very_many_tries_take_no_more_memory_and_lose_no_time() {
         let mut waits = Waits::default();
         waits.begin(at(0));
         for number in 0..1_000 {
-            waits.note(at(10 * number), at(10 * number + 4), For::Cloud);
-            waits.note(at(10 * number + 4), at(10 * number + 10), For::Turn);
+            waits.note((at(10 * number), at(10 * number + 4)), For::Cloud, at(10 * number + 4));
+            waits.note((at(10 * number + 4), at(10 * number + 10)), For::Turn, at(10 * number + 10));
             assert!(waits.spans.len() <= MAX_SPANS);
         }
         assert_eq!(waits.told(at(10_000)), Waited { cloud: 4_000, quota: 6_000, journal: 0 });

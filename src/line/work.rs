@@ -101,24 +101,23 @@ impl Work {
     /// rest: were it enough, a device's calls would be of two classes, by the moment at which each came to be
     /// wanted, and each queue would serve the same devices in another order.
     fn is_under_way(&self) -> bool {
-        let own_policy = matches!(self.rules.policy, PolicyRule::Device { .. });
-        let own_locker = matches!(self.rules.locker, LockerRule::Device { .. });
-        let done = &self.device.done;
-        match own_policy || own_locker {
-            true => done.locker.is_some() && own_locker || done.policy && own_policy,
-            false => self.has_begun(),
-        }
+        if self.owns() == (false, false) { self.has_begun() } else { self.has_slow_part() }
     }
 
     /// Whether AWS holds a part of it. What it shares with others is none of its own.
     pub(super) fn has_begun(&self) -> bool {
-        let done = &self.device.done;
-        let own_policy = matches!(self.rules.policy, PolicyRule::Device { .. });
-        let own_locker = matches!(self.rules.locker, LockerRule::Device { .. });
-        done.locker.is_some() && own_locker
-            || done.managed_thing.is_some()
-            || done.thing
-            || done.policy && own_policy
+        self.has_slow_part() || self.device.done.managed_thing.is_some() || self.device.done.thing
+    }
+
+    /// Whether it gets a locker and a policy of its own.
+    fn owns(&self) -> (bool, bool) {
+        let locker = matches!(self.rules.locker, LockerRule::Device { .. });
+        (locker, matches!(self.rules.policy, PolicyRule::Device { .. }))
+    }
+
+    fn has_slow_part(&self) -> bool {
+        let ((own_locker, own_policy), done) = (self.owns(), &self.device.done);
+        done.locker.is_some() && own_locker || done.policy && own_policy
     }
 
     /// The rules that its product has now.
@@ -303,7 +302,7 @@ impl Line {
         let Some(work) = self.works.get_mut(serial) else { return };
         let Some(running) = work.running.get_mut(&step) else { return };
         if let Some(call) = running.parked.take() {
-            work.waits.note(running.parked_at, self.now.mono, For::Cloud);
+            work.waits.note((running.parked_at, self.now.mono), For::Cloud, self.now.mono);
             self.send(serial, step, call);
         }
     }

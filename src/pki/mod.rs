@@ -174,6 +174,8 @@ pub enum IssueError {
     Token(String),
     #[error("the CA's key is in a token, which lets nobody in: {0}")]
     TokenPin(String),
+    #[error("the CA's key is not the one in the token: {0}")]
+    TokenKey(String),
 }
 
 /// Makes leaves. Called on a thread that may block.

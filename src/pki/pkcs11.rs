@@ -187,6 +187,9 @@ impl TokenKey {
             (IssueError::Sign(_), Some(trouble)) if trouble.starts_with(PIN_REFUSED) => {
                 IssueError::TokenPin(trouble)
             }
+            (IssueError::Sign(_), Some(trouble)) if WRONG_KEY.contains(&trouble.as_str()) => {
+                IssueError::TokenKey(trouble)
+            }
             (IssueError::Sign(_), Some(trouble)) => IssueError::Token(trouble),
             (other, _) => other,
         }
@@ -195,6 +198,11 @@ impl TokenKey {
 
 const WRONG_SIGNATURE: &str =
     "the token's signature does not fit the CA's certificate: it is another key, or the token is broken";
+const NO_KEY: &str = "the token has no such private key that may sign";
+const SEVERAL_KEYS: &str = "the token has several such private keys: name it by id as well";
+
+/// What a token says that is there and answers, and of which the configuration names the wrong key.
+const WRONG_KEY: [&str; 3] = [WRONG_SIGNATURE, NO_KEY, SEVERAL_KEYS];
 
 impl PublicKeyData for TokenKey {
     fn der_bytes(&self) -> &[u8] {
@@ -347,8 +355,8 @@ fn key(session: &Session, uri: &TokenUri) -> Result<ObjectHandle, String> {
         session.find_objects(&template).map_err(|error| format!("the key cannot be looked for: {error}"))?;
     match found.as_slice() {
         [key] => Ok(*key),
-        [] => Err("the token has no such private key that may sign".to_owned()),
-        _ => Err("the token has several such private keys: name it by id as well".to_owned()),
+        [] => Err(NO_KEY.to_owned()),
+        _ => Err(SEVERAL_KEYS.to_owned()),
     }
 }
 

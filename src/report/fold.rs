@@ -46,6 +46,18 @@ pub enum Selection {
     Batch(String),
 }
 
+impl Selection {
+    /// The name that it keeps, as `2026-11-22/early`; a time has none.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Self::Shift(it) => Some(it.to_string()),
+            Self::Time { .. } => None,
+            Self::Batch(id) => Some(id.clone()),
+        }
+    }
+}
+
 /// What a report says beside the journal.
 #[derive(Debug, Clone)]
 pub struct Context {

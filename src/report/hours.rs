@@ -18,10 +18,10 @@ pub(super) fn span(selection: &Selection, begin: Timestamp, end: Timestamp, cont
     let calendar = &context.calendar;
     let local =
         |at: Timestamp| at.to_zoned(calendar.timezone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
-    let (kind, name, extra_minutes) = match selection {
-        Selection::Shift(it) => ("shift", Some(it.to_string()), it.extra_minutes),
-        Selection::Time { .. } => ("time", None, 0),
-        Selection::Batch(id) => ("batch", Some(id.clone()), 0),
+    let (kind, extra_minutes) = match selection {
+        Selection::Shift(it) => ("shift", it.extra_minutes),
+        Selection::Time { .. } => ("time", 0),
+        Selection::Batch(_) => ("batch", 0),
     };
     let mut odd_days = BTreeMap::new();
     let days = std::iter::successors(Some(calendar.day_of(begin)), |it| it.tomorrow().ok()).take(MAX_ROWS);
@@ -30,7 +30,7 @@ pub(super) fn span(selection: &Selection, begin: Timestamp, end: Timestamp, cont
     }
     Span {
         kind: kind.to_owned(),
-        name,
+        name: selection.name(),
         timezone: calendar.timezone.iana_name().unwrap_or("UTC").to_owned(),
         begin,
         end,

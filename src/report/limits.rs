@@ -51,10 +51,12 @@ pub(super) fn quota(slot: &Slot, (since, ms): (Timestamp, u64), limits: &Limits)
         peak_milli: (it.most * 1000).div_ceil(SECONDS.unsigned_abs()),
     };
     let rows: Vec<_> = calls.iter().map(row).collect();
-    // While the account holds calls back, they wait for their operation's turn too: that is not its limit's doing.
-    let accounts = calls.get(ACCOUNT).map_or(0, |it| it.count.bound_ms);
+    // While the account holds calls back, they wait for their operation's turn too: that is not its limit's doing. Only
+    // sums are known, so where it did so for a lesser part of the time, nothing is taken off the operations'.
+    let ruled = |it: &&Calls| learned(slot, ACCOUNT, it).is_some();
+    let accounts = calls.get(ACCOUNT).filter(ruled).map_or(0, |it| it.count.bound_ms);
     let by_itself = |(name, it): &(&String, &Calls)| match name.as_str() {
-        ACCOUNT => accounts,
+        ACCOUNT => it.count.bound_ms,
         _ => it.count.bound_ms.saturating_sub(accounts),
     };
     let bound = calls.iter().max_by_key(by_itself).filter(|(_, it)| it.count.bound_ms > 0);
@@ -96,7 +98,12 @@ fn with_shared(slot: &Slot, limits: &Limits) -> BTreeMap<String, Calls> {
 /// What AWS was found to allow, if for most of the time that calls waited it gave less than is configured.
 fn learned(slot: &Slot, name: &str, it: &Calls) -> Option<u64> {
     let learned = slot.learned.get(name)?;
-    (learned.bound_ms * 2 >= it.count.bound_ms).then_some(learned.limit_milli)
+    let waited = match name {
+        // Its own row has only the time in which it gave less: what calls waited is the operations'.
+        ACCOUNT => slot.calls.values().map(|it| it.count.bound_ms).max().unwrap_or(0),
+        _ => it.count.bound_ms,
+    };
+    (learned.bound_ms * 2 >= waited).then_some(learned.limit_milli)
 }
 
 /// The part of the limit that was used in the busiest five minutes, ten-thousandths.
@@ -194,6 +201,10 @@ mod tests {
         slot.learned.get_mut(ACCOUNT).unwrap().bound_ms = 4_000;
         let it = quota(&slot, (Timestamp::UNIX_EPOCH, 300_000), &limits).unwrap();
         assert_eq!(it.binding.as_deref(), Some("register-certificate-without-ca"));
+        let account = it.operations.iter().find(|it| it.operation == ACCOUNT).unwrap();
+        assert_eq!((account.learned_milli, account.bound_share), (None, 133), "it is told, and not believed");
+        assert_eq!((it.tightest.as_deref(), it.tightest_share), (Some(ops[2]), Some(2_500)));
+        assert_eq!(it.more_stations_milli, Some(3_000), "as many as the quotas carry");
     }
 
     #[test]

@@ -397,7 +397,8 @@ pub struct CloudCheck {
     pub listed: Option<u64>,
     /// Certificates that the journal does not know and that were not looked into.
     pub unexamined: u64,
-    /// All was seen, unknown certificates too, and is as it should be or was put right.
+    /// All of these devices was seen and is as it should be or was put right. Extras and certificates that the journal
+    /// does not know are looked for by `linemint reconcile` of everything alone.
     pub agrees: bool,
     /// Findings that were repaired.
     pub repaired: u64,

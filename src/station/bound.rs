@@ -1,10 +1,10 @@
 //! Which limit holds devices up, for how much of the time, and how much of it is left.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cloud::Operation;
-use crate::cloud::pace::{OperationStats, Paces, SharedLimit};
+use crate::cloud::pace::{Paces, SharedLimit};
 use crate::control::Binding;
 
 /// A gap between two looks that is longer than this was no work: the machine was suspended.
@@ -54,18 +54,21 @@ impl Bound {
         self.seen += gap;
         self.busy += if waiting.is_empty() { Duration::ZERO } else { gap };
         let of_account = |ceiling: Option<f64>| ceiling.map(|it| it / paces.share);
-        let mut holding = BTreeSet::new();
+        let mut holding = BTreeMap::new();
         for (operation, it) in paces.operations.iter().filter(|(_, it)| it.calls > 0) {
             let held = self.held.entry(Limit::Own(*operation)).or_default();
             (held.calls, held.ceiling) = (it.calls, of_account(it.ceiling));
             if it.waiting > 0 && waiting.contains_key(operation) {
                 *self.waited.entry(*operation).or_default() += gap;
-                holding.insert(held_by(*operation, it));
+                let limit = it.held_by.map_or(Limit::Own(*operation), Limit::Shared);
+                holding.insert(limit, it.learned);
             }
         }
         for (limit, it) in paces.shared.iter().filter(|(_, it)| it.calls > 0) {
             let held = self.held.entry(Limit::Shared(*limit)).or_default();
             (held.calls, held.ceiling) = (it.calls, of_account(it.ceiling));
+            // Of those that wait for it, one may have a learned limit of its own as well.
+            holding.entry(Limit::Shared(*limit)).and_modify(|less| *less = it.learned);
         }
         for (limit, less) in holding {
             let held = self.held.entry(limit).or_default();
@@ -109,11 +112,6 @@ impl Bound {
     }
 }
 
-/// The limit that calls of an operation wait for, and whether it gives less than is configured.
-fn held_by(operation: Operation, it: &OperationStats) -> (Limit, bool) {
-    (it.held_by.map_or(Limit::Own(operation), Limit::Shared), it.learned)
-}
-
 fn part(time: Duration, all: Duration) -> f64 {
     part_of(time.as_secs_f64(), all)
 }
@@ -128,6 +126,7 @@ mod tests {
 
     use super::*;
     use crate::cloud::Quotas;
+    use crate::cloud::pace::{OperationStats, SharedStats};
     use crate::rehearsal::cloud::Throttling;
     use crate::rehearsal::stations::{Stations, simulate_seen};
 
@@ -241,6 +240,30 @@ mod tests {
         let it = said_after_five_minutes(Throttling::default());
         assert!(it.operation != "account" && !it.learned, "{it:?}");
         assert!(it.share > 0.8 && it.more_stations.unwrap() < 0.1, "{it:?}");
+    }
+
+    #[test]
+    fn the_time_of_a_limit_that_two_wait_for_counts_once_and_only_its_own_rate_says_that_it_gives_less() {
+        let mut bound = Bound::default();
+        let waiting = BTreeMap::from([(Operation::CreatePolicy, 7), (Operation::CreateThing, 7)]);
+        let held = |learned| OperationStats { held_by: Some(SharedLimit::Account), learned, ..pace(50, 3) };
+        let account = SharedStats {
+            ceiling: Some(20.0),
+            limit: Some(20.0),
+            calls: 100,
+            waiting: 6,
+            ..SharedStats::default()
+        };
+        for tick in 0..40 {
+            // AWS gives fewer things than is configured, but the account is what both wait for.
+            let operations =
+                vec![(Operation::CreatePolicy, held(false)), (Operation::CreateThing, held(true))];
+            let paces = Paces { operations, shared: vec![(SharedLimit::Account, account)], share: 1.0 };
+            bound.look(Duration::from_millis(250 * tick), &waiting, &paces);
+        }
+        let binding = bound.binding().unwrap();
+        assert_eq!((binding.operation.as_str(), binding.learned), ("account", false), "{binding:?}");
+        assert!((binding.share - 1.0).abs() < 0.001, "{binding:?}");
     }
 
     #[test]

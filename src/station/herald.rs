@@ -1,8 +1,9 @@
 //! Tells the service manager how the station is. The watchdog is fed by the work itself: by each picture
 //! that the line publishes, and only while the journal's writer gets on with what it was given, and so do the
-//! threads that issue certificates and destroy keys. So a line that hangs, a disk, a token or a runtime that hangs
+//! threads that issue certificates and destroy keys. So a line that hangs, a disk or a runtime that hangs
 //! all starve it; a clock alone feeds nothing. Deliveries into directories do not count: a network share may hang
-//! for as long as it likes, it delays its own devices only, and a restart would not mend it.
+//! for as long as it likes, it delays its own devices only, and a restart would not mend it. Nor does the CA's
+//! token: whoever asks it waits for a bounded time and says so, and the station goes on with all else.
 
 use std::sync::Arc;
 use std::time::Duration;

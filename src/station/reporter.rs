@@ -158,8 +158,11 @@ impl Reporter {
 
     fn make_missing(&self, made: &mut Vec<PathBuf>) -> Result<(), WriteError> {
         let now = self.clock.now().wall;
-        self.forget(now);
-        for span in self.due(now)? {
+        let due = self.due(now)?;
+        if due.is_empty() {
+            self.forget(now);
+        }
+        for span in due {
             let written = self.write(&span);
             self.tell(&span, &written);
             let (path, closes) = written?;
@@ -191,7 +194,7 @@ impl Reporter {
         self.told.send_replace(Some(Reported { ended: span.end, sentence }));
     }
 
-    /// Says nothing more of a report when a later shift has ended.
+    /// Says nothing more of a report when a later shift has ended and all that were due are written.
     fn forget(&self, now: Timestamp) {
         let newest = self.maker().calendar.ended_by(now).next().map(|it| it.end);
         self.told.send_if_modified(|told| {

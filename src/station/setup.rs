@@ -244,7 +244,7 @@ pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationCa, SetupError
 }
 
 /// A token that is not there, or does not answer, may be in a moment. A PIN that it has refused is not given to it again: it
-/// would lock itself.
+/// would lock itself; and one that has another key will not have this one tomorrow.
 fn not_opened(error: CaError) -> SetupError {
     match error {
         CaError::Trial(IssueError::Token(_)) => SetupError::Token(error),
@@ -455,6 +455,8 @@ mod tests {
         assert_eq!(error.exit_status(), ExitStatus::Io);
         let refused = not_opened(CaError::Trial(IssueError::TokenPin("it is 6 digits".to_owned())));
         assert_eq!(refused.exit_status(), ExitStatus::Configuration, "the token would lock itself");
+        let another = not_opened(CaError::Trial(IssueError::TokenKey("it is another key".to_owned())));
+        assert_eq!(another.exit_status(), ExitStatus::Configuration, "nothing mends that but a person");
     }
 
     #[test]

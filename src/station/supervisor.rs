@@ -105,7 +105,7 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
 
 /// Open files that are kept for the station: as if all its calls to AWS were under way at once.
 fn reserve(config: &Config) -> usize {
-    FILES + FIXTURE_FILES * config.fixtures.len() + 2 * directories(config).len() + MAX_IN_FLIGHT
+    FILES + FIXTURE_FILES * config.fixtures.len() + 2 * config.directories().len() + MAX_IN_FLIGHT
 }
 
 /// The name that the service manager's socket unit gives its socket.

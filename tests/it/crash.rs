@@ -8,7 +8,7 @@ use linemint::rehearsal::cloud::CloudOptions;
 use linemint::rehearsal::fixture::serials;
 use serde_json::Value;
 
-use crate::harness::{Process, World, linemint, put};
+use crate::harness::{PATIENCE, Process, World, linemint, put};
 
 /// Starts a simulated fixture for `serials` at the station's port.
 fn fixture(world: &World, serials: &[String], more: &[&str]) -> Process {
@@ -25,6 +25,7 @@ fn fixture(world: &World, serials: &[String], more: &[&str]) -> Process {
 /// The fixture's report, once it is done. Each unit has one certificate, and the station has kept to
 /// the protocol.
 fn report(fixture: &mut Process) -> Value {
+    assert!(fixture.ends_within(PATIENCE * 5), "{}", fixture.stderr.text());
     fixture.wait();
     let text = fixture.stdout.text();
     let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();

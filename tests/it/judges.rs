@@ -103,8 +103,13 @@ fn openssl_as_a_server_lets_in_a_device_of_a_root_and_of_an_intermediate_ca() {
         world.start();
         fixture.hello("nest-1", 1);
         fixture.provision(1, "SN0000000001");
+        // What it prints comes through a pipe.
+        world.eventually("the server has seen it", |_| {
+            let said = server.said();
+            let seen = said.contains(depth) && said.contains("CN = SN0000000001");
+            if seen { Ok(()) } else { Err(format!("{trusted}: {said}")) }
+        });
         let said = server.said();
-        assert!(said.contains(depth) && said.contains("CN = SN0000000001"), "{trusted}: {said}");
         assert!(!said.contains("verify error"), "{trusted}: {said}");
     }
 }

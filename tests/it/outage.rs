@@ -5,7 +5,7 @@ use std::time::Duration;
 use linemint::clock::{SystemClock, TimeSource as _};
 use linemint::rehearsal::cloud::CloudOptions;
 use linemint::rehearsal::fixture::{FixtureOptions, SimulatedFixture, serials};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Mode, PATIENCE, TestFixture, World};
 
@@ -56,10 +56,13 @@ fn endure(world: &World, it: &Outage) {
     world.eventually_within(span, "all are taken in, and AWS is away for long enough", |world| {
         let backlog = world.get("/v1/status").map_err(|error| error.to_string())?["backlog"].clone();
         let oldest_s = backlog["oldest_s"].as_u64().unwrap_or(0);
-        if backlog["devices"] == json!(it.units) && oldest_s >= it.seconds {
+        let devices = world.get("/v1/devices?limit=1000").map_err(|error| error.to_string())?;
+        let issued = |it: &Value| it["certificates_issued"] == 1 && it["state"] == "provisioning";
+        let all = devices["devices"].as_array().is_some_and(|it| it.iter().all(issued));
+        if backlog["devices"] == json!(it.units) && oldest_s >= it.seconds && all {
             Ok(())
         } else {
-            Err(backlog.to_string())
+            Err(format!("{backlog} {devices}"))
         }
     });
     let (status, text, log) = world.command(&["status"]);

@@ -101,7 +101,7 @@ fn a_shift_is_reported_signed_and_verified_elsewhere() {
         fixture.provision(id, serial);
     }
     // What was called in the present five minutes is told by the status, which is painted some times a second.
-    world.becomes("/v1/status", "/counts/passed", &json!(12));
+    world.settles(12);
     let report = |args: &[&str]| world.command(&[&["report"], args].concat());
     let (status, text, log) = report(&[]);
     assert_eq!(status, 0, "{text}\n{log}");
@@ -161,6 +161,7 @@ fn a_report_is_held_against_the_account_and_says_what_differs_in_every_form() {
     for id in 1..=12 {
         fixture.provision(id, &format!("SN{id:010}"));
     }
+    world.settles(12);
     let report = |args: &[&str]| world.command(&[&["report", "--reconcile"], args].concat());
     let (status, text, log) = report(&[]);
     assert_eq!(status, 0, "{text}\n{log}");

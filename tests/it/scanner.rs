@@ -58,6 +58,7 @@ fn process(world: &World, serials: &[String], more: &[&str]) -> Process {
 
 /// Its report, once it is done: every unit has passed.
 fn assert_all_passed(scanner: &mut Process, units: usize) {
+    assert!(scanner.ends_within(PATIENCE * 5), "{}", scanner.stdout.text());
     assert_eq!(scanner.wait(), 0, "{}", scanner.stdout.text());
     let report: Value = serde_json::from_str(scanner.stdout.text().lines().last().unwrap()).unwrap();
     assert_eq!((&report["passed"], &report["failed"]), (&json!(units), &json!([])), "{report}");
@@ -238,12 +239,12 @@ fn a_relative_directory_is_made_beside_a_configuration_that_is_named_without_its
 
 #[test]
 fn what_is_in_one_devices_way_delays_no_other() {
-    let mut world = World::new(&SCANNER.replace("resend", "patience = \"1s\"\nresend"));
+    let mut world = World::new(&SCANNER.replace("resend", "patience = \"4s\"\nresend"));
     let serials = serials(34, 2);
     let foreign = world.path("out").join(&serials[0]);
     fs::create_dir_all(&foreign).unwrap();
     put(&foreign.join("notes.txt"), b"mine");
-    let rescan = Duration::from_secs(2);
+    let rescan = Duration::from_secs(6);
     let mut scanner = open(&world, ScannerSimulation { max_tries: 2, rescan, ..operator(&world, &serials) });
     world.start();
     assert!(matches!(world.within(PATIENCE, scanner.run()), Some(Ok(()))));

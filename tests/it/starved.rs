@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use linemint::rehearsal::fixture::{FixtureOptions, SimulatedFixture, serials};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 use serde_json::json;
 
 use crate::harness::{PATIENCE, World, open_many_files};
@@ -25,7 +25,7 @@ fn fixture(world: &World, serials: &[String]) -> SimulatedFixture {
 
 /// Waits for the fixture's end. Each unit has passed with one certificate.
 fn assert_done(world: &World, fixture: &SimulatedFixture) {
-    let done = world.within(PATIENCE, fixture.wait_done());
+    let done = world.within(PATIENCE * 3, fixture.wait_done());
     let report = fixture.report();
     assert!(done.is_some() && report.is_clean(), "{report:#?}");
 }
@@ -120,12 +120,15 @@ fn a_write_that_stops_in_the_middle_ends_the_station_and_costs_no_device() {
     world.start_after("trap '' XFSZ");
     let mut progress = fixture.progress();
     world.within(PATIENCE, progress.wait_for(|it| it.passed >= 10)).unwrap().unwrap();
+    // It stands still while it is looked: else all might be done before the room ends.
+    let station = Pid::from_raw(i32::try_from(world.station().pid()).unwrap());
+    world.station().signal(Signal::STOP);
     // The log's file has room ahead, which reads as zeros.
     let end = |log: &Path| std::fs::read(log).unwrap().iter().rposition(|it| *it != 0).unwrap_or(0) as u64;
     let written = world.files("state/journal/log").iter().map(|it| end(it)).max().unwrap();
-    let station = Pid::from_raw(i32::try_from(world.station().pid()).unwrap());
     let room = Some(written + 100);
     prlimit(station, Resource::Fsize, Rlimit { current: room, maximum: room }).unwrap();
+    world.station().signal(Signal::CONT);
     let (status, log) = world.ended();
     assert_eq!(status, 74, "{log}");
     assert!(log.contains("nothing more can be promised"), "{log}");

@@ -90,6 +90,9 @@ async fn a_batch_a_time_and_a_correction_can_be_asked_for() {
     // The clock stands on the day after: nothing has come yet, and the last shift that ended is the one.
     assert_eq!(station.json("/v1/report").await["balance"]["total"], 0);
     assert_eq!(station.json("/v1/report?shift=last").await["selection"]["name"], "2026-09-21/day");
+    let named = station.json("/v1/report?shift=last&name=true").await;
+    assert_eq!(named, serde_json::json!({ "name": "2026-09-21/day" }), "and no report is made for that");
+    assert_eq!(station.json("/v1/report?batch=WO-1&name=true").await["name"], "WO-1");
     station.end().await;
 }
 
@@ -107,6 +110,7 @@ async fn what_cannot_be_asked_for_is_refused_with_a_reason() {
         ("/v1/report?batch=NONE", 404, "no order is known"),
         ("/v1/report?corrects=abc", 400, "64 digits"),
         ("/v1/report?wrong=1", 400, "wrong"),
+        ("/v1/report?name=1", 400, "name is true or false"),
         ("/v1/report?reconciled=1", 400, "reconciled is true or false"),
         ("/v1/report?reconciled=yes", 400, "reconciled is true or false"),
         ("/v1/report?reconciled=True", 400, "reconciled is true or false"),

@@ -269,7 +269,8 @@ impl Walk {
         }
         // From here on the frame is as somebody wrote it: whatever is wrong with it, no crash has done it.
         let wrong = |what: &str| Err(Err(damaged(&path, at.end, at, what)));
-        match number_of(&body) {
+        let record = serde_json::from_slice::<Record>(&body);
+        match record.as_ref().map_or_else(|_| number_of(&body), |it| Some(it.seq)) {
             Some(number) if number == at.seq + 1 => {}
             Some(_) => return wrong("a record has another number than its place"),
             None => return wrong("a record does not say what it should"),
@@ -277,7 +278,7 @@ impl Walk {
         if checked && (head.place as usize != place || (left > 0 && head.left + 1 != left)) {
             return wrong("a record has another place in its commit");
         }
-        let Ok(record) = serde_json::from_slice::<Record>(&body) else {
+        let Ok(record) = record else {
             return Err(Err(JournalError::NewerRecord { path, seq: at.seq + 1 }));
         };
         let end = at.end + (FRAME_BYTES + body.len()) as u64;

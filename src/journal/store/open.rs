@@ -169,13 +169,16 @@ fn is_of_no_use(error: &JournalError) -> bool {
 
 /// If the log is damaged, looks for the first place where it is.
 fn locate(log_dir: &Path, error: JournalError) -> JournalError {
+    if !matches!(error, JournalError::Log(_)) {
+        return error;
+    }
     let found = |walk: Result<Walk, JournalError>| {
         let mut walk = walk?;
         while walk.next_commit()?.is_some() {}
         Ok(())
     };
-    match (&error, found(Walk::from_start(log_dir))) {
-        (JournalError::Log(_), Err(found @ JournalError::Log(_))) => found,
+    match found(Walk::from_start(log_dir)) {
+        Err(found @ JournalError::Log(_)) => found,
         _ => error,
     }
 }

@@ -96,6 +96,25 @@ fn a_locker_of_its_own_goes_whatever_the_rules_of_now_make() {
     }
 }
 
+/// The pilot's locker has become everybody's.
+#[test]
+fn a_locker_of_its_own_stays_that_the_rules_of_now_give_to_all() {
+    let mut h = Harness::ready_with(Setup::with(|it| it.repeat = Repeat::Renew));
+    h.pass(0, 1, "SN1");
+    let id = h.device("SN1").done.locker.clone().unwrap();
+    let other = Setup::with(|it| (it.repeat, it.locker) = (Repeat::Renew, LockerRule::Given { id }));
+    assert_eq!(h.reload(&other), Some(Ok(())));
+    h.setup = other;
+    h.pass(0, 2, "SN1");
+    h.pass(0, 3, "SN2");
+    for serial in ["SN1", "SN2"] {
+        assert_eq!(h.order(Order::Scrap, serial), Ok(()));
+        h.seconds(60);
+        assert_eq!(h.state(serial), State::Scrapped);
+    }
+    assert!(h.account.deleted_lockers.is_empty(), "{:?}", h.account.deleted_lockers);
+}
+
 #[test]
 fn a_unit_that_is_scrapped_in_its_nest_hears_fail() {
     let mut h = Harness::ready();

@@ -173,12 +173,14 @@ fn played(answer: impl Fn(Request) + Send + 'static) -> TokenKey {
 
 #[test]
 fn a_wrong_signature_is_never_used() {
-    for (signature, sentence) in [(vec![1; 64], WRONG_SIGNATURE), (vec![1; 63], "has 63 bytes instead of 64")]
+    for (signature, sentence, another) in
+        [(vec![1; 64], WRONG_SIGNATURE, true), (vec![1; 63], "has 63 bytes instead of 64", false)]
     {
         let key = played(move |it| it.reply.send(Ok(signature.clone())).unwrap());
         assert!(key.sign(b"to be signed").is_err());
-        let error = key.said(IssueError::Sign(rcgen::Error::RemoteKeyError)).to_string();
-        assert!(error.contains(sentence), "{error}");
+        let error = key.said(IssueError::Sign(rcgen::Error::RemoteKeyError));
+        assert!(error.to_string().contains(sentence), "{error}");
+        assert_eq!(matches!(error, IssueError::TokenKey(_)), another, "{error:?}");
     }
 }
 

@@ -110,8 +110,12 @@ impl<C: Cloud + 'static> Run<'_, C> {
         Ok(extras)
     }
 
-    /// Certificates that may be orphans: none older than the journal's first device.
+    /// Certificates that may be orphans: none older than the journal's first device. Without a CA nothing tells
+    /// whose they are: no look, however long, would.
     fn to_examine(&self, journal: &Journal, summary: &mut Summary) -> Vec<ListedCertificate> {
+        if self.reconciler.cas.is_empty() {
+            return Vec::new();
+        }
         let first = journal.first.unwrap_or(Timestamp::MAX);
         let since = first.checked_sub(24.hours()).unwrap_or(first);
         let foreign = self.reconciler.foreign.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +123,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let young = strangers.filter(|it| it.created >= since && !foreign.contains(&it.id.short()));
         let mut young: Vec<ListedCertificate> = young.cloned().collect();
         drop(foreign);
-        if self.wish.quick || self.reconciler.cas.is_empty() {
+        if self.wish.quick {
             summary.unexamined += young.len() as u64;
             return Vec::new();
         }

@@ -375,6 +375,19 @@ async fn a_look_that_goes_on_tells_what_earlier_devices_had_before() {
     assert!(heard.iter().any(|it| matches!(it, Told::Progress { after: Some(_), .. })));
 }
 
+#[tokio::test]
+async fn where_nothing_tells_whose_a_certificate_is_none_is_counted_as_not_looked_into() {
+    let bench = Bench::new();
+    let ca = Ca::new("Line 3");
+    let leaf = ca.leaf("another station's");
+    for (cas, unexamined, orphaned) in [(vec![], 0, 0), (vec![&ca], 0, 1)] {
+        let account = Arc::new(Account { leaves: vec![leaf.clone()], ..Account::default() });
+        let heard = told(bench.start(&account, &cas, Wish::default())).await;
+        let Some(Told::Summary(summary)) = heard.last() else { unreachable!() };
+        assert_eq!((summary.unexamined, orphans(&heard).len()), (unexamined, orphaned), "{heard:?}");
+    }
+}
+
 /// The account has a certificate that is no device's, and the line refuses to retire it, or is not even asked.
 async fn repaired(
     mut bench: Bench,

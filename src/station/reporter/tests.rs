@@ -107,6 +107,11 @@ fn what_came_of_the_newest_report_is_told_until_the_next_shift_has_ended() {
     it.catch_up().1.unwrap_err();
     let said = sentence().unwrap();
     assert!(said.starts_with("report of 2026-11-20/early cannot be written: "), "{said}");
+    let early =
+        std::mem::replace(&mut it.clock, Arc::new(ManualClock::at("2026-11-20T21:05:00Z".parse().unwrap())));
+    it.catch_up().1.unwrap_err();
+    assert_eq!(sentence(), Some(said), "a later shift has ended, and this one's is not written yet");
+    it.clock = early;
     std::fs::remove_file(&it.dir).unwrap();
     made_by(&it);
     assert_eq!(sentence().as_deref(), Some("report of 2026-11-20/early written, balances"));

@@ -297,6 +297,14 @@ impl World {
         });
     }
 
+    /// Waits until so many devices have passed and the last record of each is on disk: that its key is destroyed.
+    /// While records come of a device, nobody holds it against the account.
+    pub(crate) fn settles(&self, devices: usize) {
+        let of_all = "/v1/report?since=2000-01-01T00:00:00Z";
+        self.becomes(of_all, "/certificates/keys_destroyed", &Value::from(devices));
+        self.becomes("/v1/status", "/counts/passed", &Value::from(devices));
+    }
+
     pub(crate) fn audit(&self, serials: &[impl AsRef<str>]) -> Audit {
         self.cloud.audit(serials, AuditScope::default())
     }

@@ -88,7 +88,7 @@ fn passed(serials: &[String], over: &str) -> World {
     let done = world.within(PATIENCE * 5, fixture.wait_done());
     let report = fixture.report();
     assert!(done.is_some() && report.is_clean(), "{report:#?}");
-    world.becomes("/v1/status", "/counts/passed", &json!(serials.len()));
+    world.settles(serials.len());
     world
 }
 
@@ -250,7 +250,7 @@ fn a_batchs_locker_is_expected_once_and_missing_when_somebody_has_deleted_it() {
         }
         assert_eq!(world.command(&["batch", "close", batch]).0, 0);
     }
-    world.becomes("/v1/status", "/counts/passed", &json!(4));
+    world.settles(4);
     // Another of that name is nobody's business here, and not the devices' locker twice.
     let planted = Call::CreateCredentialLocker {
         name: "WO-1".to_owned(),
@@ -290,7 +290,7 @@ fn a_managed_thing_that_somebody_has_deleted_is_found_and_made_again() {
     for (id, serial) in (1..).zip(serials) {
         fixture.provision(id, serial);
     }
-    world.becomes("/v1/status", "/counts/passed", &json!(3));
+    world.settles(3);
     let seen = look(&world);
     assert_eq!((seen.found(), seen.summary().calls["get-managed-thing"]), (BTreeSet::new(), 3));
     assert_permitted(&world, seen.summary());
