@@ -3,12 +3,15 @@
 //! The same records always come to the same, so that a board shows after a restart what it showed before.
 //! Everything is bounded: nests, the list of the latest verdicts, and the devices of one shift.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod judged;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use self::judged::{Judged, Word};
 use crate::device::State;
 use crate::device::event::{Admission, Event, PresentationKey};
 use crate::device::serial::SerialNumber;
@@ -26,9 +29,6 @@ pub const MINUTES: usize = 60;
 
 /// Nests that are kept; more than any station has, and no bound on what a fixture may call them.
 const MAX_PLACES: usize = 64;
-
-/// Devices of one shift that are told apart; those beyond count, and count again when they come back.
-const MAX_JUDGED: usize = 100_000;
 
 /// How a presentation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,14 +218,6 @@ struct Open {
     at: Timestamp,
 }
 
-/// What the last word of a device is in this shift.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Word {
-    PassedAtOnce,
-    Passed,
-    Failed,
-}
-
 /// What a look at the wall clock has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Looked {
@@ -241,7 +233,7 @@ pub struct Folder {
     calendar: Calendar,
     tally: Tally,
     open: BTreeMap<String, Open>,
-    judged: HashMap<SerialNumber, Word>,
+    judged: Judged,
     /// Steps count from this record on.
     steps_after: u64,
     /// Records after this one were decided while somebody looked at the clock.
@@ -263,7 +255,7 @@ impl Folder {
             calendar,
             tally,
             open: BTreeMap::new(),
-            judged: HashMap::new(),
+            judged: Judged::default(),
             steps_after,
             live_after: steps_after,
             present: now,
@@ -487,15 +479,13 @@ impl Folder {
         {
             return;
         }
-        let before = self.judged.get(serial).copied();
+        let before = self.judged.get(serial);
         let word = match (ending, before) {
             (Ending::Fail { .. }, _) => Word::Failed,
             (Ending::Pass { .. }, None | Some(Word::PassedAtOnce)) => Word::PassedAtOnce,
             (Ending::Pass { .. }, Some(Word::Passed | Word::Failed)) => Word::Passed,
         };
-        if before.is_some() || self.judged.len() < MAX_JUDGED {
-            self.judged.insert(serial.clone(), word);
-        }
+        self.judged.insert(serial, word);
         before.into_iter().for_each(|it| self.tally.count(it, u64::wrapping_sub));
         self.tally.count(word, u64::wrapping_add);
         if word != Word::Failed && !matches!(before, Some(Word::Passed | Word::PassedAtOnce)) {

@@ -202,10 +202,10 @@ async fn look_and_report_are_of_one_shift_however_long_the_look_takes() {
     for (args, word) in
         [(&["--shift", "last"][..], "last"), (&[][..], "current"), (&["--shift", "current"][..], "current")]
     {
-        let named = ("200 OK", "{\"selection\": {\"name\": \"2026-11-21/early\"}}".to_owned());
+        let named = ("200 OK", "{\"name\": \"2026-11-21/early\"}".to_owned());
         let (status, out, err, asked) = before(args, vec![named, summary(), report()]).await;
         assert_eq!((status, out.as_str()), (ExitStatus::Done, "the report\n"), "{err}");
-        assert_eq!(asked[0].0, format!("GET /v1/report?format=json&shift={word} HTTP/1.1"));
+        assert_eq!(asked[0].0, format!("GET /v1/report?shift={word}&name=true HTTP/1.1"));
         assert_eq!(asked[1].0, "POST /v1/reconcile HTTP/1.1");
         let wish: serde_json::Value = serde_json::from_str(&asked[1].1).unwrap();
         assert_eq!(wish["selection"], serde_json::json!({ "shift": "2026-11-21/early" }));

@@ -1,0 +1,72 @@
+//! The last word of each device of a shift, in little room: a station passes a hundred thousand a day.
+
+use std::collections::HashSet;
+
+use crate::device::serial::SerialNumber;
+use crate::pki::Fingerprint;
+
+/// Devices of one shift that are told apart; those beyond count, and count again when they come back.
+const MAX_JUDGED: usize = 100_000;
+
+/// What the last word of a device is in this shift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    PassedAtOnce,
+    Passed,
+    Failed,
+}
+
+impl Word {
+    const ALL: [Self; 3] = [Self::PassedAtOnce, Self::Passed, Self::Failed];
+}
+
+/// Of each serial number only 62 bits of a hash are kept, and beside them the word: some ten bytes. Two of a
+/// hundred thousand devices are taken for one at a chance of 1 in 10⁹, and a figure of the board is then one off.
+#[derive(Debug, Default)]
+pub(super) struct Judged(HashSet<u64>);
+
+impl Judged {
+    /// The word on that device, if one was said.
+    pub(super) fn get(&self, serial: &SerialNumber) -> Option<Word> {
+        Word::ALL.into_iter().find(|word| self.0.contains(&entry(serial, *word)))
+    }
+
+    /// Another word is the last one now.
+    pub(super) fn insert(&mut self, serial: &SerialNumber, word: Word) {
+        let known = Word::ALL.into_iter().any(|it| self.0.remove(&entry(serial, it)));
+        if known || self.0.len() < MAX_JUDGED {
+            self.0.insert(entry(serial, word));
+        }
+    }
+
+    /// Another shift begins.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+fn entry(serial: &SerialNumber, word: Word) -> u64 {
+    Fingerprint::of(serial.as_str().as_bytes()).short() & !3 | word as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_device_has_its_last_word_and_what_is_beyond_the_bound_is_not_kept() {
+        let serial = |number: usize| SerialNumber::parse(&format!("SN{number:010}")).unwrap();
+        let mut judged = Judged::default();
+        for number in 0..MAX_JUDGED {
+            judged.insert(&serial(number), Word::ALL[number % 3]);
+        }
+        judged.insert(&serial(MAX_JUDGED), Word::Failed);
+        assert_eq!(judged.get(&serial(MAX_JUDGED)), None);
+        judged.insert(&serial(0), Word::Failed);
+        assert_eq!(judged.get(&serial(0)), Some(Word::Failed));
+        assert!((1..MAX_JUDGED).all(|it| judged.get(&serial(it)) == Some(Word::ALL[it % 3])));
+        assert_eq!(judged.0.len(), MAX_JUDGED);
+        judged.clear();
+        assert_eq!(judged.get(&serial(1)), None);
+    }
+}
