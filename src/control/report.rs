@@ -28,9 +28,10 @@ use crate::journal::JournalError;
 use crate::journal::store::Store;
 use crate::reconcile::newest::Look;
 use crate::report::cloud::hold_against;
-use crate::report::fold::{Live, Maker, Selection};
+use crate::report::fold::{Live, Maker};
 use crate::report::model::{Handover, Report};
 use crate::report::render::{csv, html, text};
+use crate::report::selection::Selection;
 use crate::report::source::Source as _;
 use crate::shift::{Calendar, NoShift, ShiftSpan};
 

@@ -13,6 +13,7 @@ use super::model::{
     Report, SCHEMA, Span, StationHead, Times, Yields,
 };
 use super::rows::{Failing, downtime, losses, overrides, take_live};
+use super::selection::Selection;
 use super::sign::Signer;
 use super::slot::Slot;
 use super::source::{Expected, Orders, Source};
@@ -22,41 +23,13 @@ use crate::fixture::FailCode;
 use crate::fixture::text::Messages;
 use crate::journal::{Called, JournalError};
 use crate::reconcile::newest::Newest;
-use crate::shift::{Calendar, ShiftSpan};
+use crate::shift::Calendar;
 
 /// Failures from which on a device that passed is an exception.
 const OFTEN: u32 = 3;
 
 /// Serial numbers that are named with a reason.
 const NAMED: usize = 5;
-
-/// What a report is to be about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
-    /// A shift.
-    Shift(ShiftSpan),
-    /// Any time.
-    Time {
-        /// The first instant.
-        begin: Timestamp,
-        /// The first instant after it.
-        end: Timestamp,
-    },
-    /// A work order.
-    Batch(String),
-}
-
-impl Selection {
-    /// The name that it keeps, as `2026-11-22/early`; a time has none.
-    #[must_use]
-    pub fn name(&self) -> Option<String> {
-        match self {
-            Self::Shift(it) => Some(it.to_string()),
-            Self::Time { .. } => None,
-            Self::Batch(id) => Some(id.clone()),
-        }
-    }
-}
 
 /// What a report says beside the journal.
 #[derive(Debug, Clone)]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, Zoned};
 
-use super::fold::{Context, Selection};
+use super::fold::Context;
 use super::model::{Hour, Span};
+use super::selection::Selection;
 
 /// Longer than this it is told by the day.
 const BY_THE_HOUR_MINUTES: i64 = 2 * 24 * 60 + 120;

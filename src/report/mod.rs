@@ -19,6 +19,7 @@ pub mod merge;
 pub mod model;
 pub mod render;
 mod rows;
+pub mod selection;
 pub mod sign;
 pub mod slot;
 pub mod source;

@@ -29,10 +29,11 @@ use crate::control::sight::Plant;
 use crate::error::Chain;
 use crate::journal::store::Store;
 use crate::reconcile::newest::Newest;
-use crate::report::fold::{Live, Maker, Selection};
+use crate::report::fold::{Live, Maker};
 use crate::report::keys::{ReportKeyError, load_or_create};
 use crate::report::limits::{CERTIFICATES, Limits};
 use crate::report::model::StationHead;
+use crate::report::selection::Selection;
 use crate::shift::ShiftSpan;
 
 /// How often the clock is looked at: it may be set.

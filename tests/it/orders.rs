@@ -63,7 +63,7 @@ fn scrapping_leaves_nothing_in_the_account() {
 #[test]
 fn what_is_attached_again_after_it_was_detached_does_not_hold_up_a_scrapping() {
     // The second deletion waits for its turn: in between comes what an earlier call has left.
-    let (world, mut fixture) = World::running("[aws.quota]\ndelete-certificate = 0.05\n");
+    let (world, mut fixture) = World::running("[aws.quota]\ndelete-certificate = 0.1\n");
     let (first, second) = (SERIAL, "SN0000000002");
     fixture.provision(1, first);
     fixture.provision(2, second);

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::control::report::{LinesError, write_lines};
-use crate::report::fold::Selection;
+use crate::report::selection::Selection;
 use crate::report::sign::verify;
 use crate::report::source::Source as _;
 

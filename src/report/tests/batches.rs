@@ -1,7 +1,8 @@
 //! Orders while devices are coming, and what devices come into a batch late; certificates by who knows of them.
 
-use super::super::fold::{Selection, make};
+use super::super::fold::make;
 use super::super::model::Report;
+use super::super::selection::Selection;
 use super::*;
 
 fn name(number: u64) -> SerialNumber {

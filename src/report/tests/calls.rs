@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 
-use super::super::fold::{Selection, make};
+use super::super::fold::make;
 use super::super::model::OperationRow;
+use super::super::selection::Selection;
 use super::*;
 use crate::journal::{CallCount, Called};
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::super::fold::Selection;
+use super::super::selection::Selection;
 use serde_json::Value;
 
 use super::super::merge::merge;

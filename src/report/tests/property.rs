@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::fold::{Selection, make};
+use super::super::fold::make;
+use super::super::selection::Selection;
 use super::super::summary::Class;
 use super::*;
 

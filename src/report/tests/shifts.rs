@@ -2,9 +2,10 @@
 //! rework. Each is told as the records of a station would tell it.
 
 use super::super::cloud::hold_against;
-use super::super::fold::{Context, Selection, make};
+use super::super::fold::{Context, make};
 use super::super::model::Report;
 use super::super::render::text;
+use super::super::selection::Selection;
 use super::*;
 use crate::batch::BatchId;
 use crate::journal::{CallCount, Called, Cause};

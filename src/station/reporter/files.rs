@@ -11,9 +11,10 @@ use crate::control::report::{LinesError, write_lines};
 use crate::durable_fs::{self, FileError, create_dir, parent, replace, sync_dir};
 use crate::journal::JournalError;
 use crate::journal::store::Store;
-use crate::report::fold::{Maker, Selection};
+use crate::report::fold::Maker;
 use crate::report::model::Report;
 use crate::report::render::{html, text};
+use crate::report::selection::Selection;
 use crate::shift::{Calendar, ShiftSpan};
 
 /// The formats, in the order in which they are written.

@@ -5,7 +5,8 @@ use crate::batch::{BatchId, Terms, pieces};
 use crate::device::operator::Operator;
 use crate::journal::book::Book;
 use crate::journal::{Journal as _, Opened as OpenedBatch};
-use crate::report::fold::{Selection, make};
+use crate::report::fold::make;
+use crate::report::selection::Selection;
 use crate::report::tests as reports;
 
 fn id(text: &str) -> BatchId {

@@ -1,0 +1,33 @@
+//! What a report is to be about.
+
+use jiff::Timestamp;
+
+use crate::shift::ShiftSpan;
+
+/// What a report is to be about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// A shift.
+    Shift(ShiftSpan),
+    /// Any time.
+    Time {
+        /// The first instant.
+        begin: Timestamp,
+        /// The first instant after it.
+        end: Timestamp,
+    },
+    /// A work order.
+    Batch(String),
+}
+
+impl Selection {
+    /// The name that it keeps, as `2026-11-22/early`; a time has none.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Self::Shift(it) => Some(it.to_string()),
+            Self::Time { .. } => None,
+            Self::Batch(id) => Some(id.clone()),
+        }
+    }
+}
