@@ -9,8 +9,8 @@ use jiff::{Timestamp, ToSpan as _};
 use super::hours::{hour_of, hours, span};
 use super::limits::{Limits, quota};
 use super::model::{
-    Balance, Certificates, Exception, Exceptions, FailureRow, Handover, Hour, JournalRange, Pace, Ratio,
-    Report, SCHEMA, Span, StationHead, Times, Yields,
+    Balance, Certificates, Exception, Exceptions, FailureRow, Handover, Hour, JournalRange, MAX_SERIALS,
+    Pace, Ratio, Report, SCHEMA, Span, StationHead, Times, Yields,
 };
 use super::rows::{Failing, downtime, losses, overrides, take_live};
 use super::selection::Selection;
@@ -222,6 +222,7 @@ struct Tally {
     /// When devices passed, within the time.
     passes: Vec<i64>,
     hours: Vec<Hour>,
+    serials: Option<Vec<String>>,
 }
 
 impl Tally {
@@ -244,6 +245,7 @@ impl Tally {
             spent: Spent::default(),
             passes: Vec::new(),
             hours: hours(begin, end, context),
+            serials: Some(Vec::new()),
         }
     }
 
@@ -263,6 +265,7 @@ impl Tally {
         count(&mut self.products, &it.product);
         count(&mut self.fixtures, &it.fixture);
         it.batch.iter().for_each(|batch| count(&mut self.batches, batch));
+        self.name(it);
         self.fail_rows(it);
         self.time(it);
         self.certify(it, class);
@@ -272,9 +275,17 @@ impl Tally {
         }
     }
 
+    fn name(&mut self, it: &Summary) {
+        match &mut self.serials {
+            Some(all) if all.len() < MAX_SERIALS => all.push(it.serial.to_string()),
+            all => *all = None,
+        }
+    }
+
     /// One of the batch that was not ordered.
     fn take_extra(&mut self, it: &Summary, why: &str) {
         self.balance.extras += 1;
+        self.name(it);
         self.exceptions.extras.push(|| exception(it, format!("{}, but {why}", it.class().as_str())));
     }
 
@@ -543,6 +554,7 @@ impl Tally {
             cloud: None,
             quota,
             handover,
+            serials: self.serials,
             stations: Vec::new(),
             twice: Vec::new(),
         }

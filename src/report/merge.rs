@@ -44,6 +44,7 @@ pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Re
     sum.corrects = None;
     sum.quota = None;
     sum.cloud = None;
+    sum.serials = None;
     sum.stations = signed.iter().map(row).collect();
     sum.exceptions = Exceptions::default();
     sum.handover = Handover::default();

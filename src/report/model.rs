@@ -13,6 +13,9 @@ pub const SCHEMA: &str = "linemint-report/1";
 /// Devices that are listed in each list of exceptions at most; the rest by their number. All are in the CSV.
 pub const MAX_LISTED: usize = 200;
 
+/// Devices that are named in a report at most: beyond, their serial numbers are in the CSV only.
+pub const MAX_SERIALS: usize = 200_000;
+
 /// A report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
@@ -68,6 +71,10 @@ pub struct Report {
     pub quota: Option<Quota>,
     /// What the next shift has to know.
     pub handover: Handover,
+    /// The serial numbers of these devices, and of those that were not ordered, in the order in which they were first
+    /// presented; `null` if there are more than [`MAX_SERIALS`], in a merged report, and in one of before.
+    #[serde(default)]
+    pub serials: Option<Vec<String>>,
     /// Of a merged report: each station's own. Else empty.
     pub stations: Vec<StationRow>,
     /// Of a merged report: serial numbers that several stations have, the first 200.

@@ -15,8 +15,8 @@ use crate::report::model::{MAX_LISTED, Report, Twice};
 /// Stations that can be merged.
 const MAX_REPORTS: usize = 1_000;
 
-/// Adds up the reports of several stations. Serial numbers that are at two of them are found in the CSV beside
-/// each JSON, as `report_dir` has them. Exit status 0 if every balance closes and no serial number is twice.
+/// Adds up the reports of several stations. Serial numbers that are at two of them are found; those of a
+/// report that does not name its own are read from the CSV beside the JSON, as `report_dir` has them. Exit status 0 if every balance closes and no serial number is twice.
 #[derive(Debug, Clone, Args)]
 pub(super) struct MergeArgs {
     /// The stations' reports, JSON
@@ -37,9 +37,10 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
     let lists: Vec<_> = args.files.iter().map(|it| it.with_extension("csv")).collect();
     let found = twice(&reports, &lists)?;
     let mut merged = merge(&reports, found).map_err(|error| FileError::Unfit(error.to_string()))?;
-    for (path, (report, _)) in lists.iter().zip(&reports).filter(|(path, _)| !path.exists()) {
+    let unnamed = |it: &(&PathBuf, &(Report, String))| it.1.0.serials.is_none() && !it.0.exists();
+    for (path, (report, _)) in lists.iter().zip(&reports).filter(unnamed) {
         let action = format!(
-            "{}: its serial numbers were not compared: there is no {}",
+            "{}: its serial numbers were not compared: the report does not name them, and there is no {}",
             report.station.id,
             path.display()
         );
@@ -62,8 +63,8 @@ fn twice(reports: &[(Report, String)], lists: &[PathBuf]) -> Result<(u64, Vec<Tw
     let hasher = std::collections::hash_map::RandomState::new();
     let mut first: HashMap<u64, u16> = HashMap::new();
     let mut again: HashMap<u64, ()> = HashMap::new();
-    for (station, list) in (0_u16..).zip(lists) {
-        each_serial(list, |serial| {
+    for (station, ((report, _), list)) in (0_u16..).zip(reports.iter().zip(lists)) {
+        each_serial(report, list, |serial| {
             let hash = hasher.hash_one(serial);
             if *first.entry(hash).or_insert(station) != station {
                 again.insert(hash, ());
@@ -73,7 +74,7 @@ fn twice(reports: &[(Report, String)], lists: &[PathBuf]) -> Result<(u64, Vec<Tw
     drop(first);
     let mut found: HashMap<String, Vec<String>> = HashMap::new();
     for ((report, _), list) in reports.iter().zip(lists) {
-        each_serial(list, |serial| {
+        each_serial(report, list, |serial| {
             if again.contains_key(&hasher.hash_one(serial)) {
                 let stations = found.entry(serial.to_owned()).or_default();
                 if stations.last() != Some(&report.station.id) {
@@ -89,8 +90,12 @@ fn twice(reports: &[(Report, String)], lists: &[PathBuf]) -> Result<(u64, Vec<Tw
     Ok((count, rows.collect()))
 }
 
-/// Tells each serial number of a report's lines; none where there is no such file.
-fn each_serial(path: &Path, mut each: impl FnMut(&str)) -> Result<(), FileError> {
+/// Tells each serial number of a report, or of its lines in the file; none where there is no such file.
+fn each_serial(report: &Report, path: &Path, mut each: impl FnMut(&str)) -> Result<(), FileError> {
+    if let Some(serials) = &report.serials {
+        serials.iter().for_each(|it| each(it));
+        return Ok(());
+    }
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -97,9 +97,13 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     let (mut a, mut b) = (outage().1, rework().1);
     a.station.id = "L3-S01".to_owned();
     b.station.id = "L3-S02".to_owned();
-    put(&path("a.json"), signer.signed(&a));
+    let named = b.serials.take().unwrap();
+    assert_eq!(named.len() as u64, b.balance.total + b.balance.extras, "each device is named");
     put(&path("b.json"), signer.signed(&b));
-    put(&path("a.csv"), "serial,class\nTH1,x\nTH2,x\n'=3,x\n");
+    a.serials = Some(vec!["TH1".to_owned(), "TH2".to_owned(), "=3".to_owned()]);
+    put(&path("a.json"), signer.signed(&a));
+    // An earlier version's does not name its devices: then the lines beside it are read. The other's are not.
+    put(&path("a.csv"), "serial,class\nTH4,x\n");
     put(&path("b.csv"), "serial,class\nTH4,x\nTH5,x\n");
     let merge = |names: &[&str], format: &str| {
         let files: Vec<_> = names.iter().map(|it| path(it).to_str().unwrap().to_owned()).collect();
@@ -126,6 +130,14 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     std::fs::remove_file(path("b.csv")).unwrap();
     let (_, text) = merge(&["a.json", "b.json"], "text").unwrap();
     assert!(text.contains("L3-S02: its serial numbers were not compared"), "{text}");
+    assert!(!text.contains("L3-S01: its serial numbers were not compared"), "{text}");
+    b.serials = Some(vec!["TH4".to_owned(), "=3".to_owned()]);
+    put(&path("b.json"), signer.signed(&b));
+    let (status, text) = merge(&["a.json", "b.json"], "json").unwrap();
+    let sum: Report = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, sum.twice.len(), sum.serials), (ExitStatus::Bad, 1, None), "{:?}", sum.twice);
+    assert_eq!(sum.twice[0].serial, "=3");
+    assert!(!text.contains("were not compared"), "{text}");
     assert_eq!(merge(&["a.json", "a.json"], "text").unwrap_err().exit_status(), ExitStatus::Usage);
     assert_eq!(merge(&["a.json", "b.json"], "csv").unwrap_err().exit_status(), ExitStatus::Usage);
 }
