@@ -153,6 +153,8 @@ pub struct Tally {
     pub recent: VecDeque<Verdict>,
     /// Steps since the daemon's start.
     pub steps: BTreeMap<Step, StepCounts>,
+    /// The end of the life of the certificate that was issued last.
+    pub certificate_not_after: Option<Timestamp>,
     span: Option<ShiftSpan>,
     passed: u64,
     passed_at_once: u64,
@@ -364,7 +366,11 @@ impl Folder {
             }
             Event::Closed { presentation, .. } => self.closed(serial, presentation),
             Event::Offered { .. } => self.stands(serial, State::Delivering),
-            Event::Issued { .. } | Event::CsrMade { .. } | Event::StepDone { .. } => {
+            Event::Issued { certificate } => {
+                self.tally.certificate_not_after = Some(certificate.not_after);
+                self.stands(serial, State::Provisioning);
+            }
+            Event::CsrMade { .. } | Event::StepDone { .. } => {
                 self.stands(serial, State::Provisioning);
             }
             _ => {}

@@ -329,7 +329,7 @@ fn rules_known() -> What {
     What::Station(StationEvent::Rules { id: rules().id(), rules: Box::new(rules()) })
 }
 
-fn certificate() -> Certificate {
+pub(crate) fn certificate() -> Certificate {
     Certificate {
         fingerprint: Fingerprint::of(b"certificate"),
         der: b"certificate".to_vec(),

@@ -255,6 +255,13 @@ pub(in super::super) const FAMILIES: &[Family] = &[
     ),
     plain!(
         Gauge,
+        "linemint_certificate_remaining",
+        SECONDS,
+        "Life left of the device certificate that was issued last, which is cut to its CA's end; none before the first of this shift.",
+        certificate
+    ),
+    plain!(
+        Gauge,
         "linemint_ca_remaining",
         SECONDS,
         "Life left of the station's CA certificate, below 0 once it is over; none without a CA.",
@@ -346,7 +353,15 @@ fn frames(it: &Snapshot) -> Samples {
     Samples::Numbers(fixtures.collect())
 }
 
+fn certificate(it: &Snapshot) -> Samples {
+    remaining(it, it.tally.certificate_not_after)
+}
+
 fn ca(it: &Snapshot) -> Samples {
-    let left = it.status.ca.as_ref().map(|ca| ca.not_after.as_second() - it.now.as_second());
+    remaining(it, it.status.ca.as_ref().map(|ca| ca.not_after))
+}
+
+fn remaining(it: &Snapshot, end: Option<jiff::Timestamp>) -> Samples {
+    let left = end.map(|end| end.as_second() - it.now.as_second());
     Samples::Numbers(left.map(|it| (Labels::new(), it as f64)).into_iter().collect())
 }

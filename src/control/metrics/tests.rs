@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use super::*;
 use crate::control::tally::Folder;
-use crate::control::tests::{admitted_at, nest_event};
+use crate::control::tests::{admitted_at, certificate, nest_event};
 use crate::control::{
     Backlog, CaStatus, Counts, FixtureStatus, JournalStatus, OperationStatus, SharedLimitStatus, StationState,
 };
@@ -86,7 +86,8 @@ fn tally() -> Tally {
         label: false,
         waited: Waited::default(),
     };
-    for (seq, event) in (1..).zip([admitted_at(1, Some("A"), None), done, passed]) {
+    let issued = Event::Issued { certificate: certificate() };
+    for (seq, event) in (1..).zip([admitted_at(1, Some("A"), None), issued, done, passed]) {
         let serial = Some(SerialNumber::parse("SN-1").unwrap());
         folder.fold(&Record { seq, at: now(), serial, what: What::Device(event) });
     }
@@ -216,6 +217,8 @@ fn the_text_is_what_a_strict_reader_takes_and_holds_every_metric() {
     assert_eq!(of("linemint_steps_total", "{step=\"thing\",outcome=\"done\"}"), 1.0);
     assert_eq!(of("linemint_shift_devices", "{result=\"passed\"}"), 1.0);
     assert_eq!(of("linemint_ca_remaining_seconds", ""), 30.0 * 86_400.0);
+    let end = certificate().not_after.as_second() - now().as_second();
+    assert_eq!(of("linemint_certificate_remaining_seconds", ""), end as f64);
     assert_eq!(of("linemint_backlog_oldest_seconds", ""), 77.0);
     let calls = &families["linemint_call_duration_seconds"].samples;
     let bucket = |le: &str| {
