@@ -17,7 +17,7 @@ use crate::report::model::Report;
 use crate::report::render::{html, json, text};
 use crate::report::sign::{Untrue, Verified, verify};
 
-/// Longest report or key that is read, bytes: a report has a few hundred devices in its lists.
+/// Longest report or key that is read, bytes: a report names 200,000 serial numbers at most.
 const MAX_FILE: u64 = 16 << 20;
 
 /// The report of a shift, a time or a batch: the present shift if nothing is said. Exit status 0 if its balance

@@ -11,6 +11,7 @@ use super::{FileError, FormatArg, verified};
 use crate::error::ExitStatus;
 use crate::report::merge::merge;
 use crate::report::model::{MAX_LISTED, Report, Twice};
+use crate::report::sign::{Untrue, Verified};
 
 /// Stations that can be merged.
 const MAX_REPORTS: usize = 1_000;
@@ -23,6 +24,10 @@ pub(super) struct MergeArgs {
     #[arg(value_name = "FILE", required = true, num_args = 2..)]
     pub(super) files: Vec<PathBuf>,
 
+    /// A station's public key (report.pub), once for each station; else each report's own is taken
+    #[arg(long = "key", value_name = "FILE")]
+    pub(super) keys: Vec<PathBuf>,
+
     /// How it is written
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: FormatArg,
@@ -32,7 +37,7 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
     if args.files.len() > MAX_REPORTS {
         return Err(FileError::Unfit(format!("at most {MAX_REPORTS} reports can be merged")));
     }
-    let reports = args.files.iter().map(|it| verified(it, None).map(|it| (it.report, it.hash)));
+    let reports = args.files.iter().map(|it| by_one_of(it, &args.keys).map(|it| (it.report, it.hash)));
     let reports: Vec<(Report, String)> = reports.collect::<Result<_, FileError>>()?;
     let lists: Vec<_> = args.files.iter().map(|it| it.with_extension("csv")).collect();
     let found = twice(&reports, &lists)?;
@@ -54,6 +59,18 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(if merged.balance.closes { ExitStatus::Done } else { ExitStatus::Bad })
+}
+
+/// A report that one of these keys has signed; its own if there are none.
+fn by_one_of(path: &Path, keys: &[PathBuf]) -> Result<Verified, FileError> {
+    let Some((last, others)) = keys.split_last() else { return verified(path, None) };
+    for key in others {
+        match verified(path, Some(key)) {
+            Err(FileError::Untrue { source: Untrue::OtherKey(_), .. }) => {}
+            it => return it,
+        }
+    }
+    verified(path, Some(last))
 }
 
 /// The serial numbers that several lists have: how many, and the first of them. In memory is a number for each

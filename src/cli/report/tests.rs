@@ -138,6 +138,21 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     assert_eq!((status, sum.twice.len(), sum.serials), (ExitStatus::Bad, 1, None), "{:?}", sum.twice);
     assert_eq!(sum.twice[0].serial, "=3");
     assert!(!text.contains("were not compared"), "{text}");
+    put(&path("a.pub"), signer.public_pem());
+    put(&path("c.pub"), super::tests::signer().public_pem());
+    let by = |keys: &[&str]| {
+        let files = ["a.json", "b.json"].map(|it| path(it).to_str().unwrap().to_owned());
+        let keys = keys.iter().flat_map(|it| ["--key".to_owned(), path(it).to_str().unwrap().to_owned()]);
+        let args: Vec<_> = std::iter::once("merge".to_owned()).chain(files).chain(keys).collect();
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let Some(ReportCommand::Merge(args)) = parse(&args).unwrap().command else { panic!("{args:?}") };
+        super::merge::run(&args, &mut Vec::new())
+    };
+    assert!(
+        by(&["c.pub", "a.pub"]).is_ok() && by(&["a.pub", "c.pub"]).is_ok(),
+        "one of them has signed each"
+    );
+    assert!(matches!(by(&["c.pub"]), Err(FileError::Untrue { source: Untrue::OtherKey(_), .. })));
     assert_eq!(merge(&["a.json", "a.json"], "text").unwrap_err().exit_status(), ExitStatus::Usage);
     assert_eq!(merge(&["a.json", "b.json"], "csv").unwrap_err().exit_status(), ExitStatus::Usage);
 }
