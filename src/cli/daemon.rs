@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::{self, DEFAULT_PATH, SocketError};
+use crate::config::{self, DEFAULT_PATH, PlaceError};
 use crate::control::client::{Client, ClientError};
 use crate::error::{Chain, ExitStatus};
 
@@ -36,7 +36,7 @@ fn socket_path(socket: Option<&Path>, config: Option<&Path>) -> Result<PathBuf, 
     match config::socket_in(path) {
         Ok(socket) => Ok(socket),
         // Whoever only asks need not be able to read the station's configuration.
-        Err(SocketError::Read(_)) if config.is_none() => Ok(PathBuf::from(config::DEFAULT_SOCKET)),
+        Err(PlaceError::Read(_)) if config.is_none() => Ok(PathBuf::from(config::DEFAULT_SOCKET)),
         Err(source) => Err(CommandError::Socket { path: path.to_owned(), source }),
     }
 }
@@ -47,7 +47,7 @@ pub(super) enum CommandError {
     #[error(transparent)]
     Daemon(#[from] ClientError),
     #[error("failed to find the daemon's socket in {}; name it with --socket", path.display())]
-    Socket { path: PathBuf, source: SocketError },
+    Socket { path: PathBuf, source: PlaceError },
     #[error("failed to write the answer")]
     Output(#[from] io::Error),
 }

@@ -1,11 +1,12 @@
 //! `linemint journal`: checks, exports, backs up and restores the journal.
 
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use crate::config::{Config, ConfigErrors, DEFAULT_PATH};
+use crate::config::{DEFAULT_PATH, PlaceError, journal_in};
 use crate::error::{Chain, ExitStatus};
 use crate::journal::JournalError;
 use crate::journal::copy::{self, ExportError, Summary};
@@ -60,8 +61,10 @@ pub struct RestoreArgs {
 /// Why a command did not get to its end.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("the configuration is wrong:\n{0}")]
-    Configuration(ConfigErrors),
+    #[error("failed to find the journal by {}; name its directory with --dir", path.display())]
+    Place { path: PathBuf, source: PlaceError },
+    #[error("the restored journal in {} could not be given to the owner of the directory above: `chown -R` it", dir.display())]
+    Owner { dir: PathBuf, source: io::Error },
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -113,7 +116,9 @@ fn carry_out(
         }
         JournalCommand::Restore(args) => {
             let dir = args.journal.dir()?;
+            let owner = owner_of(&dir);
             let summary = copy::restore(&args.from, JournalLock::take(&dir)?)?;
+            give_to(owner, &dir).map_err(|source| Failure::Owner { dir: dir.clone(), source })?;
             writeln!(out, "{}restored to {}", told(&summary), dir.display())?;
             writeln!(
                 err,
@@ -131,8 +136,27 @@ impl Where {
             return Ok(dir.clone());
         }
         let config = self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH));
-        Ok(Config::load(config).map_err(Failure::Configuration)?.journal.dir)
+        journal_in(config).map_err(|source| Failure::Place { path: config.to_owned(), source })
     }
+}
+
+/// Who owns the directory above: the daemon's user, as a rule, while the one who restores is root. None where nobody but
+/// root could give a file away.
+fn owner_of(dir: &Path) -> Option<(u32, u32)> {
+    let there = dir.ancestors().skip(1).find(|it| it.exists())?;
+    let known = std::fs::metadata(there).ok()?;
+    rustix::process::geteuid().is_root().then(|| (known.uid(), known.gid()))
+}
+
+/// Gives a directory and all that is in it away. Links are not followed.
+fn give_to(owner: Option<(u32, u32)>, path: &Path) -> io::Result<()> {
+    let Some((uid, gid)) = owner else { return Ok(()) };
+    if path.symlink_metadata()?.is_dir() {
+        for entry in path.read_dir()? {
+            give_to(owner, &entry?.path())?;
+        }
+    }
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid))
 }
 
 fn told(it: &Summary) -> String {
@@ -162,7 +186,8 @@ fn ended(result: Result<ExitStatus, Failure>, err: &mut impl Write) -> ExitStatu
     // Where stderr is gone too, the exit status still says it.
     let _ = writeln!(err, "error: {}", Chain(&failure));
     match &failure {
-        Failure::Configuration(_) => ExitStatus::Configuration,
+        Failure::Place { .. } => ExitStatus::Configuration,
+        Failure::Owner { .. } => ExitStatus::Io,
         Failure::Journal(error) | Failure::Export(ExportError::Journal(error)) => status(error),
         Failure::Export(ExportError::Output(_)) | Failure::Output(_) => ExitStatus::Io,
     }
@@ -277,6 +302,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_restored_belongs_to_whom_the_directory_above_belongs_to() {
+        use std::os::unix::fs::chown;
+        let dir = tempfile::tempdir().unwrap();
+        let (backup, state) = (dir.path().join("backup"), dir.path().join("state"));
+        let running = journal(&dir.path().join("here"), 4);
+        let to = BackupArgs { journal: at(&dir.path().join("here")), to: backup.clone() };
+        assert_eq!(tell(&JournalCommand::Backup(to)).0, ExitStatus::Done);
+        drop(running);
+        std::fs::create_dir(&state).unwrap();
+        if rustix::process::geteuid().is_root() {
+            chown(&state, Some(65_534), Some(65_534)).unwrap();
+        }
+        let owner = |path: &Path| {
+            let it = path.symlink_metadata().unwrap();
+            (it.uid(), it.gid())
+        };
+        let there = state.join("journal");
+        let restore = |from: &Path| {
+            tell(&JournalCommand::Restore(RestoreArgs { journal: at(&there), from: from.to_owned() }))
+        };
+        let (status, _, err) = restore(&state);
+        assert_eq!(status, ExitStatus::Bad);
+        assert!(err.contains("cannot be restored: no journal's log lies in it"), "{err}");
+        assert_eq!(restore(&backup).0, ExitStatus::Done);
+        let mut all = vec![there];
+        while let Some(path) = all.pop() {
+            assert_eq!(owner(&path), owner(&state), "{}", path.display());
+            if path.is_dir() {
+                all.extend(path.read_dir().unwrap().map(|it| it.unwrap().path()));
+            }
+        }
+    }
+
+    #[test]
     fn a_backup_that_was_sent_is_restored_if_every_byte_of_it_came() {
         let dir = tempfile::tempdir().unwrap();
         let (here, there, sent) =
@@ -331,6 +390,14 @@ mod tests {
         let config = Some(dir.path().join("none.toml"));
         let (status, _, err) = tell(&JournalCommand::Verify(Where { config, dir: None }));
         assert_eq!(status, ExitStatus::Configuration);
-        assert!(err.starts_with("error: the configuration is wrong:"), "{err}");
+        assert!(err.starts_with("error: failed to find the journal by ") && err.contains("--dir"), "{err}");
+        // Nothing else of it has to be right: it may name files that this machine does not have yet.
+        let half = dir.path().join("half.toml");
+        let text =
+            format!("[pki]\nca_certificate = \"/nowhere\"\n[journal]\ndir = {:?}\n", dir.path().join("j"));
+        crate::durable_fs::create_new(&half, 0o600, text.as_bytes()).unwrap();
+        drop(journal(&dir.path().join("j"), 2));
+        let (status, out, err) = tell(&JournalCommand::Verify(Where { config: Some(half), dir: None }));
+        assert_eq!(status, ExitStatus::Done, "{out}{err}");
     }
 }

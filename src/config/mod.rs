@@ -17,6 +17,7 @@ mod iam;
 mod load;
 mod messages;
 mod names;
+mod places;
 mod policy;
 mod product;
 mod quota;
@@ -24,7 +25,6 @@ mod reports;
 mod scanner;
 mod secret;
 mod shifts;
-mod socket;
 mod station;
 mod table;
 pub(crate) mod units;
@@ -49,9 +49,9 @@ pub use changes::Changes;
 pub use errors::{ConfigError, ConfigErrors};
 pub use files::{Files, SystemFiles};
 pub use iam::iam_policy;
+pub use places::{DEFAULT_SOCKET, PlaceError, journal_in, socket_in};
 pub use quota::documented as documented_quotas;
 pub use secret::{NoCredential, SecretRef};
-pub use socket::{DEFAULT_SOCKET, SocketError, socket_in};
 
 /// Where the configuration is looked for when nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/linemint/linemint.toml";

@@ -5,6 +5,7 @@
 //! seconds and say so in their name.
 
 mod access;
+pub mod aside;
 mod backup;
 pub mod batch;
 mod batches;

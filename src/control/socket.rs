@@ -37,6 +37,8 @@ pub enum ApiError {
     InUse { path: PathBuf },
     #[error("the service manager has handed over no listening socket for the local API")]
     Passed(#[source] io::Error),
+    #[error("the system gives no thread to serve the local API with")]
+    Thread(#[source] io::Error),
     #[error("the board cannot be served at {address} (api.board)")]
     Board { address: SocketAddr, source: io::Error },
     #[error("failed to {attempt} {}", path.display())]

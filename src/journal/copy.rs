@@ -88,7 +88,13 @@ pub fn backup(dir: &Path, to: &Path) -> Result<Summary, JournalError> {
 /// # Errors
 /// The backup is damaged, the directory holds a journal already, or the disk refuses.
 pub fn restore(from: &Path, lock: JournalLock) -> Result<Summary, JournalError> {
-    let summary = if from.is_dir() { copy(from, &lock.dir)? } else { stream::unpack(from, &lock.dir)? };
+    let copied = if from.is_dir() { copy(from, &lock.dir) } else { stream::unpack(from, &lock.dir) };
+    let summary = copied.map_err(|error| match error {
+        JournalError::NoLog { .. } => {
+            JournalError::BadBackup { path: from.to_owned(), what: "no journal's log lies in it".to_owned() }
+        }
+        error => error,
+    })?;
     drop(store::open(lock)?);
     Ok(summary)
 }

@@ -402,7 +402,7 @@ pub enum JournalError {
     )]
     Log(Box<log::Damage>),
     #[error(
-        "the journal's log {dir} is missing, and without it nothing can be promised; put it back, or restore a backup with `linemint journal restore`"
+        "the journal's log {dir} is missing, and without it nothing can be promised; put it back, or move what is left of the journal aside, whole, and restore a backup with `linemint journal restore`"
     )]
     NoLog { dir: PathBuf },
     #[error(
@@ -421,7 +421,9 @@ pub enum JournalError {
     Unfit { seq: u64, what: String },
     #[error("the backup {path} cannot be restored: {what}; take another one")]
     BadBackup { path: PathBuf, what: String },
-    #[error("{path} is in the way: a journal is only restored, and a backup only made, where there is none")]
+    #[error(
+        "{path} is in the way: a journal is only restored, and a backup only made, where there is none: move the directory that it lies in aside, whole"
+    )]
     InTheWay { path: PathBuf },
 }
 

@@ -2,7 +2,8 @@
 //!
 //! | opened by | holds back | until |
 //! |---|---|---|
-//! | credentials, clock or account refused, once | every call | one of them is accepted |
+//! | credentials or clock refused, once | every call | AWS answers one of them otherwise |
+//! | another account than the configured one, once | every call | one succeeds whose answer is the configured one's |
 //! | no permission, or a quota of the account used up, once | calls of that operation | one of them is accepted |
 //! | [`OUTAGE_AFTER`] calls to a service in a row without AWS's answer | calls to that service | AWS answers one of them |
 //!
@@ -181,16 +182,25 @@ impl Breakers {
             let concerns_all =
                 matches!(cause, StopCause::Credentials | StopCause::Clock | StopCause::Account);
             if !concerns_all {
-                self.open.remove(&Scope::All);
+                self.let_in(operation, false);
             }
             let scope = if concerns_all { Scope::All } else { Scope::Operation(operation) };
             self.trip(scope, operation, error, (stop_sentence(error, cause), now, random));
             return;
         }
-        self.open.remove(&Scope::All);
+        self.let_in(operation, error.is_none());
         // Being throttled says nothing about a permission or a quota.
         if error.is_none_or(|it| it.kind != FailureKind::Throttled) {
             self.open.remove(&Scope::Operation(operation));
+        }
+    }
+
+    /// AWS has let the station in. Whose account that is shows only a success that no other account could give: what is
+    /// there already, or not allowed, is so in any.
+    fn let_in(&mut self, operation: Operation, succeeded: bool) {
+        let whose = self.open.get(&Scope::All).map(|it| it.kind);
+        if whose != Some(FailureKind::Stop(StopCause::Account)) || (succeeded && shows_account(operation)) {
+            self.open.remove(&Scope::All);
         }
     }
 
@@ -224,6 +234,19 @@ impl Open {
         self.failed = self.failed.saturating_add(1);
         self.until = now + pause(kind, self.failed, random);
     }
+}
+
+/// Whether a success of it is of the configured account for certain: its answer has an ARN, which is held against the
+/// configuration, or it was called for something by an ARN of that account.
+fn shows_account(operation: Operation) -> bool {
+    use Operation as It;
+    operation.registers_certificate()
+        || matches!(
+            operation,
+            It::CreateCredentialLocker | It::CreatePolicy | It::GetPolicy | It::CreateThing
+        )
+        || matches!(operation, It::DescribeThing | It::DescribeCertificate | It::UpdateCertificate)
+        || matches!(operation, It::CreateCertificateFromCsr | It::AttachPolicy | It::AttachThingPrincipal)
 }
 
 /// Widest first.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::reload::Alive;
 use super::bound::Bound;
@@ -30,6 +30,7 @@ use crate::clock::TimeSource;
 use crate::cloud::pace::MAX_IN_FLIGHT;
 use crate::config::Config;
 use crate::control::Status;
+use crate::control::aside::{self, Serving};
 use crate::control::report::Reporting;
 use crate::control::server::{self, Api, ApiError, Board, Listeners, OpenFiles};
 use crate::control::sight::Sight;
@@ -152,8 +153,7 @@ struct Daemon {
     status: watch::Receiver<Arc<Status>>,
     reported: watch::Receiver<Option<Reported>>,
     reconciler: Arc<Reconciler<StationCloud>>,
-    end_api: oneshot::Sender<()>,
-    api: tokio::task::JoinHandle<()>,
+    api: Serving,
     /// What holds now.
     config: Config,
     alive: Alive,
@@ -218,18 +218,14 @@ impl Daemon {
         }
         let reporting = Reporting { maker, clock };
         let (command_sender, commands) = mpsc::channel(COMMANDS);
-        let (end_api, api_ended) = oneshot::channel::<()>();
         let taps = alive.taps.subscribe();
         let durable = station.durable.clone();
         let status_told = status.clone();
         let api =
             Api { store, status: status_told, durable, commands: command_sender, taps, sight, reporting };
-        let api = tokio::spawn(server::serve(listeners, api, open_files, async {
-            // A dropped sender ends it too.
-            let _ = api_ended.await;
-        }));
+        let api = aside::start(listeners, api, open_files)?;
         let (reconciler, config) = (Arc::new(reconciler), config.clone());
-        Ok(Self { station, commands, status, reported, reconciler, end_api, api, config, alive })
+        Ok(Self { station, commands, status, reported, reconciler, api, config, alive })
     }
 
     /// The station in one sentence.
@@ -294,8 +290,7 @@ impl Daemon {
                 }
             }
         };
-        drop(self.end_api);
-        let _ = tokio::time::timeout(STOP, self.api).await;
+        self.api.end(STOP).await;
         tracing::info!("the station has ended");
         result
     }

@@ -9,7 +9,7 @@ use crate::device::State;
 use crate::device::steps::Step;
 use crate::fixture::FailCode;
 use crate::line::Input;
-use crate::line::breaker::OUTAGE_AFTER;
+use crate::line::breaker::{Breakers, OUTAGE_AFTER};
 
 /// Presents `count` units one after the other, each in a nest of its own.
 fn present(h: &mut Harness, first: u64, count: u64) {
@@ -213,4 +213,37 @@ fn a_probe_whose_device_was_taken_back_does_not_keep_the_others_waiting() {
     }
     h.seconds(30);
     assert_eq!(h.account.policies.len(), 20);
+}
+
+/// What another account holds already, lists or forbids does not make it the configured one: else each answer would
+/// let all calls go there that wait.
+#[test]
+fn only_a_success_that_names_the_account_ends_a_stop_for_another_one() {
+    use std::time::Duration;
+    let mut breakers = Breakers::default();
+    let mut at = Duration::ZERO;
+    let mut ends = |operation: Operation, kind: Option<FailureKind>| {
+        at += Duration::from_secs(31);
+        breakers.admit(operation, at);
+        let error = kind.map(|kind| failure(operation, kind));
+        breakers.ended(operation, error.as_ref(), at, 0.5).resumed
+    };
+    let account = Some(FailureKind::Stop(StopCause::Account));
+    assert!(!ends(Operation::CreateThing, account));
+    let exists = Some(FailureKind::Exists);
+    for (operation, kind) in [
+        (Operation::CreatePolicy, exists),
+        (Operation::RegisterCertificateWithoutCa, exists),
+        (Operation::ListCertificates, None),
+        (Operation::DeleteThing, None),
+        (Operation::GetPolicy, Some(FailureKind::NotFound)),
+        (Operation::CreateThing, Some(FailureKind::Throttled)),
+        (Operation::CreatePolicy, account),
+    ] {
+        assert!(!ends(operation, kind), "{operation} {kind:?}");
+    }
+    assert!(ends(Operation::CreatePolicy, None));
+    // Of credentials any answer shows that they are good again.
+    assert!(!ends(Operation::CreateThing, Some(FailureKind::Stop(StopCause::Credentials))));
+    assert!(ends(Operation::CreatePolicy, exists));
 }

@@ -1,0 +1,89 @@
+//! The API on a thread and a runtime of its own: however much is asked, it takes one processor, and no call, frame or
+//! record of the line queues behind an answer.
+
+use std::io;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::oneshot;
+
+use super::server::{Api, ApiError, Board, Listeners, OpenFiles, serve};
+
+/// The API at work.
+#[derive(Debug)]
+pub struct Serving {
+    end: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Serving {
+    /// Has it end, and waits for that at most so long.
+    pub async fn end(self, within: Duration) {
+        drop(self.end);
+        // It is gone either way: with its thread, or with the process.
+        let _ = tokio::time::timeout(within, self.ended).await;
+    }
+}
+
+/// Listening places, without a runtime.
+struct Places {
+    socket: std::os::unix::net::UnixListener,
+    board: Option<(std::net::TcpListener, Vec<String>)>,
+}
+
+impl Places {
+    fn leave(listeners: Listeners) -> io::Result<Self> {
+        let board = |it: Board| Ok::<_, io::Error>((it.listener.into_std()?, it.names));
+        Ok(Self { socket: listeners.socket.into_std()?, board: listeners.board.map(board).transpose()? })
+    }
+
+    /// On the runtime that this is called in.
+    fn enter(self) -> io::Result<Listeners> {
+        let board = |(listener, names)| {
+            Ok::<_, io::Error>(Board { listener: TcpListener::from_std(listener)?, names })
+        };
+        Ok(Listeners {
+            socket: UnixListener::from_std(self.socket)?,
+            board: self.board.map(board).transpose()?,
+        })
+    }
+}
+
+/// Serves as [`serve`] does, until [`Serving::end`].
+///
+/// # Errors
+/// The system gives no thread, or no place among what it watches.
+pub fn start(listeners: Listeners, api: Api, files: OpenFiles) -> Result<Serving, ApiError> {
+    let places = Places::leave(listeners).map_err(ApiError::Thread)?;
+    let (end, told) = oneshot::channel::<()>();
+    let (done, ended) = oneshot::channel();
+    let (ready, is_ready) = sync_channel(1);
+    let work = move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(it) => it,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        let listeners = {
+            let _inside = runtime.enter();
+            places.enter()
+        };
+        let listeners = match listeners {
+            Ok(it) => it,
+            Err(error) => return drop(ready.send(Err(error))),
+        };
+        drop(ready.send(Ok(())));
+        runtime.block_on(serve(listeners, api, files, async {
+            // A dropped sender ends it too.
+            let _ = told.await;
+        }));
+        // What it reads for somebody who has gone may take long; it ends with the process.
+        runtime.shutdown_background();
+        drop(done);
+    };
+    std::thread::Builder::new().name("api".to_owned()).spawn(work).map_err(ApiError::Thread)?;
+    // It takes no longer than two calls of the system.
+    let began = is_ready.recv().unwrap_or_else(|_| Err(io::Error::other("its thread has ended")));
+    began.map_err(ApiError::Thread)?;
+    Ok(Serving { end, ended })
+}
