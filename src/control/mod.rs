@@ -440,7 +440,8 @@ pub struct Presentation {
     pub id: u64,
     /// The nest, where the fixture names them.
     pub nest: Option<String>,
-    /// `passed`, `failed` or `closed`; `null` while it is open.
+    /// `passed`, `failed`, `deferred` (`fail` was answered, and the work on the device goes on) or `closed`; `null`
+    /// while it is open.
     pub outcome: Option<String>,
 }
 

@@ -44,6 +44,8 @@ pub enum Ending {
         code: FailCode,
         /// What the operator was told to do.
         sentence: String,
+        /// The device has not failed: the work on it goes on.
+        deferred: bool,
     },
 }
 
@@ -100,8 +102,11 @@ pub struct Today {
     pub passed: u64,
     /// Those among them that passed at the first presentation of this shift.
     pub passed_at_once: u64,
-    /// Devices of which the last word of this shift is `fail`.
+    /// Devices of which the last word of this shift is `fail`, those that are deferred not among them.
     pub failed: u64,
+    /// Devices that were told `fail` last while the work on them goes on: neither passed nor failed, so they are in no yield.
+    #[serde(default)]
+    pub deferred: u64,
     /// Devices that passed in each of the last 60 minutes, oldest first; the last is the running minute.
     pub minutes: Vec<u64>,
     /// Seconds from one device to the next, over the last 30 minutes, or since the shift or its first device
@@ -112,7 +117,7 @@ pub struct Today {
 }
 
 impl Today {
-    /// The part of the judged devices that have passed, 0 to 1; none before the first.
+    /// The part of the devices that have passed or failed that have passed, 0 to 1; none before the first.
     #[must_use]
     pub fn yield_share(&self) -> Option<f64> {
         share(self.passed, self.passed + self.failed)
@@ -159,6 +164,7 @@ pub struct Tally {
     passed: u64,
     passed_at_once: u64,
     failed: u64,
+    deferred: u64,
     /// (minute since 1970, devices passed in it), ascending.
     minutes: VecDeque<(i64, u64)>,
 }
@@ -181,6 +187,7 @@ impl Tally {
             passed: self.passed,
             passed_at_once: self.passed_at_once,
             failed: self.failed,
+            deferred: self.deferred,
             pace_s: self.pace(now),
             minutes,
             takt_s: takt.map(|it| it.as_secs_f64()),
@@ -190,7 +197,11 @@ impl Tally {
     fn count(&mut self, word: Word, change: fn(u64, u64) -> u64) {
         let at_once = u64::from(word == Word::PassedAtOnce);
         self.passed_at_once = change(self.passed_at_once, at_once);
-        let of = if word == Word::Failed { &mut self.failed } else { &mut self.passed };
+        let of = match word {
+            Word::PassedAtOnce | Word::Passed => &mut self.passed,
+            Word::Failed => &mut self.failed,
+            Word::Deferred => &mut self.deferred,
+        };
         *of = change(*of, 1);
     }
 
@@ -316,7 +327,8 @@ impl Folder {
         };
         if let Some(next) = next.filter(|it| held.is_none_or(|held| held.begin < it.begin)) {
             self.tally.span = Some(next);
-            (self.tally.passed, self.tally.passed_at_once, self.tally.failed) = (0, 0, 0);
+            (self.tally.passed, self.tally.passed_at_once) = (0, 0);
+            (self.tally.failed, self.tally.deferred) = (0, 0);
             self.judged.clear();
         }
     }
@@ -342,7 +354,11 @@ impl Folder {
         let (Some(serial), What::Device(event)) = (&record.serial, &record.what) else { return None };
         self.count_step(record.seq, event);
         let messages = self.messages.clone();
-        let fail = |code, detail: &str| Ending::Fail { code, sentence: messages.fail(code, detail) };
+        let told = |code, detail: &str, deferred| Ending::Fail {
+            code,
+            sentence: messages.fail(code, detail),
+            deferred,
+        };
         match event {
             Event::Admitted(it) | Event::Renewed(it) => self.admitted(at, serial, it),
             Event::Presented { presentation, nest, anew, .. } => {
@@ -357,12 +373,14 @@ impl Folder {
                 return self.ended(at, serial, presentation, Ending::Pass { again: false });
             }
             Event::Failed { presentation, code, message }
-            | Event::Deferred { presentation, code, message, .. }
             | Event::Quarantined { presentation: Some(presentation), code, message, .. } => {
-                return self.ended(at, serial, presentation, fail(*code, message));
+                return self.ended(at, serial, presentation, told(*code, message, false));
+            }
+            Event::Deferred { presentation, code, message, .. } => {
+                return self.ended(at, serial, presentation, told(*code, message, true));
             }
             Event::Scrapping { presentation: Some(presentation), message, .. } => {
-                return self.ended(at, serial, presentation, fail(FailCode::Quarantined, message));
+                return self.ended(at, serial, presentation, told(FailCode::Quarantined, message, false));
             }
             Event::Closed { presentation, .. } => self.closed(serial, presentation),
             Event::Offered { .. } => self.stands(serial, State::Delivering),
@@ -487,14 +505,16 @@ impl Folder {
         }
         let before = self.judged.get(serial);
         let word = match (ending, before) {
-            (Ending::Fail { .. }, _) => Word::Failed,
+            (Ending::Fail { deferred: true, .. }, _) => Word::Deferred,
+            (Ending::Fail { deferred: false, .. }, _) => Word::Failed,
             (Ending::Pass { .. }, None | Some(Word::PassedAtOnce)) => Word::PassedAtOnce,
-            (Ending::Pass { .. }, Some(Word::Passed | Word::Failed)) => Word::Passed,
+            (Ending::Pass { .. }, Some(Word::Passed | Word::Failed | Word::Deferred)) => Word::Passed,
         };
         self.judged.insert(serial, word);
         before.into_iter().for_each(|it| self.tally.count(it, u64::wrapping_sub));
         self.tally.count(word, u64::wrapping_add);
-        if word != Word::Failed && !matches!(before, Some(Word::Passed | Word::PassedAtOnce)) {
+        let has_passed = |it| matches!(it, Word::Passed | Word::PassedAtOnce);
+        if has_passed(word) && !before.is_some_and(has_passed) {
             self.passed_in(at.as_second().div_euclid(60));
         }
     }

@@ -45,6 +45,7 @@ fn has_policy(it: &Subject<'_>) -> bool {
 fn presentation(it: &device::Presentation) -> Presentation {
     let outcome = it.outcome.as_ref().map(|outcome| match outcome {
         Outcome::Passed { .. } => "passed",
+        Outcome::Failed { .. } if it.deferred => "deferred",
         Outcome::Failed { .. } => "failed",
         Outcome::Closed => "closed",
     });

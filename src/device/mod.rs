@@ -21,6 +21,7 @@ mod lingering;
 pub mod mend;
 pub mod operator;
 pub mod plan;
+mod presentation;
 pub mod request;
 pub mod retry;
 pub mod rules;
@@ -49,6 +50,7 @@ use crate::pki::{DevicePublicKey, Fingerprint};
 use crate::sabotage::sabotaged;
 
 pub use self::done::Done;
+pub use self::presentation::Presentation;
 pub use self::superseded::Superseded;
 
 /// Where a device stands.
@@ -205,24 +207,6 @@ pub struct Device {
     pub last_seq: u64,
 }
 
-/// One time in a nest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Presentation {
-    /// Which one.
-    pub key: PresentationKey,
-    /// The nest, where the fixture names them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nest: Option<String>,
-    /// When it was journaled.
-    pub at: Timestamp,
-    /// Sequence number of the record that opened it.
-    #[serde(default)]
-    pub seq: u64,
-    /// How it ended; none while it is open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-}
-
 /// A certificate issued for a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
@@ -331,13 +315,7 @@ impl Device {
             updated_at: at,
             passed_at: None,
             unclaimed: false,
-            presentation: Presentation {
-                key: it.presentation.clone(),
-                nest: it.nest.clone(),
-                at,
-                seq,
-                outcome: None,
-            },
+            presentation: Presentation::begun(&it.presentation, it.nest.as_ref(), at, seq),
             presentations: 1,
             request: it.request.clone(),
             useless_keys: Vec::new(),
@@ -407,7 +385,7 @@ impl Device {
                 self.failure = Some(Failure { code: *code, message: message.clone() });
             }
             Event::Deferred { presentation, code, message, .. } => {
-                self.close(presentation, Outcome::failed(*code, message));
+                self.presentation.defer(presentation, *code, message);
             }
             Event::Closed { presentation, .. } => self.close(presentation, Outcome::Closed),
             Event::Quarantined { presentation, code, message, .. } => {
@@ -491,7 +469,7 @@ impl Device {
     }
 
     fn present(&mut self, seq: u64, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {
-        self.presentation = Presentation { key: key.clone(), nest: nest.cloned(), at, seq, outcome: None };
+        self.presentation = Presentation::begun(key, nest, at, seq);
         self.presentations += 1;
         self.released = false;
     }
@@ -519,9 +497,7 @@ impl Device {
     }
 
     fn close(&mut self, key: &PresentationKey, outcome: Outcome) {
-        if self.presentation.key == *key {
-            self.presentation.outcome = Some(outcome);
-        }
+        self.presentation.close(key, outcome);
     }
 
     fn renew(&mut self, seq: u64, at: Timestamp, it: &event::Admission) {

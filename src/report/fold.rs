@@ -9,27 +9,22 @@ use jiff::{Timestamp, ToSpan as _};
 use super::hours::{hour_of, hours, span};
 use super::limits::{Limits, quota};
 use super::model::{
-    Balance, Certificates, Exception, Exceptions, FailureRow, Handover, Hour, JournalRange, MAX_SERIALS,
-    Pace, Ratio, Report, SCHEMA, Span, StationHead, Times, Yields,
+    Balance, Certificates, Exception, Exceptions, Handover, Hour, JournalRange, MAX_SERIALS, Pace, Ratio,
+    Report, SCHEMA, Span, StationHead, Times, Yields,
 };
-use super::rows::{Failing, downtime, losses, overrides, take_live};
+use super::rows::{Reasons, downtime, losses, overrides, take_live};
 use super::selection::Selection;
 use super::sign::Signer;
 use super::slot::Slot;
 use super::source::{Expected, Orders, Source};
 use super::summary::{Class, Spent, Summary};
 use crate::device::serial::SerialNumber;
-use crate::fixture::FailCode;
-use crate::fixture::text::Messages;
 use crate::journal::{Called, JournalError};
 use crate::reconcile::newest::Newest;
 use crate::shift::Calendar;
 
 /// Failures from which on a device that passed is an exception.
 const OFTEN: u32 = 3;
-
-/// Serial numbers that are named with a reason.
-const NAMED: usize = 5;
 
 /// What a report says beside the journal.
 #[derive(Debug, Clone)]
@@ -212,9 +207,8 @@ struct Tally {
     balance: Balance,
     certificates: Certificates,
     exceptions: Exceptions,
-    /// By code.
-    failures: BTreeMap<FailCode, Failing>,
-    fails: u64,
+    failures: Reasons,
+    deferrals: Reasons,
     retested: u64,
     reworked: u64,
     pass_ms: Vec<u32>,
@@ -237,8 +231,8 @@ impl Tally {
             balance: Balance::default(),
             certificates: Certificates::default(),
             exceptions: Exceptions::default(),
-            failures: BTreeMap::new(),
-            fails: 0,
+            failures: Reasons::default(),
+            deferrals: Reasons::default(),
             retested: 0,
             reworked: 0,
             pass_ms: Vec::new(),
@@ -266,7 +260,8 @@ impl Tally {
         count(&mut self.fixtures, &it.fixture);
         it.batch.iter().for_each(|batch| count(&mut self.batches, batch));
         self.name(it);
-        self.fail_rows(it);
+        self.failures.take(&it.serial, &it.failures);
+        self.deferrals.take(&it.serial, &it.deferrals);
         self.time(it);
         self.certify(it, class);
         self.except(it, class);
@@ -300,20 +295,6 @@ impl Tally {
         self.passes.push(passed.as_millisecond());
         if let Some(hour) = hour_of(&mut self.hours, passed) {
             hour.passed += 1;
-        }
-    }
-
-    fn fail_rows(&mut self, it: &Summary) {
-        for fails in &it.failures {
-            let row = self.failures.entry(fails.code).or_default();
-            row.failures += u64::from(fails.times);
-            row.devices += 1;
-            row.first = Some(row.first.map_or(fails.first, |first| first.min(fails.first)));
-            row.last = row.last.max(Some(fails.last));
-            if row.serials.len() < NAMED {
-                row.serials.push(it.serial.to_string());
-            }
-            self.fails += u64::from(fails.times);
         }
     }
 
@@ -445,7 +426,11 @@ impl Tally {
                 "devices that passed in their very first presentation, of all presented",
             ),
             last: Ratio::new(good, all, "devices that have passed, whatever it took, of all presented"),
-            attempts: Ratio::new(good, good + self.fails, "passes of all answers, passes and fails"),
+            attempts: Ratio::new(
+                good,
+                good + self.failures.sum(),
+                "passes of passes and failures; a deferral is neither",
+            ),
             retest: Ratio::new(
                 self.retested,
                 all,
@@ -457,28 +442,6 @@ impl Tally {
                 "devices good after a new identity or a release from quarantine, of those that had one",
             ),
         }
-    }
-
-    fn failure_rows(&self) -> Vec<FailureRow> {
-        let mut rows: Vec<_> = self.failures.iter().collect();
-        rows.sort_by_key(|(code, it)| (std::cmp::Reverse(it.failures), **code));
-        let mut so_far = 0;
-        let share = |part: u64| (part * 10_000).checked_div(self.fails).unwrap_or(0);
-        let row = |(code, it): (&FailCode, &Failing)| {
-            so_far += it.failures;
-            FailureRow {
-                code: code.to_string(),
-                failures: it.failures,
-                devices: it.devices,
-                share: share(it.failures),
-                cumulative: share(so_far),
-                serials: it.serials.clone(),
-                first: it.first,
-                last: it.last,
-                remedy: Messages::default().fail(*code, ""),
-            }
-        };
-        rows.into_iter().map(row).collect()
     }
 
     fn pace(&mut self, context: &Context) -> Pace {
@@ -522,7 +485,7 @@ impl Tally {
     }
 
     fn finish(mut self, span: Span, journal: JournalRange, slot: &Slot, context: &Context) -> Report {
-        let (yields, failures) = (self.yields(), self.failure_rows());
+        let (yields, failures, deferrals) = (self.yields(), self.failures.rows(), self.deferrals.rows());
         let (pace, times) = (self.pace(context), self.times());
         let up_to = self.end.min(context.now.max(self.begin));
         let ms = u64::try_from(up_to.as_millisecond() - self.begin.as_millisecond()).unwrap_or(0);
@@ -547,6 +510,7 @@ impl Tally {
             downtime: downtime(slot),
             crashes: slot.crashes,
             failures,
+            deferrals,
             exceptions: self.exceptions,
             certificates: self.certificates,
             overrides: overrides(slot),

@@ -75,6 +75,7 @@ pub(super) fn hours(begin: Timestamp, end: Timestamp, context: &Context) -> Vec<
             passed: 0,
             target: None,
             failed: 0,
+            deferred: 0,
             down_ms: 0,
             cause: None,
         });

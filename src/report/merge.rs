@@ -58,7 +58,8 @@ pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Re
     sum.balance.closes = sum.balance.problems.is_empty();
     sum.yields = yields(&reports);
     sum.times = times(&reports);
-    sum.failures = failures(&reports);
+    sum.failures = reasons(&reports, |it| &it.failures);
+    sum.deferrals = reasons(&reports, |it| &it.deferrals);
     sum.twice = twice.1;
     sum.handover = with_actions(Handover::default(), &sum.balance, &sum.certificates);
     Ok(sum)
@@ -175,6 +176,7 @@ fn add_pace(sum: &mut Pace, it: &Pace) {
                 known.passed += hour.passed;
                 known.seconds = known.seconds.max(hour.seconds);
                 known.failed += hour.failed;
+                known.deferred += hour.deferred;
                 // Of the stations together: it may be more than an hour.
                 known.down_ms += hour.down_ms;
                 known.cause = None;
@@ -219,9 +221,9 @@ fn times(reports: &[&Report]) -> Times {
     }
 }
 
-fn failures(reports: &[&Report]) -> Vec<FailureRow> {
+fn reasons(reports: &[&Report], of: fn(&Report) -> &Vec<FailureRow>) -> Vec<FailureRow> {
     let mut rows: BTreeMap<String, FailureRow> = BTreeMap::new();
-    for row in reports.iter().flat_map(|it| &it.failures) {
+    for row in reports.iter().flat_map(|it| of(it)) {
         match rows.get_mut(&row.code) {
             Some(it) => {
                 it.failures += row.failures;

@@ -53,6 +53,10 @@ pub struct Report {
     pub crashes: u64,
     /// Why devices failed, the most frequent reason first.
     pub failures: Vec<FailureRow>,
+    /// Why devices were told `fail` while the work on them went on: they are deferred, not failed. In
+    /// reports of before they are among the failures.
+    #[serde(default)]
+    pub deferrals: Vec<FailureRow>,
     /// Devices that somebody should know of.
     pub exceptions: Exceptions,
     /// What people have ordered the station to do against one of its rules: at most [`MAX_LISTED`], of five
@@ -233,6 +237,9 @@ pub struct Hour {
     /// Presentations that ended with a failure in it.
     #[serde(default)]
     pub failed: u64,
+    /// Presentations that ended with `fail` in it while the work on the device went on.
+    #[serde(default)]
+    pub deferred: u64,
     /// Downtime in it, milliseconds; no more than it has.
     #[serde(default)]
     pub down_ms: u64,
@@ -281,7 +288,7 @@ pub struct Downtime {
     pub ms: u64,
 }
 
-/// One reason of failures.
+/// One reason of failures, or of deferrals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureRow {
     /// The code.
@@ -290,7 +297,7 @@ pub struct FailureRow {
     pub failures: u64,
     /// Of how many devices.
     pub devices: u64,
-    /// Of all failures, ten-thousandths.
+    /// Of all in its table, ten-thousandths.
     pub share: u64,
     /// That and what is above it.
     pub cumulative: u64,

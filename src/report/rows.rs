@@ -1,20 +1,78 @@
 //! Rows that follow from what was counted by time: downtime, what the hours lost, what people ordered.
 
-use super::model::{Downtime, Hour, Override};
+use std::collections::BTreeMap;
+
+use super::model::{Downtime, FailureRow, Hour, Override};
 use super::slot::{self, Down, Slot};
 use super::source::Source;
+use super::summary::Fails;
+use crate::device::serial::SerialNumber;
+use crate::fixture::FailCode;
+use crate::fixture::text::Messages;
 use crate::journal::{Called, JournalError};
 use jiff::Timestamp;
 
+/// Serial numbers that are named with a reason.
+const NAMED: usize = 5;
+
 /// Failures of one code.
 #[derive(Default)]
-pub(super) struct Failing {
-    pub(super) failures: u64,
-    pub(super) devices: u64,
+struct Failing {
+    failures: u64,
+    devices: u64,
     /// The first of them.
-    pub(super) serials: Vec<String>,
-    pub(super) first: Option<Timestamp>,
-    pub(super) last: Option<Timestamp>,
+    serials: Vec<String>,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+/// Failures, or deferrals, by code.
+#[derive(Default)]
+pub(super) struct Reasons(BTreeMap<FailCode, Failing>);
+
+impl Reasons {
+    /// Those of one more device.
+    pub(super) fn take(&mut self, serial: &SerialNumber, all: &[Fails]) {
+        for fails in all {
+            let row = self.0.entry(fails.code).or_default();
+            row.failures += u64::from(fails.times);
+            row.devices += 1;
+            row.first = Some(row.first.map_or(fails.first, |first| first.min(fails.first)));
+            row.last = row.last.max(Some(fails.last));
+            if row.serials.len() < NAMED {
+                row.serials.push(serial.to_string());
+            }
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn sum(&self) -> u64 {
+        self.0.values().map(|it| it.failures).sum()
+    }
+
+    /// The most frequent reason first.
+    pub(super) fn rows(&self) -> Vec<FailureRow> {
+        let mut rows: Vec<_> = self.0.iter().collect();
+        rows.sort_by_key(|(code, it)| (std::cmp::Reverse(it.failures), **code));
+        let all = self.sum();
+        let mut so_far = 0;
+        let share = |part: u64| (part * 10_000).checked_div(all).unwrap_or(0);
+        let row = |(code, it): (&FailCode, &Failing)| {
+            so_far += it.failures;
+            FailureRow {
+                code: code.to_string(),
+                failures: it.failures,
+                devices: it.devices,
+                share: share(it.failures),
+                cumulative: share(so_far),
+                serials: it.serials.clone(),
+                first: it.first,
+                last: it.last,
+                remedy: Messages::default().fail(*code, ""),
+            }
+        };
+        rows.into_iter().map(row).collect()
+    }
 }
 
 /// What kept the station from its work, the longest first.
@@ -42,7 +100,7 @@ pub(super) fn losses(
     for (hour, end) in hours.iter_mut().zip(ends).filter(|(it, _)| it.seconds > 0) {
         let slot = source.slots(hour.begin, end, now)?;
         let longest = slot.down.iter().filter(|(_, it)| it.ms > 0).max_by_key(|(_, it)| it.ms);
-        hour.failed = slot.failed;
+        (hour.failed, hour.deferred) = (slot.failed, slot.deferred);
         hour.cause = longest.map(|(cause, _)| cause.clone());
         // Hindrances that overlap count each for itself, but an hour has no more than its minutes.
         let sum = slot.down.values().map(|it| it.ms).sum::<u64>();

@@ -36,6 +36,9 @@ pub struct Slot {
     /// Presentations that ended with a failure.
     #[serde(skip_serializing_if = "is_zero")]
     pub failed: u64,
+    /// Presentations that ended with `fail` while the work on the device went on.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub deferred: u64,
     /// Starts of a daemon that had not said before that it stopped.
     #[serde(skip_serializing_if = "is_zero")]
     pub crashes: u64,
@@ -135,6 +138,7 @@ impl Slot {
         self.destroyed += other.destroyed;
         self.crashes += other.crashes;
         self.failed += other.failed;
+        self.deferred += other.deferred;
         self.busy_ms += other.busy_ms;
         for (operation, it) in &other.calls {
             self.calls.entry(operation.clone()).or_default().count.add(&it.count);
@@ -175,7 +179,8 @@ pub fn of(record: &Record, open: &mut Open) -> Vec<(i64, Slot)> {
                 Event::Repeated { .. } => slot.repeated = 1,
                 Event::Issued { .. } => slot.issued = 1,
                 Event::KeyDestroyed { .. } => slot.destroyed = 1,
-                Event::Failed { .. } | Event::Deferred { .. } => slot.failed = 1,
+                Event::Failed { .. } => slot.failed = 1,
+                Event::Deferred { .. } => slot.deferred = 1,
                 Event::Quarantined { presentation: Some(_), .. } => slot.failed = 1,
                 _ => return Vec::new(),
             }

@@ -67,6 +67,9 @@ pub struct Summary {
     /// How often it failed, by code.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Fails>,
+    /// How often it was deferred, by code: told `fail` while the work on it went on. Not among the failures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deferrals: Vec<Fails>,
     /// Why it failed or is in quarantine, while it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<(FailCode, String)>,
@@ -271,6 +274,7 @@ impl Summary {
             updated: at,
             reworks: 0,
             failures: Vec::new(),
+            deferrals: Vec::new(),
             why: None,
             attributes: BTreeMap::new(),
             certificates: (0, 0),
@@ -330,9 +334,10 @@ impl Summary {
                 let ms = at.as_millisecond() - self.came.as_millisecond();
                 self.pass_ms = Some(u64::try_from(ms).unwrap_or(0));
             }
-            Event::Failed { code, .. } | Event::Deferred { code, .. } | Event::Quarantined { code, .. } => {
-                self.failed(*code, at)
+            Event::Failed { code, .. } | Event::Quarantined { code, .. } => {
+                once_more(&mut self.failures, *code, at);
             }
+            Event::Deferred { code, .. } => once_more(&mut self.deferrals, *code, at),
             Event::Retried { by } => self.ordered = Some(("retry".to_owned(), by.clone())),
             Event::Released { by } => {
                 self.reworks += 1;
@@ -344,13 +349,6 @@ impl Summary {
             }
             Event::Scrapping { by, .. } => self.ordered = Some(("scrap".to_owned(), by.clone())),
             _ => {}
-        }
-    }
-
-    fn failed(&mut self, code: FailCode, at: Timestamp) {
-        match self.failures.iter_mut().find(|it| it.code == code) {
-            Some(it) => (it.times, it.last) = (it.times + 1, at),
-            None => self.failures.push(Fails { code, times: 1, first: at, last: at }),
         }
     }
 
@@ -370,6 +368,19 @@ impl Summary {
     #[must_use]
     pub fn failed_times(&self) -> u32 {
         self.failures.iter().map(|it| it.times).sum()
+    }
+
+    /// How often it was deferred.
+    #[must_use]
+    pub fn deferred_times(&self) -> u32 {
+        self.deferrals.iter().map(|it| it.times).sum()
+    }
+}
+
+fn once_more(all: &mut Vec<Fails>, code: FailCode, at: Timestamp) {
+    match all.iter_mut().find(|it| it.code == code) {
+        Some(it) => (it.times, it.last) = (it.times + 1, at),
+        None => all.push(Fails { code, times: 1, first: at, last: at }),
     }
 }
 

@@ -147,8 +147,8 @@ fn log(record: &Record, verdict: Option<&Verdict>) {
         let (nest, took_ms) = (it.nest.as_deref(), it.took_ms);
         match &it.ending {
             Ending::Pass { again } => tracing::info!(serial, batch, fixture, nest, took_ms, again, "PASS"),
-            Ending::Fail { code, sentence } => {
-                tracing::info!(serial, batch, fixture, nest, took_ms, %code, sentence, "FAIL");
+            Ending::Fail { code, sentence, deferred } => {
+                tracing::info!(serial, batch, fixture, nest, took_ms, %code, sentence, deferred, "FAIL");
             }
         }
     }

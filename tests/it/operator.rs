@@ -29,7 +29,7 @@ fn document() -> String {
     text.push_str(
         "\n## Not done (`fail`)\n\n\
          Presented again the unit goes on with the certificate that it has, where that can help. What the waiting rack holds is made\n\
-         meanwhile, and gets its credentials at once when it comes back.\n\n\
+         meanwhile, and gets its credentials at once when it comes back; until then it counts as deferred, not as failed.\n\n\
          | code | what the operator reads | present again | what has happened |\n|---|---|---|---|\n",
     );
     for code in FailCode::ALL {

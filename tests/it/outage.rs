@@ -69,6 +69,8 @@ fn endure(world: &World, it: &Outage) {
     assert_eq!(status, 0, "{log}");
     assert!(text.contains("  degraded  ") && text.contains("\nBacklog: buffered "), "{text}");
     assert!(text.contains(", oldest "), "{text}");
+    // The board's figures, too: who was sent to the rack has not failed.
+    assert!(text.contains(", failed 0, deferred "), "{text}");
     // What was under way when it was found out; then two services, each tried once in five to ten seconds
     // at last, and more often at first.
     let calls = calls(world);

@@ -16,8 +16,10 @@ pub(super) fn shift(today: &Today) -> Option<String> {
     let name = today.shift.as_deref()?;
     let percent =
         |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |it| format!("{:.1} %", 100.0 * it));
+    // Only an outage has any.
+    let deferred = if today.deferred > 0 { format!(", deferred {}", today.deferred) } else { String::new() };
     Some(format!(
-        "{}, passed {}, failed {}, yield {}, at once {}",
+        "{}, passed {}, failed {}{deferred}, yield {}, at once {}",
         plain(name),
         today.passed,
         today.failed,
@@ -100,6 +102,9 @@ mod tests {
             ..Today::default()
         };
         assert_eq!(shift(&today).unwrap(), "early, passed 99, failed 1, yield 99.0 %, at once 90.0 %");
+        let outage = Today { deferred: 12, ..today.clone() };
+        let told = "early, passed 99, failed 1, deferred 12, yield 99.0 %, at once 90.0 %";
+        assert_eq!(shift(&outage).unwrap(), told);
         assert_eq!(pace(&today).unwrap(), "one device in 15.0 s, takt 15.0 s");
         assert_eq!(pace(&Today { pace_s: None, ..today }).unwrap(), "none yet, takt 15.0 s");
     }

@@ -202,6 +202,7 @@ impl Shown {
             dl {
                 div.big { dt { "Passed" } dd { (today.passed) } }
                 div { dt { "Failed" } dd { (today.failed) } }
+                @if today.deferred > 0 { div { dt { "Deferred" } dd { (today.deferred) } } }
                 div { dt { "Yield" } dd { (percent(today.yield_share())) } }
                 div { dt { "Passed at once" } dd { (percent(today.first_pass_share())) } }
                 div.(pace_class(&today)) { dt { "Pace" } dd { (pace(&today)) } }
@@ -293,7 +294,9 @@ impl Shown {
                 td { (name_of(&it.fixture, it.nest.as_deref().unwrap_or_default())) }
                 @match &it.ending {
                     Ending::Pass { again } => { td.pass { "✔ PASS" @if *again { " again" } } }
-                    Ending::Fail { code, .. } => { td.fail { "✖ FAIL " (code.as_str()) } }
+                    Ending::Fail { code, deferred, .. } => {
+                        td.fail { "✖ FAIL " (code.as_str()) @if *deferred { ", deferred" } }
+                    }
                 }
                 td { (took.unwrap_or_else(|| "–".to_owned())) }
             }

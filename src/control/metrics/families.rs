@@ -50,7 +50,7 @@ pub(in super::super) const FAMILIES: &[Family] = &[
         "linemint_shift_devices",
         None,
         ["result"],
-        "Devices of the running shift by their last word, passed or failed; passed_at_once are part of passed.",
+        "Devices of the running shift by their last word: passed, failed, or deferred (told fail while the work on them goes on: not failed); passed_at_once are part of passed.",
         shift
     ),
     plain!(Gauge, "linemint_backlog_devices", None, "Devices that are not finished.", |it| number(
@@ -296,8 +296,12 @@ fn devices(it: &Snapshot) -> Samples {
 
 fn shift(it: &Snapshot) -> Samples {
     let today = it.tally.today(it.now, None);
-    let results =
-        [("passed", today.passed), ("passed_at_once", today.passed_at_once), ("failed", today.failed)];
+    let results = [
+        ("passed", today.passed),
+        ("passed_at_once", today.passed_at_once),
+        ("failed", today.failed),
+        ("deferred", today.deferred),
+    ];
     let labels = |result: &str| vec![result.to_owned()];
     Samples::Numbers(results.map(|(result, count)| (labels(result), count as f64)).to_vec())
 }

@@ -13,6 +13,7 @@ use crate::control::{
 use crate::device::event::{Event, Output, Waited};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
+use crate::fixture::FailCode;
 use crate::histogram::Histogram;
 use crate::journal::{Record, What};
 use crate::shift::Calendar;
@@ -89,6 +90,13 @@ fn tally() -> Tally {
     let issued = Event::Issued { certificate: certificate() };
     for (seq, event) in (1..).zip([admitted_at(1, Some("A"), None), issued, done, passed]) {
         let serial = Some(SerialNumber::parse("SN-1").unwrap());
+        folder.fold(&Record { seq, at: now(), serial, what: What::Device(event) });
+    }
+    let (presentation, waited) = (nest_event(2), Waited::default());
+    let (code, message) = (FailCode::Offline, String::new());
+    let deferred = Event::Deferred { presentation, code, message, waited };
+    for (seq, event) in (5..).zip([admitted_at(2, Some("A"), None), deferred]) {
+        let serial = Some(SerialNumber::parse("SN-2").unwrap());
         folder.fold(&Record { seq, at: now(), serial, what: What::Device(event) });
     }
     folder.tally().clone()
@@ -216,6 +224,8 @@ fn the_text_is_what_a_strict_reader_takes_and_holds_every_metric() {
     assert_eq!(of("linemint_shared_limit_waiting", "{limit=\"account\"}"), 6.0);
     assert_eq!(of("linemint_steps_total", "{step=\"thing\",outcome=\"done\"}"), 1.0);
     assert_eq!(of("linemint_shift_devices", "{result=\"passed\"}"), 1.0);
+    assert_eq!(of("linemint_shift_devices", "{result=\"deferred\"}"), 1.0);
+    assert_eq!(of("linemint_shift_devices", "{result=\"failed\"}"), 0.0, "a deferred device has not failed");
     assert_eq!(of("linemint_ca_remaining_seconds", ""), 30.0 * 86_400.0);
     let end = certificate().not_after.as_second() - now().as_second();
     assert_eq!(of("linemint_certificate_remaining_seconds", ""), end as f64);

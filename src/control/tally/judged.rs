@@ -14,10 +14,12 @@ pub(super) enum Word {
     PassedAtOnce,
     Passed,
     Failed,
+    Deferred,
 }
 
 impl Word {
-    const ALL: [Self; 3] = [Self::PassedAtOnce, Self::Passed, Self::Failed];
+    /// As many as two bits tell apart.
+    const ALL: [Self; 4] = [Self::PassedAtOnce, Self::Passed, Self::Failed, Self::Deferred];
 }
 
 /// Of each serial number only 62 bits of a hash are kept, and beside them the word: some ten bytes. Two of a
@@ -58,13 +60,13 @@ mod tests {
         let serial = |number: usize| SerialNumber::parse(&format!("SN{number:010}")).unwrap();
         let mut judged = Judged::default();
         for number in 0..MAX_JUDGED {
-            judged.insert(&serial(number), Word::ALL[number % 3]);
+            judged.insert(&serial(number), Word::ALL[number % 4]);
         }
         judged.insert(&serial(MAX_JUDGED), Word::Failed);
         assert_eq!(judged.get(&serial(MAX_JUDGED)), None);
         judged.insert(&serial(0), Word::Failed);
         assert_eq!(judged.get(&serial(0)), Some(Word::Failed));
-        assert!((1..MAX_JUDGED).all(|it| judged.get(&serial(it)) == Some(Word::ALL[it % 3])));
+        assert!((1..MAX_JUDGED).all(|it| judged.get(&serial(it)) == Some(Word::ALL[it % 4])));
         assert_eq!(judged.0.len(), MAX_JUDGED);
         judged.clear();
         assert_eq!(judged.get(&serial(1)), None);

@@ -67,6 +67,14 @@ impl Day {
         self.tell(serial, Event::Failed { presentation: nest_event(id), code, message }).unwrap()
     }
 
+    fn defers(&mut self, serial: &str, id: u64, nest: &str) -> Verdict {
+        self.tell(serial, admitted_at(id, Some(nest), Some("B1")));
+        self.later(60);
+        let (presentation, waited) = (nest_event(id), Waited::default());
+        let (code, message) = (FailCode::Offline, String::new());
+        self.tell(serial, Event::Deferred { presentation, code, message, waited }).unwrap()
+    }
+
     fn place(&self, nest: &str) -> &Place {
         &self.folder.tally().places[&("nest-1".to_owned(), nest.to_owned())]
     }
@@ -119,7 +127,7 @@ fn a_nest_shows_its_unit_then_its_verdict_until_the_next_unit() {
 fn a_failure_says_what_to_do_and_one_that_was_taken_away_says_nothing() {
     let mut day = Day::new();
     let verdict = day.fails("SN-1", 1, "B");
-    let Ending::Fail { code, sentence } = verdict.ending else { panic!("{verdict:?}") };
+    let Ending::Fail { code, sentence, deferred: false } = verdict.ending else { panic!("{verdict:?}") };
     assert_eq!(
         (code, sentence.as_str()),
         (FailCode::WriteFailed, "Seat the unit again and present it once more. (no answer)")
@@ -176,6 +184,31 @@ fn a_device_counts_once_by_its_last_word() {
     assert_eq!((today.yield_share(), Today::default().yield_share()), (Some(0.0), None));
     assert_eq!(day.folder.tally().recent.len(), 7);
     assert_eq!(day.folder.tally().recent[0].serial, "SN-2");
+}
+
+#[test]
+fn a_deferred_device_has_not_failed_and_is_in_no_yield() {
+    let mut day = Day::new();
+    let deferred = |day: &Day| day.folder.tally().today(day.now, None).deferred;
+    for id in 1..=12 {
+        let verdict = day.defers(&format!("SN-{id}"), id, "A");
+        assert!(matches!(verdict.ending, Ending::Fail { code: FailCode::Offline, deferred: true, .. }));
+    }
+    let today = day.folder.tally().today(day.now, None);
+    assert_eq!((day.figures(), deferred(&day), today.yield_share()), ((0, 0, 0), 12, None));
+    day.passes("SN-20", 20, "A");
+    let today = day.folder.tally().today(day.now, None);
+    assert_eq!((today.yield_share(), today.first_pass_share()), (Some(1.0), Some(1.0)));
+    // The cloud is there again: it took two presentations. One fails after all, and one that had failed is deferred.
+    day.passes("SN-1", 21, "A");
+    day.fails("SN-2", 22, "A");
+    assert_eq!((day.figures(), deferred(&day)), ((2, 1, 1), 10));
+    day.defers("SN-2", 23, "A");
+    assert_eq!((day.figures(), deferred(&day)), ((2, 1, 0), 11));
+    assert_eq!(day.folder.tally().today(day.now, None).minutes.iter().sum::<u64>(), 2);
+    day.later(10 * 3600);
+    day.folder.look(day.now);
+    assert_eq!((day.figures(), deferred(&day)), ((0, 0, 0), 0), "a new shift");
 }
 
 #[test]

@@ -67,6 +67,31 @@ async fn a_device_is_shown_with_its_whole_history_and_no_key() {
 }
 
 #[tokio::test]
+async fn a_device_that_was_sent_to_the_rack_is_deferred_and_not_failed() {
+    let mut station = Station::new();
+    let (presentation, code, message) = (presentation(1), FailCode::Offline, String::new());
+    let deferred = Event::Deferred { presentation, code, message, waited: Waited::default() };
+    let presented = Event::Presented {
+        presentation: nest_event(2),
+        nest: None,
+        mac: None,
+        anew: None,
+        attributes: Default::default(),
+    };
+    let (code, message) = (FailCode::WriteFailed, String::new());
+    let failed = Event::Failed { presentation: nest_event(2), code, message };
+    let device = |event| (Some("SN-1"), What::Device(event));
+    station.journal(vec![(Some("SN-1"), admitted(None)), device(deferred)]);
+    let json = station.json("/v1/devices/SN-1").await;
+    assert_eq!((&json["state"], &json["presentation"]["outcome"]), (&"admitted".into(), &"deferred".into()));
+    let issued = Event::Issued { certificate: certificate() };
+    station.journal(vec![device(presented), device(issued), device(failed)]);
+    let json = station.json("/v1/devices/SN-1").await;
+    assert_eq!((&json["state"], &json["presentation"]["outcome"]), (&"failed".into(), &"failed".into()));
+    station.end().await;
+}
+
+#[tokio::test]
 async fn a_long_history_is_cut_to_its_newest_thousand() {
     let mut station = Station::new();
     let mut happened = vec![(Some("SN-1"), admitted(None))];

@@ -3,10 +3,10 @@
 
 use std::io;
 
-use super::super::summary::Summary;
+use super::super::summary::{Fails, Summary};
 
 /// The columns; `docs/report.md` says what is in them.
-pub const COLUMNS: [&str; 28] = [
+pub const COLUMNS: [&str; 30] = [
     "serial",
     "class",
     "state",
@@ -35,6 +35,8 @@ pub const COLUMNS: [&str; 28] = [
     "quota_ms",
     "journal_ms",
     "attributes",
+    "deferrals",
+    "deferral_codes",
 ];
 
 /// Writes lines; nothing is kept.
@@ -59,7 +61,10 @@ impl<W: io::Write> Lines<W> {
     /// As above.
     pub fn device(&mut self, it: &Summary) -> io::Result<()> {
         let time = |it: Option<jiff::Timestamp>| it.map_or_else(String::new, |it| format!("{it:.3}"));
-        let codes: Vec<_> = it.failures.iter().map(|it| format!("{}={}", it.code, it.times)).collect();
+        let codes = |all: &[Fails]| {
+            let all: Vec<_> = all.iter().map(|it| format!("{}={}", it.code, it.times)).collect();
+            all.join(" ")
+        };
         let (code, message) = match &it.why {
             Some((code, message)) => (code.as_str(), message.as_str()),
             None => ("", ""),
@@ -82,7 +87,7 @@ impl<W: io::Write> Lines<W> {
             it.repeats.to_string(),
             it.passed_in.to_string(),
             it.failed_times().to_string(),
-            codes.join(" "),
+            codes(&it.failures),
             code.to_owned(),
             harmless(message),
             it.reworks.to_string(),
@@ -97,6 +102,8 @@ impl<W: io::Write> Lines<W> {
             it.spent.waited.quota.to_string(),
             it.spent.waited.journal.to_string(),
             attributes,
+            it.deferred_times().to_string(),
+            codes(&it.deferrals),
         ])?;
         Ok(())
     }

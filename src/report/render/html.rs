@@ -36,7 +36,10 @@ pub fn render(report: &Report) -> String {
                 div class="two" { (balance(report)) (yields(report)) }
                 (sections::pace(report))
                 div class="two" { (sections::times(report)) (sections::downtime(report)) }
-                (sections::failures(report))
+                (sections::reasons(report, "Failures", &report.failures))
+                @if !report.deferrals.is_empty() {
+                    (sections::reasons(report, "Deferred, not failed", &report.deferrals))
+                }
                 (sections::exceptions(report))
                 (sections::cloud(report))
                 div class="two" { (sections::certificates(report)) (sections::headroom_of(report)) }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::super::model::Report;
+use super::super::model::{FailureRow, Report};
 use super::{
     cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain,
     quiet, shares_of_time, span,
@@ -41,7 +41,13 @@ fn write(out: &mut String, it: &Report) -> fmt::Result {
     pace(out, it)?;
     times(out, it)?;
     stops(out, it)?;
-    failures(out, it)?;
+    section(out, "failures")?;
+    reasons(out, it, &it.failures)?;
+    // Only where there are any: most shifts have no outage.
+    if !it.deferrals.is_empty() {
+        section(out, "deferred, not failed")?;
+        reasons(out, it, &it.deferrals)?;
+    }
     exceptions(out, it)?;
     certificates(out, it)?;
     cloud(out, it)?;
@@ -268,9 +274,8 @@ fn stops(out: &mut String, it: &Report) -> fmt::Result {
     Ok(())
 }
 
-fn failures(out: &mut String, it: &Report) -> fmt::Result {
-    section(out, "failures")?;
-    if it.failures.is_empty() {
+fn reasons(out: &mut String, it: &Report, rows: &[FailureRow]) -> fmt::Result {
+    if rows.is_empty() {
         return writeln!(out, "  none");
     }
     writeln!(
@@ -278,7 +283,7 @@ fn failures(out: &mut String, it: &Report) -> fmt::Result {
         "  {:<16}{:>7}{:>9}{:>10}{:>12}  first and last",
         "code", "times", "devices", "share", "cumulative"
     )?;
-    for (rank, row) in it.failures.iter().enumerate() {
+    for (rank, row) in rows.iter().enumerate() {
         let (share, cumulative) = (percent(Some(row.share)), percent(Some(row.cumulative)));
         let times: Vec<_> = row.first.into_iter().chain(row.last).map(|at| local(it, at)).collect();
         let mut times = times.join(" - ");

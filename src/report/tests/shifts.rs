@@ -354,10 +354,13 @@ fn an_outage_is_told_with_its_cause_and_where_the_time_went() {
         ("throttled", None, 1, 305_000),
     ];
     assert_eq!(rows, expected);
-    assert_eq!((it.failures[0].code.as_str(), it.failures[0].failures), ("offline", 10));
+    let deferred = &it.deferrals[0];
+    assert_eq!((it.failures.len(), deferred.code.as_str(), deferred.failures), (0, "offline", 10));
+    let attempts = &it.yields.attempts;
+    assert_eq!((attempts.part, attempts.whole), (94, 94), "who is deferred has not failed");
     assert!(it.times.operator_ms > it.times.making_ms, "they lay on the rack");
     assert_eq!(it.times.cloud_ms, Some(94 * 5_200));
-    assert_eq!(it.pace.hours.iter().map(|it| it.failed).sum::<u64>(), 10);
+    assert_eq!(it.pace.hours.iter().map(|it| (it.failed, it.deferred)).max(), Some((0, 10)));
     let lost: Vec<_> = it.pace.hours.iter().map(|it| (it.down_ms / 60_000, it.cause.as_deref())).collect();
     assert_eq!(lost[2], (50, Some("offline iot")), "{lost:?}");
     assert_eq!((lost[0], lost[4]), ((0, None), (10, Some("line-stopped"))));

@@ -81,7 +81,22 @@ fn a_nest_tells_its_verdict_by_word_sign_and_sentence() {
     let recent = part(&shown, "recent");
     assert!(recent.contains("✔ PASS") && recent.contains("✖ FAIL write-failed"), "{recent}");
     let numbers = part(&shown, "numbers");
-    assert!(numbers.contains("<dt>Yield</dt><dd>50.0 %</dd>"), "{numbers}");
+    assert!(numbers.contains("<dt>Yield</dt><dd>50.0 %</dd>") && !numbers.contains("Deferred"), "{numbers}");
+}
+
+#[test]
+fn a_unit_that_goes_to_the_rack_hears_fail_and_is_counted_as_deferred() {
+    let (presentation, waited) = (nest_event(1), Waited::default());
+    let (code, message) = (FailCode::Offline, String::new());
+    let deferred = Event::Deferred { presentation, code, message, waited };
+    let shown = shown(ready(), vec![("SN-1", admitted_at(1, Some("A"), None)), ("SN-1", deferred)]);
+    let (nests, numbers) = (part(&shown, "nests"), part(&shown, "numbers"));
+    assert!(nests.contains("nest-1 · A: FAIL. SN-1"), "the nest says what the unit was told: {nests}");
+    let counts = "<dt>Failed</dt><dd>0</dd></div><div><dt>Deferred</dt><dd>1</dd></div>";
+    assert!(numbers.contains(counts), "{numbers}");
+    assert!(numbers.contains("<dt>Yield</dt><dd>–</dd>"), "{numbers}");
+    let recent = part(&shown, "recent");
+    assert!(recent.contains("✖ FAIL offline, deferred"), "{recent}");
 }
 
 #[test]

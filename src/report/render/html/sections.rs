@@ -34,16 +34,16 @@ pub(super) fn pace(it: &Report) -> Markup {
 
 /// The hours in which something was lost: what a lead is asked about.
 fn bad_hours(it: &Report) -> Markup {
-    let bad = |it: &&super::super::super::model::Hour| it.down_ms > 0 || it.failed > 0;
+    let bad = |it: &&super::super::super::model::Hour| it.down_ms > 0 || it.failed + it.deferred > 0;
     let rows: Vec<_> = it.pace.hours.iter().filter(bad).collect();
     html! {
         @if !rows.is_empty() && rows.len() <= 24 {
             table {
-                tr { th { "from" } th class="n" { "passed" } th class="n" { "target" } th class="n" { "failed" } th class="n" { "down" } th { "mostly" } }
+                tr { th { "from" } th class="n" { "passed" } th class="n" { "target" } th class="n" { "failed" } th class="n" { "deferred" } th class="n" { "down" } th { "mostly" } }
                 @for row in rows {
                     tr {
                         td { (row.label) } td class="n" { (number(row.passed)) } td class="n" { (row.target.map_or_else(|| "–".to_owned(), number)) }
-                        td class="n" { (number(row.failed)) } td class="n" { @if row.down_ms > 0 { (span(row.down_ms)) } @else { "–" } }
+                        td class="n" { (number(row.failed)) } td class="n" { (number(row.deferred)) } td class="n" { @if row.down_ms > 0 { (span(row.down_ms)) } @else { "–" } }
                         td { (row.cause.as_deref().unwrap_or_default()) }
                     }
                 }
@@ -92,21 +92,21 @@ pub(super) fn downtime(it: &Report) -> Markup {
     }
 }
 
-pub(super) fn failures(it: &Report) -> Markup {
-    if it.failures.is_empty() {
-        return html! { section { h2 { "Failures" } p { "None." } } };
+pub(super) fn reasons(it: &Report, title: &str, rows: &[FailureRow]) -> Markup {
+    if rows.is_empty() {
+        return html! { section { h2 { (title) } p { "None." } } };
     }
-    let most = it.failures.first().map_or(0, |it| it.failures);
+    let most = rows.first().map_or(0, |it| it.failures);
     let when = |row: &FailureRow| {
         let times: Vec<_> = row.first.into_iter().chain(row.last).map(|at| local(it, at)).collect();
         times.join(" – ")
     };
     html! {
         section {
-            h2 { "Failures" }
+            h2 { (title) }
             table {
                 tr { th { "code" } th {} th class="n" { "times" } th class="n" { "devices" } th class="n" { "share" } th class="n" { "cumulative" } th { "first and last" } th { "what to do" } }
-                @for (rank, row) in it.failures.iter().enumerate() {
+                @for (rank, row) in rows.iter().enumerate() {
                     tr {
                         td class="code" { b { (row.code) } } td class="bar" { (svg::bar("failed", row.failures, most)) }
                         td class="n" { (number(row.failures)) } td class="n" { (number(row.devices)) }
