@@ -48,6 +48,8 @@ pub(super) enum CommandError {
     Daemon(#[from] ClientError),
     #[error("failed to find the daemon's socket in {}; name it with --socket", path.display())]
     Socket { path: PathBuf, source: SocketError },
+    #[error("{0}")]
+    Usage(String),
     #[error("failed to write the answer")]
     Output(#[from] io::Error),
 }
@@ -67,6 +69,7 @@ pub(super) fn ended(result: Result<ExitStatus, CommandError>, err: &mut impl Wri
     match error {
         CommandError::Daemon(error) => error.exit_status(),
         CommandError::Socket { .. } => ExitStatus::Configuration,
+        CommandError::Usage(_) => ExitStatus::Usage,
         CommandError::Output(_) => ExitStatus::Io,
     }
 }

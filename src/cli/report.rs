@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 
 use super::daemon::{CommandError, DaemonArgs, ended, tell};
 use crate::control::REPORT_BALANCE;
@@ -198,11 +199,19 @@ async fn show(
     err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
     let client = args.daemon.client()?;
+    let corrected = match corrects {
+        Some(old) => corrected_shift(&client, args, old).await?,
+        None => None,
+    };
     if !args.reconcile {
-        return written(&client, &target(args, args.shift.as_deref(), corrects), out).await;
+        let shift = corrected.as_deref().or(args.shift.as_deref());
+        return written(&client, &target(args, shift, corrects), out).await;
     }
     // A look takes minutes, in which a shift may end: what it is called now is what the report is asked for.
-    let shift = full_name(&client, args).await?;
+    let shift = match corrected {
+        Some(name) => Some(name),
+        None => full_name(&client, args).await?,
+    };
     let selection = (shift.as_deref(), args.batch.as_deref(), args.since.as_deref(), args.until.as_deref());
     let looked = super::reconcile::before_a_report(&args.daemon, selection, err).await;
     let target = target(args, shift.as_deref(), corrects);
@@ -247,6 +256,44 @@ async fn written(client: &Client, target: &str, out: &mut impl Write) -> Result<
 #[derive(Debug, serde::Deserialize)]
 struct Named {
     name: String,
+}
+
+/// What a report would be about.
+#[derive(Debug, serde::Deserialize)]
+struct About {
+    name: Option<String>,
+    kind: String,
+    station: String,
+    begin: Option<Timestamp>,
+    end: Option<Timestamp>,
+}
+
+/// The name of the shift that a correction is of, if it is of one.
+///
+/// # Errors
+/// The report that is to be corrected is of something else, or another station's.
+async fn corrected_shift(
+    client: &Client,
+    args: &ReportArgs,
+    old: &Verified,
+) -> Result<Option<String>, CommandError> {
+    let asked = target(args, args.shift.as_deref(), None) + "&name=true";
+    let now: About = client.get_json(&asked).await?;
+    let (span, station) = (&old.report.selection, &old.report.station.id);
+    let times = now.name.is_some() || (now.begin, now.end) == (Some(span.begin), Some(span.end));
+    if (&now.kind, &now.name, &now.station) == (&span.kind, &span.name, station) && times {
+        return Ok(now.name.filter(|_| span.kind == "shift"));
+    }
+    let of = match (now.name, now.begin, now.end) {
+        (Some(name), ..) => format!("{} {name}", now.kind),
+        (None, Some(begin), Some(end)) => format!("the time from {begin} to {end}"),
+        (None, ..) => now.kind,
+    };
+    Err(CommandError::Usage(format!(
+        "a correction is of what the report is of that it corrects: that one is of {}, station {station}; asked for is {of}, station {}",
+        span.words(),
+        now.station
+    )))
 }
 
 /// The shift that is asked for by the name that it keeps: `2026-11-22/early` for `current`; none where a batch

@@ -156,10 +156,21 @@ fn instant(name: &str, text: &str, calendar: &Calendar) -> Result<Timestamp, Ref
     })
 }
 
-/// What a report is called.
+/// What a report is called, and what it is about.
 #[derive(Debug, Serialize)]
 struct Named {
     name: Option<String>,
+    kind: &'static str,
+    station: String,
+    begin: Option<Timestamp>,
+    end: Option<Timestamp>,
+}
+
+impl Named {
+    fn of(selection: &Selection, station: &str) -> Self {
+        let (begin, end) = selection.span().unzip();
+        Self { name: selection.name(), kind: selection.kind(), station: station.to_owned(), begin, end }
+    }
 }
 
 /// The report of a shift, a batch or a time.
@@ -174,7 +185,7 @@ struct Named {
         ("since" = Option<String>, Query, description = "From this time on"),
         ("until" = Option<String>, Query, description = "Before this time"),
         ("format" = Option<String>, Query, description = "`text`, `json`, `csv` or `html`", pattern = "^(text|json|csv|html)?$"),
-        ("name" = Option<bool>, Query, description = "Only what the report is called that would be made: `{\"name\": \"2026-11-22/early\"}`"),
+        ("name" = Option<bool>, Query, description = "Only what the report is called that would be made, and what it is about: `{\"name\": \"2026-11-22/early\", \"kind\": \"shift\", \"station\": \"L3-S07\", \"begin\": \"…\", \"end\": \"…\"}`; a time has no name, a batch neither begin nor end"),
         ("reconciled" = Option<bool>, Query, description = "With what the newest look at the account for the same devices has shown"),
     ),
     responses(
@@ -196,7 +207,7 @@ pub(super) async fn show(
     let selection = wanted.selection(&maker.calendar, now)?;
     let correction = wanted.correction()?;
     if query::flag("name", wanted.name)? == Some(true) {
-        return Ok(Json(Named { name: selection.name() }).into_response());
+        return Ok(Json(Named::of(&selection, &maker.station.id)).into_response());
     }
     let look = match query::flag("reconciled", wanted.reconciled)? {
         Some(true) => Some(look_at(&maker, &selection)?),

@@ -31,7 +31,7 @@ pub struct Report {
     pub station: StationHead,
     /// What it is about.
     pub selection: Span,
-    /// The part of the journal that it was made from.
+    /// The part of the journal that it was made from; empty in a merged report, since each station has its own.
     pub journal: JournalRange,
     /// Devices by product.
     pub products: BTreeMap<String, u64>,
@@ -88,7 +88,7 @@ pub struct StationHead {
     pub id: String,
     /// linemint's version.
     pub software: String,
-    /// Hash of the configuration.
+    /// Hash of the configuration; empty in a merged report of stations that differ in it.
     pub config: String,
 }
 
@@ -120,7 +120,7 @@ pub struct Span {
 }
 
 /// The part of the journal that a report was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalRange {
     /// The journal's id.
     pub id: String,

@@ -97,6 +97,7 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     let (mut a, mut b) = (outage().1, rework().1);
     a.station.id = "L3-S01".to_owned();
     b.station.id = "L3-S02".to_owned();
+    (b.selection.name, b.selection.begin) = (a.selection.name.clone(), a.selection.begin);
     let named = b.serials.take().unwrap();
     assert_eq!(named.len() as u64, b.balance.total + b.balance.extras, "each device is named");
     put(&path("b.json"), signer.signed(&b));
@@ -154,6 +155,42 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     );
     assert!(matches!(by(&["c.pub"]), Err(FileError::Untrue { source: Untrue::OtherKey(_), .. })));
     assert_eq!(merge(&["a.json", "a.json"], "text").unwrap_err().exit_status(), ExitStatus::Usage);
+    let (_, text) = merge(&["a.json", "b.json"], "text").unwrap();
+    let head = text.split("BALANCE\n").next().unwrap();
+    assert!(
+        !head.contains(&a.journal.id) && !head.contains("configuration"),
+        "neither is all of them: {head}"
+    );
+    assert!(text.contains("L3-S02 was reported from"), "it ends on another day: {text}");
+    // What is not of the same, or counts a device twice.
+    let mut other = b.clone();
+    other.selection.name = Some("2026-11-20/late".to_owned());
+    put(&path("late.json"), signer.signed(&other));
+    let refused = |names: &[&str]| match merge(names, "text").unwrap_err() {
+        FileError::Unfit(why) => why,
+        error => panic!("{error:?}"),
+    };
+    assert!(
+        refused(&["a.json", "late.json"])
+            .contains("is of shift 2026-11-20/early and that of L3-S02 of shift")
+    );
+    let mut corrected = a.clone();
+    corrected.version = 2;
+    put(&path("a-2.json"), signer.signed(&corrected));
+    assert!(refused(&["a.json", "b.json", "a-2.json"]).contains("two reports of L3-S01 are of shift"));
+    // Hours of one station one after the other can be added, and not those that overlap.
+    let mut hours = [a.clone(), a.clone()];
+    for it in &mut hours {
+        (it.selection.kind, it.selection.name) = ("time".to_owned(), None);
+    }
+    put(&path("1.json"), signer.signed(&hours[0]));
+    hours[1].selection.begin = hours[0].selection.end;
+    hours[1].selection.end = hours[0].selection.end + jiff::SignedDuration::from_hours(1);
+    put(&path("2.json"), signer.signed(&hours[1]));
+    assert!(merge(&["1.json", "2.json"], "text").is_ok());
+    hours[1].selection.begin = hours[0].selection.end - jiff::SignedDuration::from_secs(1);
+    put(&path("2.json"), signer.signed(&hours[1]));
+    assert!(refused(&["1.json", "2.json"]).contains("two reports of L3-S01 are of the time from"));
     assert_eq!(merge(&["a.json", "b.json"], "csv").unwrap_err().exit_status(), ExitStatus::Usage);
 }
 
@@ -191,14 +228,22 @@ async fn before(
     args: &[&str],
     answers: Vec<(&'static str, String)>,
 ) -> (ExitStatus, String, String, Vec<(String, String)>) {
+    correcting(None, &[args, &["--reconcile"]].concat(), answers).await
+}
+
+async fn correcting(
+    old: Option<&Verified>,
+    args: &[&str],
+    answers: Vec<(&'static str, String)>,
+) -> (ExitStatus, String, String, Vec<(String, String)>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let args = parse(&[args, &["--reconcile", "--socket", path.to_str().unwrap()]].concat()).unwrap();
+    let args = parse(&[args, &["--socket", path.to_str().unwrap()]].concat()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (count, requests) = (answers.len(), std::cell::RefCell::default());
     let result = tokio::select! {
-        result = show(&args, None, &mut out, &mut err) => result,
+        result = show(&args, old, &mut out, &mut err) => result,
         () = serve(listener, answers, &requests) => unreachable!(),
     };
     let (status, requests) = (ended(result, &mut err), requests.into_inner());
@@ -244,6 +289,32 @@ async fn look_and_report_are_of_one_shift_however_long_the_look_takes() {
     assert!(asked[0].1.contains("\"2026-11-21/late\"") && asked[1].0.contains("shift=2026-11-21%2Flate&"));
     let (_, _, _, asked) = before(&["--batch", "WO-1"], vec![summary(), report()]).await;
     assert!(asked[0].1.contains("{\"batch\":\"WO-1\"}") && !asked[1].0.contains("shift"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_correction_is_of_the_same_shift_and_station() {
+    let old = verify(&signer().signed(&outage().1), None).unwrap();
+    let about = |name: &str, station: &str| {
+        let about = serde_json::json!({ "name": name, "kind": "shift", "station": station,
+            "begin": "2026-11-20T05:00:00Z", "end": "2026-11-20T13:00:00Z" });
+        ("200 OK", about.to_string())
+    };
+    let answers = vec![about("2026-11-20/early", "L3-S07"), report()];
+    let (status, out, err, asked) = correcting(Some(&old), &["--shift", "last"], answers).await;
+    assert_eq!((status, out.as_str()), (ExitStatus::Done, "the report\n"), "{err}");
+    assert_eq!(asked[0].0, "GET /v1/report?format=text&shift=last&name=true HTTP/1.1");
+    assert!(
+        asked[1].0.contains(&format!("shift=2026-11-20%2Fearly&corrects={}&version=2", old.hash)),
+        "{asked:?}"
+    );
+    for other in [about("2026-11-21/early", "L3-S07"), about("2026-11-20/early", "L3-S08")] {
+        let (status, out, err, _) = correcting(Some(&old), &["--shift", "last"], vec![other]).await;
+        assert_eq!((status, out.as_str()), (ExitStatus::Usage, ""), "{err}");
+        assert!(
+            err.contains("that one is of shift 2026-11-20/early, station L3-S07; asked for is shift"),
+            "{err}"
+        );
+    }
 }
 
 #[tokio::test]

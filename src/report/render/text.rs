@@ -120,6 +120,10 @@ fn head(out: &mut String, it: &Report) -> fmt::Result {
     if !it.batches.is_empty() {
         writeln!(out, "  batches   {}", list(&it.batches))?;
     }
+    if !it.stations.is_empty() {
+        writeln!(out, "  made      {} by linemint {}", it.made_at, it.station.software)?;
+        return writeln!(out, "  journal   each station's own: its report names it");
+    }
     writeln!(
         out,
         "  made      {} by linemint {}, configuration {:.16}",
