@@ -52,6 +52,8 @@ pub(super) enum CommandError {
     Usage(String),
     #[error("failed to write the answer")]
     Output(#[from] io::Error),
+    #[error("failed to write {}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
 }
 
 /// What the command ends with, after telling `err` why. A reader that has read enough and closed
@@ -70,7 +72,7 @@ pub(super) fn ended(result: Result<ExitStatus, CommandError>, err: &mut impl Wri
         CommandError::Daemon(error) => error.exit_status(),
         CommandError::Socket { .. } => ExitStatus::Configuration,
         CommandError::Usage(_) => ExitStatus::Usage,
-        CommandError::Output(_) => ExitStatus::Io,
+        CommandError::Output(_) | CommandError::Unwritable { .. } => ExitStatus::Io,
     }
 }
 

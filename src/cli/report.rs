@@ -14,8 +14,6 @@ use crate::control::REPORT_BALANCE;
 use crate::control::client::{Client, ClientError, encoded};
 use crate::durable_fs::sync_dir;
 use crate::error::{Chain, ExitStatus};
-use crate::report::model::Report;
-use crate::report::render::{html, json, text};
 use crate::report::sign::{Untrue, Verified, verify};
 
 /// Longest report or key that is read, bytes: a report names 200,000 serial numbers at most.
@@ -102,16 +100,6 @@ impl FormatArg {
             Self::Html => "html",
         }
     }
-
-    /// The report so written; none as CSV, which is of devices.
-    fn render(self, report: &Report) -> Option<String> {
-        Some(match self {
-            Self::Text => text::render(report),
-            Self::Json => json::render(report),
-            Self::Html => html::render(report),
-            Self::Csv => return None,
-        })
-    }
 }
 
 /// Why a file of a report is of no use.
@@ -123,6 +111,8 @@ enum FileError {
     Untrue { path: PathBuf, source: Untrue },
     #[error("{0}")]
     Unfit(String),
+    #[error("failed to write {}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
     #[error("failed to write")]
     Output(#[from] io::Error),
 }
@@ -133,7 +123,7 @@ impl FileError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 ExitStatus::NotPermitted
             }
-            Self::Read { .. } | Self::Output(_) => ExitStatus::Io,
+            Self::Read { .. } | Self::Unwritable { .. } | Self::Output(_) => ExitStatus::Io,
             Self::Untrue { .. } => ExitStatus::Bad,
             Self::Unfit(_) => ExitStatus::Usage,
         }
@@ -318,20 +308,49 @@ async fn to_file(
     path: &Path,
     err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
-    let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    let status = show(args, corrects, file.as_file_mut(), err).await?;
-    keep(file, dir, path)?;
+    let failed = |source| CommandError::Unwritable { path: path.to_owned(), source };
+    let mut draft = Draft::beside(path).map_err(failed)?;
+    let status = match show(args, corrects, draft.file(), err).await {
+        Err(CommandError::Output(source)) => return Err(failed(source)),
+        shown => shown?,
+    };
+    draft.keep().map_err(failed)?;
     Ok(status)
 }
 
-/// Gives a temporary file its name, for everybody to read, durably.
-fn keep(file: tempfile::NamedTempFile, dir: &Path, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|it| it.error)?;
-    sync_dir(dir).map_err(io::Error::other)
+/// A file without a name yet, beside the one that it is to be.
+struct Draft<'a> {
+    file: tempfile::NamedTempFile,
+    path: &'a Path,
+}
+
+impl<'a> Draft<'a> {
+    fn beside(path: &'a Path) -> io::Result<Self> {
+        let dir = directory(path);
+        // What is said of a temporary file's name helps nobody.
+        let plain = |error: io::Error| match std::fs::metadata(dir) {
+            Err(why) => why,
+            Ok(_) => error.kind().into(),
+        };
+        Ok(Self { file: tempfile::NamedTempFile::new_in(dir).map_err(plain)?, path })
+    }
+
+    fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Gives it its name, for everybody to read, durably.
+    fn keep(self) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        self.file.as_file().sync_all()?;
+        self.file.persist(self.path).map_err(|it| it.error)?;
+        sync_dir(directory(self.path)).map_err(io::Error::other)
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn read(path: &Path) -> Result<String, FileError> {

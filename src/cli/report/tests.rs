@@ -1,7 +1,7 @@
 use clap::FromArgMatches as _;
 
 use super::*;
-use crate::report::model::SCHEMA;
+use crate::report::model::{Report, SCHEMA};
 use crate::report::sign::Signer;
 use crate::report::tests::shifts::{outage, rework};
 
@@ -27,7 +27,7 @@ fn the_arguments_are_the_contracts() {
         &["--batch", "WO-1", "--format", "csv"],
         &["--since", "2026-11-22T06:00", "--until", "2026-11-22T14:00", "--socket", "a.sock"],
         &["--verify", "a.json", "--key", "report.pub"],
-        &["merge", "a.json", "b.json", "--format", "json"],
+        &["merge", "a.json", "b.json", "--format", "json", "--output", "all.json"],
     ] {
         assert!(parse(good).is_ok(), "{good:?}");
     }
@@ -37,6 +37,7 @@ fn the_arguments_are_the_contracts() {
         &["--key", "a"],
         &["--verify", "a", "--shift", "b"],
         &["merge", "a.json"],
+        &["merge", "a.json", "b.json", "--format", "csv"],
         &["--format", "pdf"],
     ] {
         assert!(parse(bad).is_err(), "{bad:?}");
@@ -89,6 +90,65 @@ fn a_report_is_verified_by_its_key_and_a_changed_one_is_not() {
     assert!(matches!(failed(&path, None), FileError::Untrue { source: Untrue::Unsigned, .. }));
 }
 
+/// What comes of merging these files.
+fn merged(dir: &Path, names: &[&str], format: &str) -> Result<(ExitStatus, String), FileError> {
+    let files: Vec<_> = names.iter().map(|it| dir.join(it).to_str().unwrap().to_owned()).collect();
+    let files = files.iter().map(String::as_str);
+    let args: Vec<_> = std::iter::once("merge").chain(files).chain(["--format", format]).collect();
+    let Some(ReportCommand::Merge(args)) = parse(&args).unwrap().command else { panic!("{args:?}") };
+    let mut out = Vec::new();
+    super::merge::run(&args, &mut out).map(|status| (status, String::from_utf8(out).unwrap()))
+}
+
+#[test]
+fn only_what_is_of_the_same_is_added_up_and_no_device_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, signer) = (|name: &str| dir.path().join(name), signer());
+    let merge = |names: &[&str], format: &str| merged(dir.path(), names, format);
+    let (mut a, mut b) = (outage().1, rework().1);
+    a.station.id = "L3-S01".to_owned();
+    (b.station.id, b.station.config) = ("L3-S02".to_owned(), "other".to_owned());
+    (b.selection.name, b.selection.begin) = (a.selection.name.clone(), a.selection.begin);
+    put(&path("a.json"), signer.signed(&a));
+    put(&path("b.json"), signer.signed(&b));
+    let (_, text) = merge(&["a.json", "b.json"], "text").unwrap();
+    let head = text.split("BALANCE\n").next().unwrap();
+    assert!(
+        !head.contains(&a.journal.id) && !head.contains("configuration"),
+        "neither is all of them: {head}"
+    );
+    assert!(text.contains("L3-S02 was reported from"), "it ends on another day: {text}");
+    // What is not of the same, or counts a device twice.
+    let mut other = b.clone();
+    other.selection.name = Some("2026-11-20/late".to_owned());
+    put(&path("late.json"), signer.signed(&other));
+    let refused = |names: &[&str]| match merge(names, "text").unwrap_err() {
+        FileError::Unfit(why) => why,
+        error => panic!("{error:?}"),
+    };
+    assert!(
+        refused(&["a.json", "late.json"])
+            .contains("is of shift 2026-11-20/early and that of L3-S02 of shift")
+    );
+    let mut corrected = a.clone();
+    corrected.version = 2;
+    put(&path("a-2.json"), signer.signed(&corrected));
+    assert!(refused(&["a.json", "b.json", "a-2.json"]).contains("two reports of L3-S01 are of shift"));
+    // Hours of one station one after the other can be added, and not those that overlap.
+    let mut hours = [a.clone(), a.clone()];
+    for it in &mut hours {
+        (it.selection.kind, it.selection.name) = ("time".to_owned(), None);
+    }
+    put(&path("1.json"), signer.signed(&hours[0]));
+    hours[1].selection.begin = hours[0].selection.end;
+    hours[1].selection.end = hours[0].selection.end + jiff::SignedDuration::from_hours(1);
+    put(&path("2.json"), signer.signed(&hours[1]));
+    assert!(merge(&["1.json", "2.json"], "text").is_ok());
+    hours[1].selection.begin = hours[0].selection.end - jiff::SignedDuration::from_secs(1);
+    put(&path("2.json"), signer.signed(&hours[1]));
+    assert!(refused(&["1.json", "2.json"]).contains("two reports of L3-S01 are of the time from"));
+}
+
 #[test]
 fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     let dir = tempfile::tempdir().unwrap();
@@ -106,14 +166,7 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     // An earlier version's does not name its devices: then the lines beside it are read. The other's are not.
     put(&path("a.csv"), "serial,class\nTH4,x\n");
     put(&path("b.csv"), "serial,class\nTH4,x\nTH5,x\n");
-    let merge = |names: &[&str], format: &str| {
-        let files: Vec<_> = names.iter().map(|it| path(it).to_str().unwrap().to_owned()).collect();
-        let files = files.iter().map(String::as_str);
-        let args: Vec<_> = std::iter::once("merge").chain(files).chain(["--format", format]).collect();
-        let Some(ReportCommand::Merge(args)) = parse(&args).unwrap().command else { panic!("{args:?}") };
-        let mut out = Vec::new();
-        super::merge::run(&args, &mut out).map(|status| (status, String::from_utf8(out).unwrap()))
-    };
+    let merge = |names: &[&str], format: &str| merged(dir.path(), names, format);
     let (status, text) = merge(&["a.json", "b.json"], "json").unwrap();
     assert_eq!(status, ExitStatus::Done);
     let sum: Report = serde_json::from_str(&text).unwrap();
@@ -155,43 +208,33 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     );
     assert!(matches!(by(&["c.pub"]), Err(FileError::Untrue { source: Untrue::OtherKey(_), .. })));
     assert_eq!(merge(&["a.json", "a.json"], "text").unwrap_err().exit_status(), ExitStatus::Usage);
-    let (_, text) = merge(&["a.json", "b.json"], "text").unwrap();
-    let head = text.split("BALANCE\n").next().unwrap();
-    assert!(
-        !head.contains(&a.journal.id) && !head.contains("configuration"),
-        "neither is all of them: {head}"
-    );
-    assert!(text.contains("L3-S02 was reported from"), "it ends on another day: {text}");
-    // What is not of the same, or counts a device twice.
-    let mut other = b.clone();
-    other.selection.name = Some("2026-11-20/late".to_owned());
-    put(&path("late.json"), signer.signed(&other));
-    let refused = |names: &[&str]| match merge(names, "text").unwrap_err() {
-        FileError::Unfit(why) => why,
-        error => panic!("{error:?}"),
+}
+
+#[test]
+fn a_merged_report_is_written_whole_into_a_file_and_says_which_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (a, mut b) = (outage().1, outage().1);
+    (b.station.id, b.serials) = ("L3-S08".to_owned(), Some(Vec::new()));
+    put(Path::new(&path("a.json")), signer().signed(&a));
+    put(Path::new(&path("b.json")), signer().signed(&b));
+    let merge = |output: &str| {
+        let output = path(output);
+        let args =
+            parse(&["merge", &path("a.json"), &path("b.json"), "--format", "json", "--output", &output]);
+        let Some(ReportCommand::Merge(args)) = args.unwrap().command else { panic!() };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = told(super::merge::run(&args, &mut out), &mut err);
+        assert!(out.is_empty());
+        (status, String::from_utf8(err).unwrap())
     };
-    assert!(
-        refused(&["a.json", "late.json"])
-            .contains("is of shift 2026-11-20/early and that of L3-S02 of shift")
-    );
-    let mut corrected = a.clone();
-    corrected.version = 2;
-    put(&path("a-2.json"), signer.signed(&corrected));
-    assert!(refused(&["a.json", "b.json", "a-2.json"]).contains("two reports of L3-S01 are of shift"));
-    // Hours of one station one after the other can be added, and not those that overlap.
-    let mut hours = [a.clone(), a.clone()];
-    for it in &mut hours {
-        (it.selection.kind, it.selection.name) = ("time".to_owned(), None);
-    }
-    put(&path("1.json"), signer.signed(&hours[0]));
-    hours[1].selection.begin = hours[0].selection.end;
-    hours[1].selection.end = hours[0].selection.end + jiff::SignedDuration::from_hours(1);
-    put(&path("2.json"), signer.signed(&hours[1]));
-    assert!(merge(&["1.json", "2.json"], "text").is_ok());
-    hours[1].selection.begin = hours[0].selection.end - jiff::SignedDuration::from_secs(1);
-    put(&path("2.json"), signer.signed(&hours[1]));
-    assert!(refused(&["1.json", "2.json"]).contains("two reports of L3-S01 are of the time from"));
-    assert_eq!(merge(&["a.json", "b.json"], "csv").unwrap_err().exit_status(), ExitStatus::Usage);
+    assert_eq!(merge("all.json"), (ExitStatus::Done, String::new()));
+    let all: Report = serde_json::from_str(&std::fs::read_to_string(path("all.json")).unwrap()).unwrap();
+    assert_eq!(all.balance.total, 2 * a.balance.total);
+    let (status, why) = merge("none/all.json");
+    assert_eq!(status, ExitStatus::Io);
+    let named = format!("error: failed to write {}: No such file or directory", path("none/all.json"));
+    assert!(why.starts_with(&named) && !why.contains("tmp/.tmp"), "{why}");
 }
 
 /// A daemon that gives these answers, one a connection, and notes what it was asked for.
