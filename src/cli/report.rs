@@ -15,6 +15,7 @@ use crate::control::client::{Client, ClientError, encoded};
 use crate::durable_fs::sync_dir;
 use crate::error::{Chain, ExitStatus};
 use crate::report::sign::{Untrue, Verified, verify};
+use crate::shift::moment::Moment;
 
 /// Longest report or key that is read, bytes: a report names 200,000 serial numbers at most.
 const MAX_FILE: u64 = 16 << 20;
@@ -37,11 +38,11 @@ pub struct ReportArgs {
 
     /// Devices first presented from then on: RFC 3339, or the station's own clock as 2026-11-22T06:00
     #[arg(long, value_name = "T")]
-    pub since: Option<String>,
+    pub since: Option<Moment>,
 
-    /// Devices first presented before then; now if it is not given
+    /// With --since: devices first presented before then; now if it is not given
     #[arg(long, value_name = "T", requires = "since")]
-    pub until: Option<String>,
+    pub until: Option<Moment>,
 
     /// How it is written
     #[arg(long, value_enum, default_value_t)]
@@ -167,11 +168,12 @@ fn told(result: Result<ExitStatus, FileError>, err: &mut impl Write) -> ExitStat
 fn target(args: &ReportArgs, shift: Option<&str>, corrects: Option<&Verified>) -> String {
     let mut target = format!("/v1/report?format={}", args.format.as_str());
     let version = corrects.map(|it| (it.report.version + 1).to_string());
+    let (since, until) = (args.since.map(String::from), args.until.map(String::from));
     for (name, value) in [
         ("shift", shift),
         ("batch", args.batch.as_deref()),
-        ("since", args.since.as_deref()),
-        ("until", args.until.as_deref()),
+        ("since", since.as_deref()),
+        ("until", until.as_deref()),
         ("corrects", corrects.map(|it| it.hash.as_str())),
         ("version", version.as_deref()),
     ] {
@@ -202,7 +204,7 @@ async fn show(
         Some(name) => Some(name),
         None => full_name(&client, args).await?,
     };
-    let selection = (shift.as_deref(), args.batch.as_deref(), args.since.as_deref(), args.until.as_deref());
+    let selection = (shift.as_deref(), args.batch.as_deref(), args.since, args.until);
     let looked = super::reconcile::before_a_report(&args.daemon, selection, err).await;
     let target = target(args, shift.as_deref(), corrects);
     // If the account could not be looked at there is the report all the same, and the exit status says it.

@@ -12,7 +12,6 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -33,6 +32,7 @@ use crate::report::model::{Handover, Report};
 use crate::report::render::{csv, html, text};
 use crate::report::selection::Selection;
 use crate::report::source::Source as _;
+use crate::shift::moment::Moment;
 use crate::shift::{Calendar, NoShift, ShiftSpan};
 
 /// Bytes of a long answer that are sent at a time.
@@ -146,14 +146,8 @@ pub(super) fn span_of(calendar: &Calendar, wanted: &str, now: Timestamp) -> Resu
 
 /// RFC 3339, or a date and time on the station's wall.
 fn instant(name: &str, text: &str, calendar: &Calendar) -> Result<Timestamp, Refused> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
-    }
-    let wall = text.parse::<DateTime>().ok().and_then(|it| it.to_zoned(calendar.timezone.clone()).ok());
-    wall.map(|it| it.timestamp()).ok_or_else(|| {
-        bad_request(format!("{name} is no time"))
-            .with_hint("write 2026-11-22T06:00:00Z, or 2026-11-22T06:00 for the station's own clock")
-    })
+    let moment = text.parse().and_then(|it: Moment| it.instant(&calendar.timezone));
+    moment.map_err(|hint| bad_request(format!("{name} is no time")).with_hint(hint.to_string()))
 }
 
 /// What a report is called, and what it is about.

@@ -33,7 +33,8 @@ fn the_arguments_are_the_contracts() {
     }
     for bad in [
         &["--shift", "a", "--batch", "b"][..],
-        &["--until", "x"],
+        &["--until", "2026-11-22T06:00"],
+        &["--since", "yesterday"],
         &["--key", "a"],
         &["--verify", "a", "--shift", "b"],
         &["merge", "a.json"],
@@ -327,6 +328,13 @@ async fn look_and_report_are_of_one_shift_however_long_the_look_takes() {
         let target = "/v1/report?format=text&shift=2026-11-21%2Fearly&reconciled=true";
         assert_eq!(asked[2].0, format!("GET {target} HTTP/1.1"));
     }
+    let hours = ["--since", "2026-11-22T06:00", "--until", "2026-11-22T09:00:00Z"];
+    let (status, _, err, asked) = before(&hours, vec![summary(), report()]).await;
+    assert_eq!(status, ExitStatus::Done, "{err}");
+    assert!(
+        asked[0].1.contains("\"since\":\"2026-11-22T06:00:00\"")
+            && asked[1].0.contains("since=2026-11-22T06")
+    );
     // What has its name, or none, is not asked for.
     let (_, _, _, asked) = before(&["--shift", "2026-11-21/late"], vec![summary(), report()]).await;
     assert!(asked[0].1.contains("\"2026-11-21/late\"") && asked[1].0.contains("shift=2026-11-21%2Flate&"));
