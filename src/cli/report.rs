@@ -21,7 +21,7 @@ use crate::shift::moment::Moment;
 const MAX_FILE: u64 = 16 << 20;
 
 /// The report of a shift, a time or a batch: the present shift if nothing is said. Exit status 0 if its balance
-/// closes, 1 if not.
+/// closes, 1 if not, 4 if there is none, as of a batch that nobody knows.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ReportArgs {
@@ -149,7 +149,15 @@ pub async fn run(args: ReportArgs) -> ExitStatus {
         Some(path) => to_file(&args, corrects.as_ref(), path, &mut err).await,
         None => show(&args, corrects.as_ref(), &mut out, &mut err).await,
     };
-    ended(result, &mut err)
+    finished(result, &mut err)
+}
+
+/// As every command ends; but 1 is the status of a report that does not balance, so that what there is no report
+/// of is a refusal like any other.
+fn finished(result: Result<ExitStatus, CommandError>, err: &mut impl Write) -> ExitStatus {
+    let unknown = matches!(&result, Err(CommandError::Daemon(ClientError::Refused(it))) if it.status == 404);
+    let status = ended(result, err);
+    if unknown { ExitStatus::Refused } else { status }
 }
 
 fn told(result: Result<ExitStatus, FileError>, err: &mut impl Write) -> ExitStatus {

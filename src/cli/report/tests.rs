@@ -290,7 +290,7 @@ async fn correcting(
         result = show(&args, old, &mut out, &mut err) => result,
         () = serve(listener, answers, &requests) => unreachable!(),
     };
-    let (status, requests) = (ended(result, &mut err), requests.into_inner());
+    let (status, requests) = (finished(result, &mut err), requests.into_inner());
     let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
     assert_eq!(requests.len(), count, "{requests:?} {out}{err}");
     (status, out, err, requests)
@@ -340,6 +340,16 @@ async fn look_and_report_are_of_one_shift_however_long_the_look_takes() {
     assert!(asked[0].1.contains("\"2026-11-21/late\"") && asked[1].0.contains("shift=2026-11-21%2Flate&"));
     let (_, _, _, asked) = before(&["--batch", "WO-1"], vec![summary(), report()]).await;
     assert!(asked[0].1.contains("{\"batch\":\"WO-1\"}") && !asked[1].0.contains("shift"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_nobody_knows_is_no_report_that_does_not_balance() {
+    let refused = refusal(404, "404 Not Found", "no order is known");
+    let (status, out, err, _) = correcting(None, &["--batch", "NOPE"], vec![refused]).await;
+    assert_eq!((status, out.as_str(), err.as_str()), (ExitStatus::Refused, "", "no order is known\n"));
+    let (status, ..) =
+        correcting(None, &[], vec![("200 OK\r\nlinemint-balance: open", "x".to_owned())]).await;
+    assert_eq!(status, ExitStatus::Bad);
 }
 
 #[tokio::test]
