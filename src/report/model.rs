@@ -456,6 +456,9 @@ pub struct Quota {
     /// How long any device waited for AWS, milliseconds.
     #[serde(default)]
     pub busy_ms: u64,
+    /// How long the limit of `binding` did, milliseconds; missing in reports of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding_ms: Option<u64>,
 }
 
 /// One operation of AWS.
@@ -477,6 +480,9 @@ pub struct OperationRow {
     pub errors: u64,
     /// The part of the time in which calls had to wait for their turn, ten-thousandths.
     pub bound_share: u64,
+    /// How long that was, milliseconds; missing in reports of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_ms: Option<u64>,
     /// Calls a second in the busiest five minutes, thousandths.
     #[serde(default)]
     pub peak_milli: u64,

@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use super::super::model::Report;
 use super::{
-    cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain,
-    quiet, shares_of_time, span,
+    at_work, cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent,
+    plain, quiet, shares_of_time, span,
 };
 
 /// Widest line, characters.
@@ -399,7 +399,8 @@ fn quota(out: &mut String, it: &Report) -> fmt::Result {
         )?;
     }
     for row in quota.operations.iter().filter(|it| is_notable(it)) {
-        let (limit, bound) = (milli(limit(row)), percent(Some(row.bound_share)));
+        let (limit, bound) =
+            (milli(limit(row)), percent(Some(at_work(quota, row.bound_ms, row.bound_share).0)));
         let (calls, throttled, errors) = (number(row.calls), number(row.throttled), number(row.errors));
         let peak = hundredths(row.peak_milli);
         writeln!(
