@@ -4,6 +4,8 @@
 //! autumn is the first of the two. So shifts that touch on the wall touch in time, whatever the clocks do,
 //! and the spans of all shifts and breaks together are the whole of time.
 
+pub mod moment;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -48,8 +48,12 @@ pub(super) enum CommandError {
     Daemon(#[from] ClientError),
     #[error("failed to find the daemon's socket in {}; name it with --socket", path.display())]
     Socket { path: PathBuf, source: PlaceError },
+    #[error("{0}")]
+    Usage(String),
     #[error("failed to write the answer")]
     Output(#[from] io::Error),
+    #[error("failed to write {}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
 }
 
 /// What the command ends with, after telling `err` why. A reader that has read enough and closed
@@ -67,7 +71,8 @@ pub(super) fn ended(result: Result<ExitStatus, CommandError>, err: &mut impl Wri
     match error {
         CommandError::Daemon(error) => error.exit_status(),
         CommandError::Socket { .. } => ExitStatus::Configuration,
-        CommandError::Output(_) => ExitStatus::Io,
+        CommandError::Usage(_) => ExitStatus::Usage,
+        CommandError::Output(_) | CommandError::Unwritable { .. } => ExitStatus::Io,
     }
 }
 

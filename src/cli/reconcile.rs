@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write};
 
-use jiff::Timestamp;
-
 use super::daemon::{CommandError, DaemonArgs, ended};
 use super::text::plain;
 use crate::device::operator::Operator;
 use crate::device::serial::SerialNumber;
 use crate::error::ExitStatus;
 use crate::reconcile::{Class, Finding, Phase, Repair, Selection, Summary, Told, Wish};
+use crate::shift::moment::Moment;
 
 /// Holds what the journal says against what the account holds, and repairs what can be.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,12 +21,12 @@ pub struct ReconcileArgs {
     /// Only devices of this batch.
     #[arg(long, value_name = "ID", conflicts_with_all = ["since", "until"])]
     pub batch: Option<String>,
-    /// Only devices first presented since then, RFC 3339.
+    /// Only devices first presented since then: RFC 3339, or the station's own clock as 2026-11-22T06:00.
     #[arg(long, value_name = "T")]
-    pub since: Option<Timestamp>,
-    /// Only devices first presented before then, RFC 3339.
+    pub since: Option<Moment>,
+    /// Only devices first presented before then, likewise.
     #[arg(long, value_name = "T")]
-    pub until: Option<Timestamp>,
+    pub until: Option<Moment>,
     /// Repairs what can be: makes the rest of what is half-made, deactivates and deletes orphaned
     /// certificates. All findings are shown before.
     #[arg(long)]
@@ -81,18 +80,9 @@ pub async fn run(args: ReconcileArgs) -> ExitStatus {
 /// Looks at the account for a report of that shift, batch, or time, which then says what differs.
 pub(super) async fn before_a_report(
     daemon: &DaemonArgs,
-    (shift, batch, since, until): (Option<&str>, Option<&str>, Option<&str>, Option<&str>),
+    (shift, batch, since, until): (Option<&str>, Option<&str>, Option<Moment>, Option<Moment>),
     err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
-    let time = |it: Option<&str>| {
-        it.map(str::parse::<Timestamp>).transpose().map_err(|_| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "with --reconcile a time is written as 2026-11-22T06:00:00Z",
-            )
-        })
-    };
-    let (since, until) = (time(since)?, time(until)?);
     let args = ReconcileArgs {
         shift: shift.map(str::to_owned),
         batch: batch.map(str::to_owned),
@@ -305,11 +295,24 @@ mod tests {
 
     use super::*;
 
+    fn parse(args: &[&str]) -> Result<ReconcileArgs, clap::Error> {
+        let command = ReconcileArgs::augment_args(clap::Command::new("reconcile"));
+        ReconcileArgs::from_arg_matches(&command.try_get_matches_from(["reconcile"].iter().chain(args))?)
+    }
+
+    #[test]
+    fn a_time_is_written_as_for_the_report_and_told_the_daemon_as_it_was_written() {
+        let wish = parse(&["--since", "2026-11-22T06:00", "--until", "2026-11-22T14:00:00Z"]).unwrap().wish();
+        let told = serde_json::to_value(&wish.selection).unwrap();
+        let (since, until) = ("2026-11-22T06:00:00", "2026-11-22T14:00:00Z");
+        assert_eq!(told, serde_json::json!({ "since": since, "until": until }));
+        let why = parse(&["--since", "yesterday"]).unwrap_err().to_string();
+        assert!(why.contains("2026-11-22T06:00 for the station's own clock"), "{why}");
+    }
+
     /// What a look that comes to that ends with.
     fn status(args: &[&str], summary: Summary) -> Option<ExitStatus> {
-        let command = ReconcileArgs::augment_args(clap::Command::new("reconcile"));
-        let matches = command.try_get_matches_from(["reconcile"].iter().chain(args)).unwrap();
-        let args = ReconcileArgs::from_arg_matches(&matches).unwrap();
+        let args = parse(args).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut screen = Screen {
             args: &args,

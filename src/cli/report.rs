@@ -7,21 +7,21 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
 
 use super::daemon::{CommandError, DaemonArgs, ended, tell};
 use crate::control::REPORT_BALANCE;
 use crate::control::client::{Client, ClientError, encoded};
 use crate::durable_fs::sync_dir;
 use crate::error::{Chain, ExitStatus};
-use crate::report::model::Report;
-use crate::report::render::{html, json, text};
 use crate::report::sign::{Untrue, Verified, verify};
+use crate::shift::moment::Moment;
 
 /// Longest report or key that is read, bytes: a report names 200,000 serial numbers at most.
 const MAX_FILE: u64 = 16 << 20;
 
 /// The report of a shift, a time or a batch: the present shift if nothing is said. Exit status 0 if its balance
-/// closes, 1 if not.
+/// closes, 1 if not, 4 if there is none, as of a batch that nobody knows.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct ReportArgs {
@@ -38,11 +38,11 @@ pub struct ReportArgs {
 
     /// Devices first presented from then on: RFC 3339, or the station's own clock as 2026-11-22T06:00
     #[arg(long, value_name = "T")]
-    pub since: Option<String>,
+    pub since: Option<Moment>,
 
-    /// Devices first presented before then; now if it is not given
+    /// With --since: devices first presented before then; now if it is not given
     #[arg(long, value_name = "T", requires = "since")]
-    pub until: Option<String>,
+    pub until: Option<Moment>,
 
     /// How it is written
     #[arg(long, value_enum, default_value_t)]
@@ -101,16 +101,6 @@ impl FormatArg {
             Self::Html => "html",
         }
     }
-
-    /// The report so written; none as CSV, which is of devices.
-    fn render(self, report: &Report) -> Option<String> {
-        Some(match self {
-            Self::Text => text::render(report),
-            Self::Json => json::render(report),
-            Self::Html => html::render(report),
-            Self::Csv => return None,
-        })
-    }
 }
 
 /// Why a file of a report is of no use.
@@ -122,6 +112,8 @@ enum FileError {
     Untrue { path: PathBuf, source: Untrue },
     #[error("{0}")]
     Unfit(String),
+    #[error("failed to write {}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
     #[error("failed to write")]
     Output(#[from] io::Error),
 }
@@ -132,7 +124,7 @@ impl FileError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 ExitStatus::NotPermitted
             }
-            Self::Read { .. } | Self::Output(_) => ExitStatus::Io,
+            Self::Read { .. } | Self::Unwritable { .. } | Self::Output(_) => ExitStatus::Io,
             Self::Untrue { .. } => ExitStatus::Bad,
             Self::Unfit(_) => ExitStatus::Usage,
         }
@@ -157,7 +149,15 @@ pub async fn run(args: ReportArgs) -> ExitStatus {
         Some(path) => to_file(&args, corrects.as_ref(), path, &mut err).await,
         None => show(&args, corrects.as_ref(), &mut out, &mut err).await,
     };
-    ended(result, &mut err)
+    finished(result, &mut err)
+}
+
+/// As every command ends; but 1 is the status of a report that does not balance, so that what there is no report
+/// of is a refusal like any other.
+fn finished(result: Result<ExitStatus, CommandError>, err: &mut impl Write) -> ExitStatus {
+    let unknown = matches!(&result, Err(CommandError::Daemon(ClientError::Refused(it))) if it.status == 404);
+    let status = ended(result, err);
+    if unknown { ExitStatus::Refused } else { status }
 }
 
 fn told(result: Result<ExitStatus, FileError>, err: &mut impl Write) -> ExitStatus {
@@ -176,11 +176,12 @@ fn told(result: Result<ExitStatus, FileError>, err: &mut impl Write) -> ExitStat
 fn target(args: &ReportArgs, shift: Option<&str>, corrects: Option<&Verified>) -> String {
     let mut target = format!("/v1/report?format={}", args.format.as_str());
     let version = corrects.map(|it| (it.report.version + 1).to_string());
+    let (since, until) = (args.since.map(String::from), args.until.map(String::from));
     for (name, value) in [
         ("shift", shift),
         ("batch", args.batch.as_deref()),
-        ("since", args.since.as_deref()),
-        ("until", args.until.as_deref()),
+        ("since", since.as_deref()),
+        ("until", until.as_deref()),
         ("corrects", corrects.map(|it| it.hash.as_str())),
         ("version", version.as_deref()),
     ] {
@@ -198,12 +199,20 @@ async fn show(
     err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
     let client = args.daemon.client()?;
+    let corrected = match corrects {
+        Some(old) => corrected_shift(&client, args, old).await?,
+        None => None,
+    };
     if !args.reconcile {
-        return written(&client, &target(args, args.shift.as_deref(), corrects), out).await;
+        let shift = corrected.as_deref().or(args.shift.as_deref());
+        return written(&client, &target(args, shift, corrects), out).await;
     }
     // A look takes minutes, in which a shift may end: what it is called now is what the report is asked for.
-    let shift = full_name(&client, args).await?;
-    let selection = (shift.as_deref(), args.batch.as_deref(), args.since.as_deref(), args.until.as_deref());
+    let shift = match corrected {
+        Some(name) => Some(name),
+        None => full_name(&client, args).await?,
+    };
+    let selection = (shift.as_deref(), args.batch.as_deref(), args.since, args.until);
     let looked = super::reconcile::before_a_report(&args.daemon, selection, err).await;
     let target = target(args, shift.as_deref(), corrects);
     // If the account could not be looked at there is the report all the same, and the exit status says it.
@@ -249,6 +258,44 @@ struct Named {
     name: String,
 }
 
+/// What a report would be about.
+#[derive(Debug, serde::Deserialize)]
+struct About {
+    name: Option<String>,
+    kind: String,
+    station: String,
+    begin: Option<Timestamp>,
+    end: Option<Timestamp>,
+}
+
+/// The name of the shift that a correction is of, if it is of one.
+///
+/// # Errors
+/// The report that is to be corrected is of something else, or another station's.
+async fn corrected_shift(
+    client: &Client,
+    args: &ReportArgs,
+    old: &Verified,
+) -> Result<Option<String>, CommandError> {
+    let asked = target(args, args.shift.as_deref(), None) + "&name=true";
+    let now: About = client.get_json(&asked).await?;
+    let (span, station) = (&old.report.selection, &old.report.station.id);
+    let times = now.name.is_some() || (now.begin, now.end) == (Some(span.begin), Some(span.end));
+    if (&now.kind, &now.name, &now.station) == (&span.kind, &span.name, station) && times {
+        return Ok(now.name.filter(|_| span.kind == "shift"));
+    }
+    let of = match (now.name, now.begin, now.end) {
+        (Some(name), ..) => format!("{} {name}", now.kind),
+        (None, Some(begin), Some(end)) => format!("the time from {begin} to {end}"),
+        (None, ..) => now.kind,
+    };
+    Err(CommandError::Usage(format!(
+        "a correction is of what the report is of that it corrects: that one is of {}, station {station}; asked for is {of}, station {}",
+        span.words(),
+        now.station
+    )))
+}
+
 /// The shift that is asked for by the name that it keeps: `2026-11-22/early` for `current`; none where a batch
 /// or a time is asked for.
 async fn full_name(client: &Client, args: &ReportArgs) -> Result<Option<String>, CommandError> {
@@ -271,20 +318,49 @@ async fn to_file(
     path: &Path,
     err: &mut impl Write,
 ) -> Result<ExitStatus, CommandError> {
-    let dir = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    let status = show(args, corrects, file.as_file_mut(), err).await?;
-    keep(file, dir, path)?;
+    let failed = |source| CommandError::Unwritable { path: path.to_owned(), source };
+    let mut draft = Draft::beside(path).map_err(failed)?;
+    let status = match show(args, corrects, draft.file(), err).await {
+        Err(CommandError::Output(source)) => return Err(failed(source)),
+        shown => shown?,
+    };
+    draft.keep().map_err(failed)?;
     Ok(status)
 }
 
-/// Gives a temporary file its name, for everybody to read, durably.
-fn keep(file: tempfile::NamedTempFile, dir: &Path, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|it| it.error)?;
-    sync_dir(dir).map_err(io::Error::other)
+/// A file without a name yet, beside the one that it is to be.
+struct Draft<'a> {
+    file: tempfile::NamedTempFile,
+    path: &'a Path,
+}
+
+impl<'a> Draft<'a> {
+    fn beside(path: &'a Path) -> io::Result<Self> {
+        let dir = directory(path);
+        // What is said of a temporary file's name helps nobody.
+        let plain = |error: io::Error| match std::fs::metadata(dir) {
+            Err(why) => why,
+            Ok(_) => error.kind().into(),
+        };
+        Ok(Self { file: tempfile::NamedTempFile::new_in(dir).map_err(plain)?, path })
+    }
+
+    fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Gives it its name, for everybody to read, durably.
+    fn keep(self) -> io::Result<()> {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        self.file.as_file().sync_all()?;
+        self.file.persist(self.path).map_err(|it| it.error)?;
+        sync_dir(directory(self.path)).map_err(io::Error::other)
+    }
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn read(path: &Path) -> Result<String, FileError> {

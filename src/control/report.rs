@@ -12,7 +12,6 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use jiff::Timestamp;
-use jiff::civil::DateTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -33,6 +32,7 @@ use crate::report::model::{Handover, Report};
 use crate::report::render::{csv, html, text};
 use crate::report::selection::Selection;
 use crate::report::source::Source as _;
+use crate::shift::moment::Moment;
 use crate::shift::{Calendar, NoShift, ShiftSpan};
 
 /// Bytes of a long answer that are sent at a time.
@@ -146,20 +146,25 @@ pub(super) fn span_of(calendar: &Calendar, wanted: &str, now: Timestamp) -> Resu
 
 /// RFC 3339, or a date and time on the station's wall.
 fn instant(name: &str, text: &str, calendar: &Calendar) -> Result<Timestamp, Refused> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
-    }
-    let wall = text.parse::<DateTime>().ok().and_then(|it| it.to_zoned(calendar.timezone.clone()).ok());
-    wall.map(|it| it.timestamp()).ok_or_else(|| {
-        bad_request(format!("{name} is no time"))
-            .with_hint("write 2026-11-22T06:00:00Z, or 2026-11-22T06:00 for the station's own clock")
-    })
+    let moment = text.parse().and_then(|it: Moment| it.instant(&calendar.timezone));
+    moment.map_err(|hint| bad_request(format!("{name} is no time")).with_hint(hint.to_string()))
 }
 
-/// What a report is called.
+/// What a report is called, and what it is about.
 #[derive(Debug, Serialize)]
 struct Named {
     name: Option<String>,
+    kind: &'static str,
+    station: String,
+    begin: Option<Timestamp>,
+    end: Option<Timestamp>,
+}
+
+impl Named {
+    fn of(selection: &Selection, station: &str) -> Self {
+        let (begin, end) = selection.span().unzip();
+        Self { name: selection.name(), kind: selection.kind(), station: station.to_owned(), begin, end }
+    }
 }
 
 /// The report of a shift, a batch or a time.
@@ -174,7 +179,7 @@ struct Named {
         ("since" = Option<String>, Query, description = "From this time on"),
         ("until" = Option<String>, Query, description = "Before this time"),
         ("format" = Option<String>, Query, description = "`text`, `json`, `csv` or `html`", pattern = "^(text|json|csv|html)?$"),
-        ("name" = Option<bool>, Query, description = "Only what the report is called that would be made: `{\"name\": \"2026-11-22/early\"}`"),
+        ("name" = Option<bool>, Query, description = "Only what the report is called that would be made, and what it is about: `{\"name\": \"2026-11-22/early\", \"kind\": \"shift\", \"station\": \"L3-S07\", \"begin\": \"…\", \"end\": \"…\"}`; a time has no name, a batch neither begin nor end"),
         ("reconciled" = Option<bool>, Query, description = "With what the newest look at the account for the same devices has shown"),
     ),
     responses(
@@ -196,7 +201,7 @@ pub(super) async fn show(
     let selection = wanted.selection(&maker.calendar, now)?;
     let correction = wanted.correction()?;
     if query::flag("name", wanted.name)? == Some(true) {
-        return Ok(Json(Named { name: selection.name() }).into_response());
+        return Ok(Json(Named::of(&selection, &maker.station.id)).into_response());
     }
     let look = match query::flag("reconciled", wanted.reconciled)? {
         Some(true) => Some(look_at(&maker, &selection)?),

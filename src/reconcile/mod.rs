@@ -26,13 +26,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::cloud::CertificateStatus;
 use crate::device::mend::Orphan;
 use crate::device::rules::{Part, Place, Template};
 use crate::device::steps::Step;
+use crate::shift::moment::Moment;
 
 pub use self::compare::{compare, extra, orphan, shared_locker, shared_policy};
 pub use self::expected::{
@@ -190,14 +190,14 @@ pub struct Selection {
     /// Those first presented in this shift, `2026-11-21/early`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shift: Option<String>,
-    /// Those first presented since then.
+    /// Those first presented since then: RFC 3339, or the station's own clock as `2026-11-22T06:00`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub since: Option<Timestamp>,
-    /// Those first presented before then.
+    #[schema(value_type = Option<String>)]
+    pub since: Option<Moment>,
+    /// Those first presented before then, likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub until: Option<Timestamp>,
+    #[schema(value_type = Option<String>)]
+    pub until: Option<Moment>,
 }
 
 impl Selection {

@@ -19,10 +19,9 @@ pub(super) fn span(selection: &Selection, begin: Timestamp, end: Timestamp, cont
     let calendar = &context.calendar;
     let local =
         |at: Timestamp| at.to_zoned(calendar.timezone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string();
-    let (kind, extra_minutes) = match selection {
-        Selection::Shift(it) => ("shift", it.extra_minutes),
-        Selection::Time { .. } => ("time", 0),
-        Selection::Batch(_) => ("batch", 0),
+    let extra_minutes = match selection {
+        Selection::Shift(it) => it.extra_minutes,
+        Selection::Time { .. } | Selection::Batch(_) => 0,
     };
     let mut odd_days = BTreeMap::new();
     let days = std::iter::successors(Some(calendar.day_of(begin)), |it| it.tomorrow().ok()).take(MAX_ROWS);
@@ -30,7 +29,7 @@ pub(super) fn span(selection: &Selection, begin: Timestamp, end: Timestamp, cont
         odd_days.extend(calendar.odd_hours(day).map(|hours| (day.to_string(), hours)));
     }
     Span {
-        kind: kind.to_owned(),
+        kind: selection.kind().to_owned(),
         name: selection.name(),
         timezone: calendar.timezone.iana_name().unwrap_or("UTC").to_owned(),
         begin,

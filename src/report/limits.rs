@@ -47,6 +47,7 @@ pub(super) fn quota(slot: &Slot, (since, ms): (Timestamp, u64), limits: &Limits)
         throttled: it.count.throttled,
         errors: it.count.errors,
         bound_share: share(it.count.bound_ms),
+        bound_ms: Some(it.count.bound_ms),
         // A slot has so many seconds; rounded up, so that what was called is never none.
         peak_milli: (it.most * 1000).div_ceil(SECONDS.unsigned_abs()),
     };
@@ -70,6 +71,7 @@ pub(super) fn quota(slot: &Slot, (since, ms): (Timestamp, u64), limits: &Limits)
         tightest_share: tightest.as_ref().map(|it| it.1),
         tightest: tightest.map(|it| it.0),
         busy_ms: slot.busy_ms,
+        binding_ms: bound.map(|(_, it)| it.count.bound_ms),
         operations: rows,
     })
 }
@@ -195,6 +197,7 @@ mod tests {
         assert_eq!((account.limit_milli, account.learned_milli), (None, Some(7_600)));
         assert_eq!((account.calls, account.throttled, account.peak_milli), (2_250, 3, 7_500));
         assert_eq!((it.binding.as_deref(), it.binding_share), (Some(ACCOUNT), 1_833));
+        assert_eq!((it.binding_ms, account.bound_ms), (Some(55_000), Some(55_000)));
         assert_eq!((it.tightest.as_deref(), it.tightest_share), (Some(ACCOUNT), Some(9_868)));
         assert_eq!(it.more_stations_milli, Some(0), "and not the 3 that the quotas would carry");
         // A short while of it does not take the binding from an operation that waited for its own limit.

@@ -1,11 +1,11 @@
 //! One report of several stations: a line's, or a plant's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::handover::with_actions;
 use super::model::{
-    Balance, Certificates, Downtime, Exceptions, FailureRow, Handover, Hour, Listed, MAX_LISTED, Pace, Ratio,
-    Report, StationRow, Times, Twice, Yields,
+    Balance, Certificates, Downtime, Exceptions, FailureRow, Handover, Hour, JournalRange, Listed,
+    MAX_LISTED, Pace, Ratio, Report, Span, StationRow, Times, Twice, Yields,
 };
 
 /// Why reports cannot be one.
@@ -16,6 +16,12 @@ pub enum Unmergeable {
     None,
     #[error("the report of {0} is there twice")]
     Same(String),
+    #[error("the report of {0} is of {1} and that of {2} of {3}: merge reports of the same")]
+    Others(String, String, String, String),
+    #[error(
+        "two reports of {0} are of {1}, and each device would count twice: name the newest version alone"
+    )]
+    Again(String, String),
     #[error("{0} counts what was ordered and {1} what was presented: merge reports of one kind")]
     Kinds(String, String),
 }
@@ -32,11 +38,19 @@ pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Re
         return Err(Unmergeable::None);
     }
     for (at, it) in reports.iter().enumerate() {
+        let id = |it: &Report| it.station.id.clone();
         if signed[..at].iter().any(|(_, hash)| *hash == signed[at].1) {
-            return Err(Unmergeable::Same(it.station.id.clone()));
+            return Err(Unmergeable::Same(id(it)));
+        }
+        if !it.selection.is_like(&first.selection) {
+            let (of, other) = (first.selection.words(), it.selection.words());
+            return Err(Unmergeable::Others(id(first), of, id(it), other));
+        }
+        if reports[..at].iter().any(|old| id(old) == id(it) && old.selection.overlaps(&it.selection)) {
+            return Err(Unmergeable::Again(id(it), it.selection.words()));
         }
         if it.balance.of != first.balance.of {
-            return Err(Unmergeable::Kinds(first.station.id.clone(), it.station.id.clone()));
+            return Err(Unmergeable::Kinds(id(first), id(it)));
         }
     }
     let mut sum = (*first).clone();
@@ -50,6 +64,13 @@ pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Re
     sum.handover = Handover::default();
     let ids: Vec<_> = reports.iter().map(|it| it.station.id.as_str()).collect();
     sum.station.id = ids.join(" ");
+    let versions: BTreeSet<_> = reports.iter().map(|it| it.station.software.as_str()).collect();
+    sum.station.software = versions.into_iter().collect::<Vec<_>>().join(" ");
+    // One station's would pass for that of all. The rows have the hash of each report, which names its own.
+    if rest.iter().any(|it| it.station.config != first.station.config) {
+        sum.station.config = String::new();
+    }
+    sum.journal = JournalRange::default();
     for it in rest {
         add(&mut sum, it);
     }
@@ -62,7 +83,40 @@ pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Re
     sum.deferrals = reasons(&reports, |it| &it.deferrals);
     sum.twice = twice.1;
     sum.handover = with_actions(Handover::default(), &sum.balance, &sum.certificates);
+    sum.handover.actions.extend(rest.iter().filter_map(|it| other_time(it, first)));
     Ok(sum)
+}
+
+/// That a report is of other hours than the first one; a batch takes as long as it does at each station.
+fn other_time(it: &Report, first: &Report) -> Option<String> {
+    let (span, of) = (&it.selection, &first.selection);
+    (span.kind != "batch" && (span.begin, span.end) != (of.begin, of.end)).then(|| {
+        format!(
+            "{} was reported from {} to {}, {} from {} to {}: the sums are of all of it",
+            it.station.id, span.begin_local, span.end_local, first.station.id, of.begin_local, of.end_local
+        )
+    })
+}
+
+impl Span {
+    /// What it is about, in words.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} {name}", self.kind),
+            None => format!("the time from {} to {}", self.begin_local, self.end_local),
+        }
+    }
+
+    /// Whether both are of one shift, of one batch, or of any time.
+    fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.name == other.name
+    }
+
+    /// Whether a device may be in both.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.name.is_some() || (self.begin < other.end && other.begin < self.end)
+    }
 }
 
 fn row((it, hash): &(Report, String)) -> StationRow {

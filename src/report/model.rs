@@ -31,7 +31,7 @@ pub struct Report {
     pub station: StationHead,
     /// What it is about.
     pub selection: Span,
-    /// The part of the journal that it was made from.
+    /// The part of the journal that it was made from; empty in a merged report, since each station has its own.
     pub journal: JournalRange,
     /// Devices by product.
     pub products: BTreeMap<String, u64>,
@@ -92,7 +92,7 @@ pub struct StationHead {
     pub id: String,
     /// linemint's version.
     pub software: String,
-    /// Hash of the configuration.
+    /// Hash of the configuration; empty in a merged report of stations that differ in it.
     pub config: String,
 }
 
@@ -124,7 +124,7 @@ pub struct Span {
 }
 
 /// The part of the journal that a report was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalRange {
     /// The journal's id.
     pub id: String,
@@ -463,6 +463,9 @@ pub struct Quota {
     /// How long any device waited for AWS, milliseconds.
     #[serde(default)]
     pub busy_ms: u64,
+    /// How long the limit of `binding` did, milliseconds; missing in reports of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding_ms: Option<u64>,
 }
 
 /// One operation of AWS.
@@ -484,6 +487,9 @@ pub struct OperationRow {
     pub errors: u64,
     /// The part of the time in which calls had to wait for their turn, ten-thousandths.
     pub bound_share: u64,
+    /// How long that was, milliseconds; missing in reports of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound_ms: Option<u64>,
     /// Calls a second in the busiest five minutes, thousandths.
     #[serde(default)]
     pub peak_milli: u64,

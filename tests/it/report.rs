@@ -205,7 +205,7 @@ fn without_a_daemon_there_is_no_report_and_a_batch_that_nobody_knows_is_told() {
     assert_eq!((status, out.as_str()), (3, ""), "{log}");
     let (world, _fixture) = World::running("");
     let (status, _, log) = world.command(&["report", "--batch", "WO-NONE"]);
-    assert_eq!(status, 1, "{log}");
+    assert_eq!(status, 4, "{log}");
     let (status, _, log) = world.command(&["report", "--shift", "2026-11-22/nihgt"]);
     assert_eq!(status, 4, "{log}");
     assert!(log.contains("there is no shift"), "{log}");

@@ -5,12 +5,13 @@ use std::hash::BuildHasher as _;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use super::{FileError, FormatArg, verified};
+use super::{Draft, FileError, verified};
 use crate::error::ExitStatus;
 use crate::report::merge::merge;
 use crate::report::model::{MAX_LISTED, Report, Twice};
+use crate::report::render::{html, json, text};
 use crate::report::sign::{Untrue, Verified};
 
 /// Stations that can be merged.
@@ -30,7 +31,23 @@ pub(super) struct MergeArgs {
 
     /// How it is written
     #[arg(long, value_enum, default_value_t)]
-    pub(super) format: FormatArg,
+    pub(super) format: MergedFormat,
+
+    /// Writes it there instead of to stdout: all of it or nothing
+    #[arg(long, value_name = "PATH")]
+    pub(super) output: Option<PathBuf>,
+}
+
+/// How a merged report is written. It has no lines for devices: the stations' CSV files have them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum MergedFormat {
+    /// For the terminal.
+    #[default]
+    Text,
+    /// One JSON document, without a signature of its own.
+    Json,
+    /// One page for the board and for A4.
+    Html,
 }
 
 pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, FileError> {
@@ -51,13 +68,22 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
         );
         merged.handover.actions.push(action);
     }
-    let Some(text) = args.format.render(&merged) else {
-        return Err(FileError::Unfit(
-            "a merged report has no lines: the stations' CSV files have them".to_owned(),
-        ));
+    let text = match args.format {
+        MergedFormat::Text => text::render(&merged),
+        MergedFormat::Json => json::render(&merged),
+        MergedFormat::Html => html::render(&merged),
     };
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
+    match &args.output {
+        Some(path) => {
+            let failed = |source| FileError::Unwritable { path: path.clone(), source };
+            let mut draft = Draft::beside(path).map_err(failed)?;
+            draft.file().write_all(text.as_bytes()).and_then(|()| draft.keep()).map_err(failed)?;
+        }
+        None => {
+            out.write_all(text.as_bytes())?;
+            out.flush()?;
+        }
+    }
     Ok(if merged.balance.closes { ExitStatus::Done } else { ExitStatus::Bad })
 }
 

@@ -1,7 +1,7 @@
 use clap::FromArgMatches as _;
 
 use super::*;
-use crate::report::model::SCHEMA;
+use crate::report::model::{Report, SCHEMA};
 use crate::report::sign::Signer;
 use crate::report::tests::shifts::{outage, rework};
 
@@ -27,16 +27,18 @@ fn the_arguments_are_the_contracts() {
         &["--batch", "WO-1", "--format", "csv"],
         &["--since", "2026-11-22T06:00", "--until", "2026-11-22T14:00", "--socket", "a.sock"],
         &["--verify", "a.json", "--key", "report.pub"],
-        &["merge", "a.json", "b.json", "--format", "json"],
+        &["merge", "a.json", "b.json", "--format", "json", "--output", "all.json"],
     ] {
         assert!(parse(good).is_ok(), "{good:?}");
     }
     for bad in [
         &["--shift", "a", "--batch", "b"][..],
-        &["--until", "x"],
+        &["--until", "2026-11-22T06:00"],
+        &["--since", "yesterday"],
         &["--key", "a"],
         &["--verify", "a", "--shift", "b"],
         &["merge", "a.json"],
+        &["merge", "a.json", "b.json", "--format", "csv"],
         &["--format", "pdf"],
     ] {
         assert!(parse(bad).is_err(), "{bad:?}");
@@ -89,6 +91,65 @@ fn a_report_is_verified_by_its_key_and_a_changed_one_is_not() {
     assert!(matches!(failed(&path, None), FileError::Untrue { source: Untrue::Unsigned, .. }));
 }
 
+/// What comes of merging these files.
+fn merged(dir: &Path, names: &[&str], format: &str) -> Result<(ExitStatus, String), FileError> {
+    let files: Vec<_> = names.iter().map(|it| dir.join(it).to_str().unwrap().to_owned()).collect();
+    let files = files.iter().map(String::as_str);
+    let args: Vec<_> = std::iter::once("merge").chain(files).chain(["--format", format]).collect();
+    let Some(ReportCommand::Merge(args)) = parse(&args).unwrap().command else { panic!("{args:?}") };
+    let mut out = Vec::new();
+    super::merge::run(&args, &mut out).map(|status| (status, String::from_utf8(out).unwrap()))
+}
+
+#[test]
+fn only_what_is_of_the_same_is_added_up_and_no_device_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, signer) = (|name: &str| dir.path().join(name), signer());
+    let merge = |names: &[&str], format: &str| merged(dir.path(), names, format);
+    let (mut a, mut b) = (outage().1, rework().1);
+    a.station.id = "L3-S01".to_owned();
+    (b.station.id, b.station.config) = ("L3-S02".to_owned(), "other".to_owned());
+    (b.selection.name, b.selection.begin) = (a.selection.name.clone(), a.selection.begin);
+    put(&path("a.json"), signer.signed(&a));
+    put(&path("b.json"), signer.signed(&b));
+    let (_, text) = merge(&["a.json", "b.json"], "text").unwrap();
+    let head = text.split("BALANCE\n").next().unwrap();
+    assert!(
+        !head.contains(&a.journal.id) && !head.contains("configuration"),
+        "neither is all of them: {head}"
+    );
+    assert!(text.contains("L3-S02 was reported from"), "it ends on another day: {text}");
+    // What is not of the same, or counts a device twice.
+    let mut other = b.clone();
+    other.selection.name = Some("2026-11-20/late".to_owned());
+    put(&path("late.json"), signer.signed(&other));
+    let refused = |names: &[&str]| match merge(names, "text").unwrap_err() {
+        FileError::Unfit(why) => why,
+        error => panic!("{error:?}"),
+    };
+    assert!(
+        refused(&["a.json", "late.json"])
+            .contains("is of shift 2026-11-20/early and that of L3-S02 of shift")
+    );
+    let mut corrected = a.clone();
+    corrected.version = 2;
+    put(&path("a-2.json"), signer.signed(&corrected));
+    assert!(refused(&["a.json", "b.json", "a-2.json"]).contains("two reports of L3-S01 are of shift"));
+    // Hours of one station one after the other can be added, and not those that overlap.
+    let mut hours = [a.clone(), a.clone()];
+    for it in &mut hours {
+        (it.selection.kind, it.selection.name) = ("time".to_owned(), None);
+    }
+    put(&path("1.json"), signer.signed(&hours[0]));
+    hours[1].selection.begin = hours[0].selection.end;
+    hours[1].selection.end = hours[0].selection.end + jiff::SignedDuration::from_hours(1);
+    put(&path("2.json"), signer.signed(&hours[1]));
+    assert!(merge(&["1.json", "2.json"], "text").is_ok());
+    hours[1].selection.begin = hours[0].selection.end - jiff::SignedDuration::from_secs(1);
+    put(&path("2.json"), signer.signed(&hours[1]));
+    assert!(refused(&["1.json", "2.json"]).contains("two reports of L3-S01 are of the time from"));
+}
+
 #[test]
 fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     let dir = tempfile::tempdir().unwrap();
@@ -97,6 +158,7 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     let (mut a, mut b) = (outage().1, rework().1);
     a.station.id = "L3-S01".to_owned();
     b.station.id = "L3-S02".to_owned();
+    (b.selection.name, b.selection.begin) = (a.selection.name.clone(), a.selection.begin);
     let named = b.serials.take().unwrap();
     assert_eq!(named.len() as u64, b.balance.total + b.balance.extras, "each device is named");
     put(&path("b.json"), signer.signed(&b));
@@ -105,14 +167,7 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     // An earlier version's does not name its devices: then the lines beside it are read. The other's are not.
     put(&path("a.csv"), "serial,class\nTH4,x\n");
     put(&path("b.csv"), "serial,class\nTH4,x\nTH5,x\n");
-    let merge = |names: &[&str], format: &str| {
-        let files: Vec<_> = names.iter().map(|it| path(it).to_str().unwrap().to_owned()).collect();
-        let files = files.iter().map(String::as_str);
-        let args: Vec<_> = std::iter::once("merge").chain(files).chain(["--format", format]).collect();
-        let Some(ReportCommand::Merge(args)) = parse(&args).unwrap().command else { panic!("{args:?}") };
-        let mut out = Vec::new();
-        super::merge::run(&args, &mut out).map(|status| (status, String::from_utf8(out).unwrap()))
-    };
+    let merge = |names: &[&str], format: &str| merged(dir.path(), names, format);
     let (status, text) = merge(&["a.json", "b.json"], "json").unwrap();
     assert_eq!(status, ExitStatus::Done);
     let sum: Report = serde_json::from_str(&text).unwrap();
@@ -154,7 +209,33 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     );
     assert!(matches!(by(&["c.pub"]), Err(FileError::Untrue { source: Untrue::OtherKey(_), .. })));
     assert_eq!(merge(&["a.json", "a.json"], "text").unwrap_err().exit_status(), ExitStatus::Usage);
-    assert_eq!(merge(&["a.json", "b.json"], "csv").unwrap_err().exit_status(), ExitStatus::Usage);
+}
+
+#[test]
+fn a_merged_report_is_written_whole_into_a_file_and_says_which_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (a, mut b) = (outage().1, outage().1);
+    (b.station.id, b.serials) = ("L3-S08".to_owned(), Some(Vec::new()));
+    put(Path::new(&path("a.json")), signer().signed(&a));
+    put(Path::new(&path("b.json")), signer().signed(&b));
+    let merge = |output: &str| {
+        let output = path(output);
+        let args =
+            parse(&["merge", &path("a.json"), &path("b.json"), "--format", "json", "--output", &output]);
+        let Some(ReportCommand::Merge(args)) = args.unwrap().command else { panic!() };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let status = told(super::merge::run(&args, &mut out), &mut err);
+        assert!(out.is_empty());
+        (status, String::from_utf8(err).unwrap())
+    };
+    assert_eq!(merge("all.json"), (ExitStatus::Done, String::new()));
+    let all: Report = serde_json::from_str(&std::fs::read_to_string(path("all.json")).unwrap()).unwrap();
+    assert_eq!(all.balance.total, 2 * a.balance.total);
+    let (status, why) = merge("none/all.json");
+    assert_eq!(status, ExitStatus::Io);
+    let named = format!("error: failed to write {}: No such file or directory", path("none/all.json"));
+    assert!(why.starts_with(&named) && !why.contains("none/.tmp"), "{why}");
 }
 
 /// A daemon that gives these answers, one a connection, and notes what it was asked for.
@@ -191,17 +272,25 @@ async fn before(
     args: &[&str],
     answers: Vec<(&'static str, String)>,
 ) -> (ExitStatus, String, String, Vec<(String, String)>) {
+    correcting(None, &[args, &["--reconcile"]].concat(), answers).await
+}
+
+async fn correcting(
+    old: Option<&Verified>,
+    args: &[&str],
+    answers: Vec<(&'static str, String)>,
+) -> (ExitStatus, String, String, Vec<(String, String)>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let args = parse(&[args, &["--reconcile", "--socket", path.to_str().unwrap()]].concat()).unwrap();
+    let args = parse(&[args, &["--socket", path.to_str().unwrap()]].concat()).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let (count, requests) = (answers.len(), std::cell::RefCell::default());
     let result = tokio::select! {
-        result = show(&args, None, &mut out, &mut err) => result,
+        result = show(&args, old, &mut out, &mut err) => result,
         () = serve(listener, answers, &requests) => unreachable!(),
     };
-    let (status, requests) = (ended(result, &mut err), requests.into_inner());
+    let (status, requests) = (finished(result, &mut err), requests.into_inner());
     let (out, err) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
     assert_eq!(requests.len(), count, "{requests:?} {out}{err}");
     (status, out, err, requests)
@@ -239,11 +328,54 @@ async fn look_and_report_are_of_one_shift_however_long_the_look_takes() {
         let target = "/v1/report?format=text&shift=2026-11-21%2Fearly&reconciled=true";
         assert_eq!(asked[2].0, format!("GET {target} HTTP/1.1"));
     }
+    let hours = ["--since", "2026-11-22T06:00", "--until", "2026-11-22T09:00:00Z"];
+    let (status, _, err, asked) = before(&hours, vec![summary(), report()]).await;
+    assert_eq!(status, ExitStatus::Done, "{err}");
+    assert!(
+        asked[0].1.contains("\"since\":\"2026-11-22T06:00:00\"")
+            && asked[1].0.contains("since=2026-11-22T06")
+    );
     // What has its name, or none, is not asked for.
     let (_, _, _, asked) = before(&["--shift", "2026-11-21/late"], vec![summary(), report()]).await;
     assert!(asked[0].1.contains("\"2026-11-21/late\"") && asked[1].0.contains("shift=2026-11-21%2Flate&"));
     let (_, _, _, asked) = before(&["--batch", "WO-1"], vec![summary(), report()]).await;
     assert!(asked[0].1.contains("{\"batch\":\"WO-1\"}") && !asked[1].0.contains("shift"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_nobody_knows_is_no_report_that_does_not_balance() {
+    let refused = refusal(404, "404 Not Found", "no order is known");
+    let (status, out, err, _) = correcting(None, &["--batch", "NOPE"], vec![refused]).await;
+    assert_eq!((status, out.as_str(), err.as_str()), (ExitStatus::Refused, "", "no order is known\n"));
+    let (status, ..) =
+        correcting(None, &[], vec![("200 OK\r\nlinemint-balance: open", "x".to_owned())]).await;
+    assert_eq!(status, ExitStatus::Bad);
+}
+
+#[tokio::test]
+async fn a_correction_is_of_the_same_shift_and_station() {
+    let old = verify(&signer().signed(&outage().1), None).unwrap();
+    let about = |name: &str, station: &str| {
+        let about = serde_json::json!({ "name": name, "kind": "shift", "station": station,
+            "begin": "2026-11-20T05:00:00Z", "end": "2026-11-20T13:00:00Z" });
+        ("200 OK", about.to_string())
+    };
+    let answers = vec![about("2026-11-20/early", "L3-S07"), report()];
+    let (status, out, err, asked) = correcting(Some(&old), &["--shift", "last"], answers).await;
+    assert_eq!((status, out.as_str()), (ExitStatus::Done, "the report\n"), "{err}");
+    assert_eq!(asked[0].0, "GET /v1/report?format=text&shift=last&name=true HTTP/1.1");
+    assert!(
+        asked[1].0.contains(&format!("shift=2026-11-20%2Fearly&corrects={}&version=2", old.hash)),
+        "{asked:?}"
+    );
+    for other in [about("2026-11-21/early", "L3-S07"), about("2026-11-20/early", "L3-S08")] {
+        let (status, out, err, _) = correcting(Some(&old), &["--shift", "last"], vec![other]).await;
+        assert_eq!((status, out.as_str()), (ExitStatus::Usage, ""), "{err}");
+        assert!(
+            err.contains("that one is of shift 2026-11-20/early, station L3-S07; asked for is shift"),
+            "{err}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,8 @@ async fn what_is_told_is_heard_line_by_line_and_silence_is_no_end() {
     let limits = Limits { keep_alive: Duration::from_millis(5), ..Limits::default() };
     let mut station = Station::with(limits, Access::default());
     let client = Client::new(&station.path);
-    let selection = Selection { batch: Some("B1".to_owned()), ..Selection::default() };
+    let since = "2026-11-22T06:00".parse().ok();
+    let selection = Selection { batch: Some("B1".to_owned()), since, ..Selection::default() };
     let wish = Wish { selection, repair: true, reason: Some("why".to_owned()), ..Wish::default() };
     let wanted = wish.clone();
     let mut heard = Vec::new();

@@ -91,8 +91,16 @@ async fn a_batch_a_time_and_a_correction_can_be_asked_for() {
     assert_eq!(station.json("/v1/report").await["balance"]["total"], 0);
     assert_eq!(station.json("/v1/report?shift=last").await["selection"]["name"], "2026-09-21/day");
     let named = station.json("/v1/report?shift=last&name=true").await;
-    assert_eq!(named, serde_json::json!({ "name": "2026-09-21/day" }), "and no report is made for that");
-    assert_eq!(station.json("/v1/report?batch=WO-1&name=true").await["name"], "WO-1");
+    let about = (&named["name"], &named["kind"], &named["begin"]);
+    assert_eq!(about, (&"2026-09-21/day".into(), &"shift".into(), &"2026-09-21T00:00:00Z".into()));
+    assert!(named.get("balance").is_none(), "and no report is made for that");
+    assert_eq!(named["station"], station.json("/v1/report").await["station"]["id"]);
+    let named = station.json("/v1/report?batch=WO-1&name=true").await;
+    assert_eq!((&named["name"], &named["kind"]), (&"WO-1".into(), &"batch".into()));
+    let named =
+        station.json("/v1/report?since=2026-09-21T00:00:00Z&until=2026-09-22T00:00:00Z&name=true").await;
+    let about = (&named["name"], &named["end"]);
+    assert_eq!(about, (&Value::Null, &"2026-09-22T00:00:00Z".into()));
     station.end().await;
 }
 

@@ -214,6 +214,13 @@ fn sign(it: &Report) -> Markup {
 /// What it was made from.
 fn origin(it: &Report) -> Markup {
     let journal = &it.journal;
+    if !it.stations.is_empty() {
+        return html! {
+            footer {
+                p { "Made " (it.made_at) " by linemint " (it.station.software) " of the stations' signed reports, each of which names its own journal and configuration." }
+            }
+        };
+    }
     let config = it.station.config.get(..16).unwrap_or(&it.station.config);
     html! {
         footer {

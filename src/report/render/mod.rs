@@ -123,13 +123,22 @@ fn headroom(it: &Quota) -> Vec<String> {
         ));
     }
     all.push(match &it.binding {
-        Some(operation) => format!(
-            "Calls waited for their turn longest at {operation}, {} of the time.",
-            percent(Some(it.binding_share))
-        ),
+        Some(operation) => {
+            let (share, of) = at_work(it, it.binding_ms, it.binding_share);
+            format!("Calls waited for their turn longest at {operation}, {} {of}.", percent(Some(share)))
+        }
         None => "No call had to wait for its turn.".to_owned(),
     });
     all
+}
+
+/// The share of a wait, and of what: of the time in which devices waited for AWS, where both are known. Most of a
+/// shift a station may have nothing to call.
+fn at_work(it: &Quota, ms: Option<u64>, share: u64) -> (u64, &'static str) {
+    match ms.and_then(|ms| (ms * 10_000).checked_div(it.busy_ms)) {
+        Some(share) => (share.min(10_000), "of the time in which devices waited for AWS"),
+        None => (share, "of the time"),
+    }
 }
 
 /// Whether it sums up other rows.
@@ -145,7 +154,7 @@ fn limit(it: &OperationRow) -> Option<u64> {
 /// Whether an operation is worth a line.
 fn is_notable(it: &OperationRow) -> bool {
     let near = limit(it).is_some_and(|limit| it.peak_milli * 10 >= limit);
-    near || it.throttled + it.errors + it.bound_share > 0
+    near || it.throttled + it.errors + it.bound_share + it.bound_ms.unwrap_or(0) > 0
 }
 
 /// The operations that are not, in a sentence.
@@ -155,12 +164,11 @@ fn quiet(it: &Quota) -> Option<String> {
     let rows: Vec<_> = of.iter().filter(|it| !is_notable(it)).collect();
     let calls = number(rows.iter().map(|it| it.calls).sum());
     let of = if rows.len() == of.len() { "operations" } else { "other operations" };
-    (!rows.is_empty()).then(|| {
-        format!(
-            "{} {of}: {calls} calls, none refused or waiting, all below a tenth of their limits.",
-            rows.len()
-        )
-    })
+    // Reports of before do not have a wait of less than a ten-thousandth of their time.
+    let waited = it.binding.is_some() && rows.iter().any(|it| it.bound_ms.is_none());
+    let none = if waited { "none refused" } else { "none refused or waiting" };
+    (!rows.is_empty())
+        .then(|| format!("{} {of}: {calls} calls, {none}, all below a tenth of their limits.", rows.len()))
 }
 
 /// What is to be known of a look at the account.
@@ -260,6 +268,34 @@ mod tests {
             "{said}"
         );
         assert_eq!((limit(&quota.operations[0]), is_notable(&quota.operations[0])), (Some(15_040), true));
+    }
+
+    #[test]
+    fn what_calls_waited_is_of_the_time_at_work_and_then_none_is_said_not_to_have() {
+        // Nine seconds in a day of which AWS was wanted for half a minute.
+        let row = |operation: &str, bound_ms| OperationRow {
+            operation: operation.to_owned(),
+            limit_milli: Some(10_000),
+            bound_ms,
+            ..OperationRow::default()
+        };
+        let mut quota = Quota {
+            operations: vec![row("create-thing", Some(9_000)), row("create-policy", Some(0))],
+            binding: Some("create-thing".to_owned()),
+            binding_share: 1,
+            binding_ms: Some(9_000),
+            busy_ms: 30_000,
+            ..Quota::default()
+        };
+        let said = headroom(&quota).join(" ");
+        let wanted = "longest at create-thing, 30.00 % of the time in which devices waited for AWS.";
+        assert!(said.ends_with(wanted), "{said}");
+        assert!(is_notable(&quota.operations[0]) && !is_notable(&quota.operations[1]));
+        assert!(quiet(&quota).unwrap().starts_with("1 other operations: 0 calls, none refused or waiting"));
+        // A report of before does not say how long; which of them waited is not known.
+        (quota.binding_ms, quota.operations) = (None, vec![row("create-thing", None)]);
+        assert!(headroom(&quota).join(" ").ends_with("longest at create-thing, 0.01 % of the time."));
+        assert!(quiet(&quota).unwrap().contains("0 calls, none refused, all"));
     }
 
     #[test]

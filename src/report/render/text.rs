@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use super::super::model::{FailureRow, Report};
 use super::{
-    cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain,
-    quiet, shares_of_time, span,
+    at_work, cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent,
+    plain, quiet, shares_of_time, span,
 };
 
 /// Widest line, characters.
@@ -125,6 +125,10 @@ fn head(out: &mut String, it: &Report) -> fmt::Result {
     writeln!(out, "  fixtures  {}", list(&it.fixtures))?;
     if !it.batches.is_empty() {
         writeln!(out, "  batches   {}", list(&it.batches))?;
+    }
+    if !it.stations.is_empty() {
+        writeln!(out, "  made      {} by linemint {}", it.made_at, it.station.software)?;
+        return writeln!(out, "  journal   each station's own: its report names it");
     }
     writeln!(
         out,
@@ -400,7 +404,8 @@ fn quota(out: &mut String, it: &Report) -> fmt::Result {
         )?;
     }
     for row in quota.operations.iter().filter(|it| is_notable(it)) {
-        let (limit, bound) = (milli(limit(row)), percent(Some(row.bound_share)));
+        let (limit, bound) =
+            (milli(limit(row)), percent(Some(at_work(quota, row.bound_ms, row.bound_share).0)));
         let (calls, throttled, errors) = (number(row.calls), number(row.throttled), number(row.errors));
         let peak = hundredths(row.peak_milli);
         writeln!(

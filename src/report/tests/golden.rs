@@ -182,7 +182,8 @@ fn every_order_of_a_person_is_in_the_report_and_those_left_out_are_counted() {
         super::super::fold::make(&history, &Selection::Shift(shift), &context, None).unwrap()
     };
     // More than fit into five minutes, in an hour.
-    let hour = report(30, 120);
+    let mut hour = report(30, 120);
+    hour.station.id = "L3-S08".to_owned();
     assert_eq!((hour.overrides.len(), hour.overrides_count), (30, 30));
     assert!(text::render(&hour).contains("against one of its rules: 30\n"));
     assert!(text::render(&hour).contains("    and 14 more: see the journal\n"));

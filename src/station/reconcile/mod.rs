@@ -42,6 +42,7 @@ use crate::reconcile::{
     BatchLockers, Finding, Phase, Roster, Selection, SharedLocker, Summary, Taken, Told, Wish,
 };
 use crate::shift::Calendar;
+use crate::shift::moment::Moment;
 
 /// Tries of a read before its device is given up.
 const TRIES: u32 = 8;
@@ -176,6 +177,11 @@ impl<C: Cloud + 'static> Reconciler<C> {
 
     fn filter(&self, selection: &Selection) -> Result<Filter, String> {
         let Selection { batch, shift, since, until } = selection.clone();
+        let instant = |name: &str, it: Option<Moment>| {
+            let at = it.map(|it| it.instant(&self.calendar.timezone)).transpose();
+            at.map_err(|hint| format!("{name} is no time: {hint}"))
+        };
+        let (since, until) = (instant("since", since)?, instant("until", until)?);
         let Some(shift) = shift else { return Ok(Filter { batch, since, until }) };
         let span = self.calendar.asked(&shift, self.clock.now().wall).map_err(|error| error.to_string())?;
         let since = since.map_or(span.begin, |it| it.max(span.begin));

@@ -478,7 +478,7 @@ async fn a_batchs_locker_is_looked_for_once_and_is_missing_if_it_is_gone() {
     }
     // Of other devices it is nothing.
     let wish = Wish {
-        selection: Selection { until: Some(Timestamp::UNIX_EPOCH), ..Selection::default() },
+        selection: Selection { until: "1970-01-01T00:00".parse().ok(), ..Selection::default() },
         ..Wish::default()
     };
     assert_eq!(findings(&told(bench.start(&gone, &[], wish)).await), Vec::<&Finding>::new());

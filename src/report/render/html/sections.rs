@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::super::super::model::{CloudFinding, FailureRow, Listed, Report};
 use super::super::{
-    cloud_remarks, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain, quiet,
-    shares_of_time, span, svg,
+    at_work, cloud_remarks, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain,
+    quiet, shares_of_time, span, svg,
 };
 use super::{MAX_WORDS, cause};
 
@@ -241,8 +241,8 @@ pub(super) fn headroom_of(it: &Report) -> Markup {
 
 /// The operations that are worth a line; the others are summed up beside the headroom.
 pub(super) fn quota(it: &Report) -> Markup {
-    let rows = it.quota.iter().flat_map(|it| &it.operations).filter(|it| is_notable(it));
-    let rows: Vec<_> = rows.collect();
+    let Some(quota) = &it.quota else { return html! {} };
+    let rows: Vec<_> = quota.operations.iter().filter(|it| is_notable(it)).collect();
     if rows.is_empty() {
         return html! {};
     }
@@ -254,7 +254,7 @@ pub(super) fn quota(it: &Report) -> Markup {
                 @for row in rows {
                     tr {
                         td { (row.operation) } td class="n" { (milli(limit(row))) } td class="n" { (hundredths(row.peak_milli)) } td class="n" { (number(row.calls)) }
-                        td class="n" { (number(row.throttled)) } td class="n" { (number(row.errors)) } td class="n" { (percent(Some(row.bound_share))) }
+                        td class="n" { (number(row.throttled)) } td class="n" { (number(row.errors)) } td class="n" { (percent(Some(at_work(quota, row.bound_ms, row.bound_share).0))) }
                     }
                 }
             }
