@@ -38,8 +38,8 @@ type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Regi
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
-/// Starts logging at `level` (`info`, or directives as `tracing` has them), which the environment
-/// variable `LINEMINT_LOG` overrides: as text to `file`, or else to stderr. A second start is ignored.
+/// Starts logging at `level`, one of [`LEVELS`], which the environment variable `LINEMINT_LOG` overrides with
+/// another or with directives as `tracing` has them: as text to `file`, or else to stderr. A second start is ignored.
 pub fn start(level: &str, file: Option<File>) {
     let ansi = file.is_none() && io::stderr().is_terminal();
     let writer = match file {
@@ -98,12 +98,39 @@ fn text(writer: BoxMakeWriter, ansi: bool) -> Output {
 }
 
 fn begin(level: &str, output: Output) {
-    let filter = EnvFilter::try_from_env("LINEMINT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let wanted = std::env::var_os("LINEMINT_LOG").map(|it| it.to_string_lossy().into_owned());
+    let (filter, refused) = match wanted.as_deref().filter(|it| !it.trim().is_empty()) {
+        None => (filter_at(level), None),
+        Some(wanted) => match directives(wanted) {
+            Ok(filter) => (filter, None),
+            Err(why) => (filter_at(level), Some(why)),
+        },
+    };
     let (filter, handle) = reload::Layer::new(filter);
     // Only a second start fails, and the first one stands.
     if tracing_subscriber::registry().with(filter).with(output).try_init().is_ok() {
         let _ = FILTER.set(handle);
+        if let Some(why) = refused {
+            tracing::warn!("LINEMINT_LOG is passed over, the level is {level}: {why}");
+        }
     }
+}
+
+/// A level, which then is as [`set_level`] has it, or `tracing`'s directives, each of which has to name a level:
+/// `tracing` takes a word that is none for the name of a module, and is silent about all the others.
+fn directives(wanted: &str) -> Result<EnvFilter, String> {
+    let level = |it: &str| LEVELS.into_iter().find(|level| level.eq_ignore_ascii_case(it.trim()));
+    if let Some(level) = level(wanted) {
+        return Ok(filter_at(level));
+    }
+    for part in wanted.split(',') {
+        let word = part.rsplit_once('=').map_or(part, |it| it.1).trim();
+        if level(word).is_none() && !word.eq_ignore_ascii_case("off") {
+            let known = LEVELS.join(", ");
+            return Err(format!("{word:?} is no level: {known} are, or as in linemint::cloud=debug,info"));
+        }
+    }
+    EnvFilter::try_new(wanted).map_err(|error| error.to_string())
 }
 
 /// Whether stderr is the stream to the system's journal that the service manager names in `JOURNAL_STREAM`
@@ -146,6 +173,18 @@ mod tests {
             ("trace", "linemint=trace,info"),
         ] {
             assert_eq!(filter_at(level).to_string(), filter);
+        }
+        for (wanted, filter) in [
+            ("debug", "linemint=debug,info"),
+            ("TRACE", "linemint=trace,info"),
+            ("warn", "linemint=warn,warn"),
+            ("linemint::cloud=debug,info", "linemint::cloud=debug,info"),
+            ("linemint=info,off", "linemint=info,off"),
+        ] {
+            assert_eq!(directives(wanted).map(|it| it.to_string()), Ok(filter.to_owned()));
+        }
+        for bad in ["dbug", "linemint=dbug", "linemint", "info,hyper", "info,"] {
+            assert!(directives(bad).unwrap_err().contains("is no level"), "{bad}");
         }
         for bad in ["", "INFO", "debug,hyper=trace", "off", "linemint=trace"] {
             let sentence = set_level(bad).unwrap_err();

@@ -84,7 +84,7 @@ pub fn main() -> ExitStatus {
         }
     };
     match cli.command {
-        Command::CheckConfig(args) => check_config::run(&args),
+        Command::CheckConfig(args) => check_config::run(&args, SystemClock::default().now().wall),
         Command::Doctor(args) => {
             hardening::harden();
             on_runtime(doctor::run(args))

@@ -119,9 +119,9 @@ pub async fn run(args: RehearseArgs) -> ExitStatus {
         }
         Err(error) => {
             let status = match &error {
-                RehearsalError::Stage(StageError::Config(_) | StageError::Unfit(_)) => {
-                    ExitStatus::Configuration
-                }
+                RehearsalError::Stage(
+                    StageError::Config(_) | StageError::Unfit(_) | StageError::Unreadable { .. },
+                ) => ExitStatus::Configuration,
                 RehearsalError::Setup(error) => error.exit_status(),
                 RehearsalError::Station(error) => error.exit_status(),
                 _ => ExitStatus::Io,

@@ -60,6 +60,27 @@ impl Config {
     }
 }
 
+/// What a look at a thing that the valid configuration at `path` names has found: with the line of its key, as
+/// far as the file still has it.
+pub(crate) fn mistake(path: &Path, keys: &[&str], message: String, hint: &str) -> ConfigError {
+    let line = std::fs::read_to_string(path).ok().and_then(|text| line_of(&text, keys));
+    ConfigError { file: path.to_owned(), line, key: keys.join("."), message, hint: Some(hint.to_owned()) }
+}
+
+/// The line on which the last of `keys` that is there stands.
+fn line_of(text: &str, keys: &[&str]) -> Option<usize> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let mut table = document.get_ref();
+    let mut at = None;
+    for key in keys {
+        let Some((name, value)) = table.iter().find(|(name, _)| name.get_ref() == key) else { break };
+        at = Some(name.span().start);
+        let Some(below) = value.get_ref().as_table() else { break };
+        table = below;
+    }
+    at.map(|at| 1 + text.bytes().take(at).filter(|it| *it == b'\n').count())
+}
+
 fn read(root: Table<'_>, path: &Path, text: &str) -> Option<Config> {
     let station = root.need_table("station", "[station] with id").and_then(station::station);
     let journal = root.need_table("journal", "[journal] with dir").and_then(station::journal);

@@ -49,6 +49,7 @@ pub use changes::Changes;
 pub use errors::{ConfigError, ConfigErrors};
 pub use files::{Files, SystemFiles};
 pub use iam::iam_policy;
+pub(crate) use load::mistake;
 pub use places::{DEFAULT_SOCKET, PlaceError, journal_in, socket_in};
 pub use quota::documented as documented_quotas;
 pub use secret::{NoCredential, SecretRef};

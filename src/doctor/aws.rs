@@ -251,22 +251,37 @@ fn permission(action: &str, outcomes: &[Outcome]) -> Finding {
 
 fn region(config: &Config) -> Finding {
     let region = config.aws.region.as_str();
+    if let Some((detail, remedy)) = no_managed_integrations(config) {
+        return REGION.failed(detail, remedy);
+    }
+    REGION.ok(match wanted(config) {
+        None => format!("{region}; no product wants a locker of its own or a managed thing"),
+        Some(_) => format!("{region} offers managed integrations"),
+    })
+}
+
+/// What the products want of managed integrations, and how they go without.
+fn wanted(config: &Config) -> Option<(&'static str, &'static str)> {
     let wants = |of: fn(&ProductRules) -> bool| config.products.values().any(|it| of(&it.rules));
     let lockers = wants(|it| matches!(it.locker, LockerRule::Device { .. } | LockerRule::Batch { .. }));
     let managed = wants(|it| it.managed_thing.is_some());
-    let (what, without) = match (lockers, managed) {
-        (false, false) => {
-            return REGION.ok(format!("{region}; no product wants a locker of its own or a managed thing"));
-        }
+    Some(match (lockers, managed) {
+        (false, false) => return None,
         (true, false) => ("lockers", "locker = { scope = \"none\" }"),
         (false, true) => ("managed things", "take managed_thing out"),
         (true, true) => ("lockers and managed things", "locker = { scope = \"none\" } and no managed_thing"),
-    };
+    })
+}
+
+/// What is wrong, and what to do, where the products want what AWS does not offer in the Region.
+pub(crate) fn no_managed_integrations(config: &Config) -> Option<(String, String)> {
+    let region = config.aws.region.as_str();
+    let (what, without) = wanted(config)?;
     if LOCKER_REGIONS.contains(&region) {
-        return REGION.ok(format!("{region} offers managed integrations"));
+        return None;
     }
     let detail = format!("{region} offers no managed integrations, and a product wants {what}");
-    REGION.failed(detail, format!("use eu-west-1 or ca-central-1, or {without}"))
+    Some((detail, format!("use eu-west-1 or ca-central-1, or {without}")))
 }
 
 fn quotas(config: &Config) -> Finding {

@@ -8,7 +8,7 @@ use crate::device::rules::Register;
 use crate::durable_fs::FileError;
 use crate::error::Chain;
 use crate::pki::summary::expiry_warning;
-use crate::station::setup::{SetupError, load_ca, read_previous};
+use crate::station::setup::{SetupError, load_ca, read_certificate};
 
 /// Both checks.
 pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
@@ -21,7 +21,7 @@ pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
             let subject = &issuer.subject;
             let issues = CA.ok(format!("{subject} can issue: key and certificate belong together"));
             let life = life(issuer.not_after, longest(config), now);
-            let unread = pki.previous.as_ref().and_then(|it| read_previous(it, now).err());
+            let unread = pki.previous.as_ref().and_then(|it| read_certificate(it, now).err());
             match unread {
                 Some(error) => vec![issues, life, unused(&error).about("previous")],
                 None => vec![issues, life],

@@ -17,6 +17,8 @@ mod udev;
 
 pub mod run;
 
+pub(crate) use aws::no_managed_integrations;
+
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -120,7 +122,7 @@ macro_rules! checks {
 
 checks! {
     CONFIGURATION, "configuration", "configuration",
-        "What `linemint check-config` says. If it fails, all that need it are skipped.";
+        "What `linemint check-config` says of the file; CA and Region have checks of their own. If it fails, all that need it are skipped.";
     DAEMON, "daemon", "daemon",
         "Whether the daemon answers on its socket, and how it is. That it does not run is no fault; that it has stopped, is degraded or does not answer is.";
     JOURNAL_WRITABLE, "journal-writable", "journal can be written",

@@ -30,6 +30,8 @@ const POLICY: &str = include_str!("../../config/policies/thermostat.json");
 pub enum StageError {
     #[error("failed to use the directory {}", path.display())]
     Directory { path: PathBuf, source: io::Error },
+    #[error("failed to read the configuration file {}; name the file with --config", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
     #[error("failed to write a file of the rehearsal")]
     File(#[from] FileError),
     #[error("failed to make the rehearsal's CA")]
@@ -82,7 +84,7 @@ impl Stage {
             return Config::load(&path).map_err(StageError::Config);
         };
         let text = std::fs::read_to_string(given)
-            .map_err(|source| StageError::Directory { path: given.clone(), source })?;
+            .map_err(|source| StageError::Unreadable { path: given.clone(), source })?;
         let files = StandIns { ca: self.dir.join("ca.pem") };
         let mut config = Config::parse(&text, given, &files).map_err(StageError::Config)?;
         create_new(&path, 0o644, text.as_bytes())?;
@@ -304,8 +306,8 @@ fn quota_lines(quotas: &Quotas) -> String {
     lines
 }
 
-/// The files beside a configuration that is rehearsed; a CA that is not on this machine is
-/// stood in for.
+/// The files beside a configuration that is rehearsed; a CA that is not on this machine, or that only the daemon's
+/// user may read, is stood in for: it is replaced anyway.
 struct StandIns {
     ca: PathBuf,
 }
@@ -313,9 +315,7 @@ struct StandIns {
 impl Files for StandIns {
     fn read(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         match SystemFiles.read(path, limit) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && is_certificate(path) => {
-                SystemFiles.read(&self.ca, limit)
-            }
+            Err(error) if is_away(&error) && is_certificate(path) => SystemFiles.read(&self.ca, limit),
             other => other,
         }
     }
@@ -327,6 +327,32 @@ impl Files for StandIns {
     }
 }
 
+fn is_away(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+}
+
 fn is_certificate(path: &Path) -> bool {
     path.extension().is_some_and(|it| it == "pem" || it == "crt")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_ca_that_only_the_daemons_user_may_read_is_stood_in_for_and_a_policy_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        create_new(&path("stand-in.pem"), 0o644, b"stand-in").unwrap();
+        std::fs::create_dir(path("ca")).unwrap();
+        std::fs::set_permissions(path("ca"), std::fs::Permissions::from_mode(0o000)).unwrap();
+        let files = StandIns { ca: path("stand-in.pem") };
+        // Root finds nothing there, and everybody else may not look.
+        assert_eq!(files.read(&path("ca/ca.pem"), 100).unwrap(), b"stand-in");
+        assert!(files.read(&path("ca/policy.json"), 100).is_err());
+        assert!(is_away(&io::ErrorKind::PermissionDenied.into()), "what root cannot be shown");
+        assert!(!is_away(&io::ErrorKind::FileTooLarge.into()));
+    }
 }

@@ -1,7 +1,7 @@
 //! From a configuration to the parts of a station: what has to be right before anything is
 //! promised is opened and checked here, in this order: lock, CA, journal, keys, AWS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
 use crate::cloud::{Operation, Quotas};
 use crate::config::{CaKeyRef, Config, Driver, NoCredential, Pki, SecretRef};
+use crate::device::rules::{ProductRules, RulesId};
 use crate::durable_fs::{FileError, read_secret};
 use crate::error::{Chain, ExitStatus};
 use crate::fixture::MAX_ID;
@@ -164,6 +165,12 @@ pub async fn assemble(
     }
     store::refuse_if_gone(&config.journal.dir, &keys_dir(config)).map_err(SetupError::Journal)?;
     let journal = store::open(lock).map_err(SetupError::Journal)?;
+    if let Some(other) = other_station(&journal.recovered.rules, &config.station.id) {
+        let id = &config.station.id;
+        tracing::warn!(
+            "station.id is {id}, but the journal is that of {other}: what was made as {other} is a conflict now"
+        );
+    }
     let keys = open_keys(config, &journal.id)?;
     let options = aws_options(&config.aws);
     let simulated = credentials.is_some();
@@ -198,6 +205,12 @@ pub async fn assemble(
             sync: if simulated { timekeeper::unsaid() } else { timekeeper::start().await },
         },
     })
+}
+
+/// The station whose journal it is, if `id` has never worked with it: things bear the id, and another's are conflicts.
+fn other_station(rules: &BTreeMap<RulesId, ProductRules>, id: &str) -> Option<String> {
+    let others: BTreeSet<&str> = rules.values().map(|it| it.station.as_str()).collect();
+    (!others.is_empty() && !others.contains(id)).then(|| others.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// Where AWS is.
@@ -270,7 +283,7 @@ fn secret(it: &SecretRef) -> Result<Zeroizing<String>, SetupError> {
 /// certificates of the present one.
 fn previous_ca(pki: &Pki, now: Timestamp) -> Option<KnownCa> {
     let path = pki.previous.as_ref()?;
-    match read_previous(path, now) {
+    match read_certificate(path, now) {
         Ok(it) => Some(it),
         Err(error) => {
             let error = Chain(&error);
@@ -280,7 +293,8 @@ fn previous_ca(pki: &Pki, now: Timestamp) -> Option<KnownCa> {
     }
 }
 
-pub(crate) fn read_previous(path: &Path, now: Timestamp) -> Result<KnownCa, SetupError> {
+/// A CA by its certificate alone.
+pub(crate) fn read_certificate(path: &Path, now: Timestamp) -> Result<KnownCa, SetupError> {
     let pem = std::fs::read_to_string(path)
         .map_err(|source| SetupError::CaCertificate { path: path.to_owned(), source })?;
     let chain = crate::pki::issuer::read_chain(&pem, now).map_err(SetupError::Ca)?;

@@ -6,7 +6,7 @@ use std::process::Command;
 use linemint::pki::authority::make_root;
 use serde_json::{Value, json};
 
-use crate::harness::{Process, World, linemint, merged, put};
+use crate::harness::{Mode, Process, World, linemint, merged, put};
 
 /// Whether openssl is here; says aloud if it is not, since these tests then show less.
 pub(crate) fn has_openssl(test: &str) -> bool {
@@ -185,7 +185,7 @@ fn a_ca_that_provisions_at_the_first_connection_says_so_and_an_old_one_that_is_o
 
 #[test]
 fn in_sni_only_mode_no_proof_is_needed_and_a_sleeping_ca_is_woken() {
-    let world = World::new("");
+    let mut world = World::new("");
     let config = world.path("linemint.toml");
     let aws = |args: &[&str]| {
         let mut command = linemint(&[args, &["--config", config.to_str().unwrap()]].concat());
@@ -207,4 +207,8 @@ fn in_sni_only_mode_no_proof_is_needed_and_a_sleeping_ca_is_woken() {
     // Offline, nobody is asked.
     let (status, out, _) = aws(&["ca", "show", "--offline"]);
     assert!(status == 0 && !out.contains("AWS"), "{out}");
+    // Out of reach is not unknown.
+    world.set_cloud(Mode::Off);
+    let (status, out, log) = aws(&["ca", "show"]);
+    assert!(status == 0 && out.contains("AWS          could not be asked: "), "{out}{log}");
 }

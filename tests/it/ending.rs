@@ -85,6 +85,19 @@ fn every_mistake_in_a_configuration_is_told_with_its_place_and_a_hint() {
 }
 
 #[test]
+fn a_station_that_goes_on_under_another_id_is_told_what_that_means() {
+    let (mut world, _fixture) = World::running("");
+    world.terminate();
+    let (_, log) = world.ended();
+    assert!(!log.contains("station.id is"), "{log}");
+    let path = world.path("linemint.toml");
+    let other = std::fs::read_to_string(&path).unwrap().replace("id = \"IT\"", "id = \"bench-9\"");
+    put(&path, other.as_bytes());
+    world.start();
+    world.station().stderr.wait_for("station.id is bench-9, but the journal is that of IT");
+}
+
+#[test]
 fn the_first_sigterm_drains_and_the_second_ends_at_once() {
     let (mut world, mut fixture) = World::running("");
     fixture.send(&json!({ "type": "unit", "id": 1, "serial": "SN0000000001" }));

@@ -75,6 +75,10 @@ fn a_rehearsal_of_what_is_no_configuration_ends_with_78() {
     crate::harness::put(&config, b"[station]\nid = 5\n");
     let (status, _, log) = Process::run(&mut linemint(&["rehearse", "--config", config.to_str().unwrap()]));
     assert_eq!(status, 78, "{log}");
+    let nope = dir.path().join("nope.toml");
+    let (status, _, log) = Process::run(&mut linemint(&["rehearse", "--config", nope.to_str().unwrap()]));
+    assert_eq!(status, 78, "{log}");
+    assert!(log.contains("the configuration file") && log.contains("nope.toml"), "{log}");
 }
 
 /// Names other than the serial number, a CA that AWS knows, a policy that is there, no certificate in the

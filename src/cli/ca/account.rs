@@ -272,7 +272,7 @@ fn print_text(all: &[Shown], now: Timestamp, out: &mut impl Write) -> io::Result
                 let first = if ca.auto_registration { ", the first connection registers" } else { "" };
                 writeln!(out, "AWS          registered, {state}, mode {}{first}", plain(&ca.mode))?;
             }
-            Some(Err(why)) => writeln!(out, "AWS          not known: {}", plain(why))?,
+            Some(Err(why)) => writeln!(out, "AWS          could not be asked: {}", plain(why))?,
         }
     }
     Ok(())

@@ -43,7 +43,7 @@ where
         SdkError::TimeoutError(_) => {
             bare(operation, FailureKind::Unknown, "no complete answer within the time for a call")
         }
-        SdkError::DispatchFailure(_) => bare(operation, dispatch(error), &words::chain(error)),
+        SdkError::DispatchFailure(_) => bare(operation, dispatch(error), &words::deepest(error)),
         SdkError::ResponseError(_) => {
             let broken = bare(operation, FailureKind::Unknown, "the answer is incomplete or garbled");
             CloudError { request_id: error.request_id().map(one_line), status: status(error), ..broken }

@@ -73,6 +73,13 @@ pub(in super::super) fn chain(error: &(dyn Error + 'static)) -> String {
     told
 }
 
+/// The last cause of all, "Connection refused": for what stands above it in the SDK the kind of the failure is the better word.
+pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&it| it.source()).take(CAUSES_MAX);
+    let told = causes.map(ToString::to_string).filter(|it| !it.trim().is_empty());
+    told.last().unwrap_or_default()
+}
+
 /// Why there are no credentials. The chain tells what was tried; a helper's output may be in it.
 pub(in super::super) fn credentials(error: &CredentialsError) -> String {
     match error {

@@ -153,6 +153,8 @@ async fn a_refused_connection_is_unreachable() {
         let error = client(options(&url)).call(&create_policy()).await.unwrap_err();
         assert_eq!(error.kind, FailureKind::Unreachable, "{url}");
         assert!(error.message.contains("onnect"), "{}", error.message);
+        let told = error.to_string();
+        assert!(told.contains(": AWS cannot be reached: Connection refused"), "{told}");
     }
 }
 
