@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
@@ -44,7 +44,7 @@ pub(super) struct EventQuery {
     params(
         ("after" = Option<u64>, Query, description = "Begin after this sequence number; 0 if it is not given", minimum = 0, maximum = 9_007_199_254_740_991_i64),
         ("limit" = Option<u32>, Query, description = "At most so many, 1 to 1000; 100 for a page if it is not given, no end for a stream", minimum = 1, maximum = 1000),
-        ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on; goes before `after`", minimum = 0, maximum = 9_007_199_254_740_991_i64),
+        ("Last-Event-ID" = Option<String>, Header, description = "Where a stream goes on: the sequence number of an event, or empty; goes before `after`", pattern = "^([0-9]{1,15}|null)?$"),
     ),
     responses(
         (status = 200, description = "A page of events; with `Accept: text/event-stream` server-sent events, each with its sequence number as id. \
@@ -102,7 +102,9 @@ pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
 
 /// Where a reader that was cut off goes on. Goes before the query: that is still the first request's.
 fn resumes_after(headers: &HeaderMap) -> Result<Option<u64>, Refused> {
-    let Some(value) = headers.get("last-event-id").filter(|it| !it.is_empty()) else { return Ok(None) };
+    // A script that has none yet sends an empty one, or its word for nothing.
+    let none = |it: &&HeaderValue| matches!(it.as_bytes(), b"" | b"null");
+    let Some(value) = headers.get("last-event-id").filter(|it| !none(it)) else { return Ok(None) };
     let number = value.to_str().ok().and_then(|it| it.trim().parse().ok());
     number
         .filter(|it| *it <= LAST)

@@ -42,9 +42,9 @@ pub(super) fn number<T: FromStr + PartialOrd + std::fmt::Display>(
     }
 }
 
-/// `true` or `false`.
+/// `true` or `false`; unlike a text it cannot be empty.
 pub(super) fn flag(name: &str, value: Option<String>) -> Result<Option<bool>, Refused> {
-    match given(value).as_deref() {
+    match value.as_deref() {
         None => Ok(None),
         Some("true") => Ok(Some(true)),
         Some("false") => Ok(Some(false)),

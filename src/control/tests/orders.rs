@@ -81,6 +81,10 @@ async fn an_order_without_a_reason_that_can_be_kept_reaches_nobody() {
         post(&station, "/v1/reconcile", wish).await.problem(400, "bad-request");
     }
     post(&station, "/v1/reconcile", r#"{"selection":[null,null]}"#).await.problem(400, "bad-request");
+    for none in ["", "null"] {
+        let answer = station.request("GET", "/v1/events", &format!("last-event-id: {none}\r\n")).await;
+        assert_eq!(answer.status, 200, "{none:?}");
+    }
     let nonsense = station.request("GET", "/v1/events", "last-event-id: -1\r\n").await;
     nonsense.problem(400, "bad-request");
     station.get("/v1/devices?limit=").await.problem(400, "bad-request");
