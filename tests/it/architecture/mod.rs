@@ -41,6 +41,7 @@ const TIERS: &[(&str, u8)] = &[
     ("journal::store", 2),
     ("control", 1),
     ("control::access", 2),
+    ("control::aside", 2),
     ("control::backup", 2),
     ("control::batches", 2),
     ("control::board", 2),
@@ -86,6 +87,7 @@ const TIERS: &[(&str, u8)] = &[
 const ADAPTERS: &[&[&str]] = &[
     &[
         "control::access",
+        "control::aside",
         "control::backup",
         "control::batches",
         "control::board",
