@@ -74,35 +74,13 @@ fn scrapping_a_passed_device_leaves_nothing_of_it() {
     assert!(refused(h.order(Order::Retry, "SN1")).contains("scrapped"));
 }
 
-/// Which locker is to be deleted is on record: the rules by which the device was renewed since may make none.
-#[test]
-fn a_locker_of_its_own_goes_whatever_the_rules_of_now_make() {
-    for locker in [LockerRule::Given { id: "given".to_owned() }, LockerRule::None] {
-        let mut h = Harness::ready_with(Setup::with(|it| it.repeat = Repeat::Renew));
-        h.pass(0, 1, "SN1");
-        let own = h.device("SN1").done.locker.clone().unwrap();
-        let other = Setup::with(|it| (it.repeat, it.locker) = (Repeat::Renew, locker));
-        assert_eq!(h.reload(&other), Some(Ok(())));
-        h.setup = other;
-        h.pass(0, 2, "SN1");
-        h.pass(0, 3, "SN2");
-        for serial in ["SN1", "SN2"] {
-            assert_eq!(h.order(Order::Scrap, serial), Ok(()));
-            h.seconds(60);
-            assert_eq!(h.state(serial), State::Scrapped);
-        }
-        h.account.assert_holds_nothing("SN1", &certificates(&h, "SN1"));
-        assert_eq!(h.account.deleted_lockers.iter().collect::<Vec<_>>(), [&own], "and none that was given");
-    }
-}
-
-/// The pilot's locker has become everybody's.
-#[test]
-fn a_locker_of_its_own_stays_that_the_rules_of_now_give_to_all() {
+/// SN1 gets a locker of its own and is renewed by rules that say another thing of it, by which SN2 is made; both are
+/// scrapped. With SN1's locker.
+fn scrapped_by_other_rules(locker: impl FnOnce(&str) -> LockerRule) -> (Harness, String) {
     let mut h = Harness::ready_with(Setup::with(|it| it.repeat = Repeat::Renew));
     h.pass(0, 1, "SN1");
-    let id = h.device("SN1").done.locker.clone().unwrap();
-    let other = Setup::with(|it| (it.repeat, it.locker) = (Repeat::Renew, LockerRule::Given { id }));
+    let own = h.device("SN1").done.locker.clone().unwrap();
+    let other = Setup::with(|it| (it.repeat, it.locker) = (Repeat::Renew, locker(&own)));
     assert_eq!(h.reload(&other), Some(Ok(())));
     h.setup = other;
     h.pass(0, 2, "SN1");
@@ -112,6 +90,23 @@ fn a_locker_of_its_own_stays_that_the_rules_of_now_give_to_all() {
         h.seconds(60);
         assert_eq!(h.state(serial), State::Scrapped);
     }
+    (h, own)
+}
+
+/// Which locker is to be deleted is on record: the rules by which the device was renewed since may make none.
+#[test]
+fn a_locker_of_its_own_goes_whatever_the_rules_of_now_make() {
+    for locker in [LockerRule::Given { id: "given".to_owned() }, LockerRule::None] {
+        let (h, own) = scrapped_by_other_rules(|_| locker);
+        h.account.assert_holds_nothing("SN1", &certificates(&h, "SN1"));
+        assert_eq!(h.account.deleted_lockers.iter().collect::<Vec<_>>(), [&own], "and none that was given");
+    }
+}
+
+/// The pilot's locker has become everybody's.
+#[test]
+fn a_locker_of_its_own_stays_that_the_rules_of_now_give_to_all() {
+    let (h, _) = scrapped_by_other_rules(|own| LockerRule::Given { id: own.to_owned() });
     assert!(h.account.deleted_lockers.is_empty(), "{:?}", h.account.deleted_lockers);
 }
 
