@@ -45,7 +45,7 @@
   function look() {
     const old = performance.now() - heard > STALE_AFTER_MS;
     root.classList.toggle("stale", old);
-    const text = old ? `⚠ No word from the station since ${heardAt.toLocaleTimeString()}: what is shown may be old.` : "";
+    const text = old ? `⚠ No word from the station since ${heardAt.toLocaleTimeString([], { hourCycle: "h23" })}: what is shown may be old.` : "";
     if (stale.textContent !== text) stale.textContent = text;
     if (!old) ages();
   }

@@ -27,7 +27,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    fn io(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { attempt, path, source }
     }
@@ -115,12 +115,52 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Opens a file that somebody has named for reading, if it is a regular one: to open a FIFO would wait for a writer for
+/// ever, and to open a device may do anything. A symbolic link is followed.
+///
+/// # Errors
+/// It cannot be opened, or is something else.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let other = || io::Error::other("it is not a regular file");
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(other());
+    }
+    // It may have become another by now.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(other()) }
+}
+
+/// Reads a regular file that somebody has named, at most `max_bytes` long.
+///
+/// # Errors
+/// As for [`open_regular`]; it is longer, or cannot be read.
+pub fn read_regular(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > max_bytes {
+        true => {
+            Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {max_bytes} bytes")))
+        }
+        false => Ok(bytes),
+    }
+}
+
+/// As [`read_regular`], of a text.
+///
+/// # Errors
+/// Likewise; it is not UTF-8.
+pub fn read_regular_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    String::from_utf8(read_regular(path, max_bytes)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// Reads a small secret, at most `max_bytes` long. One that others than its owner may read
 /// is refused, unless systemd handed it over: below `$CREDENTIALS_DIRECTORY` access is
 /// granted by ACL, which shows as group permissions.
 ///
 /// # Errors
-/// It cannot be read, is too long, or is exposed.
+/// It cannot be read, is no regular file, is too long, or is exposed.
 pub fn read_secret(path: &Path, max_bytes: usize) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     read_secret_beside(path, max_bytes, credentials.as_deref())
@@ -131,7 +171,7 @@ fn read_secret_beside(
     max_bytes: usize,
     credentials: Option<&Path>,
 ) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    let file = File::open(path).map_err(FileError::io("open", path))?;
+    let file = open_regular(path).map_err(FileError::io("open", path))?;
     let mode = file.metadata().map_err(FileError::io("examine", path))?.permissions().mode() & 0o7777;
     let is_credential = credentials.is_some_and(|it| !it.as_os_str().is_empty() && path.parent() == Some(it));
     if mode & 0o077 != 0 && !is_credential {
@@ -281,6 +321,29 @@ mod tests {
         assert_eq!(error.to_string(), "failed to make /nonexistent-linemint/file");
         assert_eq!(error.io_kind(), Some(io::ErrorKind::NotFound));
         assert_eq!(parent(Path::new("ca.pem")), Path::new("."));
+    }
+
+    /// A start that hangs says nothing of why.
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        use rustix::fs::{FileType, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let linked = dir.path().join("linked");
+        std::os::unix::fs::symlink(&pipe, &linked).unwrap();
+        for path in [&*pipe, &*linked, dir.path(), Path::new("/dev/null")] {
+            let error = read_secret(path, 6).unwrap_err();
+            let said = crate::error::Chain(&error).to_string();
+            assert_eq!(said, format!("failed to open {}: it is not a regular file", path.display()));
+            assert!(read_regular_text(path, 6).is_err());
+        }
+        let file = dir.path().join("file");
+        create_new(&file, 0o600, b"text").unwrap();
+        std::fs::remove_file(&linked).unwrap();
+        std::os::unix::fs::symlink(&file, &linked).unwrap();
+        assert_eq!(read_regular_text(&linked, 4).unwrap(), "text", "a link to a file is a file");
+        assert_eq!(read_regular(&file, 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -101,6 +101,8 @@ mod tests {
         ] {
             create_new(&dir.path().join(name), mode, content.as_bytes()).unwrap();
         }
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, dir.path().join("pipe.key"), fifo, mode, 0).unwrap();
         let text = include_str!("../../config/minimal.toml").replace("/etc/linemint/ca/", "");
         let config = dir.path().join("config.toml");
         put(&config, &text.replace(from, to));
@@ -140,6 +142,7 @@ mod tests {
         for (from, to, place, told) in [
             ("ca.key", "open.key", "config.toml:15: pki.ca_key: ", "its mode 0644 lets others read it"),
             ("ca.key", "other.key", "config.toml:15: pki.ca_key: ", "are of different pairs"),
+            ("ca.key", "pipe.key", "config.toml:15: pki.ca_key: ", "it is not a regular file"),
             ("ca.key", "cert.key", "config.toml:15: pki.ca_key: ", "must hold one private key; it holds 0"),
             (
                 "\"ca.pem\"",

@@ -1,10 +1,15 @@
 //! `linemint journal`: checks, exports, backs up and restores the journal.
 
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use rustix::fs::{AtFlags, CWD, Dir, Gid, Mode, OFlags, Uid, chownat, openat};
+use rustix::io::Errno;
 
 use crate::config::{DEFAULT_PATH, PlaceError, journal_in};
 use crate::error::{Chain, ExitStatus};
@@ -116,9 +121,17 @@ fn carry_out(
         }
         JournalCommand::Restore(args) => {
             let dir = args.journal.dir()?;
-            let owner = owner_of(&dir);
-            let summary = copy::restore(&args.from, JournalLock::take(&dir)?)?;
-            give_to(owner, &dir).map_err(|source| Failure::Owner { dir: dir.clone(), source })?;
+            let (owner, is_new) = (owner_of(&dir), !dir.exists());
+            let restored = JournalLock::take(&dir).and_then(|lock| copy::restore(&args.from, lock));
+            // Also what a failure left: the next try would take its owner for the one above. But nothing that was there.
+            let given = match owner.filter(|_| restored.is_ok() || is_new) {
+                Some((owner, first)) => {
+                    give_to(owner, CWD, &first).map_err(|source| Failure::Owner { dir: first, source })
+                }
+                None => Ok(()),
+            };
+            let summary = restored?;
+            given?;
             writeln!(out, "{}restored to {}", told(&summary), dir.display())?;
             writeln!(
                 err,
@@ -140,23 +153,34 @@ impl Where {
     }
 }
 
-/// Who owns the directory above: the daemon's user, as a rule, while the one who restores is root. None where nobody but
-/// root could give a file away.
-fn owner_of(dir: &Path) -> Option<(u32, u32)> {
-    let there = dir.ancestors().skip(1).find(|it| it.exists())?;
-    let known = std::fs::metadata(there).ok()?;
-    rustix::process::geteuid().is_root().then(|| (known.uid(), known.gid()))
+/// Who owns the nearest directory above that is there: the daemon's user, as a rule, while the one who restores is root;
+/// and the first directory below it, which is made with all in it. None where nobody but root could give a file away.
+fn owner_of(dir: &Path) -> Option<((u32, u32), PathBuf)> {
+    let dir = std::path::absolute(dir).ok()?;
+    let above: Vec<_> = dir.ancestors().collect();
+    let there = above.iter().skip(1).position(|it| it.exists())?;
+    let known = std::fs::metadata(above[there + 1]).ok()?;
+    rustix::process::geteuid().is_root().then(|| ((known.uid(), known.gid()), above[there].to_owned()))
 }
 
-/// Gives a directory and all that is in it away. Links are not followed.
-fn give_to(owner: Option<(u32, u32)>, path: &Path) -> io::Result<()> {
-    let Some((uid, gid)) = owner else { return Ok(()) };
-    if path.symlink_metadata()?.is_dir() {
-        for entry in path.read_dir()? {
-            give_to(owner, &entry?.path())?;
+/// Gives a directory and all that is in it away. Links are not followed, nor one that the new owner puts there meanwhile.
+fn give_to((uid, gid): (u32, u32), above: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(above, name, flags, Mode::empty()) {
+        Ok(dir) => {
+            for entry in Dir::read_from(&dir)? {
+                let entry = entry?;
+                let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
+                if name != Path::new(".") && name != Path::new("..") {
+                    give_to((uid, gid), dir.as_fd(), name)?;
+                }
+            }
         }
+        Err(Errno::NOTDIR | Errno::LOOP) => {}
+        Err(error) => return Err(error.into()),
     }
-    std::os::unix::fs::lchown(path, Some(uid), Some(gid))
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    Ok(chownat(above, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn told(it: &Summary) -> String {
@@ -318,7 +342,7 @@ mod tests {
             let it = path.symlink_metadata().unwrap();
             (it.uid(), it.gid())
         };
-        let there = state.join("journal");
+        let there = state.join("new/journal");
         let restore = |from: &Path| {
             tell(&JournalCommand::Restore(RestoreArgs { journal: at(&there), from: from.to_owned() }))
         };
@@ -326,7 +350,7 @@ mod tests {
         assert_eq!(status, ExitStatus::Bad);
         assert!(err.contains("cannot be restored: no journal's log lies in it"), "{err}");
         assert_eq!(restore(&backup).0, ExitStatus::Done);
-        let mut all = vec![there];
+        let mut all = vec![state.join("new")];
         while let Some(path) = all.pop() {
             assert_eq!(owner(&path), owner(&state), "{}", path.display());
             if path.is_dir() {

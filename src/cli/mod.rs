@@ -84,7 +84,11 @@ pub fn main() -> ExitStatus {
         }
     };
     match cli.command {
-        Command::CheckConfig(args) => check_config::run(&args, SystemClock::default().now().wall),
+        Command::CheckConfig(args) => {
+            // It tries the CA's key.
+            hardening::harden();
+            check_config::run(&args, SystemClock::default().now().wall)
+        }
         Command::Doctor(args) => {
             hardening::harden();
             on_runtime(doctor::run(args))
@@ -96,7 +100,7 @@ pub fn main() -> ExitStatus {
         Command::Run(args) => {
             telemetry::start_as("info", args.log_format);
             hardening::harden();
-            allocator::return_large_blocks();
+            allocator::keep_little();
             on_runtime(run::run(args))
         }
         Command::Rehearse(args) => {

@@ -265,6 +265,11 @@ fn summed(it: &Summary) -> String {
         (it.in_flight, "in flight"),
         (it.unread, "not readable now"),
         (it.unexamined, "unknown certificates not looked into"),
+        (it.sought, "on the order, never presented and looked for"),
+        (
+            it.unsought,
+            "on the order and not looked for, since the serial number does not tell the thing's name",
+        ),
     ] {
         if count > 0 {
             text.push_str(&format!(", {count} {what}"));

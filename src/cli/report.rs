@@ -140,7 +140,7 @@ pub async fn run(args: ReportArgs) -> ExitStatus {
     if let Some(path) = &args.verify {
         return told(show_verified(path, args.key.as_deref(), &mut out), &mut io::stderr());
     }
-    let corrects = match args.corrects.as_deref().map(|it| verified(it, None)).transpose() {
+    let corrects = match args.corrects.as_deref().map(|it| verified(it, &[])).transpose() {
         Ok(old) => old,
         Err(error) => return told(Err(error), &mut io::stderr()),
     };
@@ -375,14 +375,15 @@ fn read(path: &Path) -> Result<String, FileError> {
 }
 
 /// A report whose signature holds.
-fn verified(path: &Path, key: Option<&Path>) -> Result<Verified, FileError> {
+/// A report that one of these keys has signed; its own if there are none.
+fn verified(path: &Path, keys: &[&Path]) -> Result<Verified, FileError> {
     let text = read(path)?;
-    let key = key.map(read).transpose()?;
-    verify(&text, key.as_deref()).map_err(|source| FileError::Untrue { path: path.to_owned(), source })
+    let keys = keys.iter().map(|it| read(it)).collect::<Result<Vec<_>, _>>()?;
+    verify(&text, &keys).map_err(|source| FileError::Untrue { path: path.to_owned(), source })
 }
 
 fn show_verified(path: &Path, key: Option<&Path>, out: &mut impl Write) -> Result<ExitStatus, FileError> {
-    let it = verified(path, key)?;
+    let it = verified(path, key.as_slice())?;
     let report = &it.report;
     let name = report.selection.name.as_deref().unwrap_or(&report.selection.kind);
     writeln!(out, "authentic      {} of station {}, version {}", name, report.station.id, report.version)?;

@@ -137,7 +137,6 @@ pub enum Call {
         locker: Option<String>,
         client_token: String,
     },
-    /// Answered like [`CreateManagedThing`](Self::CreateManagedThing), as far as the station reads it.
     GetManagedThing {
         id: String,
     },
@@ -227,8 +226,10 @@ pub struct Answer {
 pub enum Reply {
     /// `CreateCredentialLocker`.
     Locker { id: String, arn: String },
-    /// `CreateManagedThing`, `GetManagedThing`.
+    /// `CreateManagedThing`.
     ManagedThing { id: String, arn: String },
+    /// `GetManagedThing`: the locker that it names, where AWS tells one.
+    ManagedThingDescription { id: String, arn: String, locker: Option<String> },
     /// `GetCredentialLocker`.
     LockerDescription { id: String, arn: String, tags: BTreeMap<String, String> },
     /// `ListCredentialLockers`: one page.

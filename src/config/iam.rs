@@ -14,7 +14,10 @@ use crate::device::rules::{LockerRule, Part, Place, PolicyRule, ProductRules, Re
 /// The IAM policy that allows exactly the calls that the daemon makes under `config`.
 #[must_use]
 pub fn iam_policy(config: &Config) -> Value {
-    let mut grants = Grants { aws: &config.aws, by_resource: BTreeMap::new() };
+    let all_by_ca = config.products.values().all(|it| it.rules.certificate.register == Register::WithCa);
+    let has_previous = config.pki.as_ref().is_some_and(|it| it.previous.is_some());
+    let by_ca_only = all_by_ca && !has_previous;
+    let mut grants = Grants { aws: &config.aws, by_ca_only, by_resource: BTreeMap::new() };
     for product in config.products.values() {
         grants.product(&product.rules);
     }
@@ -23,6 +26,8 @@ pub fn iam_policy(config: &Config) -> Value {
 
 struct Grants<'a> {
     aws: &'a Aws,
+    /// Every certificate is on the list of the one CA: that of the whole account is never read.
+    by_ca_only: bool,
     by_resource: BTreeMap<String, BTreeSet<&'static str>>,
 }
 
@@ -100,7 +105,7 @@ impl Grants<'_> {
             Register::Aws => "iot:CreateCertificateFromCsr",
             Register::Jitp => {
                 // AWS has made and attached it at the device's first connection; a replaced one is
-                // deactivated, one of an earlier life detached and deleted.
+                // deactivated, that of a scrapped device detached and deleted.
                 let actions = [
                     "iot:DescribeCertificate",
                     "iot:UpdateCertificate",
@@ -116,7 +121,12 @@ impl Grants<'_> {
             }
         };
         // Where AWS issues, a certificate whose answer was lost is looked for in the list too.
-        self.allow("*".to_owned(), &[register, "iot:ListCertificates", "iot:ListPrincipalThings"]);
+        self.allow("*".to_owned(), &[register, "iot:ListPrincipalThings"]);
+        if !self.by_ca_only {
+            self.allow("*".to_owned(), &["iot:ListCertificates"]);
+        }
+        // With other products beside it, for as long as no device of theirs was made; with a CA before it, where that
+        // is of no use any more.
         if rules.certificate.register == Register::WithCa {
             self.allow("*".to_owned(), &["iot:ListCertificatesByCA"]);
         }
@@ -317,6 +327,10 @@ mod tests {
         assert!(!grants.iter().any(|(action, _)| action == "iot:DeletePolicy"), "a shared policy stays");
         assert!(grants.contains(&("iot:RegisterCertificate".to_owned(), "*".to_owned())));
         assert!(grants.contains(&("iot:ListCertificatesByCA".to_owned(), "*".to_owned())));
+        assert!(
+            !grants.iter().any(|(action, _)| action == "iot:ListCertificates"),
+            "its CA's list has them all"
+        );
         assert!(!grants.iter().any(|(action, _)| action == "iot:ListPolicies"), "it has none of its own");
         assert!(!grants.iter().any(|(action, _)| action.contains("Locker") || action.contains("Tag")));
     }

@@ -60,6 +60,10 @@ fn place_in(
 
 fn read(path: &Path) -> io::Result<String> {
     use std::io::Read as _;
+    if !std::fs::metadata(path)?.is_file() {
+        // Opening a FIFO would wait for ever.
+        return Err(io::Error::other("not a regular file"));
+    }
     let mut text = String::new();
     std::fs::File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
     Ok(text)

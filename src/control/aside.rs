@@ -1,5 +1,5 @@
 //! The API on a thread and a runtime of its own: however much is asked, it takes one processor, and no call, frame or
-//! record of the line queues behind an answer.
+//! record of the line queues behind an answer. Where there are too few processors for all, the line's threads go first.
 
 use std::io;
 use std::sync::mpsc::sync_channel;
@@ -9,6 +9,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 
 use super::server::{Api, ApiError, Board, Listeners, OpenFiles, serve};
+
+/// How far it stands back (nice(2)): where a processor is contended it gets a third of what a thread of the line gets,
+/// and all that is left over.
+const NICE: i32 = 5;
 
 /// The API at work.
 #[derive(Debug)]
@@ -60,6 +64,11 @@ pub fn start(listeners: Listeners, api: Api, files: OpenFiles) -> Result<Serving
     let (done, ended) = oneshot::channel();
     let (ready, is_ready) = sync_channel(1);
     let work = move || {
+        // Of this thread alone: that is what the number 0 means on Linux. Where it is forbidden it goes on as the others do.
+        let present = rustix::process::getpriority_process(None);
+        if let Err(error) = present.and_then(|it| rustix::process::setpriority_process(None, it + NICE)) {
+            tracing::debug!(%error, "the API's thread keeps the priority of the others");
+        }
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(it) => it,
             Err(error) => return drop(ready.send(Err(error))),

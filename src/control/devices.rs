@@ -93,7 +93,7 @@ fn page(store: &Store, wanted: &Wanted) -> Result<(DevicePage, u64), JournalErro
         *seen = (seen.0 + 1, Some(it.serial.clone()));
         wanted.state.is_none_or(|state| it.state == state)
             && wanted.batch.as_ref().is_none_or(|batch| it.batch.as_ref() == Some(batch))
-            && wanted.shift.as_ref().is_none_or(|shift| (shift.begin..shift.end).contains(&it.admitted_at))
+            && wanted.shift.as_ref().is_none_or(|shift| (shift.begin..shift.end).contains(&it.first_at()))
     })?;
     let next = if found.len() > wanted.limit {
         found.truncate(wanted.limit);

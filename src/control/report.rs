@@ -312,7 +312,7 @@ pub fn write_lines(
     let mut failed = None;
     store.summaries(begin, end, &mut |it| {
         let other = matches!(selection, Selection::Batch(id) if it.batch.as_ref() != Some(id));
-        if !other {
+        if !other && it.was_presented() {
             failed = lines.device(&it).err();
         }
         if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

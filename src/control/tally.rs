@@ -360,6 +360,8 @@ impl Folder {
             deferred,
         };
         match event {
+            // In no nest, and no figure of the shift.
+            Event::Admitted(it) if it.presentation.is_none() => {}
             Event::Admitted(it) | Event::Renewed(it) => self.admitted(at, serial, it),
             Event::Presented { presentation, nest, anew, .. } => {
                 let batch = anew.as_ref().and_then(|it| it.batch.clone());
@@ -373,14 +375,19 @@ impl Folder {
                 return self.ended(at, serial, presentation, Ending::Pass { again: false });
             }
             Event::Failed { presentation, code, message }
-            | Event::Quarantined { presentation: Some(presentation), code, message, .. } => {
+            | Event::Quarantined { presentation: Some(presentation), code, message, .. }
+                if !presentation.is_none() =>
+            {
                 return self.ended(at, serial, presentation, told(*code, message, false));
             }
             Event::Deferred { presentation, code, message, .. } => {
                 return self.ended(at, serial, presentation, told(*code, message, true));
             }
-            Event::Scrapping { presentation: Some(presentation), message, .. } => {
+            Event::Scrapping { presentation: Some(presentation), message, .. } if !presentation.is_none() => {
                 return self.ended(at, serial, presentation, told(FailCode::Quarantined, message, false));
+            }
+            Event::Quarantined { .. } | Event::Scrapping { .. } | Event::KeyExpired { .. } => {
+                self.given_up(serial);
             }
             Event::Closed { presentation, .. } => self.closed(serial, presentation),
             Event::Offered { .. } => self.stands(serial, State::Delivering),
@@ -510,13 +517,25 @@ impl Folder {
             (Ending::Pass { .. }, None | Some(Word::PassedAtOnce)) => Word::PassedAtOnce,
             (Ending::Pass { .. }, Some(Word::Passed | Word::Failed | Word::Deferred)) => Word::Passed,
         };
-        self.judged.insert(serial, word);
-        before.into_iter().for_each(|it| self.tally.count(it, u64::wrapping_sub));
-        self.tally.count(word, u64::wrapping_add);
+        self.is_now(serial, before, word);
         let has_passed = |it| matches!(it, Word::Passed | Word::PassedAtOnce);
         if has_passed(word) && !before.is_some_and(has_passed) {
             self.passed_in(at.as_second().div_euclid(60));
         }
+    }
+
+    /// In no nest: of one that was deferred this is the last word.
+    fn given_up(&mut self, serial: &SerialNumber) {
+        let before = self.judged.get(serial).filter(|it| *it == Word::Deferred);
+        if before.is_some() {
+            self.is_now(serial, before, Word::Failed);
+        }
+    }
+
+    fn is_now(&mut self, serial: &SerialNumber, before: Option<Word>, word: Word) {
+        self.judged.insert(serial, word);
+        before.into_iter().for_each(|it| self.tally.count(it, u64::wrapping_sub));
+        self.tally.count(word, u64::wrapping_add);
     }
 
     fn passed_in(&mut self, minute: i64) {

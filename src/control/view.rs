@@ -20,7 +20,7 @@ pub(super) fn device(it: &device::Device, rules: Option<&ProductRules>) -> Devic
         mac: it.mac.as_ref().map(ToString::to_string),
         state: it.state,
         generation: it.generation,
-        admitted_at: it.admitted_at,
+        admitted_at: it.first_at(),
         updated_at: it.updated_at,
         passed_at: it.passed_at,
         presentations: it.presentations,

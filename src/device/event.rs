@@ -27,6 +27,15 @@ pub struct PresentationKey {
     pub id: u64,
 }
 
+impl PresentationKey {
+    /// Whether it stands for no presentation: fixtures count from 1, and a device that came into the journal without
+    /// having been presented has the number 0.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.id == 0
+    }
+}
+
 impl fmt::Display for PresentationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.fixture, self.boot, self.id)

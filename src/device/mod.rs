@@ -138,6 +138,9 @@ pub struct Device {
     pub generation: u32,
     /// When it was first presented.
     pub admitted_at: Timestamp,
+    /// When it was first presented, if it had come into the journal without that before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presented_at: Option<Timestamp>,
     /// When its present generation began, if it is not the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewed_at: Option<Timestamp>,
@@ -311,12 +314,13 @@ impl Device {
             state: State::Admitted,
             generation: 1,
             admitted_at: at,
+            presented_at: None,
             renewed_at: None,
             updated_at: at,
             passed_at: None,
             unclaimed: false,
             presentation: Presentation::begun(&it.presentation, it.nest.as_ref(), at, seq),
-            presentations: 1,
+            presentations: u32::from(!it.presentation.is_none()),
             request: it.request.clone(),
             useless_keys: Vec::new(),
             doubts: Vec::new(),
@@ -389,11 +393,7 @@ impl Device {
             }
             Event::Closed { presentation, .. } => self.close(presentation, Outcome::Closed),
             Event::Quarantined { presentation, code, message, .. } => {
-                if let Some(presentation) = presentation {
-                    self.close(presentation, Outcome::failed(*code, message));
-                }
-                self.state = State::Quarantined;
-                self.failure = Some(Failure { code: *code, message: message.clone() });
+                self.put_aside(presentation.as_ref(), *code, message);
             }
             Event::KeyDestroyed { fingerprint } => self.key_destroyed(*fingerprint),
             Event::KeyLost { policy, .. } => self.supersede(policy.as_ref()),
@@ -434,6 +434,25 @@ impl Device {
         self.done.met && self.done.attach_thing && !self.done.principals && !sabotaged!(EarlierLifeIgnored)
     }
 
+    /// When it was first presented; when it came into the journal, as long as it never was. That decides which shift
+    /// it belongs to.
+    #[must_use]
+    pub fn first_at(&self) -> Timestamp {
+        self.presented_at.unwrap_or(self.admitted_at)
+    }
+
+    /// Whether it was ever presented.
+    #[must_use]
+    pub fn was_presented(&self) -> bool {
+        self.presentations > 0
+    }
+
+    /// Whether its newest event is its first presentation, and it had come into the journal before that.
+    #[must_use]
+    pub fn comes_late(&self) -> bool {
+        self.presented_at.is_some() && self.presentations == 1 && self.presentation.seq == self.last_seq
+    }
+
     /// When its present generation began.
     #[must_use]
     pub fn began_at(&self) -> Timestamp {
@@ -470,6 +489,9 @@ impl Device {
 
     fn present(&mut self, seq: u64, at: Timestamp, key: &PresentationKey, nest: Option<&String>) {
         self.presentation = Presentation::begun(key, nest, at, seq);
+        if self.presentations == 0 {
+            self.presented_at = Some(at);
+        }
         self.presentations += 1;
         self.released = false;
     }

@@ -45,4 +45,8 @@ impl Presentation {
         self.close(key, Outcome::failed(code, message));
         self.deferred |= self.key == *key;
     }
+    /// No more work is done on the device: a word that was put off is the last one.
+    pub(super) fn settle(&mut self) {
+        self.deferred = false;
+    }
 }

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Outcome, Output, PresentationKey};
-use super::rules::{LockerRule, PolicyRule, Register};
+use super::rules::{LockerRule, PolicyRule};
 use super::steps::{STATION_ATTRIBUTE, Step, Subject, Verdict, done, same_json};
 use super::{Device, Failure, KeyState, State, Superseded};
 use crate::cloud::{Answer, Call, CloudError, FailureKind, Reply};
@@ -154,6 +154,7 @@ impl Device {
             self.give_up_request();
         }
         if self.state != State::Quarantined {
+            self.presentation.settle();
             self.state = State::Failed;
             self.failure = Some(Failure { code: FailCode::Timeout, message: message.to_owned() });
         }
@@ -173,6 +174,21 @@ impl Device {
         self.released = true;
     }
 
+    /// Into quarantine, in a nest or not: what it was told before is the last word then.
+    pub(super) fn put_aside(
+        &mut self,
+        presentation: Option<&PresentationKey>,
+        code: FailCode,
+        message: &str,
+    ) {
+        if let Some(presentation) = presentation {
+            self.close(presentation, Outcome::failed(code, message));
+        }
+        self.presentation.settle();
+        self.state = State::Quarantined;
+        self.failure = Some(Failure { code, message: message.to_owned() });
+    }
+
     pub(super) fn begin_scrap(
         &mut self,
         presentation: Option<&PresentationKey>,
@@ -180,12 +196,8 @@ impl Device {
         message: &str,
         managed_thing: bool,
     ) {
-        if let Some(presentation) = presentation {
-            self.close(presentation, Outcome::failed(FailCode::Quarantined, message));
-        }
         self.supersede(policy);
-        self.state = State::Quarantined;
-        self.failure = Some(Failure { code: FailCode::Quarantined, message: message.to_owned() });
+        self.put_aside(presentation, FailCode::Quarantined, message);
         self.scrap = Some(Scrap { managed_thing, ..Scrap::default() });
         // One that was being made again is known by its token alone. One that waited for its locker was not asked for.
         if self.mend.take().is_some_and(|it| it.ready().contains(&Step::ManagedThing)) {
@@ -269,12 +281,12 @@ impl Subject<'_> {
             // What could not be asked for yet is not there.
             Step::DeleteManagedThing => {
                 let known = self.device.done.managed_thing.is_some();
-                !known && (self.create_managed_thing().is_none() || self.device.presentation.key.id == 0)
+                !known && (self.create_managed_thing().is_none() || self.device.presentation.key.is_none())
             }
             // Number 0 is that of no presentation: nothing was ever asked for.
             Step::DeleteLocker => {
                 !self.own_locker()
-                    || (self.device.done.locker.is_none() && self.device.presentation.key.id == 0)
+                    || (self.device.done.locker.is_none() && self.device.presentation.key.is_none())
             }
             _ => false,
         }
@@ -358,12 +370,6 @@ impl Subject<'_> {
             // AWS has one of that serial and article number that no token of ours has made.
             FailureKind::Conflict | FailureKind::Refused
                 if matches!(call, Call::CreateManagedThing { .. }) =>
-            {
-                done(Output::Left)
-            }
-            // What its template attached keeps it; it is deactivated.
-            FailureKind::Conflict
-                if step == Step::DeleteCertificate && self.rules.certificate.register == Register::Jitp =>
             {
                 done(Output::Left)
             }

@@ -361,6 +361,7 @@ impl<'a> Subject<'a> {
                 | Reply::Certificates { .. }
                 | Reply::Lockers { .. }
                 | Reply::LockerDescription { .. }
+                | Reply::ManagedThingDescription { .. }
                 | Reply::Things { .. }
                 | Reply::ThingNames { .. },
                 _,

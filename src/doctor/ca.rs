@@ -3,10 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{CA, CA_LIFE, Finding};
+use crate::clock::made_at;
 use crate::config::Config;
 use crate::device::rules::Register;
 use crate::durable_fs::FileError;
 use crate::error::Chain;
+use crate::pki::issuer::CaError;
 use crate::pki::summary::expiry_warning;
 use crate::station::setup::{SetupError, load_ca, read_certificate};
 
@@ -23,7 +25,10 @@ pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
             let life = life(issuer.not_after, longest(config), now);
             let unread = pki.previous.as_ref().and_then(|it| read_certificate(it, now).err());
             match unread {
-                Some(error) => vec![issues, life, unused(&error).about("previous")],
+                Some(error) => {
+                    let (detail, remedy) = previous_unused(&error, now);
+                    vec![issues, life, CA_LIFE.warning(detail, remedy).about("previous")]
+                }
                 None => vec![issues, life],
             }
         }
@@ -31,15 +36,17 @@ pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
     }
 }
 
-fn unused(error: &SetupError) -> Finding {
-    let detail = format!("the CA of [pki.previous] is of no use any more: {}", Chain(error));
-    let remedy = match error {
+/// Why the CA before this one is of no use at `now`, and what to do about it.
+pub(crate) fn previous_unused(error: &SetupError, now: Timestamp) -> (String, &'static str) {
+    let early = matches!(error, SetupError::Ca(CaError::NotValid { .. })) && now < made_at();
+    let (since, remedy) = match error {
+        _ if early => ("since the clock cannot be right", "set the clock"),
         SetupError::CaCertificate { .. } => {
-            "put the old CA's certificate back, readable by the daemon's user"
+            ("any more", "put the old CA's certificate back, readable by the daemon's user")
         }
-        _ => "remove [pki.previous]; what it has issued for devices in flight is issued anew",
+        _ => ("any more", "remove [pki.previous]; what it has issued for devices in flight is issued anew"),
     };
-    CA_LIFE.warning(detail, remedy)
+    (format!("the CA of [pki.previous] is of no use {since}: {}", Chain(error)), remedy)
 }
 
 fn unusable(error: &SetupError) -> Finding {
@@ -150,6 +157,12 @@ mod tests {
         };
         assert!(remedy("ca.key").starts_with("remove [pki.previous]"));
         assert!(remedy("none").starts_with("put the old CA's certificate back"));
+        let early = made_at() - SignedDuration::from_hours(48);
+        let ahead = read_certificate(&path("ca.pem"), early).unwrap_err();
+        assert_eq!(previous_unused(&ahead, early).1, "set the clock");
+        let late = made_at() + SignedDuration::from_hours(24 * 365_000);
+        let over = read_certificate(&path("ca.pem"), late).unwrap_err();
+        assert!(previous_unused(&over, late).1.starts_with("remove [pki.previous]"));
         assert_eq!(verdicts(None), [Verdict::Skipped, Verdict::Skipped]);
     }
 

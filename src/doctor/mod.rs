@@ -10,6 +10,7 @@ mod aws;
 mod ca;
 mod daemon;
 mod disk;
+mod folders;
 mod modem;
 mod ports;
 mod probes;
@@ -18,6 +19,7 @@ mod udev;
 pub mod run;
 
 pub(crate) use aws::no_managed_integrations;
+pub(crate) use ca::previous_unused;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -126,11 +128,15 @@ checks! {
     DAEMON, "daemon", "daemon",
         "Whether the daemon answers on its socket, and how it is. That it does not run is no fault; that it has stopped, is degraded or does not answer is.";
     JOURNAL_WRITABLE, "journal-writable", "journal can be written",
-        "A nameless file is made in the journal's directory, or in what is there of the path to it, by the user who runs the doctor.";
+        "A nameless file is made in the journal's directory, or in what is there of the path to it, by the user who runs the doctor; where the file system has no nameless ones (NFS, CIFS) a `.tmp…` that is removed at once.";
     JOURNAL_SYNC, "journal-sync", "journal's disk syncs",
         "Twenty blocks of 4 KiB are written into that file and synced one by one. Warns if the median is above 50 ms: every promise to a fixture waits for a sync.";
     DISK_FREE, "disk-free", "free disk space",
         "Fails below `journal.min_free`, where no new device is admitted; warns below twice that.";
+    DIRECTORY_WRITABLE, "directory-writable", "directory can be written",
+        "One for each directory that deliveries, labels and reports go into: a nameless file is made in it by the user who runs the doctor, or in the one that the daemon makes it in at its start. Where the file system has no nameless ones (NFS, CIFS) it is a `.tmp…`, and fails too if that cannot be removed.";
+    DIRECTORY_FREE, "directory-free", "free space for deliveries and reports",
+        "Likewise. Warns below `journal.min_free`: what does not go there any more stays with the station and is tried again.";
     CLOCK, "clock", "clock",
         "Fails if the clock is before the day on which this version was made or whoever keeps it says that it is not synchronised; warns if nobody says anything.";
     CA, "ca", "station CA",

@@ -7,8 +7,10 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use tokio::sync::oneshot;
 
-use super::{CA, CA_LIFE, DISK_FREE, JOURNAL_SYNC, JOURNAL_WRITABLE, PORT};
-use super::{CHECKS, CLOCK, CONFIGURATION, Check, Finding, Report, ca, daemon, disk, ports};
+use super::{
+    CA, CA_LIFE, DIRECTORY_FREE, DIRECTORY_WRITABLE, DISK_FREE, JOURNAL_SYNC, JOURNAL_WRITABLE, PORT,
+};
+use super::{CHECKS, CLOCK, CONFIGURATION, Check, Finding, Report, ca, daemon, disk, folders, ports};
 use crate::clock::{ClockSync, TimeSource, made_at};
 use crate::config::{Config, ConfigErrors, Fixture};
 use crate::control::client::Client;
@@ -85,11 +87,28 @@ async fn station(config: &Arc<Config>, around: &Surroundings) -> Vec<Finding> {
         let rest = [&JOURNAL_SYNC, &DISK_FREE].map(|it| it.skipped("the disk does not answer"));
         std::iter::once(late(&JOURNAL_WRITABLE, "the journal's disk")).chain(rest).collect()
     });
+    findings.extend(folders(config).await);
     findings.push(clock(around).await);
     let (whole, now) = (config.clone(), around.clock.now().wall);
     findings.extend(bounded(move || ca::look(&whole, now)).await.unwrap_or_else(|| {
         vec![late(&CA, "the CA's file"), CA_LIFE.skipped("the CA's file cannot be read in time")]
     }));
+    findings
+}
+
+async fn folders(config: &Config) -> Vec<Finding> {
+    let (all, min_free) = (folders::all(config), config.journal.min_free);
+    if all.is_empty() {
+        return folders::none();
+    }
+    let mut findings = Vec::new();
+    for folder in all {
+        let subject = folder.subject();
+        findings.extend(bounded(move || folders::look(&folder, min_free)).await.unwrap_or_else(|| {
+            let free = DIRECTORY_FREE.skipped("the disk does not answer");
+            [late(&DIRECTORY_WRITABLE, "the directory's disk"), free].map(|it| it.about(&subject)).into()
+        }));
+    }
     findings
 }
 

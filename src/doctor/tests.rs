@@ -35,7 +35,7 @@ pub(crate) fn write(dir: &Path, product: &str) -> std::path::PathBuf {
     dir.join("linemint.toml")
 }
 
-pub(super) fn config_with(dir: &Path, product: &str) -> Config {
+pub(crate) fn config_with(dir: &Path, product: &str) -> Config {
     Config::load(&write(dir, product)).unwrap_or_else(|errors| panic!("{errors}"))
 }
 

@@ -105,12 +105,13 @@ pub struct Move<'a> {
     pub after: State,
 }
 
-/// What a record changes in the batch of its device, which is `device` after it and was in `before`.
+/// What a record changes in the batch of its device, which is `device` after it and was in `before`. One that was never
+/// presented counts in none.
 #[must_use]
 pub fn moved<'a>(record: &Record, device: &'a Device, before: Option<State>) -> Option<Move<'a>> {
-    let batch = device.batch.as_deref()?;
+    let batch = device.batch.as_deref().filter(|_| device.was_presented())?;
     let What::Device(event) = &record.what else { return None };
-    let joins = event.admission().is_some_and(|it| it.batch.is_some());
+    let joins = device.comes_late() || event.admission().is_some_and(|it| it.batch.is_some());
     let before = before.filter(|_| !joins);
     Some(Move { batch, extra: device.extra, before, after: device.state })
 }

@@ -45,7 +45,7 @@
 //! | `d` serial | the device after its newest record with the numbers of the newest 64 and how many were put away, or how many pieces it is in |
 //! | `x` serial 0 seq n | a piece of such a device |
 //! | `u` serial | nothing: something is left to do for it |
-//! | `t` time serial | what reports tell of a device, by its first presentation (ms since 1970, as all times here) |
+//! | `t` time serial | what reports tell of a device, by its first presentation, or until then by when it came into the journal (ms since 1970, as all times here) |
 //! | `f` time time serial | nothing: that device first passed then, in a later hour than it was first presented |
 //! | `q` number | what happened in those five minutes |
 //! | `y` batch | when its first and last device were first presented |
@@ -75,6 +75,7 @@ mod open;
 mod pending;
 mod places;
 mod presentations;
+mod scan;
 mod summaries;
 mod writer;
 
@@ -89,6 +90,7 @@ use serde::de::DeserializeOwned;
 
 use self::guard::guarded;
 use self::pending::Pending;
+use self::scan::scan;
 use super::log::Position;
 use super::log::read::{Found, Walk};
 use super::record::decode;
@@ -106,8 +108,8 @@ pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
 /// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no rows of batches, reports and
-/// keys, 4 a row for each presentation.
-pub const FORMAT: u32 = 5;
+/// keys, 4 a row for each presentation, 5 deferrals among the failures.
+pub const FORMAT: u32 = 6;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;
@@ -257,7 +259,7 @@ impl Store {
         self.caught_up()?;
         guarded(&self.dir, || {
             let mut devices = Vec::new();
-            for row in self.db.range(begin..key(b'e', "")).take(MAX_SCAN) {
+            for row in scan(&self.db, begin..key(b'e', "")).take(MAX_SCAN) {
                 let (row, value) = row.map_err(|source| self.failed("read", source))?;
                 let Some(device) = device_row::read_row(&self.db, &self.dir, &row, &value)? else { continue };
                 if wanted(&device) {

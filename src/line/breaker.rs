@@ -55,6 +55,8 @@ struct Open {
     failed: u32,
     /// The operation of the probe that is out.
     probe: Option<Operation>,
+    /// That of the newest probe, out or not.
+    last: Option<Operation>,
 }
 
 /// What an answer has changed.
@@ -87,7 +89,7 @@ impl Breakers {
         }
         for scope in &scopes {
             if let Some(it) = self.open.get_mut(scope) {
-                it.probe = Some(operation);
+                (it.probe, it.last) = (Some(operation), Some(operation));
                 it.until = now + PROBE_LOST;
             }
         }
@@ -98,6 +100,12 @@ impl Breakers {
     pub(super) fn earliest(&self, operation: Operation) -> Duration {
         let open = scopes(operation).into_iter().filter_map(|it| self.open.get(&it));
         open.map(|it| it.until).max().unwrap_or_default()
+    }
+
+    /// The operation that tried last for all. Who is to be next in turn is after it: of one that is refused whatever
+    /// happens, for want of a permission of its own, nothing is learned about the others.
+    pub(super) fn tried_last(&self) -> Option<Operation> {
+        self.open.get(&Scope::All)?.last
     }
 
     /// Lets a call of `operation` go out as a probe at once, whatever its pause: a person says so.
@@ -221,7 +229,8 @@ impl Breakers {
             }
             None => {
                 let until = now + pause(error.kind, 0, random);
-                self.open.insert(scope, Open { kind: error.kind, sentence, until, failed: 0, probe: None });
+                let kind = error.kind;
+                self.open.insert(scope, Open { kind, sentence, until, failed: 0, probe: None, last: None });
             }
         }
     }
@@ -245,8 +254,9 @@ fn shows_account(operation: Operation) -> bool {
             operation,
             It::CreateCredentialLocker | It::CreatePolicy | It::GetPolicy | It::CreateThing
         )
-        || matches!(operation, It::DescribeThing | It::DescribeCertificate | It::UpdateCertificate)
-        || matches!(operation, It::CreateCertificateFromCsr | It::AttachPolicy | It::AttachThingPrincipal)
+        || matches!(operation, It::DescribeThing | It::DescribeCertificate)
+        || matches!(operation, It::CreateManagedThing | It::GetManagedThing)
+        || matches!(operation, It::AttachPolicy | It::AttachThingPrincipal)
 }
 
 /// Widest first.

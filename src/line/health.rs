@@ -69,9 +69,12 @@ impl Line {
         }
     }
 
-    /// Sends whatever may go out of what was held back, in order.
+    /// Sends whatever may go out of what was held back: each operation's in order, the operations in turn.
     fn unpark(&mut self) {
-        for (operation, mut queue) in std::mem::take(&mut self.parked) {
+        let parked = std::mem::take(&mut self.parked);
+        let tried = self.breakers.tried_last();
+        let (had, next): (Vec<_>, Vec<_>) = parked.into_iter().partition(|it| Some(it.0) <= tried);
+        for (operation, mut queue) in next.into_iter().chain(had) {
             while let Some((serial, step, generation)) = queue.front() {
                 let waits = self.works.get(serial).is_some_and(|it| {
                     let call = it.running.get(step).and_then(|it| it.parked());

@@ -15,6 +15,7 @@ use crate::device::rules::{
 };
 use crate::device::serial::{Mac, SerialNumber};
 use crate::device::steps::Subject;
+use crate::error::Chain;
 use crate::fixture::{FailCode, NakCode, StationMessage, Unit};
 use crate::journal::{JournalError, KnownPresentation, Shelf};
 use crate::pki::{DevicePublicKey, Fingerprint, csr};
@@ -498,7 +499,7 @@ fn read_csr(rule: &CertificateRule, csr: Option<&str>) -> Result<Keys, String> {
         }
         (KeyOrigin::Device, None) => Err("this product makes its own key: a CSR is missing".to_owned()),
         (KeyOrigin::Device, Some(pem)) => {
-            let (key, der) = csr::read_csr(pem).map_err(|error| error.to_string())?;
+            let (key, der) = csr::read_csr(pem).map_err(|error| Chain(&error).to_string())?;
             let request = (rule.register == Register::Aws).then(|| of_device(&key.spki_der, der));
             Ok((Some(key), request))
         }

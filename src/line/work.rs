@@ -24,6 +24,9 @@ use crate::pki::Fingerprint;
 /// Look-ups in a row for one step before it is left alone for a while.
 const MAX_ASKS: u32 = 8;
 
+/// Tries, up to a minute apart and then longer, after which what refuses a deletion is no detaching that is slow to take effect.
+const TRIES_BEFORE_LEFT: u32 = 4;
+
 /// How often what has vanished is made again before a person has to look.
 const MAX_UNDONE: u32 = 2;
 
@@ -451,9 +454,26 @@ impl Line {
         if running.is_some_and(|it| !std::mem::replace(&mut it.once_more, true)) {
             tracing::info!(%serial, %step, %error, "something hangs on it still; it is detached once more");
             self.ask(serial, step, call);
+        } else if self.is_kept_by_its_template(serial, step, error) {
+            self.step_done(serial, step, Output::Left, false, None);
         } else {
             self.again_after(serial, step, error);
         }
+    }
+
+    /// Whether what is refused is a certificate that its first connection has provisioned: its template may have attached
+    /// more to it than the device's own thing and policy, which are off it by now. It is deactivated. Detaching takes
+    /// effect late, so that the first refusals say nothing; and what this station has registered, under rules of before, is known
+    /// by its ARN and was given nothing by a template.
+    fn is_kept_by_its_template(&self, serial: &SerialNumber, step: Step, error: &CloudError) -> bool {
+        let provisioned = |it: &Work| {
+            it.rules.certificate.register == Register::Jitp
+                && it.device.to_retire().is_some_and(|old| old.arn.is_none())
+                && it.running.get(&step).is_some_and(|running| running.attempt >= TRIES_BEFORE_LEFT)
+        };
+        step == Step::DeleteCertificate
+            && error.kind == FailureKind::Conflict
+            && self.works.get(serial).is_some_and(provisioned)
     }
 
     fn ask(&mut self, serial: &SerialNumber, step: Step, call: Call) {

@@ -39,6 +39,18 @@ impl Fingerprint {
         Self(bytes)
     }
 
+    /// That of which these are the bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Its first 64 bits, where many are to be kept and a rare mistake can be found out.
     #[must_use]
     pub fn short(&self) -> u64 {

@@ -253,7 +253,8 @@ fn work(options: &TokenOptions, to_sign: &Receiver<Request>) {
         if signed.is_err() {
             close(&mut module, &mut live);
         }
-        wrong_pin = signed.as_ref().err().filter(|it| it.starts_with(PIN_REFUSED)).cloned();
+        let tried = |it: &&String| it.starts_with(PIN_REFUSED) && *it != LAST_TRY;
+        wrong_pin = signed.as_ref().err().filter(tried).cloned();
         // Whoever asked may have given up.
         let _ = reply.send(signed);
     }
@@ -268,6 +269,11 @@ fn close(module: &mut Option<Pkcs11>, live: &mut Option<Live>) {
 }
 
 const PIN_REFUSED: &str = "the token refuses the PIN";
+
+/// Starts and looks of the doctor each try a PIN once, and together they could lock a token for good. To see that costs
+/// no try, so that it is seen anew each time.
+const LAST_TRY: &str = "the token refuses the PIN before it is tried: wrong ones were given to it, and one more wrong PIN locks it; \
+                        log in once with the right one, with the token's own tool; if it is not the one here, correct that and restart";
 
 fn sign(
     options: &TokenOptions,
@@ -301,6 +307,9 @@ fn load(options: &TokenOptions) -> Result<Pkcs11, String> {
 
 fn open(module: &Pkcs11, options: &TokenOptions) -> Result<Live, String> {
     let slot = slot(module, &options.uri)?;
+    if module.get_token_info(slot).is_ok_and(|it| it.user_pin_final_try() && !it.user_pin_locked()) {
+        return Err(LAST_TRY.to_owned());
+    }
     let session =
         module.open_ro_session(slot).map_err(|error| format!("the token cannot be opened: {error}"))?;
     let pin = AuthPin::from(options.pin.as_str());

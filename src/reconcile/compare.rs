@@ -42,6 +42,51 @@ pub fn extra(thing: &str, serial: Option<&str>, product: Option<&str>) -> Findin
     }
 }
 
+/// A thing of the name that a device on the order's list would get here, which was never presented here. One that this
+/// station has made itself is real where an older journal was restored, so that it is never repaired from here: only
+/// where all is looked at it is told as an [`extra`] that can be deleted. `scrapped`: the journal knows the device, as
+/// that.
+#[must_use]
+pub fn on_order(thing: &str, (serial, scrapped): (&str, bool), batch: &str, owner: &Owner) -> Finding {
+    let (class, held, remedy) = match owner {
+        Owner::Us if scrapped => (
+            Class::Extra,
+            "a thing that bears this station's attribute, and the journal has the device as scrapped".to_owned(),
+            "find out who made it again, and delete the thing with what is attached to it".to_owned(),
+        ),
+        Owner::Us => (
+            Class::Extra,
+            "a thing that bears this station's attribute".to_owned(),
+            "present the unit: it is taken up, and is real if an older journal was restored, or another one used; \
+             if there is no such unit, `linemint reconcile --repair --delete-extras` without `--batch` deletes it"
+                .to_owned(),
+        ),
+        Owner::Station(it) => (
+            Class::NotOurs,
+            format!("station {it} has made it"),
+            format!(
+                "if {it} works at the same order, it counts there: give each station its own part of the list; \
+                 else find out how it came there before the unit is presented here"
+            ),
+        ),
+        Owner::Nobody => (
+            Class::NotOurs,
+            "a thing that does not bear the attribute linemint".to_owned(),
+            "find out who made it, by hand or with another program: as long as it is there, the unit cannot be made here"
+                .to_owned(),
+        ),
+    };
+    Finding {
+        class,
+        serial: Some(serial.to_owned()),
+        resource: format!("thing {thing}"),
+        expected: format!("ordered in batch {batch} and never presented here: nothing of it is there"),
+        held,
+        remedy,
+        repair: None,
+    }
+}
+
 /// A certificate that the station's CA has signed, or that the journal has as retired, and that is there.
 /// `repair` is none where it hangs on more than a retirement can detach.
 #[must_use]
@@ -284,7 +329,10 @@ impl Look<'_> {
 
     fn attached_to_another(&self, mine: bool) -> Option<Finding> {
         let (expected, held) = (self.expected, self.held);
-        let certificate = expected.certificate.as_ref()?;
+        let elsewhere = self.managed_elsewhere();
+        let Some(certificate) = &expected.certificate else {
+            return elsewhere.map(|it| self.of_managed_thing(it));
+        };
         let mut found = Vec::new();
         let things = held.things.iter().flatten().filter(|it| **it != expected.thing);
         found.extend(listed("its certificate is at the thing", things));
@@ -297,14 +345,37 @@ impl Look<'_> {
         let policies = held.policies.iter().flatten().filter(|it| Some(*it) != own);
         found.extend(listed("its certificate also carries the policy", policies));
         if found.is_empty() {
-            return None;
+            return elsewhere.map(|it| self.of_managed_thing(it));
         }
+        found.extend(elsewhere);
         let sentences = [
             format!("certificate and thing {} belong to each other alone", expected.thing),
             found.join("; "),
             "find out who attached it, and detach what does not belong there".to_owned(),
         ];
         Some(self.finding(Class::AttachedToAnother, format!("certificate {}", certificate.id), sentences))
+    }
+
+    /// That its managed thing names another locker than the journal: a hub is then looked for in the wrong household.
+    fn managed_elsewhere(&self) -> Option<String> {
+        let (thing, theirs) = (self.expected.managed_thing.as_ref()?, self.held.managed_locker.as_ref()?);
+        let ours = self.expected.managed_locker.as_ref();
+        (ours != Some(theirs)).then(|| format!("its managed thing {thing} names the locker {theirs}"))
+    }
+
+    fn of_managed_thing(&self, held: String) -> Finding {
+        let thing = self.expected.managed_thing.as_deref().unwrap_or_default();
+        let (expected, remedy) = match &self.expected.managed_locker {
+            Some(ours) => (
+                format!("it names the locker {ours}"),
+                format!(
+                    "find out who changed it, or which locker was made again since; `aws iot-managed-integrations \
+                     update-managed-thing --identifier {thing} --credential-locker-id {ours}` has it name the right one"
+                ),
+            ),
+            None => ("it names no locker".to_owned(), "find out who put it into one, and why".to_owned()),
+        };
+        self.finding(Class::AttachedToAnother, format!("managed thing {thing}"), [expected, held, remedy])
     }
 
     fn duplicated(&self) -> Option<Finding> {

@@ -31,6 +31,8 @@ pub struct Expected {
     pub locker: Option<WantedLocker>,
     /// Id of its managed thing.
     pub managed_thing: Option<String>,
+    /// Id of the locker that this should name; none where it has none.
+    pub managed_locker: Option<String>,
     /// Id of the locker that this would go into again, where it is not the device's own.
     pub managed_into: Option<String>,
     /// Its policy.
@@ -131,7 +133,8 @@ impl Expected {
             gone,
             thing: subject.thing_name(),
             has_thing: device.done.thing && !gone,
-            managed_into: into.filter(|id| locker.as_ref().is_none_or(|own| own.id != *id)),
+            managed_into: into.clone().filter(|id| locker.as_ref().is_none_or(|own| own.id != *id)),
+            managed_locker: into,
             locker,
             managed_thing,
             policy: policy(&subject).filter(|_| !gone),

@@ -12,7 +12,7 @@
 //! | orphaned-certificate | a certificate of the station's CA that is no device's any more, or never was | deactivates, detaches, deletes |
 //! | inactive | a device's certificate is not active | nothing: somebody has done that |
 //! | policy-differs | the document in force is another | nothing |
-//! | attached-to-another | certificate, thing and policy are attached otherwise than recorded | nothing |
+//! | attached-to-another | certificate, thing and policy are attached otherwise than recorded, or the managed thing names another locker | nothing |
 //! | duplicated-locker | further lockers have the device's locker's name | nothing: names prove nothing |
 //! | not-ours | the thing of that name was made by another station, or not by linemint | nothing |
 
@@ -34,7 +34,7 @@ use crate::device::rules::{Part, Place, Template};
 use crate::device::steps::Step;
 use crate::shift::moment::Moment;
 
-pub use self::compare::{compare, extra, orphan, shared_locker, shared_policy};
+pub use self::compare::{compare, extra, on_order, orphan, shared_locker, shared_policy};
 pub use self::expected::{
     BatchLockers, Expected, SharedLocker, WantedCertificate, WantedLocker, WantedPolicy, is_in_flight,
 };
@@ -169,6 +169,8 @@ pub struct Held {
     pub other_lockers: Vec<String>,
     /// Whether its managed thing is there.
     pub managed_thing: Option<bool>,
+    /// Id of the locker that this names, where AWS tells one.
+    pub managed_locker: Option<String>,
     /// If that is not: whether the locker that it would go into again is, where it is not the device's own.
     pub managed_into: Option<bool>,
     /// ARNs of the certificates that are attached to the thing.
@@ -302,6 +304,10 @@ pub struct Summary {
     pub listed: Option<u64>,
     /// Certificates that are not this journal's and that were not looked into.
     pub unexamined: u64,
+    /// Of a batch: serial numbers on its list that were never presented here, and whose things were looked for.
+    pub sought: u64,
+    /// Of a batch: such serial numbers whose things were not, since their names cannot be told from them.
+    pub unsought: u64,
     /// Findings by class, those without any left out.
     pub findings: BTreeMap<Class, u64>,
     /// Findings that were repaired.
@@ -344,12 +350,31 @@ pub fn fixed_name(template: &Template, station: &str, product: &str) -> Option<S
 /// The serial number in a name that `template` has made; none if it cannot be told.
 #[must_use]
 pub fn serial_in<'a>(template: &Template, name: &'a str, station: &str, product: &str) -> Option<&'a str> {
+    serial_between(template, name, (station, product, None))
+}
+
+/// Likewise, in the name of a device of that batch.
+#[must_use]
+pub fn serial_on_order<'a>(
+    template: &Template,
+    name: &'a str,
+    (station, product, batch): (&str, &str, &str),
+) -> Option<&'a str> {
+    serial_between(template, name, (station, product, Some(batch)))
+}
+
+fn serial_between<'a>(
+    template: &Template,
+    name: &'a str,
+    (station, product, batch): (&str, &str, Option<&str>),
+) -> Option<&'a str> {
     let (mut before, mut after, mut seen) = (String::new(), String::new(), false);
     for part in template.parts() {
         let text = match part {
             Part::Text(text) => text.as_str(),
             Part::Place(Place::Station) => station,
             Part::Place(Place::Product) => product,
+            Part::Place(Place::Batch) => batch?,
             Part::Place(Place::Serial) if !seen => {
                 seen = true;
                 continue;

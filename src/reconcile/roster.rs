@@ -102,6 +102,9 @@ pub struct Roster {
     /// Certificates that devices had before, those of scrapped ones among them.
     earlier: Names,
     other_lockers: HashMap<u32, Vec<String>>,
+    /// Things that devices of the order would have, which were never presented here.
+    ordered: Names,
+    ordered_there: Vec<String>,
     extras: Vec<String>,
     strangers: Vec<ListedCertificate>,
     retired: Vec<(u32, ListedCertificate)>,
@@ -144,6 +147,18 @@ impl Roster {
         Ok(())
     }
 
+    /// Takes the name of the thing that a device of the order would have, which was never presented here.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn order(&mut self, thing: &str) -> Result<(), TooMany> {
+        if self.ordered.pairs.len() >= MAX_NAMES {
+            return Err(TooMany);
+        }
+        self.ordered.add(thing, NOBODY);
+        Ok(())
+    }
+
     /// Makes the names ready to be looked up.
     pub fn sort(&mut self) {
         let all = [
@@ -153,6 +168,7 @@ impl Roster {
             &mut self.locker_names,
             &mut self.certificates,
             &mut self.earlier,
+            &mut self.ordered,
         ];
         for names in all {
             names.pairs.sort_unstable();
@@ -165,6 +181,9 @@ impl Roster {
         self.listed += page.len() as u64;
         for thing in page {
             let owner = Owner::of(&thing.attributes, station);
+            if self.ordered.find(&thing.name).is_some() && self.ordered_there.len() < MAX_STRANGERS {
+                self.ordered_there.push(thing.name.clone());
+            }
             match self.things.find(&thing.name) {
                 Some(row) if owner == Owner::Us => self.note(row, |it| it.thing = true),
                 Some(_) => {}
@@ -250,6 +269,12 @@ impl Roster {
     #[must_use]
     pub fn extras(&self) -> &[String] {
         &self.extras
+    }
+
+    /// Names of things that devices of the order would have, which were never presented here.
+    #[must_use]
+    pub fn ordered_there(&self) -> &[String] {
+        &self.ordered_there
     }
 
     /// Certificates that the journal does not know, the newest first as far as the list was.

@@ -29,6 +29,7 @@ fn whole(own_policy: bool) -> (Expected, Held) {
         has_thing: true,
         locker: Some(WantedLocker { name: "SN1".to_owned(), id: "locker1".to_owned() }),
         managed_thing: Some("managed1".to_owned()),
+        managed_locker: Some("locker1".to_owned()),
         managed_into: None,
         policy: Some(WantedPolicy { name: name.clone(), document, own: own_policy, attached: true }),
         certificate: Some(WantedCertificate {
@@ -48,6 +49,7 @@ fn whole(own_policy: bool) -> (Expected, Held) {
         locker: true,
         other_lockers: Vec::new(),
         managed_thing: Some(true),
+        managed_locker: Some("locker1".to_owned()),
         managed_into: None,
         principals: Some(vec![arn, format!("arn:x:cert/{}", Fingerprint::of(b"earlier"))]),
         policies: Some(vec![name]),
@@ -72,9 +74,10 @@ enum Flaw {
     AnotherPolicy,
     Twin,
     Stolen,
+    InAnotherLocker,
 }
 
-const FLAWS: [Flaw; 14] = [
+const FLAWS: [Flaw; 15] = [
     Flaw::NoLocker,
     Flaw::NoManagedThing,
     Flaw::NoPolicy,
@@ -89,6 +92,7 @@ const FLAWS: [Flaw; 14] = [
     Flaw::AnotherPolicy,
     Flaw::Twin,
     Flaw::Stolen,
+    Flaw::InAnotherLocker,
 ];
 
 /// What AWS would hold with those flaws.
@@ -98,6 +102,11 @@ fn flawed(expected: &Expected, mut held: Held, flaws: &BTreeSet<Flaw>) -> Held {
     let policy = &expected.policy.as_ref().unwrap().name;
     held.locker = !has(Flaw::NoLocker);
     held.managed_thing = Some(!has(Flaw::NoManagedThing));
+    held.managed_locker = match (has(Flaw::NoManagedThing), has(Flaw::InAnotherLocker)) {
+        (true, _) => None,
+        (false, true) => Some("locker9".to_owned()),
+        (false, false) => held.managed_locker,
+    };
     if has(Flaw::OtherDocument) {
         held.policy = held.policy.map(|_| Some("{}".to_owned()));
     }
@@ -162,7 +171,8 @@ fn classes(flaws: &BTreeSet<Flaw>) -> BTreeSet<Class> {
         classes.insert(Class::PolicyDiffers);
     }
     let at_another = certificate && (has(F::AtAnotherThing) || has(F::AnotherPolicy));
-    if at_another || thing && !stolen && has(F::AnotherAtIt) {
+    let in_another = !has(F::NoManagedThing) && has(F::InAnotherLocker);
+    if at_another || in_another || thing && !stolen && has(F::AnotherAtIt) {
         classes.insert(Class::AttachedToAnother);
     }
     if has(F::Twin) {
@@ -233,7 +243,7 @@ proptest! {
         prop_assert_eq!(compare(&expected, &held), Vec::new());
         let policy = if document { held.policy.clone() } else { held.policy.clone().map(|_| None) };
         let quick =
-            Held { policy, managed_thing: None, principals: None, policies: None, things: None, ..held };
+            Held { policy, managed_thing: None, managed_locker: None, principals: None, policies: None, things: None, ..held };
         prop_assert_eq!(compare(&expected, &quick), Vec::new());
     }
 
@@ -247,6 +257,12 @@ proptest! {
         let with = Filling { serial: &serial, mac: None, batch: None, station: STATION, product: "lamp" };
         let name = template.fill(&with);
         prop_assert_eq!(serial_in(&template, &name, STATION, "lamp"), Some(serial.as_str()));
+        let with = Filling { batch: Some("WO-1"), ..with };
+        let order = (STATION, "lamp", "WO-1");
+        let ordered = text(&format!("{template}{{batch}}"));
+        let of_order = ordered.fill(&with);
+        prop_assert_eq!(serial_on_order(&ordered, &of_order, order), Some(serial.as_str()));
+        prop_assert_eq!(serial_in(&ordered, &of_order, STATION, "lamp"), None);
         let shorter = &name[..name.len() - 1];
         prop_assert_ne!(serial_in(&template, shorter, STATION, "lamp"), Some(serial.as_str()));
     }
@@ -268,11 +284,35 @@ fn a_managed_thing_whose_locker_is_gone_and_not_its_own_is_not_made_again() {
     let (mut expected, held) = whole(true);
     (expected.locker, expected.managed_into) = (None, Some("locker-of-many".to_owned()));
     for (there, repairs) in [(true, true), (false, false)] {
-        let held = Held { managed_thing: Some(false), managed_into: Some(there), ..held.clone() };
+        let (managed_thing, managed_locker) = (Some(false), None);
+        let held = Held { managed_thing, managed_locker, managed_into: Some(there), ..held.clone() };
         let found = compare(&expected, &held);
         assert_eq!((found.len(), found[0].class, found[0].repair.is_some()), (1, Class::HalfMade, repairs));
         assert_eq!(found[0].remedy.contains("locker-of-many"), !repairs, "{}", found[0].remedy);
     }
+}
+
+#[test]
+fn a_managed_thing_in_another_locker_is_told_with_both_and_what_puts_it_right() {
+    let (expected, held) = whole(true);
+    let elsewhere = Held { managed_locker: Some("locker9".to_owned()), ..held.clone() };
+    let by_template = Expected { certificate: None, ..expected.clone() };
+    for expected in [&expected, &by_template] {
+        let found = compare(expected, &elsewhere);
+        assert_eq!((found.len(), found[0].class, &found[0].repair), (1, Class::AttachedToAnother, &None));
+        assert_eq!(found[0].resource, "managed thing managed1");
+        assert_eq!(found[0].expected, "it names the locker locker1");
+        assert_eq!(found[0].held, "its managed thing managed1 names the locker locker9");
+        assert!(
+            found[0].remedy.contains("--identifier managed1 --credential-locker-id locker1"),
+            "{found:?}"
+        );
+    }
+    // It is to have none.
+    let none = Expected { managed_locker: None, ..expected.clone() };
+    assert_eq!(compare(&none, &held)[0].expected, "it names no locker");
+    // AWS's answer tells none.
+    assert_eq!(compare(&expected, &Held { managed_locker: None, ..held }), Vec::new());
 }
 
 #[test]

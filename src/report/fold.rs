@@ -139,6 +139,10 @@ pub fn make(
         if batch.is_some_and(|id| !it.is_in(id, head.seq)) {
             return ControlFlow::Continue(());
         }
+        if !it.was_presented() {
+            tally.take_absent(&it);
+            return ControlFlow::Continue(());
+        }
         match expected.map_or(Ok(true), |order| order.contains(&it.serial)) {
             Ok(true) if room > 0 => {
                 room -= 1;
@@ -274,6 +278,22 @@ impl Tally {
         match &mut self.serials {
             Some(all) if all.len() < MAX_SERIALS => all.push(it.serial.to_string()),
             all => *all = None,
+        }
+    }
+
+    /// One that was never presented: it is in no figure of the devices.
+    fn take_absent(&mut self, it: &Summary) {
+        match it.extra {
+            true => self.balance.extras_deleted += 1,
+            false if it.given_up => {}
+            false => self.balance.never_presented += 1,
+        }
+        if let Some(ordered) = &it.ordered {
+            self.exceptions.ordered.push(|| exception(it, told(ordered)));
+        }
+        if it.class() == Class::Quarantined {
+            let why = it.why.as_ref().map_or_else(|| it.state.as_str(), |(_, why)| why);
+            self.exceptions.quarantined.push(|| exception(it, format!("never presented; {why}")));
         }
     }
 

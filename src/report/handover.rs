@@ -16,6 +16,11 @@ pub(super) fn with_actions(mut it: Handover, balance: &Balance, certificates: &C
         "{} devices are in quarantine: look at them, then `linemint device release` or `scrap` each",
     );
     say(
+        balance.never_presented,
+        "1 device is known and was never presented: find out what it is, then present it, in quarantine after `linemint device release`, or `scrap` it",
+        "{} devices are known and were never presented: find out what they are, then present each, in quarantine after `linemint device release`, or `scrap` it",
+    );
+    say(
         balance.failed,
         "1 device has failed: present it again",
         "{} devices have failed: present them again",

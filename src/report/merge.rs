@@ -192,6 +192,8 @@ fn add_balance(sum: &mut Balance, it: &Balance) {
         (&mut sum.duplicated_devices, it.duplicated_devices),
         (&mut sum.from_earlier, it.from_earlier),
         (&mut sum.passed_after, it.passed_after),
+        (&mut sum.extras_deleted, it.extras_deleted),
+        (&mut sum.never_presented, it.never_presented),
     ] {
         *into += from;
     }

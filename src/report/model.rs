@@ -178,6 +178,14 @@ pub struct Balance {
     pub from_earlier: u64,
     /// Of those in the sum: passed after its end.
     pub passed_after: u64,
+    /// Of a shift or time: things that the account held and the journal did not, and that a person had a repair
+    /// delete in it. They were never presented. Not in the sum.
+    #[serde(default)]
+    pub extras_deleted: u64,
+    /// Of a shift or time: devices that the station knows from a fixture's word alone, and that were not presented
+    /// yet. Each counts from its first presentation on. Not in the sum.
+    #[serde(default)]
+    pub never_presented: u64,
 }
 
 /// A part of a whole.
@@ -570,6 +578,16 @@ impl Balance {
             ("in progress", self.in_progress),
             ("missing", self.missing),
         ]
+    }
+
+    /// What came into the journal without a presentation, with its words; nothing where nothing did.
+    pub fn absent(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("not in the journal, deleted from the account", self.extras_deleted),
+            ("known and never presented", self.never_presented),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
     }
 
     /// The headline.

@@ -124,20 +124,21 @@ pub fn hash(report: &Report) -> String {
     hex(digest(&SHA256, canonical(report).as_bytes()).as_ref())
 }
 
-/// Whether a signed report is what its station has made: by the key in `pem` or, without one, by the key that it
+/// Whether a signed report is what its station has made: by one of the keys in `pems` or, without any, by the key that it
 /// carries itself, which shows that it was not changed, but not by whom it was made.
 ///
 /// # Errors
 /// It is not, and why.
-pub fn verify(text: &str, pem: Option<&str>) -> Result<Verified, Untrue> {
+pub fn verify(text: &str, pems: &[String]) -> Result<Verified, Untrue> {
     let mut value: Value = serde_json::from_str(text).map_err(|error| Untrue::Foreign(error.to_string()))?;
     if value["schema"] != SCHEMA {
         return Err(Untrue::Foreign(format!("its schema is not {SCHEMA}")));
     }
     let members = value.as_object_mut().ok_or(Untrue::Form)?;
     let signature = members.remove("signature").ok_or(Untrue::Unsigned)?;
-    let own = point_of_jwk(&signature["key"]).ok_or(Untrue::Form)?;
-    let point = pem.map_or(Ok(own.clone()), |it| point_of_pem(it).ok_or(Untrue::Key))?;
+    let point = point_of_jwk(&signature["key"]).ok_or(Untrue::Form)?;
+    let known: Vec<_> =
+        pems.iter().map(|it| point_of_pem(it).ok_or(Untrue::Key)).collect::<Result<_, _>>()?;
     let jws = signature["jws"].as_str().ok_or(Untrue::Form)?;
     let (header, made) = jws.split_once("..").ok_or(Untrue::Form)?;
     let head = URL_SAFE_NO_PAD.decode(header).map_err(|_| Untrue::Form)?;
@@ -145,8 +146,8 @@ pub fn verify(text: &str, pem: Option<&str>) -> Result<Verified, Untrue> {
     if head["alg"] != "ES256" {
         return Err(Untrue::Form);
     }
-    if point != own {
-        return Err(Untrue::OtherKey(thumbprint(&own)));
+    if !known.is_empty() && !known.contains(&point) {
+        return Err(Untrue::OtherKey(thumbprint(&point)));
     }
     let payload = canonical(&value);
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(&payload));

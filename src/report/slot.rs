@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::model::MAX_LISTED;
+use crate::device::Device;
 use crate::device::event::Event;
 use crate::device::operator::Operator;
 use crate::journal::{CallCount, Called, Cause, LearnedLimit, Record, StationEvent, What};
@@ -168,6 +169,13 @@ pub fn key(cause: Cause, of: Option<&str>) -> String {
     }
 }
 
+/// What the first presentation of a device adds that the journal had without one: it belongs to the time of that.
+#[must_use]
+pub fn of_first(device: &Device) -> Option<(i64, Slot)> {
+    let at = device.presented_at.filter(|_| device.comes_late())?;
+    Some((number(at), Slot { admitted: 1, seq: device.last_seq, ..Slot::default() }))
+}
+
 /// What a record adds to which slots. `open` is what keeps the station from its work, before and after it.
 #[must_use]
 pub fn of(record: &Record, open: &mut Open) -> Vec<(i64, Slot)> {
@@ -175,13 +183,13 @@ pub fn of(record: &Record, open: &mut Open) -> Vec<(i64, Slot)> {
     match &record.what {
         What::Device(event) => {
             match event {
-                Event::Admitted(_) => slot.admitted = 1,
+                Event::Admitted(it) if !it.presentation.is_none() => slot.admitted = 1,
                 Event::Repeated { .. } => slot.repeated = 1,
                 Event::Issued { .. } => slot.issued = 1,
                 Event::KeyDestroyed { .. } => slot.destroyed = 1,
                 Event::Failed { .. } => slot.failed = 1,
                 Event::Deferred { .. } => slot.deferred = 1,
-                Event::Quarantined { presentation: Some(_), .. } => slot.failed = 1,
+                Event::Quarantined { presentation: Some(key), .. } if !key.is_none() => slot.failed = 1,
                 _ => return Vec::new(),
             }
             vec![(number(record.at), slot)]

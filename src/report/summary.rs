@@ -25,12 +25,14 @@ pub struct Summary {
     /// The batch that it belongs to: the one that it was admitted in, or came into later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,
-    /// Sequence number of the record by which it came into its batch; 0 if that was its first.
+    /// Sequence number of the record by which it came into its batch, or by which a device of the batch was first
+    /// presented; 0 if that was its first.
     #[serde(default, skip_serializing_if = "is_zero_u64")]
     pub joined: u64,
     /// The fixture of its newest presentation.
     pub fixture: String,
-    /// When it was first presented: that decides which shift it belongs to.
+    /// When it was first presented: that decides which shift it belongs to. Of one that never was, when it came into
+    /// the journal.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     pub first: Timestamp,
     /// Sequence numbers of its first and its newest record.
@@ -40,6 +42,9 @@ pub struct Summary {
     /// It is given up, whether all of it is cleared away or not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub given_up: bool,
+    /// The account held it and the journal did not: it came into that only to be deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub extra: bool,
     /// How often it was presented.
     pub presentations: u32,
     /// How often of those it had passed already.
@@ -233,6 +238,9 @@ impl Summary {
         }
         it.state = device.state;
         it.given_up = device.scrap.is_some();
+        if it.presentations == 0 && device.presentations > 0 {
+            it.begin(device, event);
+        }
         it.presentations = device.presentations;
         if device.presentation.key.fixture != it.fixture {
             it.fixture.clone_from(&device.presentation.key.fixture);
@@ -266,6 +274,7 @@ impl Summary {
             seqs: (device.last_seq, device.last_seq),
             state: device.state,
             given_up: false,
+            extra: false,
             presentations: 0,
             repeats: 0,
             passed_in: 0,
@@ -286,6 +295,20 @@ impl Summary {
             pass_ms: None,
             spent: Spent::default(),
             phase: Some(Phase::Making),
+        }
+    }
+
+    /// Its first presentation: what was before it belongs to no shift, and is no failure and no rework of the device.
+    fn begin(&mut self, device: &Device, event: &Event) {
+        let Some(at) = device.presented_at.map(to_millisecond) else { return };
+        (self.first, self.spent, self.joined) = (at, Spent::default(), device.last_seq);
+        self.failures.clear();
+        self.deferrals.clear();
+        self.reworks = u32::from(matches!(event, Event::Renewed(_)));
+        self.phase = Some(Phase::Making);
+        // It was made and put into its directory while nobody had it in hand.
+        if device.state == State::Passed {
+            (self.passed, self.passed_in, self.phase) = (Some(at), 1, None);
         }
     }
 
@@ -325,10 +348,10 @@ impl Summary {
 
     fn count(&mut self, event: &Event, at: Timestamp) {
         match event {
-            Event::Repeated { .. } => self.repeats += 1,
+            Event::Repeated { .. } if self.passed.is_some() => self.repeats += 1,
             Event::Renewed(_) => self.reworks += 1,
             Event::KeyDestroyed { .. } => self.destroyed += 1,
-            Event::Passed { .. } if self.passed.is_none() => {
+            Event::Passed { .. } if self.passed.is_none() && self.was_presented() => {
                 self.passed = Some(at);
                 self.passed_in = self.presentations;
                 let ms = at.as_millisecond() - self.came.as_millisecond();
@@ -347,15 +370,26 @@ impl Summary {
             Event::OrphanFound { by, .. } => {
                 self.ordered = Some(("delete an orphaned certificate".to_owned(), by.clone()));
             }
+            // A person who scraps what is in no nest names none: only a repair gives the key of no presentation.
+            Event::Scrapping { by, presentation: Some(key), .. } if key.is_none() => {
+                self.extra = true;
+                self.ordered = Some(("delete what the journal did not know".to_owned(), by.clone()));
+            }
             Event::Scrapping { by, .. } => self.ordered = Some(("scrap".to_owned(), by.clone())),
             _ => {}
         }
     }
 
-    /// Whether it belonged to a batch when the given record was the newest.
+    /// Whether it was ever presented. Before that it is in no figure.
+    #[must_use]
+    pub fn was_presented(&self) -> bool {
+        self.presentations > 0
+    }
+
+    /// Whether it was presented and belonged to a batch when the given record was the newest.
     #[must_use]
     pub fn is_in(&self, batch: &str, head: u64) -> bool {
-        self.batch.as_deref() == Some(batch) && self.seqs.0.max(self.joined) <= head
+        self.was_presented() && self.batch.as_deref() == Some(batch) && self.seqs.0.max(self.joined) <= head
     }
 
     /// In how many presentations it has not passed yet, or passed first.

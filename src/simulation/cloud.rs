@@ -129,7 +129,7 @@ impl Account {
                 self.create_managed_thing(serial, client_token).ok_or_else(|| says(FailureKind::Conflict))
             }
             Call::GetManagedThing { id } => {
-                let found = self.managed_things.contains_key(id).then(|| managed(id));
+                let found = self.managed_things.contains_key(id).then(|| managed_description(id));
                 found.ok_or_else(|| says(FailureKind::NotFound))
             }
             Call::ListCredentialLockers { .. } => Ok(self.list_lockers()),
@@ -354,6 +354,11 @@ fn page(
 
 fn managed(id: &str) -> Reply {
     Reply::ManagedThing { id: id.to_owned(), arn: format!("arn:aws:managed-thing/{id}") }
+}
+
+fn managed_description(id: &str) -> Reply {
+    let arn = format!("arn:aws:managed-thing/{id}");
+    Reply::ManagedThingDescription { id: id.to_owned(), arn, locker: None }
 }
 
 fn policy(name: &str, document: &str) -> Reply {

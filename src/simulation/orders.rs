@@ -50,7 +50,7 @@ impl Shelved {
                 }
                 if known.is_none() {
                     // What was never presented is kept, and is of no batch if none takes it.
-                    let presented = event.admission().is_none_or(|it| it.presentation.id > 0);
+                    let presented = event.admission().is_none_or(|it| !it.presentation.is_none());
                     self.admitted(device, presented)?;
                     self.batch_of.insert(device.serial.clone(), device.batch.clone());
                 }

@@ -17,14 +17,14 @@ use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
 use crate::cloud::{Operation, Quotas};
 use crate::config::{CaKeyRef, Config, Driver, NoCredential, Pki, SecretRef};
 use crate::device::rules::{ProductRules, RulesId};
-use crate::durable_fs::{FileError, read_secret};
+use crate::durable_fs::{FileError, read_regular_text, read_secret};
 use crate::error::{Chain, ExitStatus};
 use crate::fixture::MAX_ID;
 use crate::fixture::port::PortOptions;
 use crate::fixture::scanner::Scanner;
 use crate::fixture::text::Messages;
 use crate::journal::JournalError;
-use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError};
+use crate::journal::keys::{KeyStore, KeyStoreError, SealKey, SealKeyError, stored_in};
 use crate::journal::store::{self, JournalLock, Store};
 use crate::line::{Deliver, FixtureSettings, KnownCa, News, Product, Settings};
 use crate::pki::issuer::{CaError, StationIssuer};
@@ -55,6 +55,9 @@ const FIRST_CALLS: [Operation; 6] = [
 
 /// The longest private key file of a CA, bytes.
 const MAX_KEY_LEN: usize = 64 << 10;
+
+/// Longest file of certificates that is read.
+const MAX_CERTIFICATE_LEN: u64 = 1 << 20;
 
 /// The limiter over the AWS clients.
 pub type StationCloud = Paced<AwsCloud>;
@@ -163,7 +166,8 @@ pub async fn assemble(
     if let Some(warning) = issuer.as_ref().and_then(|it| expiry_warning(it.not_after, now)) {
         tracing::warn!(warning);
     }
-    store::refuse_if_gone(&config.journal.dir, &keys_dir(config)).map_err(SetupError::Journal)?;
+    store::refuse_if_gone(&config.journal.dir, &keys_dir(config), |dir| stored_in(dir, |_| true))
+        .map_err(SetupError::Journal)?;
     let journal = store::open(lock).map_err(SetupError::Journal)?;
     if let Some(other) = other_station(&journal.recovered.rules, &config.station.id) {
         let id = &config.station.id;
@@ -237,7 +241,7 @@ pub(crate) struct StationCa {
 /// Reads the CA and tries it out.
 pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationCa, SetupError> {
     let path = &pki.ca_certificate;
-    let pem = std::fs::read_to_string(path)
+    let pem = read_regular_text(path, MAX_CERTIFICATE_LEN)
         .map_err(|source| SetupError::CaCertificate { path: path.clone(), source })?;
     match &pki.ca_key {
         CaKeyRef::Secret(key) => {
@@ -295,7 +299,7 @@ fn previous_ca(pki: &Pki, now: Timestamp) -> Option<KnownCa> {
 
 /// A CA by its certificate alone.
 pub(crate) fn read_certificate(path: &Path, now: Timestamp) -> Result<KnownCa, SetupError> {
-    let pem = std::fs::read_to_string(path)
+    let pem = read_regular_text(path, MAX_CERTIFICATE_LEN)
         .map_err(|source| SetupError::CaCertificate { path: path.to_owned(), source })?;
     let chain = crate::pki::issuer::read_chain(&pem, now).map_err(SetupError::Ca)?;
     let (fingerprint, ca_pem, chain_pem) = chain;
@@ -322,9 +326,7 @@ fn open_keys(config: &Config, journal_id: &str) -> Result<KeyStore, SetupError> 
 /// Says so if a new seal key takes the place of one that sealed what still lies there: those private
 /// keys are lost, and their devices get new certificates.
 fn warn_of_lost_keys(dir: &Path, journal_id: &str, seal_key: &Path) {
-    let Ok(entries) = std::fs::read_dir(dir) else { return };
-    let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(journal_id);
-    let count = entries.flatten().filter(|it| ours(&it.file_name())).count();
+    let Ok(count) = stored_in(dir, |name| name.starts_with(journal_id)) else { return };
     if count > 0 {
         tracing::error!(
             seal_key = %seal_key.display(),

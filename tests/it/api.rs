@@ -77,3 +77,25 @@ fn an_unknown_path_and_a_device_that_is_not_there_are_problem_documents() {
         assert_eq!(problem["status"], 404);
     }
 }
+
+/// The nice value of each thread of a process, by name: the 19th field of its `stat`, as proc(5) counts.
+fn niceness(pid: u32) -> Vec<(String, i32)> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let of = |dir: std::path::PathBuf| {
+        // One that has ended meanwhile says nothing.
+        let name = std::fs::read_to_string(dir.join("comm")).ok()?;
+        let stat = std::fs::read_to_string(dir.join("stat")).ok()?;
+        let nice = stat.rsplit(')').next()?.split_whitespace().nth(16)?.parse().ok()?;
+        Some((name.trim().to_owned(), nice))
+    };
+    threads.filter_map(|it| of(it.ok()?.path())).collect()
+}
+
+#[test]
+fn the_threads_of_the_line_go_before_the_apis() {
+    let (mut world, _fixture) = World::running("");
+    let own = niceness(std::process::id()).into_iter().map(|it| it.1).min().unwrap();
+    let threads = niceness(world.station().pid());
+    let of = |name: &str| threads.iter().find(|it| it.0 == name).map(|it| it.1);
+    assert_eq!((of("api"), of("journal")), (Some((own + 5).min(19)), Some(own)), "{threads:?}");
+}

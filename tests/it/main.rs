@@ -22,6 +22,8 @@ mod commands;
 mod crash;
 mod dependencies;
 #[cfg(test)]
+mod device_keys;
+#[cfg(test)]
 mod doctor;
 #[cfg(test)]
 mod ending;
@@ -41,6 +43,8 @@ mod harness;
 mod judges;
 #[cfg(test)]
 mod labels;
+#[cfg(test)]
+mod least_privilege;
 #[cfg(test)]
 mod monitor;
 #[cfg(test)]
@@ -70,6 +74,8 @@ mod secrets;
 #[cfg(test)]
 mod service;
 mod starved;
+#[cfg(test)]
+mod token;
 #[cfg(test)]
 mod torture;
 #[cfg(test)]

@@ -91,7 +91,7 @@ fn a_unit_is_scrapped_out_of_its_nest_and_a_kill_does_not_stop_it() {
     fixture.expect(&json!({ "type": "fail", "id": 1, "code": "quarantined", "retry": false }));
     state(&world, SERIAL, "quarantined");
     world.eventually("the undelivered key is destroyed", |world| {
-        let left = world.files("state/keys");
+        let left = world.private_keys();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
     world.kill9();
@@ -207,7 +207,7 @@ fn a_key_that_nobody_fetches_is_destroyed() {
     fixture.expect(&json!({ "type": "fail", "id": 1, "code": "removed" }));
     state(&world, SERIAL, "failed");
     world.eventually("key and certificate are gone", |world| {
-        let left = (world.files("state/keys").len(), world.audit(&[""; 0]).active_certificates);
+        let left = (world.private_keys().len(), world.audit(&[""; 0]).active_certificates);
         if left == (0, 0) { Ok(()) } else { Err(left) }
     });
     assert_eq!(records(&world, SERIAL, "key-expired").len(), 1);

@@ -140,7 +140,7 @@ fn check_directory(world: &World, serials: &[String]) {
 
 /// No private key is left at the station, sooner or later.
 fn keys_are_gone(world: &World) {
-    world.eventually("every private key is destroyed", |world| match world.files("state/keys").len() {
+    world.eventually("every private key is destroyed", |world| match world.private_keys().len() {
         0 => Ok(()),
         left => Err(left),
     });

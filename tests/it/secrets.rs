@@ -7,18 +7,18 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use crate::harness::World;
 
 /// The lines of a PEM between its markers.
-fn body(pem: &str) -> Vec<&str> {
+pub(crate) fn body(pem: &str) -> Vec<&str> {
     pem.lines().filter(|it| !it.starts_with("-----") && it.len() > 10).collect()
 }
 
 /// The private number of a P-256 key: it begins behind the first 36 bytes of PKCS #8.
-fn secret(pem: &str) -> Vec<u8> {
+pub(crate) fn secret(pem: &str) -> Vec<u8> {
     let der = x509_parser::pem::Pem::iter_from_buffer(pem.as_bytes()).next().unwrap().unwrap().contents;
     der[36..68].to_vec()
 }
 
 /// Whether `content` has `secret` in it, as bytes or in hex.
-fn holds(content: &[u8], secret: &[u8]) -> bool {
+pub(crate) fn holds(content: &[u8], secret: &[u8]) -> bool {
     let hex: String = secret.iter().map(|it| format!("{it:02x}")).collect();
     let text = String::from_utf8_lossy(content).to_lowercase();
     content.windows(secret.len()).any(|it| it == secret) || text.contains(&hex)
@@ -45,7 +45,7 @@ fn after_pass_no_private_key_is_anywhere_and_no_log_ever_held_one() {
     }
     assert_eq!(world.command(&["device", "scrap", "SN0000000004", "--reason", "x"]).0, 0);
     world.eventually("the keys are destroyed", |world| {
-        let left = world.files("state/keys");
+        let left = world.private_keys();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
@@ -86,7 +86,7 @@ fn an_undelivered_key_lies_sealed_and_for_its_owner_only() {
     let key = credentials["private_key"].as_str().unwrap();
     let secret = secret(key);
     let files = world.files("state/keys");
-    assert_eq!(files.len(), 1, "{files:?}");
+    assert_eq!((files.len(), world.private_keys().len()), (1, 1), "{files:?}");
     assert_eq!(fs::metadata(&files[0]).unwrap().permissions().mode() & 0o777, 0o600);
     for path in world.files("state") {
         let content = fs::read(&path).unwrap();
@@ -167,7 +167,7 @@ fn no_key_is_left_of(devices: u64) {
         needles.add(credentials["private_key"].as_str().unwrap());
     }
     world.eventually("the keys are destroyed", |world| {
-        let left = world.files("state/keys");
+        let left = world.private_keys();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();

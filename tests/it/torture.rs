@@ -207,7 +207,7 @@ impl Torture {
             bench.take_report();
         }
         self.world.eventually("the keys are destroyed", |world| {
-            let left = world.files("state/keys");
+            let left = world.private_keys();
             if left.is_empty() { Ok(()) } else { Err(left) }
         });
         self.world.terminate();

@@ -131,7 +131,14 @@ class Station:
         """Fingerprints of the private keys that lie here."""
         path = f"{self.state}/linemint/keys"
         names = os.listdir(path) if os.path.isdir(path) else []
-        return sorted(it.removesuffix(".key").rpartition("-")[2] for it in names)
+        found = [it.removesuffix(".key").rpartition("-")[2] for it in names if it.endswith(".key")]
+        for name in names:
+            if name.endswith(".slots"):
+                with open(f"{path}/{name}", "rb") as file:
+                    while slot := file.read(4096):
+                        if any(slot):
+                            found.append(slot[8:40].hex() if slot[:8] == b"keyslot\x01" else "torn")
+        return sorted(found)
 
 
 def issued(records):

@@ -12,11 +12,15 @@ use crate::cli::text::plain;
 use crate::cloud::aws::{AwsCloud, AwsSetupError, CaMode, CaRegistration, RegisteredCa};
 use crate::cloud::{CloudError, FailureKind};
 use crate::config::{Config, DEFAULT_PATH};
+use crate::durable_fs;
 use crate::error::{Chain, ExitStatus};
 use crate::pki::issuer::CaError;
 use crate::pki::summary::{CaSummary, read_authority};
 use crate::pki::{Fingerprint, IssueError, LeafKey, LeafRequest, to_pem};
 use crate::station::setup::{self, SetupError};
+
+/// Longest file of certificates that is read.
+const MAX_CERTIFICATE: u64 = 1 << 20;
 
 /// Registering the CA.
 #[derive(Debug, Args)]
@@ -221,8 +225,8 @@ async fn shown(args: &ShowArgs, now: Timestamp) -> Result<Vec<Shown>, Error> {
 }
 
 fn read(path: &Path, now: Timestamp) -> Result<CaSummary, Error> {
-    let pem =
-        std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    let pem = durable_fs::read_regular_text(path, MAX_CERTIFICATE)
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
     read_authority(&pem, now).map_err(|source| Error::Unfit { path: path.to_owned(), source })
 }
 

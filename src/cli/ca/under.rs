@@ -140,11 +140,12 @@ fn take(args: &ImportArgs, now: Timestamp) -> Result<CaSummary, Error> {
 
 fn text(path: &Path) -> Result<String, Error> {
     let read = |source| Error::Read { path: path.to_owned(), source };
-    if path.metadata().map_err(read)?.len() > MAX_CERTIFICATES {
-        return Err(Error::TooLong { path: path.to_owned() });
-    }
+    let bytes = durable_fs::read_regular(path, MAX_CERTIFICATES).map_err(|source| match source.kind() {
+        std::io::ErrorKind::FileTooLarge => Error::TooLong { path: path.to_owned() },
+        _ => read(source),
+    })?;
     // What is not text has no PEM in it, which is said then.
-    Ok(String::from_utf8_lossy(&std::fs::read(path).map_err(read)?).into_owned())
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn say(args: &ImportArgs, it: &CaSummary) -> std::io::Result<()> {

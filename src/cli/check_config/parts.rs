@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::clock::made_at;
 use crate::config::{CaKeyRef, Config, ConfigError, Pki, mistake};
-use crate::doctor::no_managed_integrations;
+use crate::doctor::{no_managed_integrations, previous_unused};
 use crate::durable_fs::FileError;
 use crate::error::Chain;
 use crate::pki::issuer::CaError;
@@ -44,9 +44,8 @@ fn ca(config: &Config, pki: &Pki, now: Timestamp, looked: &mut Looked) {
     if let Some(path) = &pki.previous
         && let Err(error) = read_certificate(path, now)
     {
-        let message = format!("warning: the CA is of no use any more: {}", said(&error));
-        let hint = "remove [pki.previous]; what it has issued for devices in flight is issued anew";
-        looked.notes.push(at(PREVIOUS, message, hint));
+        let (detail, remedy) = previous_unused(&error, now);
+        looked.notes.push(at(PREVIOUS, format!("warning: {detail}"), remedy));
     }
     // First the certificate, which may be read where the key may not.
     if let Err(error) = read_certificate(&pki.ca_certificate, now) {

@@ -62,7 +62,11 @@ fn header(it: &Device) -> String {
 fn presented(it: &Device) -> String {
     let last = &it.presentation;
     let nest = last.nest.as_ref().map_or_else(String::new, |nest| format!(", nest {nest}"));
-    let times = if it.presentations == 1 { "once".to_owned() } else { format!("{} times", it.presentations) };
+    let times = match it.presentations {
+        0 => return "never".to_owned(),
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
     let outcome = last.outcome.as_deref().unwrap_or("open");
     format!("{times}, last at {}{nest}: {outcome}", last.fixture)
 }

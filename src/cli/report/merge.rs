@@ -12,7 +12,6 @@ use crate::error::ExitStatus;
 use crate::report::merge::merge;
 use crate::report::model::{MAX_LISTED, Report, Twice};
 use crate::report::render::{html, json, text};
-use crate::report::sign::{Untrue, Verified};
 
 /// Stations that can be merged.
 const MAX_REPORTS: usize = 1_000;
@@ -54,7 +53,8 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
     if args.files.len() > MAX_REPORTS {
         return Err(FileError::Unfit(format!("at most {MAX_REPORTS} reports can be merged")));
     }
-    let reports = args.files.iter().map(|it| by_one_of(it, &args.keys).map(|it| (it.report, it.hash)));
+    let keys: Vec<&Path> = args.keys.iter().map(PathBuf::as_path).collect();
+    let reports = args.files.iter().map(|it| verified(it, &keys).map(|it| (it.report, it.hash)));
     let reports: Vec<(Report, String)> = reports.collect::<Result<_, FileError>>()?;
     let lists: Vec<_> = args.files.iter().map(|it| it.with_extension("csv")).collect();
     let found = twice(&reports, &lists)?;
@@ -87,20 +87,8 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
     Ok(if merged.balance.closes { ExitStatus::Done } else { ExitStatus::Bad })
 }
 
-/// A report that one of these keys has signed; its own if there are none.
-fn by_one_of(path: &Path, keys: &[PathBuf]) -> Result<Verified, FileError> {
-    let Some((last, others)) = keys.split_last() else { return verified(path, None) };
-    for key in others {
-        match verified(path, Some(key)) {
-            Err(FileError::Untrue { source: Untrue::OtherKey(_), .. }) => {}
-            it => return it,
-        }
-    }
-    verified(path, Some(last))
-}
-
-/// The serial numbers that several lists have: how many, and the first of them. In memory is a number for each
-/// serial, and the serials of those that look the same.
+/// The serial numbers that several lists have: how many, and the first of them. Of a CSV's in memory is a number for
+/// each serial, and the serials of those that look the same.
 fn twice(reports: &[(Report, String)], lists: &[PathBuf]) -> Result<(u64, Vec<Twice>), FileError> {
     // Chosen anew each time, so that nobody can make serials that look the same.
     let hasher = std::collections::hash_map::RandomState::new();

@@ -354,7 +354,7 @@ async fn a_batch_that_nobody_knows_is_no_report_that_does_not_balance() {
 
 #[tokio::test]
 async fn a_correction_is_of_the_same_shift_and_station() {
-    let old = verify(&signer().signed(&outage().1), None).unwrap();
+    let old = verify(&signer().signed(&outage().1), &[]).unwrap();
     let about = |name: &str, station: &str| {
         let about = serde_json::json!({ "name": name, "kind": "shift", "station": station,
             "begin": "2026-11-20T05:00:00Z", "end": "2026-11-20T13:00:00Z" });

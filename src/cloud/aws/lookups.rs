@@ -51,7 +51,8 @@ impl AwsCloud {
         let (output, exam) = self.examine(Operation::GetManagedThing, request.send().await)?;
         let id = exam.same("Id", output.id, wanted)?;
         let arn = exam.arn("Arn", output.arn, &format!("managed-thing/{id}"))?;
-        Ok(exam.passed(Reply::ManagedThing { id, arn }))
+        let locker = output.credential_locker_id.filter(|it| !it.is_empty());
+        Ok(exam.passed(Reply::ManagedThingDescription { id, arn, locker }))
     }
 
     pub(super) async fn list_certificates(&self, marker: Option<String>) -> Outcome {

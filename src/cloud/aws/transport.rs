@@ -56,8 +56,12 @@ pub(super) fn trusting_nobody() -> SharedHttpClient {
 
 /// The bundle's bytes, each certificate tried: the SDK would panic over one that it cannot use.
 fn read_bundle(path: &Path) -> Result<Vec<u8>, AwsSetupError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| AwsSetupError::ReadBundle { path: path.to_owned(), source })?;
+    let failed = |source| AwsSetupError::ReadBundle { path: path.to_owned(), source };
+    // Opening a FIFO would hold the daemon's start for ever.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::other("not a regular file")));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
     let unusable = |reason| AwsSetupError::Bundle { path: path.to_owned(), reason };
     let mut count = 0_usize;
     for der in CertificateDer::pem_slice_iter(&bytes) {

@@ -30,14 +30,16 @@ pub(super) struct Judged(HashSet<u64>);
 impl Judged {
     /// The word on that device, if one was said.
     pub(super) fn get(&self, serial: &SerialNumber) -> Option<Word> {
-        Word::ALL.into_iter().find(|word| self.0.contains(&entry(serial, *word)))
+        let key = key(serial);
+        Word::ALL.into_iter().find(|word| self.0.contains(&(key | *word as u64)))
     }
 
     /// Another word is the last one now.
     pub(super) fn insert(&mut self, serial: &SerialNumber, word: Word) {
-        let known = Word::ALL.into_iter().any(|it| self.0.remove(&entry(serial, it)));
+        let key = key(serial);
+        let known = Word::ALL.into_iter().any(|it| self.0.remove(&(key | it as u64)));
         if known || self.0.len() < MAX_JUDGED {
-            self.0.insert(entry(serial, word));
+            self.0.insert(key | word as u64);
         }
     }
 
@@ -47,8 +49,9 @@ impl Judged {
     }
 }
 
-fn entry(serial: &SerialNumber, word: Word) -> u64 {
-    Fingerprint::of(serial.as_str().as_bytes()).short() & !3 | word as u64
+/// Leaves room for the word in its lowest bits.
+fn key(serial: &SerialNumber) -> u64 {
+    Fingerprint::of(serial.as_str().as_bytes()).short() & !3
 }
 
 #[cfg(test)]

@@ -186,6 +186,33 @@ fn a_device_counts_once_by_its_last_word() {
     assert_eq!(day.folder.tally().recent[0].serial, "SN-2");
 }
 
+/// An extra that a repair deletes, and a device that a fixture has only claimed, have the presentation 0.
+#[test]
+fn what_was_never_presented_lies_in_no_nest_and_is_in_no_figure() {
+    let mut day = Day::new();
+    day.passes("SN-1", 1, "A");
+    let (presentation, message) = (Some(nest_event(0)), "why".to_owned());
+    let by = crate::device::operator::Operator { uid: 0, name: "ada".to_owned(), reason: "why".to_owned() };
+    let (policy, asked, managed_thing) = (None, false, false);
+    let scrapping = Event::Scrapping {
+        presentation: presentation.clone(),
+        by,
+        policy,
+        message: message.clone(),
+        asked,
+        managed_thing,
+    };
+    let (code, waited) = (FailCode::Mismatch, Waited::default());
+    let quarantined = Event::Quarantined { presentation, code, message, waited };
+    for (serial, event) in [("EXTRA", scrapping), ("CLAIMED", quarantined)] {
+        assert_eq!(day.tell(serial, admitted_at(0, None, None)), None);
+        assert_eq!(day.tell(serial, event), None, "no verdict on the board");
+    }
+    assert_eq!(day.figures(), (1, 1, 0));
+    assert_eq!(day.folder.tally().places.len(), 1);
+    assert_eq!(day.folder.tally().recent.len(), 1);
+}
+
 #[test]
 fn a_deferred_device_has_not_failed_and_is_in_no_yield() {
     let mut day = Day::new();
@@ -205,6 +232,15 @@ fn a_deferred_device_has_not_failed_and_is_in_no_yield() {
     assert_eq!((day.figures(), deferred(&day)), ((2, 1, 1), 10));
     day.defers("SN-2", 23, "A");
     assert_eq!((day.figures(), deferred(&day)), ((2, 1, 0), 11));
+    // One is given up while it lies in no nest: that is its last word. Of one that has passed it is none.
+    for serial in ["SN-3", "SN-1"] {
+        let (code, message, waited) = (FailCode::Rejected, String::new(), Waited::default());
+        day.tell(serial, Event::Quarantined { presentation: None, code, message, waited });
+    }
+    assert_eq!((day.figures(), deferred(&day)), ((2, 1, 1), 10));
+    let (fingerprint, policy) = (crate::pki::Fingerprint::of(b"its"), None);
+    day.tell("SN-4", Event::KeyExpired { fingerprint, policy, message: String::new() });
+    assert_eq!((day.figures(), deferred(&day)), ((2, 1, 2), 9));
     assert_eq!(day.folder.tally().today(day.now, None).minutes.iter().sum::<u64>(), 2);
     day.later(10 * 3600);
     day.folder.look(day.now);

@@ -78,16 +78,22 @@ async fn a_device_that_was_sent_to_the_rack_is_deferred_and_not_failed() {
         anew: None,
         attributes: Default::default(),
     };
+    let (code, message) = (FailCode::Rejected, String::new());
+    let given_up = Event::Quarantined { presentation: None, code, message, waited: Waited::default() };
     let (code, message) = (FailCode::WriteFailed, String::new());
     let failed = Event::Failed { presentation: nest_event(2), code, message };
     let device = |event| (Some("SN-1"), What::Device(event));
-    station.journal(vec![(Some("SN-1"), admitted(None)), device(deferred)]);
+    station.journal(vec![(Some("SN-1"), admitted(None)), device(deferred.clone())]);
     let json = station.json("/v1/devices/SN-1").await;
     assert_eq!((&json["state"], &json["presentation"]["outcome"]), (&"admitted".into(), &"deferred".into()));
     let issued = Event::Issued { certificate: certificate() };
     station.journal(vec![device(presented), device(issued), device(failed)]);
     let json = station.json("/v1/devices/SN-1").await;
     assert_eq!((&json["state"], &json["presentation"]["outcome"]), (&"failed".into(), &"failed".into()));
+    let another = |event| (Some("SN-2"), What::Device(event));
+    station.journal(vec![(Some("SN-2"), admitted(None)), another(deferred), another(given_up)]);
+    let json = station.json("/v1/devices/SN-2").await;
+    assert_eq!((&json["state"], &json["presentation"]["outcome"]), (&"quarantined".into(), &"failed".into()));
     station.end().await;
 }
 

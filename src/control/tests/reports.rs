@@ -23,7 +23,7 @@ async fn a_shift_is_told_in_every_format_and_the_answer_says_whether_it_balances
     assert_eq!(json.status, 200, "{json:?}");
     assert_eq!(json.header("content-type"), Some("application/json"));
     assert_eq!(json.header("linemint-balance"), Some("closes"));
-    let verified = verify(&json.body, None).unwrap();
+    let verified = verify(&json.body, &[]).unwrap();
     assert_eq!((verified.report.balance.total, verified.report.balance.in_progress), (30, 30));
     assert_eq!(verified.report.journal.head, 30);
     assert_eq!(verified.report.journal.head_hash.len(), 64);

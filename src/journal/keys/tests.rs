@@ -18,7 +18,13 @@ fn open_store(dir: &Path, prefix: &str) -> KeyStore {
     KeyStore::open(dir.join("keys"), prefix, seal_key(7)).unwrap()
 }
 
+/// Too long for a slot, so that it lies in a file.
 fn secret() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(SECRET.repeat(100))
+}
+
+/// As long as those that a station makes.
+fn short() -> Zeroizing<Vec<u8>> {
     Zeroizing::new(SECRET.to_vec())
 }
 
@@ -31,7 +37,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_key_lives_sealed_in_a_file_of_its_own_until_it_is_destroyed() {
+fn a_long_key_lives_sealed_in_a_file_of_its_own_until_it_is_destroyed() {
     let dir = tempfile::tempdir().unwrap();
     let store = open_store(dir.path(), "nest");
     let [a, b] = ["a", "b"].map(certificate);
@@ -79,6 +85,43 @@ fn destroying_what_is_not_there_is_done_already() {
     );
     assert!(store.destroy_many(&[]).unwrap().is_empty());
     assert!(files(&store).is_empty());
+}
+
+#[test]
+fn a_short_key_lies_in_a_slot_and_what_an_earlier_version_has_filed_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_store(dir.path(), "nest");
+    let [a, b, old, long] = ["a", "b", "old", "long"].map(certificate);
+    // As the version before had it.
+    let sealed = sealing::seal(&seal_key(7), &old, SECRET).unwrap();
+    durable_fs::create_new(&store.path(&old), 0o600, &sealed).unwrap();
+    store.store_many(vec![(a, short()), (long, secret()), (b, short())]).unwrap();
+    let slots = dir.path().join("keys/nest.slots");
+    assert_eq!((mode(&slots), files(&store).len()), (0o600, 3));
+    let bytes = std::fs::read(&slots).unwrap();
+    assert!(!bytes.windows(8).any(|it| SECRET.windows(8).any(|secret| secret == it)));
+    assert_eq!(stored_in(&store.dir, |_| true).unwrap(), 4);
+    assert_eq!(stored_in(&store.dir, |it| it.starts_with("other")).unwrap(), 0);
+    assert_eq!(stored_in(&dir.path().join("none"), |_| true).unwrap(), 0);
+    for taken in [a, old, long] {
+        let refused = store.store_many(vec![(certificate("c"), short()), (taken, short())]).unwrap_err();
+        assert!(matches!(refused, KeyStoreError::Store { source: FileError::Exists { .. }, .. }));
+    }
+    let twice = vec![(certificate("c"), short()), (certificate("c"), short())];
+    assert!(store.store_many(twice).is_err());
+    drop(store);
+
+    let store = open_store(dir.path(), "nest");
+    for it in [a, b, old] {
+        assert_eq!(store.load(&it).unwrap(), Some(short()));
+    }
+    assert_eq!(store.load(&certificate("c")).unwrap(), None);
+    let other = KeyStore::open(dir.path().join("keys"), "nest", seal_key(8)).unwrap();
+    assert!(matches!(other.load(&a), Err(KeyStoreError::OtherSealKey { .. })));
+    assert_eq!(HashSet::from_iter(store.sweep(&HashSet::from([b, long])).unwrap()), HashSet::from([a, old]));
+    assert!(store.destroy_many(&[long, certificate("gone"), b]).unwrap().is_empty());
+    assert_eq!(stored_in(&store.dir, |_| true).unwrap(), 0);
+    assert!(std::fs::read(&slots).unwrap().iter().all(|it| *it == 0), "overwritten");
 }
 
 #[test]
@@ -157,7 +200,7 @@ fn version_1_is_read_for_ever() {
     );
     let bytes: Vec<u8> =
         (0..sealed.len()).step_by(2).map(|i| u8::from_str_radix(&sealed[i..i + 2], 16).unwrap()).collect();
-    assert_eq!(sealing::open(&seal_key(7), &certificate("v1"), &bytes), Ok(secret()));
+    assert_eq!(sealing::open(&seal_key(7), &certificate("v1"), &bytes), Ok(short()));
 }
 
 #[test]
@@ -250,7 +293,7 @@ fn a_seal_key_is_made_once_and_only_where_it_may() {
     let sealed = sealing::seal(&made, &certificate("a"), SECRET).unwrap();
     for may_create in [true, false] {
         let loaded = SealKey::load_or_create(&path, may_create).unwrap();
-        assert_eq!(sealing::open(&loaded, &certificate("a"), &sealed), Ok(secret()));
+        assert_eq!(sealing::open(&loaded, &certificate("a"), &sealed), Ok(short()));
     }
     let other = SealKey::load_or_create(&dir.path().join("other"), true).unwrap();
     assert_eq!(sealing::open(&other, &certificate("a"), &sealed), Err(Unopened::OtherSealKey));

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::guard::guarded;
 use super::index::{Rows, failed, read};
+use super::scan::scan;
 use super::{Store, damaged, device_row, key, seq_key};
 use crate::batch::{Batch, BatchId};
 use crate::device::State;
@@ -246,7 +247,7 @@ impl Store {
             let (mut page, mut looked_at) = (ListedPage::default(), 0);
             // The part in which `after` is, and those behind it.
             let begin = self.part_of(list, after)?.unwrap_or_else(|| part_key(list, ""));
-            for row in self.db.range(begin..seq_key(b'e', list + 1)) {
+            for row in scan(&self.db, begin..seq_key(b'e', list + 1)) {
                 let (_, value) = row.map_err(|source| self.failed("read", source))?;
                 for serial in self.decode::<Vec<SerialNumber>>(&value)? {
                     if serial.as_str() <= after {
@@ -257,6 +258,7 @@ impl Store {
                     }
                     looked_at += 1;
                     let device = device_row::read(&self.db, &self.dir, &serial)?;
+                    let device = device.filter(|it| it.was_presented());
                     let here =
                         device.as_ref().is_some_and(|it| it.batch.as_deref() == Some(batch.id().as_str()));
                     page.next = Some(serial.clone());

@@ -82,7 +82,8 @@ fn check(index: &Index, dir: &Path, newest: &Newest, said: &mut Said) -> Result<
     }
     for (serial, seq) in &newest.devices {
         let device = device_row::read(&index.db, dir, serial)?;
-        said.note_device(device.as_ref().and_then(|it| it.batch.as_deref()), *seq);
+        let counted = device.as_ref().filter(|it| it.was_presented());
+        said.note_device(counted.and_then(|it| it.batch.as_deref()), *seq);
         let Some(device) = device.filter(|it| it.last_seq == *seq) else {
             return Err(old(format!("the index holds an old state of device {serial}")));
         };

@@ -65,22 +65,21 @@ pub(crate) fn open_on(
 }
 
 /// Whether a journal may be begun in `dir`, if there is none: not if private keys lie in `keys` that were
-/// sealed for one. Its devices would be given second certificates.
+/// sealed for one, as many as `count` says. Its devices would be given second certificates.
 ///
 /// # Errors
 /// [`JournalError::Gone`] says how many keys there are.
-pub fn refuse_if_gone(dir: &Path, keys: &Path) -> Result<(), JournalError> {
+pub fn refuse_if_gone(
+    dir: &Path,
+    keys: &Path,
+    count: impl FnOnce(&Path) -> std::io::Result<usize>,
+) -> Result<(), JournalError> {
     if !files(&log::dir_of(dir))?.is_empty() || dir.join("sled").exists() {
         return Ok(());
     }
-    let count = match keys.read_dir() {
-        Ok(entries) => entries.count(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
-        Err(source) => return Err(io("list", keys, source)),
-    };
-    match count {
+    match count(keys).map_err(|source| io("read", keys, source))? {
         0 => Ok(()),
-        _ => Err(JournalError::Gone { dir: dir.to_owned(), keys: keys.to_owned(), count }),
+        count => Err(JournalError::Gone { dir: dir.to_owned(), keys: keys.to_owned(), count }),
     }
 }
 

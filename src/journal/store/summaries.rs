@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guard::guarded;
 use super::index::{failed, read};
+use super::scan::scan;
 use super::{Store, damaged, key};
 use crate::device::Device;
 use crate::device::serial::SerialNumber;
@@ -43,12 +44,13 @@ pub(super) struct Folding<'a> {
     slots: BTreeMap<i64, Slot>,
     batches: BTreeMap<String, Span>,
     late: Vec<Row>,
+    moved: Vec<Row>,
 }
 
 impl<'a> Folding<'a> {
     pub(super) fn new(db: &'a sled::Db, path: &'a Path) -> Self {
         let (summaries, slots, batches) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { db, path, summaries, slots, batches, late: Vec::new() }
+        Self { db, path, summaries, slots, batches, late: Vec::new(), moved: Vec::new() }
     }
 
     /// Takes in a record; `open` is what keeps the station from its work.
@@ -59,14 +61,21 @@ impl<'a> Folding<'a> {
         let (Some((device, before)), What::Device(event)) = (&entry.device, &entry.record.what) else {
             return Ok(());
         };
+        let begun = slot::of_first(device);
         let known = match self.summaries.remove(&device.serial) {
+            None if begun.is_some() => read(self.db, self.path, &row_key(device.admitted_at, device))?,
             None if before.is_some() => read(self.db, self.path, &summary_key(device))?,
             known => known,
         };
+        if let Some((number, news)) = &begun {
+            self.slot(*number)?.add(news);
+            // It is found by the time of its first presentation from now on.
+            self.moved.push((row_key(device.admitted_at, device), None));
+        }
         let had_passed = known.as_ref().is_some_and(|it: &Summary| it.passed.is_some());
-        let had_batch = known.as_ref().is_some_and(|it| it.batch.is_some());
+        let had_batch = begun.is_none() && known.as_ref().is_some_and(|it| it.batch.is_some());
         let it = Summary::after(known, device, event, entry.record.at);
-        if let (false, Some(batch)) = (had_batch, &it.batch) {
+        if let (false, Some(batch)) = (had_batch, it.batch.as_ref().filter(|_| it.was_presented())) {
             self.note_batch(batch, it.first)?;
         }
         // Where the pass is in a later hour than the first presentation, it is found by its own time too.
@@ -97,7 +106,9 @@ impl<'a> Folding<'a> {
 
     /// All rows.
     pub(super) fn rows(self) -> Result<Vec<Row>, JournalError> {
-        let mut rows = self.late;
+        // What goes goes first: a row may come back at the same place.
+        let mut rows = self.moved;
+        rows.extend(self.late);
         let path = self.path;
         for it in self.summaries.values() {
             rows.push((key_of(it), Some(bytes(path, it)?)));
@@ -134,7 +145,11 @@ fn key_of(it: &Summary) -> Vec<u8> {
 }
 
 fn summary_key(device: &Device) -> Vec<u8> {
-    [&time_key(b't', to_millisecond(device.admitted_at))[..], device.serial.as_str().as_bytes()].concat()
+    row_key(device.first_at(), device)
+}
+
+fn row_key(first: Timestamp, device: &Device) -> Vec<u8> {
+    [&time_key(b't', to_millisecond(first))[..], device.serial.as_str().as_bytes()].concat()
 }
 
 fn late_key(passed: Timestamp, device: &Device) -> Vec<u8> {
@@ -145,10 +160,21 @@ fn slot_key(number: i64) -> Vec<u8> {
     [&[b'q'][..], &ordered(number)].concat()
 }
 
-/// Whether the index holds the newest summary of that device.
+/// Whether the index holds the newest summary of that device, and where it was first presented later than it came into
+/// the journal, nothing of it at its earlier place and what that presentation counts.
 pub(super) fn has_summary(db: &sled::Db, path: &Path, device: &Device) -> Result<bool, JournalError> {
-    let found: Option<Summary> = read(db, path, &summary_key(device))?;
-    Ok(found.is_some_and(|it| it.seqs.1 == device.last_seq))
+    let (row, earlier) = (summary_key(device), row_key(device.admitted_at, device));
+    let found: Option<Summary> = read(db, path, &row)?;
+    if found.is_none_or(|it| it.seqs.1 != device.last_seq) {
+        return Ok(false);
+    }
+    let Some(presented) = device.presented_at else { return Ok(true) };
+    if row != earlier && read::<Summary>(db, path, &earlier)?.is_some() {
+        return Ok(false);
+    }
+    // Of one that was presented again nothing tells which record was the first.
+    let counted = BTreeMap::from([(slot::number(presented), device.presentation.seq)]);
+    Ok(device.presentations > 1 || has_slots(db, path, &counted)?)
 }
 
 /// The slots whose rows have to hold records up to those numbers, if the index holds `record`.
@@ -191,7 +217,7 @@ impl Source for Store {
     ) -> Result<(), JournalError> {
         self.caught_up()?;
         guarded(&self.dir, || {
-            for row in self.db.range(time_key(b't', begin)..time_key(b't', end)) {
+            for row in scan(&self.db, time_key(b't', begin)..time_key(b't', end)) {
                 let (_, value) = row.map_err(|source| failed(&self.dir, "read", source))?;
                 if each(self.decode(&value)?).is_break() {
                     break;
@@ -222,8 +248,8 @@ impl Source for Store {
             return Ok(());
         }
         guarded(&self.dir, || {
-            for row in self.db.range(time_key(b'f', begin)..time_key(b'f', end)).keys() {
-                let row = row.map_err(|source| failed(&self.dir, "read", source))?;
+            for row in scan(&self.db, time_key(b'f', begin)..time_key(b'f', end)) {
+                let (row, _) = row.map_err(|source| failed(&self.dir, "read", source))?;
                 let summary = [b"t", row.get(9..).unwrap_or_default()].concat();
                 let it: Option<Summary> = read(&self.db, &self.dir, &summary)?;
                 let Some(it) = it else { return Err(damaged(&self.dir, "a device's summary is missing")) };

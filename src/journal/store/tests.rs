@@ -7,6 +7,7 @@ mod found;
 mod newer;
 mod rebuilt;
 mod rework;
+mod scan;
 
 use std::collections::BTreeMap;
 use std::path::Path;

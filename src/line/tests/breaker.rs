@@ -181,6 +181,22 @@ fn credentials_that_work_again_may_still_lack_a_permission() {
 }
 
 #[test]
+fn one_operation_that_is_refused_does_not_keep_the_others_from_trying_another_account() {
+    let mut h = Harness::ready();
+    h.account.down = Some(FailureKind::Stop(StopCause::Account));
+    present(&mut h, 1, 5);
+    h.seconds(20);
+    h.account.down = None;
+    // The one that always tried first.
+    let full = Fault::Fail(FailureKind::Stop(StopCause::Quota));
+    h.account.always.insert(Operation::CreateCredentialLocker, full);
+    h.seconds(120);
+    let stopped = h.line.status().stopped;
+    assert!(matches!(&stopped[..], [it] if it.starts_with("CreateCredentialLocker: ")), "{stopped:?}");
+    assert_eq!(h.account.policies.len(), 5);
+}
+
+#[test]
 fn being_throttled_is_no_outage_and_no_permission() {
     let mut h = Harness::ready();
     h.account.always.insert(Operation::CreatePolicy, Fault::Fail(FailureKind::Throttled));
@@ -236,6 +252,8 @@ fn only_a_success_that_names_the_account_ends_a_stop_for_another_one() {
         (Operation::RegisterCertificateWithoutCa, exists),
         (Operation::ListCertificates, None),
         (Operation::DeleteThing, None),
+        // Called by its id, which is the same in any account.
+        (Operation::UpdateCertificate, None),
         (Operation::GetPolicy, Some(FailureKind::NotFound)),
         (Operation::CreateThing, Some(FailureKind::Throttled)),
         (Operation::CreatePolicy, account),

@@ -192,6 +192,15 @@ impl Command {
         }
     }
 
+    /// Whether it gives tags to what it makes.
+    pub(crate) fn is_tagged(&self) -> bool {
+        match self {
+            Self::CreateLocker(it) => it.is_tagged(),
+            Self::CreatePolicy(it) => it.tagged,
+            _ => false,
+        }
+    }
+
     /// Takes effect.
     ///
     /// # Errors

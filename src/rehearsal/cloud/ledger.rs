@@ -34,6 +34,9 @@ pub struct LedgerRow {
     pub fault: Option<Fault>,
     /// Whether the account is another one than before.
     pub effect: bool,
+    /// Whether tags came along: AWS then wants the permission to tag as well.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tagged: bool,
 }
 
 /// How often one operation was called, by outcome as the caller saw it.
@@ -70,6 +73,7 @@ pub(crate) struct Entry {
     pub(crate) code: Option<&'static str>,
     pub(crate) fault: Option<Fault>,
     pub(crate) effect: bool,
+    pub(crate) tagged: bool,
 }
 
 /// Takes entries.
@@ -98,6 +102,7 @@ impl Ledger {
             code: entry.code,
             fault: entry.fault,
             effect: entry.effect,
+            tagged: entry.tagged,
         };
         self.write(&row);
         if self.rows.len() == MAX_ROWS {
@@ -183,6 +188,7 @@ mod tests {
             code,
             fault,
             effect: code.is_none(),
+            tagged: false,
         }
     }
 

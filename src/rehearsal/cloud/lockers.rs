@@ -28,6 +28,10 @@ impl CreateLocker {
         Self { name: Some(name.to_owned()), client_token: None, tags: None }
     }
 
+    pub(crate) fn is_tagged(&self) -> bool {
+        self.tags.is_some()
+    }
+
     /// Reads and checks the members.
     pub(crate) fn parse(request: &Request) -> Result<Self, Refusal> {
         let it: Self = request.members()?;

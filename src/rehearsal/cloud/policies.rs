@@ -23,6 +23,7 @@ const MAX_DOCUMENT_ON_WIRE: usize = 404_600;
 pub(crate) struct CreatePolicy {
     pub(crate) name: String,
     pub(crate) document: String,
+    pub(crate) tagged: bool,
 }
 
 #[derive(Deserialize)]
@@ -39,9 +40,11 @@ impl CreatePolicy {
         let members: Members = request.members()?;
         let document =
             members.policy_document.ok_or_else(|| request.invalid("policyDocument is required"))?;
-        iot_tags(request, members.tags.unwrap_or_default())?;
+        let tags = members.tags.unwrap_or_default();
+        let tagged = !tags.is_empty();
+        iot_tags(request, tags)?;
         check_document(&document)?;
-        Ok(Self { name, document })
+        Ok(Self { name, document, tagged })
     }
 }
 
@@ -62,7 +65,7 @@ fn check_document(document: &str) -> Result<(), Refusal> {
 
 impl Account {
     pub(crate) fn create_policy(&mut self, command: CreatePolicy, at: Moment<'_>) -> Outcome {
-        let CreatePolicy { name, document } = command;
+        let CreatePolicy { name, document, .. } = command;
         let arn = self.arn(at.region, &format!("policy/{name}"));
         if self.policies.contains_key(&name) {
             let message = format!("Policy cannot be created - name already exists (name={name})");

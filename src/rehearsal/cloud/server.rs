@@ -156,7 +156,8 @@ impl SimulatedCloud {
     /// What AWS would say, in words.
     pub fn place_policy(&self, name: &str, document: &str) -> Result<(), String> {
         let (name, document) = (name.to_owned(), document.to_owned());
-        self.simulation.place(|account, at| account.create_policy(CreatePolicy { name, document }, at))
+        self.simulation
+            .place(|account, at| account.create_policy(CreatePolicy { name, document, tagged: false }, at))
     }
 
     /// Puts a whole device into the account, as `station` has made it: all of one name, and attached. The
@@ -180,7 +181,7 @@ impl SimulatedCloud {
             let locker = account.create_locker(CreateLocker::named(name), at)?;
             account.create_thing(CreateThing::of_station(name, station), at)?;
             let (policy, document) = (name.to_owned(), document.to_owned());
-            account.create_policy(CreatePolicy { name: policy.clone(), document }, at)?;
+            account.create_policy(CreatePolicy { name: policy.clone(), document, tagged: false }, at)?;
             let certificate = RegisterCertificate::without_ca(Certificate::from_pem(certificate_pem)?);
             let registered = account.register_certificate(certificate, at)?;
             placed = (text(&locker, "Id"), text(&registered, "certificateArn"));

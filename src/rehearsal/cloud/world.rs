@@ -106,13 +106,13 @@ impl Simulation {
         };
         let command = Command::parse(request, issuing);
         let mut world = self.world();
-        let label = match &command {
-            Ok(command) => command.label(&world.account),
-            Err(_) => request.route.name.clone(),
+        let (label, tagged) = match &command {
+            Ok(command) => (command.label(&world.account), command.is_tagged()),
+            Err(_) => (request.route.name.clone(), false),
         };
         let operation = request.route.operation;
         let (outcome, fault) = world.decide(operation, &label, command, now, &region);
-        self.write_down(&mut world, Asked { operation, label, now }, outcome, fault)
+        self.write_down(&mut world, Asked { operation, label, tagged, now }, outcome, fault)
     }
 
     fn check_region(&self, region: String) -> Result<String, Refusal> {
@@ -125,7 +125,8 @@ impl Simulation {
 
     /// Refuses what does not get as far as the service: it costs no quota and meets no fault.
     pub(crate) fn refuse(&self, route: &Route, refusal: Refusal) -> Answer {
-        let asked = Asked { operation: route.operation, label: route.name.clone(), now: self.now() };
+        let (operation, label) = (route.operation, route.name.clone());
+        let asked = Asked { operation, label, tagged: false, now: self.now() };
         self.write_down(&mut self.world(), asked, Err(refusal), None)
     }
 
@@ -161,6 +162,7 @@ impl Simulation {
             code,
             fault,
             effect,
+            tagged: asked.tagged,
         });
         Answer { fault, ..Answer::of(told, service, request_id(world.account.seed, seq)) }
     }
@@ -176,6 +178,7 @@ impl std::fmt::Debug for Simulation {
 struct Asked {
     operation: Operation,
     label: String,
+    tagged: bool,
     now: Now,
 }
 

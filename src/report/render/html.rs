@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::super::model::{Ratio, Report};
 use super::text::{remarks, title};
-use super::{local, number, percent, plain, span};
+use super::{counted, local, number, percent, plain, span};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -146,7 +146,8 @@ fn balance(it: &Report) -> Markup {
                     (row("presented earlier, passed here", balance.from_earlier))
                     (row("presented here, passed after its end", balance.passed_after))
                 }
-                (row(&format!("presented again after passing ({} devices)", number(balance.duplicated_devices)), balance.duplicates))
+                @for (word, count) in balance.absent() { (row(word, count)) }
+                (row(&format!("presented again after passing ({})", counted(balance.duplicated_devices, "device")), balance.duplicates))
             }
         }
     }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::limits::CERTIFICATES;
-use super::model::{CloudCheck, Hour, OperationRow, Quota, Report, Times};
+use super::model::{CloudCheck, Downtime, Hour, OperationRow, Quota, Report, Times};
 use crate::cloud::ACCOUNT;
 
 pub mod csv;
@@ -29,6 +29,26 @@ fn span(ms: u64) -> String {
         1..60 => format!("{seconds}.{} s", ms % 1000 / 100),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// So many of them: `1 device`, `2 devices`.
+fn counted(count: u64, one: &str) -> String {
+    format!("{} {one}{}", number(count), if count == 1 { "" } else { "s" })
+}
+
+/// What a cause of downtime means to somebody who does not know its name.
+fn meaning(it: &Downtime) -> &'static str {
+    match (it.cause.as_str(), it.of.as_deref()) {
+        ("line-stopped", Some("CA")) => "the CA does not issue",
+        ("line-stopped", _) => "nothing goes through",
+        ("offline", _) => "AWS does not answer",
+        ("throttled", _) => "AWS is called too often",
+        ("fixture-away", _) => "no port, or no hello",
+        ("disk", _) => "too little room is left",
+        ("clock", _) => "it cannot be right",
+        ("station-off", _) => "the daemon was stopped",
+        _ => "",
     }
 }
 

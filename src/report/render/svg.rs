@@ -40,7 +40,10 @@ pub(super) fn hours(hours: &[Hour]) -> Markup {
                 @if at % every == 0 {
                     text x=(x + bar) y=(BASE + 28) text-anchor="middle" { (hour.label) }
                     @if hours.len() <= 14 {
-                        text class="count" x=(x + bar + bar / 2) y=(BASE - height(hour.passed) - 5) text-anchor="middle" { (number(hour.passed)) }
+                        @let top = BASE - height(hour.passed) - 5;
+                        // The target's line would go through the figure.
+                        @let y = hour.target.map(|it| BASE - height(it)).filter(|line| (*line..*line + 12).contains(&top)).map_or(top, |line| line - 4);
+                        text class="count" x=(x + bar + bar / 2) y=(y) text-anchor="middle" { (number(hour.passed)) }
                         @let less = delta(hour);
                         @if less.starts_with('-') {
                             text class="less" x=(x + bar) y=(BASE + 45) text-anchor="middle" { (less) }

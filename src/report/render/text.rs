@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use super::super::model::{FailureRow, Report};
 use super::{
-    at_work, cloud_remarks, delta, headroom, hundredths, is_notable, limit, local, milli, number, percent,
-    plain, quiet, shares_of_time, span,
+    at_work, cloud_remarks, counted, delta, headroom, hundredths, is_notable, limit, local, meaning, milli,
+    number, percent, plain, quiet, shares_of_time, span,
 };
 
 /// Widest line, characters.
@@ -176,7 +176,10 @@ fn balance(out: &mut String, it: &Report) -> fmt::Result {
             number(balance.passed_after)
         )?;
     }
-    let duplicates = format!("of {} devices", number(balance.duplicated_devices));
+    for (word, count) in balance.absent() {
+        writeln!(out, "    {word:<42}{:>10}", number(count))?;
+    }
+    let duplicates = format!("of {}", counted(balance.duplicated_devices, "device"));
     writeln!(
         out,
         "    {:<42}{:>10}  {duplicates}",
@@ -263,7 +266,8 @@ fn stops(out: &mut String, it: &Report) -> fmt::Result {
             Some(of) => format!("{} {of}", row.cause),
             None => row.cause.clone(),
         };
-        writeln!(out, "  {cause:<44}{:>6} x  {:>14}", number(row.times), span(row.ms))?;
+        let (times, ms) = (number(row.times), span(row.ms));
+        writeln!(out, "  {cause:<44}{times:>6} x  {ms:>14}   {}", meaning(row))?;
     }
     if it.downtime.is_empty() {
         writeln!(out, "  none")?;

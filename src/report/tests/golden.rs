@@ -149,7 +149,7 @@ fn a_page_of_very_many_exceptions_stays_small_and_says_how_many_there_are() {
     for number in 0..3_000_u64 {
         let serial = serial(&format!("TH{number:048}"));
         let now = seconds(begin, number as i64);
-        history.device(now, &serial, Event::Admitted(Box::new(admission(None, "nest-1", number))));
+        history.device(now, &serial, Event::Admitted(Box::new(admission(None, "nest-1", number + 1))));
         let presentation = Some(presentation("nest-1", number));
         let (code, message) = (FailCode::Mismatch, "x".repeat(400));
         history.device(

@@ -1,5 +1,6 @@
 //! Reports of histories that are told here, and a journal in memory to read them from.
 
+mod absent;
 mod batches;
 mod calls;
 mod golden;
@@ -100,8 +101,13 @@ impl History {
         let before = self.devices.get(serial);
         let state = before.map(|it| it.state);
         let Ok(Some(after)) = device_after(before.cloned(), &record) else { return false };
-        let key = (to_millisecond(after.admitted_at), serial.clone());
-        let known = self.summaries.remove(&key);
+        let begun = slot::of_first(&after);
+        if let Some((number, news)) = &begun {
+            self.slots.entry(*number).or_default().add(news);
+        }
+        let row = |first| (to_millisecond(first), serial.clone());
+        let known = self.summaries.remove(&row(begun.map_or(after.first_at(), |_| after.admitted_at)));
+        let key = row(after.first_at());
         self.summaries.insert(key, Summary::after(known, &after, &event, at));
         self.devices.insert(serial.clone(), after.clone());
         self.take(Entry { record, device: Some((Box::new(after), state)) });

@@ -49,6 +49,8 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
     let fingerprint = device.and_then(Device::fingerprint).unwrap_or(Fingerprint::of(b"none"));
     let by = operator("because");
     if device.is_none() {
+        // Every fifth is known without having been presented: a fixture has claimed it, or it is to be deleted.
+        let id = if what % 5 == 1 { 0 } else { id };
         return Event::Admitted(Box::new(admission(
             (what.is_multiple_of(3)).then_some("WO-1"),
             "nest-1",
@@ -71,18 +73,21 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
         8 => Event::Failed { presentation: key, code, message },
         9 => Event::Deferred { presentation: key, code, message, waited: Waited::default() },
         10 => closed(key),
-        11 => Event::Presented {
+        // That is told of what has passed, and of nothing else.
+        12 if device.is_some_and(|it| it.state == crate::device::State::Passed) => {
+            Event::Repeated { presentation: new, nest: None, attributes: Default::default() }
+        }
+        11 | 12 => Event::Presented {
             presentation: new,
             nest: None,
             mac: None,
             anew: None,
             attributes: Default::default(),
         },
-        12 => Event::Repeated { presentation: new, nest: None, attributes: Default::default() },
         13 if what.is_multiple_of(3) => Event::Renewed(Box::new(admission(None, "nest-1", id))),
         13 => Event::KeyDestroyed { fingerprint },
         14 if what.is_multiple_of(3) => Event::Scrapping {
-            presentation: None,
+            presentation: Some(key).filter(|it| it.is_none() && what.is_multiple_of(2)),
             by,
             policy: None,
             message,
@@ -94,26 +99,61 @@ fn event(device: Option<&Device>, what: u8, id: u64) -> Event {
     }
 }
 
-/// The class by the records alone, another way than the summaries go.
-fn class_of(history: &History, serial: &SerialNumber) -> Class {
-    let mut presentations = 0;
-    let mut first_pass = None;
-    let (mut reworked, mut scrapped) = (false, false);
+/// A device by its records alone, another way than the summaries go.
+#[derive(Default)]
+struct Told {
+    presentations: u32,
+    /// When it was first presented.
+    first: Option<Timestamp>,
+    /// In which presentation it first passed.
+    first_pass: Option<u32>,
+    reworked: bool,
+    scrapped: bool,
+    /// It came into the journal to be deleted.
+    extra: bool,
+}
+
+fn told(history: &History, serial: &SerialNumber) -> Told {
+    let mut it = Told::default();
+    let mut passed = false;
     for entry in history.entries.iter().filter(|it| it.record.serial.as_ref() == Some(serial)) {
         let What::Device(event) = &entry.record.what else { continue };
         match event {
-            Event::Admitted(_) | Event::Presented { .. } | Event::Repeated { .. } => presentations += 1,
+            Event::Admitted(admission) => it.presentations += u32::from(admission.presentation.id > 0),
+            Event::Presented { .. } | Event::Repeated { .. } => it.presentations += 1,
             Event::Renewed(_) => {
-                presentations += 1;
-                reworked = true;
+                it.presentations += 1;
+                it.reworked = true;
             }
-            Event::Released { .. } => reworked = true,
-            Event::Scrapping { .. } | Event::Scrapped => scrapped = true,
-            Event::Passed { .. } if first_pass.is_none() => first_pass = Some(presentations),
+            // Before it came nobody had made anything of it.
+            Event::Released { .. } => it.reworked |= it.presentations > 0,
+            Event::Scrapping { presentation, .. } => (it.scrapped, it.extra) = (true, presentation.is_some()),
+            Event::Scrapped => it.scrapped = true,
+            Event::Passed { .. } => passed = true,
             _ => {}
         }
+        if it.presentations > 0 {
+            it.first = it.first.or(Some(entry.record.at));
+            // What was made before it came counts as made when it came.
+            let made = matches!(event, Event::Passed { .. } | Event::Repeated { .. }) && passed;
+            it.first_pass = it.first_pass.or(made.then_some(it.presentations));
+        }
     }
+    it
+}
+
+/// Devices, each with what its records tell.
+type Devices<'a> = Vec<(&'a Device, Told)>;
+
+/// Devices that were presented, and that were not.
+fn by_presence(history: &History) -> (Devices<'_>, Devices<'_>) {
+    let all = history.devices.values().map(|it| (it, told(history, &it.serial)));
+    all.partition(|(_, told)| told.first.is_some())
+}
+
+fn class_of(history: &History, serial: &SerialNumber) -> Class {
     use crate::device::State;
+    let Told { first_pass, reworked, scrapped, .. } = told(history, serial);
     match (history.devices[serial].state, first_pass) {
         _ if scrapped => Class::Scrapped,
         (State::Passed, _) if reworked => Class::AfterRework,
@@ -149,27 +189,33 @@ proptest! {
         let context = context(end);
         let mut shifts: Vec<_> = context.calendar.ended_by(end).take_while(|it| it.end > at("2026-10-24T18:00:00Z")).collect();
         shifts.reverse();
+        let (present, absent) = by_presence(&history);
         let mut total = [0; 7];
         let mut passed_somewhere = 0;
         for span in &shifts {
             let report = make(&history, &Selection::Shift(span.clone()), &context, None).unwrap();
             let balance = &report.balance;
             prop_assert!(balance.closes, "{}", balance.headline());
-            let here = |it: &&Device| (span.begin..span.end).contains(&it.admitted_at);
-            let serials: Vec<_> = history.devices.values().filter(here).map(|it| &it.serial).collect();
+            let here = |at: Timestamp| (span.begin..span.end).contains(&at);
+            let came = present.iter().filter(|(_, told)| told.first.is_some_and(here));
+            let serials: Vec<_> = came.map(|(it, _)| &it.serial).collect();
             prop_assert_eq!(balance.total, serials.len() as u64);
             prop_assert_eq!(counts(balance), expected_counts(&history, serials.into_iter()));
+            let apart = |which: fn(&Told) -> bool| {
+                absent.iter().filter(|(it, told)| here(it.admitted_at) && which(told)).count() as u64
+            };
+            prop_assert_eq!(balance.extras_deleted, apart(|it| it.extra));
+            prop_assert_eq!(balance.never_presented, apart(|it| !it.scrapped));
             let hours = &report.pace.hours;
             prop_assert_eq!(hours.iter().map(|it| it.presented).sum::<u64>(), balance.total);
             passed_somewhere += hours.iter().map(|it| it.passed).sum::<u64>();
             prop_assert_eq!(report.failures.last().map_or(10_000, |it| it.cumulative), 10_000);
             total.iter_mut().zip(counts(balance)).for_each(|(sum, it)| *sum += it);
         }
-        prop_assert_eq!(total.iter().sum::<u64>(), history.devices.len() as u64, "in exactly one shift");
+        prop_assert_eq!(total.iter().sum::<u64>(), present.len() as u64, "in exactly one shift");
         // Each first pass is in exactly one hour of exactly one shift, whenever its device came first.
-        let passed = history.entries.iter().filter(|it| matches!(it.record.what, What::Device(Event::Passed { .. })));
-        let passed: BTreeSet<_> = passed.filter_map(|it| it.record.serial.clone()).collect();
-        prop_assert_eq!(passed_somewhere, passed.len() as u64);
+        let passed = present.iter().filter(|(_, told)| told.first_pass.is_some()).count();
+        prop_assert_eq!(passed_somewhere, passed as u64);
     }
 
     #[test]
@@ -183,7 +229,8 @@ proptest! {
         let report = make(&history, &Selection::Batch("WO-1".to_owned()), &context, Some(&order)).unwrap();
         let balance = &report.balance;
         prop_assert!(balance.closes, "{}", balance.headline());
-        let made: BTreeSet<_> = history.devices.values().filter(|it| it.batch.is_some()).map(|it| &it.serial).collect();
+        let (present, _) = by_presence(&history);
+        let made: BTreeSet<_> = present.iter().filter(|(it, _)| it.batch.is_some()).map(|(it, _)| &it.serial).collect();
         let on = made.iter().copied().filter(|it| order.0.contains(*it));
         prop_assert_eq!(counts(balance), expected_counts(&history, on));
         prop_assert_eq!(balance.missing, order.0.iter().filter(|it| !made.contains(it)).count() as u64);
@@ -201,15 +248,16 @@ proptest! {
         let report = make(&history, &Selection::Batch("WO-1".to_owned()), &context, Some(&Count(ordered))).unwrap();
         let balance = &report.balance;
         prop_assert!(balance.closes, "{}", balance.headline());
-        let mut made: Vec<_> = history.devices.values().filter(|it| it.batch.is_some()).collect();
-        made.sort_by_key(|it| (it.admitted_at, it.serial.clone()));
+        let (mut made, _) = by_presence(&history);
+        made.retain(|(it, _)| it.batch.is_some());
+        made.sort_by_key(|(it, told)| (told.first, it.serial.clone()));
         let within = made.len().min(usize::try_from(ordered).unwrap());
         let (in_order, beyond) = made.split_at(within);
-        prop_assert_eq!(counts(balance), expected_counts(&history, in_order.iter().map(|it| &it.serial)));
+        prop_assert_eq!(counts(balance), expected_counts(&history, in_order.iter().map(|(it, _)| &it.serial)));
         prop_assert_eq!(balance.missing, ordered - within as u64);
         prop_assert_eq!((balance.extras, balance.total), (beyond.len() as u64, ordered));
         let extras: BTreeSet<_> = report.exceptions.extras.devices.iter().map(|it| it.serial.clone()).collect();
-        prop_assert!(extras.iter().all(|it| beyond.iter().any(|device| device.serial.as_str() == it)), "{:?}", extras);
+        prop_assert!(extras.iter().all(|it| beyond.iter().any(|(device, _)| device.serial.as_str() == it)), "{:?}", extras);
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn clocks_set_back() -> (History, Report) {
             let (batch, by) = (BatchId::parse(batch.1).unwrap(), operator("two more were asked for"));
             history.station(seconds(now, -7), StationEvent::BatchReopened { batch, by });
         }
-        history.device(now, &serial, Event::Admitted(Box::new(admission(None, nest(number), number))));
+        history.device(now, &serial, Event::Admitted(Box::new(admission(None, nest(number), number + 1))));
         history.make(now, &serial, 6 + (number % 5) as i64);
         history.waited = Waited { cloud: 8_000 + number * 31, quota: 300, journal: 48 };
         let offered = seconds(now, 12);
@@ -79,7 +79,7 @@ pub(crate) fn outage() -> (History, Report) {
             history.device(
                 now,
                 &serial,
-                Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number))),
+                Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number + 1))),
             );
             history.make(now, &serial, 8);
             let quota = if (34..40).contains(&number) { 2_600 } else { 40 };
@@ -89,7 +89,7 @@ pub(crate) fn outage() -> (History, Report) {
             history.device(
                 now,
                 &serial,
-                Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number))),
+                Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number + 1))),
             );
         }
     }
@@ -165,7 +165,7 @@ fn wait_for_the_cloud(
     number: u64,
     begin: Timestamp,
 ) {
-    history.device(now, it, Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number))));
+    history.device(now, it, Event::Admitted(Box::new(admission(Some("WO-4711"), nest(number), number + 1))));
     let presentation = history.devices[it].presentation.key.clone();
     let message = "Put the unit on the waiting rack; the cloud cannot be reached.".to_owned();
     let (code, waited) = (FailCode::Offline, Waited::default());
@@ -186,7 +186,7 @@ pub(crate) fn rework() -> (History, Report) {
         history.device(
             now,
             &serial,
-            Event::Admitted(Box::new(admission(Some("WO-4712"), nest(number), number))),
+            Event::Admitted(Box::new(admission(Some("WO-4712"), nest(number), number + 1))),
         );
         history.make(now, &serial, 7);
         calls(&mut history, seconds(now, 7), 0);

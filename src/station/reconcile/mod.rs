@@ -11,6 +11,7 @@
 //! device again before anything is told of it: one that has changed meanwhile is in flight.
 
 mod lists;
+mod ordered;
 mod reads;
 mod repairs;
 mod strangers;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use self::ordered::Ordered;
 use super::Command;
 use crate::clock::TimeSource;
 use crate::cloud::{Answer, Call, Class, Cloud, CloudError, FailureKind, Operation, Reply};
@@ -56,8 +58,8 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(250);
 /// Devices that are read from the journal at once.
 const PAGE: usize = 1_000;
 
-/// From so many selected devices on the lists are read: for fewer, single reads are as quick.
-const LISTS_FROM: usize = 300;
+/// From so many selected devices, and ordered ones that never came, on the lists are read: for fewer, single reads are as quick.
+const LISTS_FROM: u64 = 300;
 
 /// Findings that one run keeps for its repairs.
 const MAX_REPAIRS: usize = 20_000;
@@ -129,8 +131,8 @@ struct Filter {
 impl Filter {
     fn takes(&self, device: &Device) -> bool {
         self.batch.as_ref().is_none_or(|it| device.batch.as_ref() == Some(it))
-            && self.since.is_none_or(|it| device.admitted_at >= it)
-            && self.until.is_none_or(|it| device.admitted_at < it)
+            && self.since.is_none_or(|it| device.first_at() >= it)
+            && self.until.is_none_or(|it| device.first_at() < it)
     }
 }
 
@@ -268,6 +270,8 @@ struct Journal {
     seq: u64,
     /// When its first device was admitted.
     first: Option<Timestamp>,
+    /// What is on the order and was never presented here.
+    ordered: Ordered,
 }
 
 impl<C: Cloud + 'static> Run<'_, C> {
@@ -285,16 +289,21 @@ impl<C: Cloud + 'static> Run<'_, C> {
 
     async fn whole(&self) -> Result<Summary, Stop> {
         let mut journal = self.read_journal().await?;
+        self.read_order(&mut journal).await?;
+        journal.roster.sort();
         // Of the whole selection, also where the run goes on with an earlier one.
         let taken = journal.roster.rows().len();
-        let mut summary = Summary { selected: journal.roster.selected(), ..Summary::default() };
+        let Ordered { sought, unsought, .. } = journal.ordered;
+        let selected = journal.roster.selected();
+        let mut summary = Summary { selected, sought, unsought, ..Summary::default() };
         if taken == 0
+            && sought + unsought == 0
             && let Some(batch) = &self.filter.batch
         {
             return Err(Stop::Problem(format!("no device of this journal belongs to batch {batch:.100}")));
         }
         let all = self.wish.selection.is_all();
-        if all || taken >= LISTS_FROM {
+        if all || taken as u64 + sought >= LISTS_FROM {
             self.read_lists(&mut journal).await?;
             summary.listed = Some(journal.roster.listed());
         }
@@ -321,6 +330,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
             batch_lockers: lockers.into_iter().map(|(name, it)| (it.id, name)).collect(),
             seq,
             first: None,
+            ordered: Ordered::default(),
         };
         let (mut after, mut done) = (self.wish.after.clone(), 0);
         let begins_behind = after.take();
@@ -352,7 +362,6 @@ impl<C: Cloud + 'static> Run<'_, C> {
             }
             self.progress(Phase::Journal, done, None)?;
         }
-        journal.roster.sort();
         Ok(journal)
     }
 

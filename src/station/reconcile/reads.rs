@@ -21,6 +21,9 @@ const MAX_PAGES: usize = 40;
 /// How long what does not show is given to show.
 const SHOWS_WITHIN: Duration = Duration::from_secs(3);
 
+/// [`Held::managed_thing`], [`Held::managed_locker`] and [`Held::managed_into`].
+type Managed = (Option<bool>, Option<String>, Option<bool>);
+
 /// What came of one device.
 enum Looked {
     Compared(Vec<Finding>),
@@ -174,7 +177,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let (managed, attachments) = (self.managed_thing(expected), self.attachments(expected));
         let (thing, certificate, policy, locker, managed, [principals, policies, things]) =
             tokio::try_join!(thing, certificate, policy, locker, managed, attachments)?;
-        let (managed_thing, managed_into) = managed;
+        let (managed_thing, managed_locker, managed_into) = managed;
         Ok(Held {
             thing,
             policy,
@@ -182,6 +185,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
             locker,
             other_lockers: Vec::new(),
             managed_thing,
+            managed_locker,
             managed_into,
             principals,
             policies,
@@ -189,18 +193,21 @@ impl<C: Cloud + 'static> Run<'_, C> {
         })
     }
 
-    /// Whether its managed thing is there; and if not, the locker that it would go into again, where that is
-    /// not its own.
-    async fn managed_thing(&self, expected: &Expected) -> Result<(Option<bool>, Option<bool>), Stop> {
+    /// Whether its managed thing is there, and the locker that it names; and if it is not, whether the locker is there
+    /// that it would go into again, where that is not its own.
+    async fn managed_thing(&self, expected: &Expected) -> Result<Managed, Stop> {
         let Some(id) = expected.managed_thing.as_ref().filter(|_| !self.wish.quick) else {
-            return Ok((None, None));
+            return Ok((None, None, None));
         };
-        let there = self.ask(&Call::GetManagedThing { id: id.clone() }).await?.is_some();
+        let (there, locker) = match self.ask(&Call::GetManagedThing { id: id.clone() }).await? {
+            Some(Reply::ManagedThingDescription { locker, .. }) => (true, locker),
+            other => (other.is_some(), None),
+        };
         let into = match &expected.managed_into {
             Some(id) if !there => Some(self.has_locker(id).await?),
             _ => None,
         };
-        Ok((Some(there), into))
+        Ok((Some(there), locker, into))
     }
 
     /// What is attached: certificates to the thing, policies to the certificate, the certificate to things.

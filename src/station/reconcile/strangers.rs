@@ -33,6 +33,8 @@ enum Stranger {
     Retired(SerialNumber, ListedCertificate),
     /// A thing that the journal does not know.
     Extra(String),
+    /// A thing that a device of the order would have, which was never presented here.
+    Ordered(String),
     /// A certificate that the journal does not know.
     Unknown(ListedCertificate),
 }
@@ -51,9 +53,11 @@ impl<C: Cloud + 'static> Run<'_, C> {
             journal.roster.retired().map(|(serial, it)| (serial.clone(), it.clone())).collect();
         let extras = if all { self.extras_left(journal).await? } else { Vec::new() };
         let unknown = if all { self.to_examine(journal, summary) } else { Vec::new() };
-        let of = (retired.len() + extras.len() + unknown.len()) as u64;
+        let ordered = self.ordered_names(journal, summary.listed.is_some());
+        let of = (retired.len() + extras.len() + ordered.len() + unknown.len()) as u64;
         let retired = retired.into_iter().map(|(serial, it)| Stranger::Retired(serial, it));
         let strangers = retired.chain(extras.into_iter().map(Stranger::Extra));
+        let strangers = strangers.chain(ordered.into_iter().map(Stranger::Ordered));
         let mut waiting = strangers.chain(unknown.into_iter().map(Stranger::Unknown));
         let mut looks = FuturesOrdered::<Look<'_, _>>::new();
         let mut done = 0;
@@ -80,6 +84,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         match stranger {
             Stranger::Retired(serial, it) => self.retired(serial, &it).await,
             Stranger::Extra(thing) => self.extra(&thing).await,
+            Stranger::Ordered(thing) => self.ordered(journal, &thing).await,
             Stranger::Unknown(it) => self.unknown(journal, &it).await,
         }
     }
@@ -220,7 +225,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
     }
 
     /// A thing that bears this station's attribute, and that the journal does not know.
-    async fn extra(&self, thing: &str) -> Result<Option<(Finding, u64)>, Stop> {
+    pub(super) async fn extra(&self, thing: &str) -> Result<Option<(Finding, u64)>, Stop> {
         if self.owner(thing, &self.reconciler.station).await? != Some(Owner::Us) {
             return Ok(None);
         }

@@ -1,6 +1,8 @@
 //! A run over a journal on disk and an account that holds little: what is told after a rotation of the CA and
 //! where an earlier run is gone on with, and what is not repaired any more.
 
+mod ordered;
+
 use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
@@ -17,6 +19,7 @@ use crate::device::rules::{LockerRule, ManagedRole, ManagedThingRule, Register, 
 use crate::device::steps::Step;
 use crate::device::testing::{DOCUMENT, STATION, plain_rules};
 use crate::device::{Certificate, KeyState};
+use crate::fixture::FailCode;
 use crate::journal::store::{JournalLock, Opened, StoreWriter, open};
 use crate::journal::{Entry, Journal as _, Record, StationEvent, What};
 use crate::pki::authority::make_root;
@@ -38,6 +41,23 @@ fn der_of(serial: &SerialNumber) -> String {
 
 fn operator() -> Operator {
     Operator { uid: 0, name: "root".to_owned(), reason: "a test says so".to_owned() }
+}
+
+fn admission(rules: RulesId, batch: Option<&str>, presentation: PresentationKey) -> Admission {
+    Admission {
+        product: "lamp".to_owned(),
+        rules,
+        batch: batch.map(str::to_owned),
+        extra: false,
+        presentation,
+        nest: None,
+        mac: None,
+        device_key: None,
+        request: None,
+        attributes: BTreeMap::new(),
+        replaces_policy: None,
+        replaces_thing: None,
+    }
 }
 
 /// The journal as the station writes it.
@@ -76,20 +96,7 @@ impl Book {
 
     fn passes(&mut self, serial: &SerialNumber, rules: RulesId, batch: Option<&str>) {
         let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: self.seq };
-        let admission = Admission {
-            product: "lamp".to_owned(),
-            rules,
-            batch: batch.map(str::to_owned),
-            extra: false,
-            presentation: presentation.clone(),
-            nest: None,
-            mac: None,
-            device_key: None,
-            request: None,
-            attributes: BTreeMap::new(),
-            replaces_policy: None,
-            replaces_thing: None,
-        };
+        let admission = admission(rules, batch, presentation.clone());
         let der = der_of(serial).into_bytes();
         let certificate = Certificate {
             fingerprint: Fingerprint::of(&der),
@@ -116,6 +123,35 @@ impl Book {
             serial,
             Event::Passed { presentation, directory: None, label: false, waited: Waited::default() },
         );
+    }
+
+    /// It comes into the journal without being presented, by a fixture's word alone.
+    fn claimed(&mut self, serial: &SerialNumber, rules: RulesId, batch: Option<&str>) {
+        let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 0 };
+        self.happens(serial, Event::Admitted(Box::new(admission(rules, batch, presentation.clone()))));
+        let (code, message) = (FailCode::Mismatch, "was not issued for SN1".to_owned());
+        let presentation = Some(presentation);
+        self.happens(serial, Event::Quarantined { presentation, code, message, waited: Waited::default() });
+    }
+
+    /// The account held it and the journal did not: it came into that only to be deleted.
+    fn deleted(&mut self, serial: &SerialNumber, rules: RulesId) {
+        let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 0 };
+        self.happens(serial, Event::Admitted(Box::new(admission(rules, None, presentation.clone()))));
+        let scrapping = Event::Scrapping {
+            presentation: Some(presentation),
+            by: operator(),
+            policy: None,
+            message: "cleared by root".to_owned(),
+            asked: false,
+            managed_thing: false,
+        };
+        self.happens(serial, scrapping);
+        while let Some(step) = self.devices[serial].next_clearing() {
+            let (output, adopted, request_id) = (Output::Nothing, false, None);
+            self.happens(serial, Event::StepDone { step, output, adopted, request_id });
+        }
+        self.happens(serial, Event::Scrapped);
     }
 
     /// A certificate that it had before, and that is recorded as deleted.
@@ -178,6 +214,10 @@ struct Account {
     asked: Mutex<BTreeSet<Operation>>,
     /// How often lockers were read one by one.
     locker_reads: AtomicU64,
+    /// Further things, each with the station that has made it.
+    others: Vec<(String, Option<String>)>,
+    /// How often things were read one by one.
+    thing_reads: AtomicU64,
 }
 
 impl Account {
@@ -202,14 +242,23 @@ impl Account {
         own.into_iter().map(str::to_owned).collect()
     }
 
+    fn things(&self) -> impl Iterator<Item = (String, Option<String>)> {
+        let own = DEVICES.into_iter().map(|it| (it.to_owned(), Some(STATION.to_owned())));
+        own.chain(self.others.iter().cloned())
+    }
+
     fn answer(&self, call: &Call) -> Option<Reply> {
         let next = None;
         let names = || DEVICES.into_iter().map(str::to_owned);
         Some(match call {
             Call::ListThings { .. } => {
-                let attributes = BTreeMap::from([("linemint".to_owned(), STATION.to_owned())]);
-                let thing = |name| ListedThing { name, attributes: attributes.clone() };
-                Reply::Things { items: names().map(thing).collect(), next }
+                let thing = |(name, by)| ListedThing { name, attributes: made_by(by) };
+                Reply::Things { items: self.things().map(thing).collect(), next }
+            }
+            Call::DescribeThing { name } => {
+                self.thing_reads.fetch_add(1, Ordering::Relaxed);
+                let (name, by) = self.things().find(|it| it.0 == *name)?;
+                Reply::ThingDescription { name, arn: String::new(), attributes: made_by(by) }
             }
             Call::ListPolicies { .. } => Reply::Policies { names: names().collect(), next },
             Call::ListCredentialLockers { .. } => {
@@ -234,7 +283,8 @@ impl Account {
                 Reply::Policy { name, arn, document: DOCUMENT.to_owned() }
             }
             Call::ListThingPrincipals { thing, .. } => {
-                Reply::Principals { arns: vec![arn_of(Self::own(thing))], next }
+                let own = DEVICES.contains(&thing.as_str()).then(|| arn_of(Self::own(thing)));
+                Reply::Principals { arns: own.into_iter().collect(), next }
             }
             Call::ListAttachedPolicies { target, .. } => Reply::Policies { names: self.at(target), next },
             Call::ListPrincipalThings { principal, .. } => {
@@ -248,6 +298,10 @@ impl Account {
             _ => return None,
         })
     }
+}
+
+fn made_by(station: Option<String>) -> BTreeMap<String, String> {
+    station.into_iter().map(|it| ("linemint".to_owned(), it)).collect()
 }
 
 impl Cloud for Account {
@@ -298,6 +352,16 @@ impl Bench {
     }
 
     fn start(&self, account: &Arc<Account>, cas: &[&Ca], wish: Wish) -> mpsc::Receiver<Told> {
+        self.start_with(account, cas, BTreeMap::new(), wish)
+    }
+
+    fn start_with(
+        &self,
+        account: &Arc<Account>,
+        cas: &[&Ca],
+        products: BTreeMap<String, Product>,
+        wish: Wish,
+    ) -> mpsc::Receiver<Told> {
         let (durable, seq) = watch::channel(self.book.lock().unwrap().seq);
         drop(durable);
         let calendar = Calendar { shifts: Vec::new(), timezone: TimeZone::UTC, days_off: BTreeSet::new() };
@@ -308,7 +372,7 @@ impl Bench {
             clock: Arc::new(SystemClock::default()),
             commands: self.commands.clone(),
             station: STATION.to_owned(),
-            products: BTreeMap::new(),
+            products,
             cas: cas.iter().map(|it| it.known()).collect(),
             calendar,
             turn: Arc::new(Semaphore::new(1)),

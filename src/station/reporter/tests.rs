@@ -87,7 +87,7 @@ fn a_report_is_written_once_after_the_grace_in_four_formats() {
     let made = made_by(&it);
     assert_eq!(names(&made), ["shift-2026-11-20-early.json"]);
     let text = std::fs::read_to_string(&made[0]).unwrap();
-    let report = verify(&text, None).unwrap().report;
+    let report = verify(&text, &[]).unwrap().report;
     assert_eq!((report.balance.total, report.balance.closes), (96, true));
     let lines = std::fs::read_to_string(made[0].with_extension("csv")).unwrap();
     assert_eq!(lines.lines().count(), 97);
@@ -151,7 +151,7 @@ fn a_report_has_the_limits_of_the_configuration_as_it_is_then() {
     assert_eq!(of(&halves, CERTIFICATES), (Some(7_500), Some(15_000)));
     let made = made_by(&it);
     let text = std::fs::read_to_string(&made[0]).unwrap();
-    let quota = verify(&text, None).unwrap().report.quota.unwrap();
+    let quota = verify(&text, &[]).unwrap().report.quota.unwrap();
     let limits: Vec<_> = quota.operations.iter().map(|it| (it.operation.as_str(), it.limit_milli)).collect();
     let expected =
         [("create-policy", None), ("create-thing", Some(7_000)), ("register-certificate-without-ca", None)];

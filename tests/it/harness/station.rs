@@ -322,6 +322,25 @@ impl World {
         files
     }
 
+    /// Where sealed private keys lie: files of their own, and slots that are not empty.
+    pub(crate) fn private_keys(&self) -> Vec<String> {
+        let (slots, files): (Vec<_>, Vec<_>) = self
+            .files("state/keys")
+            .into_iter()
+            .partition(|it| it.extension().is_some_and(|it| it == "slots"));
+        let taken = |path: &PathBuf| {
+            let bytes = fs::read(path).unwrap();
+            let pages: Vec<bool> = bytes.chunks(4096).map(|it| it.iter().any(|it| *it != 0)).collect();
+            pages
+                .into_iter()
+                .enumerate()
+                .filter(|it| it.1)
+                .map(|it| format!("slot {}", it.0))
+                .collect::<Vec<_>>()
+        };
+        files.iter().map(|it| it.display().to_string()).chain(slots.iter().flat_map(taken)).collect()
+    }
+
     /// Sends AWS a request of somebody else, signed well enough for the simulation.
     pub(crate) fn seed(&self, path: &str, body: &Value) {
         self.request("POST", path, "", body);

@@ -2,6 +2,7 @@
 //! repaired, also over a kill; and how long a look takes.
 
 mod crowd;
+mod order;
 mod planted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,8 +108,18 @@ fn all_found_none_invented(each: usize, within: Duration) {
     assert_eq!((summary.selected, summary.compared), (serials.len() as u64, serials.len() as u64));
     assert!(!summary.is_clean() && seen.progress > 0);
 
+    let report = || world.get("/v1/report?since=2026-01-01T00:00:00Z").unwrap();
+    let before = report();
     let (mended, whole) = heard(&world, &repair(), within);
     assert!(whole);
+    let after = report();
+    assert_eq!(after["balance"]["extras_deleted"], json!(each), "named apart");
+    for figures in ["total", "scrapped", "sum", "first_pass"] {
+        assert_eq!(after["balance"][figures], before["balance"][figures], "{figures} of what was presented");
+    }
+    assert_eq!(after["yields"], before["yields"]);
+    let (status, csv, _) = world.command(&["report", "--since", "2026-01-01T00:00:00Z", "--format", "csv"]);
+    assert_eq!((status, csv.lines().count()), (0, serials.len() + 1), "{csv}");
     assert_eq!(mended.found(), planted.all, "all is shown before it is repaired");
     let outcomes: BTreeMap<_, _> =
         mended.repaired.iter().map(|(serial, class, why)| ((*class, serial.clone()), why)).collect();
@@ -317,6 +328,27 @@ fn a_managed_thing_that_somebody_has_deleted_is_found_and_made_again() {
     assert!(whole && mended.summary().is_clean() && mended.repaired.len() == 2, "{mended:#?}");
     assert_eq!((look(&world).found(), world.cloud().managed_things().len()), (BTreeSet::new(), 3));
     assert_ne!(id(serials[0]), gone[0]);
+
+    // A locker that is made again has another id, and the managed thing that is there goes on naming the old one.
+    let locker = |serial: &str| {
+        world.get(&format!("/v1/devices/{serial}")).unwrap()["locker_id"].as_str().unwrap().to_owned()
+    };
+    let old = locker(serials[1]);
+    world.aws(vec![Call::DeleteCredentialLocker { id: old.clone() }]);
+    let (mended, whole) = heard(&world, &repair(), PATIENCE);
+    assert!(
+        whole && mended.found() == BTreeSet::from([(Class::HalfMade, serials[1].to_owned())]),
+        "{mended:#?}"
+    );
+    assert_eq!((mended.repaired.len(), look(&world).found()), (1, in_the_old_locker(serials[1])));
+    let (seen, _) = heard(&world, &repair(), PATIENCE);
+    let told = &seen.findings[0];
+    assert_eq!(
+        (seen.repaired.len(), told.resource.clone()),
+        (0, format!("managed thing {}", id(serials[1])))
+    );
+    assert!(told.held.ends_with(&format!("names the locker {old}")), "{told:?}");
+    assert!(told.remedy.contains(&format!("--credential-locker-id {}", locker(serials[1]))), "{told:?}");
     assert_eq!(world.command(&["device", "scrap", serials[0], "--reason", "it fell"]).0, 0);
     world.eventually("its managed thing is gone with it", |world| {
         match world.cloud().managed_things().len() {
@@ -324,6 +356,11 @@ fn a_managed_thing_that_somebody_has_deleted_is_found_and_made_again() {
             other => Err(other),
         }
     });
+}
+
+/// That a managed thing names another locker than its device has.
+fn in_the_old_locker(serial: &str) -> BTreeSet<(Class, String)> {
+    BTreeSet::from([(Class::AttachedToAnother, serial.to_owned())])
 }
 
 /// Every call that was made is one that `check-config --iam` allows.

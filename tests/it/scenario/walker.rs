@@ -233,7 +233,7 @@ impl Walker {
                 assert!(content.contains(text), "{content}");
             }
             Fact::NoKeys => self.world.eventually("no private key is left", |world| {
-                let keys = world.files("state/keys");
+                let keys = world.private_keys();
                 if keys.is_empty() { Ok(()) } else { Err(keys) }
             }),
         }

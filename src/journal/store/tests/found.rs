@@ -148,18 +148,19 @@ fn a_log_that_is_gone_is_refused_and_nothing_is_made_in_its_place() {
 fn a_journal_that_is_gone_with_keys_left_behind_is_not_begun_anew() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, keys) = (dir.path().join("journal"), dir.path().join("keys"));
-    refuse_if_gone(&journal, &keys).unwrap();
+    let refuse = || refuse_if_gone(&journal, &keys, |it| crate::journal::keys::stored_in(it, |_| true));
+    refuse().unwrap();
     std::fs::create_dir(&keys).unwrap();
-    refuse_if_gone(&journal, &keys).unwrap();
+    refuse().unwrap();
     put(&keys.join("0011223344556677-a.key"), b"sealed");
-    let error = refuse_if_gone(&journal, &keys).unwrap_err();
+    let error = refuse().unwrap_err();
     assert!(error.to_string().contains("1 undelivered private keys"), "{error}");
     assert_eq!(SetupError::Journal(error).exit_status(), crate::error::ExitStatus::Io);
     drop(open_in(&journal).unwrap());
-    refuse_if_gone(&journal, &keys).unwrap();
+    refuse().unwrap();
     std::fs::remove_dir_all(journal.join("log")).unwrap();
     // What is left of it says more when it is opened.
-    refuse_if_gone(&journal, &keys).unwrap();
+    refuse().unwrap();
 }
 
 #[test]

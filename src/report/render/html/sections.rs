@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::super::super::model::{CloudFinding, FailureRow, Listed, Report};
 use super::super::{
-    at_work, cloud_remarks, headroom, hundredths, is_notable, limit, local, milli, number, percent, plain,
-    quiet, shares_of_time, span, svg,
+    at_work, cloud_remarks, counted, headroom, hundredths, is_notable, limit, local, meaning, milli, number,
+    percent, plain, quiet, shares_of_time, span, svg,
 };
 use super::{MAX_WORDS, cause};
 
@@ -81,7 +81,7 @@ pub(super) fn downtime(it: &Report) -> Markup {
             @if it.downtime.is_empty() { p { "None." } }
             table {
                 @for row in &it.downtime {
-                    tr { td { (cause(row)) } td class="bar" { (svg::bar("down", row.ms, most)) } td class="n" { (number(row.times)) " ×" } td class="n" { (span(row.ms)) } }
+                    tr { td { (cause(row)) @if !meaning(row).is_empty() { br; small { (meaning(row)) } } } td class="bar" { (svg::bar("down", row.ms, most)) } td class="n" { (number(row.times)) " ×" } td class="n" { (span(row.ms)) } }
                 }
             }
             @if it.downtime.len() > 1 { p class="note" { "What overlaps counts each for itself." } }
@@ -173,7 +173,7 @@ pub(super) fn cloud(it: &Report) -> Markup {
             p {
                 (number(cloud.selected)) " devices selected, " b { (number(cloud.compared)) } " held against the account, "
                 (number(cloud.in_flight)) " in flight, " (number(cloud.unread)) " could not be read, "
-                b { (number(found)) } " findings, " (number(cloud.repaired)) " of them repaired."
+                b { (counted(found, "finding")) } ", " (number(cloud.repaired)) " of them repaired."
             }
             @for remark in cloud_remarks(cloud) { p class="note" { (remark) } }
             @if !cloud.devices.is_empty() {
