@@ -142,7 +142,7 @@ impl Line {
         let detail = "this id stands for another unit: the fixture is asked whether it was reset";
         self.nak(fixture, Some(unit.id), NakCode::Busy, detail);
         if asks {
-            self.say_hello(fixture);
+            self.ask_again(fixture);
         }
         true
     }

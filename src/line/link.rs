@@ -411,9 +411,18 @@ impl Line {
     }
 
     pub(super) fn say_hello(&mut self, fixture: usize) {
-        let message = StationMessage::Hello { protocol: PROTOCOL, station: self.settings.station.clone() };
         // It promises nothing, so it waits for nothing.
-        self.out.push(Action::Send { fixture, message, tag: Some(Tag::Hello), after: 0 });
+        self.say_hello_after(fixture, 0);
+    }
+
+    /// Asks a fixture that was answered just now who it is: behind that answer, which may wait for the disk.
+    pub(super) fn ask_again(&mut self, fixture: usize) {
+        self.say_hello_after(fixture, self.seq);
+    }
+
+    fn say_hello_after(&mut self, fixture: usize, after: u64) {
+        let message = StationMessage::Hello { protocol: PROTOCOL, station: self.settings.station.clone() };
+        self.out.push(Action::Send { fixture, message, tag: Some(Tag::Hello), after });
     }
 
     fn pull(&mut self, fixture: usize) {

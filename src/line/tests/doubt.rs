@@ -34,6 +34,16 @@ fn a_fixture_whose_id_stands_for_another_serial_is_asked_and_its_new_boot_is_bel
 }
 
 #[test]
+fn the_question_waits_behind_the_answer_where_the_disk_is_slow() {
+    let mut h = presented();
+    h.syncs = false;
+    assert!(h.unit(0, unit_in(2, "SN9", "b")).is_empty(), "its record is not on disk");
+    assert!(h.unit(0, unit(1, "SN2")).is_empty());
+    h.sync(usize::MAX);
+    assert_eq!(h.hear(0), ["ack 2", "nak busy 1", "hello"]);
+}
+
+#[test]
 fn if_the_boot_is_the_same_the_next_contradiction_is_final_and_the_one_after_it_is_asked_about_again() {
     let mut h = presented();
     assert_eq!(h.unit(0, unit_in(1, "SN2", "b")), ["nak busy 1", "hello"]);
