@@ -14,7 +14,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -381,18 +381,8 @@ impl Factory {
         life.device = None;
         life.rest = rest_of_life(self.devices, presentation.clone()).into();
         Some(Event::Admitted(Box::new(Admission {
-            product: "thermostat".to_owned(),
-            rules: Fingerprint::of(b"rules"),
-            batch: None,
-            extra: false,
-            presentation,
             nest: Some("1".to_owned()),
-            mac: None,
-            device_key: None,
-            request: None,
-            attributes: BTreeMap::new(),
-            replaces_policy: None,
-            replaces_thing: None,
+            ..Admission::of("thermostat", Fingerprint::of(b"rules"), presentation)
         })))
     }
 

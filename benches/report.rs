@@ -9,7 +9,6 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark's result is what it prints")]
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -95,18 +94,8 @@ impl Line {
 
 fn admission(presentation: PresentationKey) -> Admission {
     Admission {
-        product: "thermostat".to_owned(),
-        rules: Fingerprint::of(b"rules"),
         batch: Some("WO-4711".to_owned()),
-        extra: false,
-        presentation,
-        nest: None,
-        mac: None,
-        device_key: None,
-        request: None,
-        attributes: BTreeMap::new(),
-        replaces_policy: None,
-        replaces_thing: None,
+        ..Admission::of("thermostat", Fingerprint::of(b"rules"), presentation)
     }
 }
 

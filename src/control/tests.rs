@@ -310,18 +310,9 @@ pub(crate) fn nest_event(id: u64) -> PresentationKey {
 
 pub(crate) fn admitted_at(id: u64, nest: Option<&str>, batch: Option<&str>) -> Event {
     Event::Admitted(Box::new(Admission {
-        product: "lamp".to_owned(),
-        rules: rules().id(),
         batch: batch.map(str::to_owned),
-        extra: false,
-        presentation: presentation(id),
         nest: nest.map(str::to_owned),
-        mac: None,
-        device_key: None,
-        request: None,
-        attributes: BTreeMap::new(),
-        replaces_policy: None,
-        replaces_thing: None,
+        ..Admission::of("lamp", rules().id(), presentation(id))
     }))
 }
 

@@ -404,6 +404,27 @@ pub struct Admission {
     pub replaces_thing: Option<String>,
 }
 
+impl Admission {
+    /// Of a presentation that tells nothing but the serial number, into no batch.
+    #[must_use]
+    pub fn of(product: &str, rules: RulesId, presentation: PresentationKey) -> Self {
+        Self {
+            product: product.to_owned(),
+            rules,
+            batch: None,
+            extra: false,
+            presentation,
+            nest: None,
+            mac: None,
+            device_key: None,
+            request: None,
+            attributes: BTreeMap::new(),
+            replaces_policy: None,
+            replaces_thing: None,
+        }
+    }
+}
+
 /// What is kept of a step's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "made", rename_all = "lowercase")]

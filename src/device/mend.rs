@@ -224,20 +224,7 @@ mod tests {
         fn made() -> Self {
             let rules = plain_rules("lamp");
             let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 1 };
-            let admission = Admission {
-                product: "lamp".to_owned(),
-                rules: rules.id(),
-                batch: None,
-                extra: false,
-                presentation,
-                nest: None,
-                mac: None,
-                device_key: None,
-                request: None,
-                attributes: BTreeMap::new(),
-                replaces_policy: None,
-                replaces_thing: None,
-            };
+            let admission = Admission::of("lamp", rules.id(), presentation);
             let serial = SerialNumber::parse("SN1").unwrap();
             let event = Event::Admitted(Box::new(admission));
             let mut life =

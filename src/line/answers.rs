@@ -227,19 +227,10 @@ impl Line {
         // What the batch would not take is of none.
         let joining = self.joins(&rules.product, serial, shelf)?.ok().flatten();
         let admission = Admission {
-            product: rules.product.clone(),
-            rules: rules.id(),
             extra: joining.as_ref().is_some_and(|it| it.extra),
             batch: joining.map(|it| it.batch.into()),
             // No presentation has the number 0: it was not presented.
-            presentation: self.links[fixture].key(0),
-            nest: None,
-            mac: None,
-            device_key: None,
-            request: None,
-            attributes: std::collections::BTreeMap::new(),
-            replaces_policy: None,
-            replaces_thing: None,
+            ..Admission::of(&rules.product, rules.id(), self.links[fixture].key(0))
         };
         let presentation = Some(admission.presentation.clone());
         self.admit(serial, Event::Admitted(Box::new(admission)), rules);

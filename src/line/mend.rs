@@ -92,20 +92,7 @@ impl Line {
         // No presentation has the number 0: it was not presented.
         let presentation =
             self.links.iter().find(|it| !it.settings.name.is_empty()).unwrap_or(&self.links[0]).key(0);
-        let admission = Admission {
-            product: rules.product.clone(),
-            rules: rules.id(),
-            batch: None,
-            extra: false,
-            presentation: presentation.clone(),
-            nest: None,
-            mac: None,
-            device_key: None,
-            request: None,
-            attributes: std::collections::BTreeMap::new(),
-            replaces_policy: None,
-            replaces_thing: None,
-        };
+        let admission = Admission::of(&rules.product, rules.id(), presentation.clone());
         self.admit(serial, Event::Admitted(Box::new(admission)), rules);
         let thing =
             Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: true, request_id: None };

@@ -384,20 +384,7 @@ fn names_without_a_serial_and_templates_with_more_tell_nobody() {
 fn device(serial: &str) -> Device {
     let rules = plain_rules("lamp");
     let presentation = PresentationKey { fixture: "nest-1".to_owned(), boot: 1, id: 1 };
-    let admission = Admission {
-        product: "lamp".to_owned(),
-        rules: rules.id(),
-        batch: None,
-        extra: false,
-        presentation,
-        nest: None,
-        mac: None,
-        device_key: None,
-        request: None,
-        attributes: BTreeMap::new(),
-        replaces_policy: None,
-        replaces_thing: None,
-    };
+    let admission = Admission::of("lamp", rules.id(), presentation);
     let serial = SerialNumber::parse(serial).unwrap();
     Device::admit(&serial, 1, Timestamp::UNIX_EPOCH, &Event::Admitted(Box::new(admission))).unwrap()
 }

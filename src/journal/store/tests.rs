@@ -27,20 +27,11 @@ pub(super) fn key(id: u64) -> PresentationKey {
 }
 
 pub(super) fn admission(id: u64) -> Event {
-    Event::Admitted(Box::new(Admission {
-        product: "lamp".to_owned(),
-        rules: Fingerprint::of(b"rules"),
-        batch: None,
-        extra: false,
-        presentation: key(id),
-        nest: None,
-        mac: None,
-        device_key: None,
-        request: None,
-        attributes: BTreeMap::new(),
-        replaces_policy: None,
-        replaces_thing: None,
-    }))
+    Event::Admitted(Box::new(Admission::of("lamp", Fingerprint::of(b"rules"), key(id))))
+}
+
+pub(super) fn presented(id: u64) -> Event {
+    Event::Presented { presentation: key(id), nest: None, mac: None, anew: None, attributes: BTreeMap::new() }
 }
 
 /// A device's events from `first` on, as entries.

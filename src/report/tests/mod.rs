@@ -58,18 +58,8 @@ pub(crate) fn seconds(at: Timestamp, by: i64) -> Timestamp {
 
 pub(crate) fn admission(batch: Option<&str>, fixture: &str, id: u64) -> Admission {
     Admission {
-        product: "thermostat".to_owned(),
-        rules: Fingerprint::of(b"rules"),
         batch: batch.map(str::to_owned),
-        extra: false,
-        presentation: presentation(fixture, id),
-        nest: None,
-        mac: None,
-        device_key: None,
-        request: None,
-        attributes: BTreeMap::new(),
-        replaces_policy: None,
-        replaces_thing: None,
+        ..Admission::of("thermostat", Fingerprint::of(b"rules"), presentation(fixture, id))
     }
 }
 

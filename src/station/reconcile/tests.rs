@@ -44,20 +44,7 @@ fn operator() -> Operator {
 }
 
 fn admission(rules: RulesId, batch: Option<&str>, presentation: PresentationKey) -> Admission {
-    Admission {
-        product: "lamp".to_owned(),
-        rules,
-        batch: batch.map(str::to_owned),
-        extra: false,
-        presentation,
-        nest: None,
-        mac: None,
-        device_key: None,
-        request: None,
-        attributes: BTreeMap::new(),
-        replaces_policy: None,
-        replaces_thing: None,
-    }
+    Admission { batch: batch.map(str::to_owned), ..Admission::of("lamp", rules, presentation) }
 }
 
 /// The journal as the station writes it.

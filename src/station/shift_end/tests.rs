@@ -28,20 +28,7 @@ fn journal(dir: &std::path::Path, count: i64, directory: impl Fn(i64) -> Option<
             public_key: None,
             issuer: None,
         };
-        let admission = Admission {
-            product: "lamp".to_owned(),
-            rules: Fingerprint::of(b"rules"),
-            batch: None,
-            extra: false,
-            presentation: presentation.clone(),
-            nest: None,
-            mac: None,
-            device_key: None,
-            request: None,
-            attributes: BTreeMap::new(),
-            replaces_policy: None,
-            replaces_thing: None,
-        };
+        let admission = Admission::of("lamp", Fingerprint::of(b"rules"), presentation.clone());
         let step = crate::device::steps::Step::Thing;
         let output = crate::device::event::Output::Nothing;
         let done = Event::StepDone { step, output, adopted: false, request_id: None };

@@ -106,20 +106,7 @@ fn life(
         public_key: None,
         issuer: None,
     };
-    let admission = Admission {
-        product: "thermostat".to_owned(),
-        rules,
-        batch,
-        extra: false,
-        presentation: presentation.clone(),
-        nest: None,
-        mac: None,
-        device_key: None,
-        request: None,
-        attributes: std::collections::BTreeMap::new(),
-        replaces_policy: None,
-        replaces_thing: None,
-    };
+    let admission = Admission { batch, ..Admission::of("thermostat", rules, presentation.clone()) };
     vec![
         Event::Admitted(Box::new(admission)),
         Event::Issued { certificate },

@@ -114,14 +114,8 @@ fn a_batch_counts_a_device_from_its_first_presentation_on() {
     let Event::Admitted(mut claimed) = admission(0) else { unreachable!() };
     claimed.batch = Some("WO-1".to_owned());
     let released = Event::Released { by: by() };
-    let presented = Event::Presented {
-        presentation: key(9),
-        nest: None,
-        mac: None,
-        anew: None,
-        attributes: BTreeMap::new(),
-    };
-    let mut all = entries("A1", 4, &[Event::Admitted(claimed), quarantine(0), released, presented]);
+    let again = presented(9);
+    let mut all = entries("A1", 4, &[Event::Admitted(claimed), quarantine(0), released, again]);
     let came = all.split_off(3);
     let counted = |store: &Store| {
         let batch = store.find_batch(&id).unwrap().unwrap();
@@ -159,17 +153,10 @@ fn a_device_is_found_by_its_first_presentation_and_counted_in_that_time() {
     assert_eq!((absent.len(), absent[0].first, absent[0].was_presented()), (1, at(AT), false));
     assert_eq!(slots(&opened.store, "2026-11-21T00:00:00Z", "2026-11-23T00:00:00Z"), (0, 0));
 
-    let presented = Event::Presented {
-        presentation: key(9),
-        nest: None,
-        mac: None,
-        anew: None,
-        attributes: BTreeMap::new(),
-    };
+    let again = presented(9);
     let before = device.state;
-    device.apply(4, later, &presented).unwrap();
-    let record =
-        Record { seq: 4, at: later, serial: Some(device.serial.clone()), what: What::Device(presented) };
+    device.apply(4, later, &again).unwrap();
+    let record = Record { seq: 4, at: later, serial: Some(device.serial.clone()), what: What::Device(again) };
     opened.writer.commit(vec![Entry { record, device: Some((Box::new(device), Some(before))) }]).unwrap();
     let check = |store: &Store| {
         let present = all(store);
