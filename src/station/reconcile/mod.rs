@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use self::ordered::Ordered;
 use super::Command;
@@ -167,11 +167,10 @@ impl<C: Cloud + 'static> Reconciler<C> {
         let (told, heard) = mpsc::channel(TOLD);
         let this = self.clone();
         tokio::spawn(async move {
-            let _permit = permit;
             let gone = told.clone();
             tokio::select! {
                 () = gone.closed() => tracing::info!("a reconciliation was given up by who asked for it"),
-                () = this.run(wish, filter, by, told) => {}
+                () = this.run(wish, filter, by, (told, permit)) => {}
             }
         });
         Ok(heard)
@@ -191,7 +190,13 @@ impl<C: Cloud + 'static> Reconciler<C> {
         Ok(Filter { batch, since: Some(since), until: Some(until) })
     }
 
-    async fn run(&self, wish: Wish, filter: Filter, by: Operator, told: mpsc::Sender<Told>) {
+    async fn run(
+        &self,
+        wish: Wish,
+        filter: Filter,
+        by: Operator,
+        (told, permit): (mpsc::Sender<Told>, OwnedSemaphorePermit),
+    ) {
         let began = self.clock.now().mono;
         let run = Run {
             reconciler: self,
@@ -220,6 +225,8 @@ impl<C: Cloud + 'static> Reconciler<C> {
                 Told::Problem { detail, after: run.after() }
             }
         };
+        // Whoever hears the end may begin the next.
+        drop(permit);
         // Nobody may be there any more.
         let _ = told.send(end).await;
     }
