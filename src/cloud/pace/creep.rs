@@ -50,6 +50,14 @@ const DOUBLING: f64 = 0.45;
 /// Calls without a refusal that let the ceiling count as reached.
 const REACHED_CALLS: f64 = 60.0;
 
+/// So often one's part is halved while nothing goes through, once it has been met: at more refusals in a row it is not
+/// that again, but all are refused.
+const HALVINGS: u32 = 3;
+
+/// How often it is asked, at the slowest, whether anything goes through again, seconds: what a limit that is lifted
+/// costs before that is seen.
+const ASK_AGAIN: f64 = 2.0;
+
 /// Nothing called for so long, and what was known is out of date.
 const STALE: Duration = Duration::from_secs(60);
 
@@ -73,6 +81,10 @@ pub(super) struct Creep {
     moved: Duration,
     /// The present fall of the limit: its beginning, and what went through since.
     fall: (Duration, f64),
+    /// One's own part at its beginning, and how often that was halved in it.
+    halved: (f64, u32),
+    /// Whether one's own part was ever met: something went through, and a later call was refused.
+    met: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,6 +93,10 @@ enum Phase {
     Held(Duration),
     /// At one's part, which grows.
     Steady,
+    /// All is refused: that says nothing of one's part, which stays what it was, and asks for fewer calls.
+    Blocked,
+    /// Something goes through again: up to one's part.
+    Back,
     /// Others seem to have gone: up until that is refused.
     Climb,
 }
@@ -99,6 +115,8 @@ impl Creep {
             quiet: 0.0,
             moved: now,
             fall: (now, 0.0),
+            halved: (rate, 0),
+            met: false,
         }
     }
 
@@ -112,6 +130,10 @@ impl Creep {
         if sent >= self.since {
             self.good += 1.0;
             self.fall.1 += 1.0;
+            if self.phase == Phase::Blocked {
+                // Where nothing had been met before, nobody is known to take a part.
+                self.phase = if self.met { Phase::Back } else { Phase::Climb };
+            }
         }
         self.rise(now);
         if self.rate < ceiling {
@@ -147,6 +169,14 @@ impl Creep {
                 self.rate *= by;
                 self.known *= by;
             }
+            Phase::Blocked => {}
+            Phase::Back => {
+                self.rate *= (used / DOUBLING).min(1.0).exp2();
+                if self.rate >= self.known * CARE {
+                    self.rate = self.known * CARE;
+                    self.phase = Phase::Steady;
+                }
+            }
             Phase::Climb => self.rate *= (used / DOUBLING).min(1.0).exp2(),
         }
     }
@@ -165,14 +195,24 @@ impl Creep {
 
     fn fall_back(&mut self, now: Duration) -> Effect {
         let patience = FALL.max(Duration::from_secs_f64((3.0 / self.rate).min(60.0)));
-        let again = now.saturating_sub(self.refused) < patience && self.phase != Phase::Climb;
+        let rises = matches!(self.phase, Phase::Climb | Phase::Back);
+        let again = now.saturating_sub(self.refused) < patience && !rises;
         let span = secs(now.saturating_sub(self.fall.0));
         self.good = 0.0;
         self.quiet = 0.0;
         self.refused = now;
+        let nothing = self.fall.1 == 0.0;
+        let halvings = if self.met { HALVINGS } else { 0 };
+        if self.phase == Phase::Blocked || again && nothing && span >= 0.25 && self.halved.1 >= halvings {
+            self.ask_less(now);
+            return Effect::Deepened;
+        }
+        self.met |= !nothing;
         if again {
             if span >= 0.25 {
-                self.known *= if self.fall.1 < 2.0 { 0.5 } else { 1.0 - yields(self.rate) };
+                let few = self.fall.1 < 2.0;
+                self.known *= if few { 0.5 } else { 1.0 - yields(self.rate) };
+                self.halved.1 += u32::from(few);
                 self.pay_back(now);
             }
             return Effect::Deepened;
@@ -183,7 +223,19 @@ impl Creep {
         self.known = self.known.min(self.rate / CARE) * (1.0 - yields(self.rate));
         self.pay_back(now);
         self.fall = (now, 0.0);
+        self.halved = (self.known, 0);
         Effect::Begun
+    }
+
+    /// Nothing has gone through since the limit fell, so that nothing was learned of one's part.
+    fn ask_less(&mut self, now: Duration) {
+        self.known = self.halved.0;
+        self.since = now;
+        self.moved = now;
+        // Fifty stations that are refused ask no faster than what they have of it.
+        let slowest = (1.0 / ASK_AGAIN).min(0.5 * self.known).min(self.rate);
+        self.rate = (self.rate * 0.35).max(slowest);
+        self.phase = Phase::Blocked;
     }
 
     fn pay_back(&mut self, now: Duration) {

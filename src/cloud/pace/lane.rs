@@ -30,8 +30,12 @@ const LATENESS: Duration = Duration::from_millis(50);
 /// one call is refused, so that lateness is made up for little by little.
 const MADE_UP: f64 = 0.015;
 
-/// The second in which no more calls are sent than the quota says, with a margin for the network.
-const WINDOW: Duration = Duration::from_millis(1002);
+/// By so much the span in which no more calls are sent than the quota says is longer than that: a margin for the
+/// network.
+const MARGIN: Duration = Duration::from_millis(2);
+
+/// For so long calls are remembered: longer than the span of any rate of more than one a second ([`Window`]).
+const REMEMBERED: Duration = Duration::from_millis(2010);
 
 /// At more calls a second nothing is timed so finely.
 const WINDOW_CALLS: usize = 1000;
@@ -136,18 +140,22 @@ fn quota(rate: f64) -> Quota {
     quota.allow_burst(NonZeroU32::MIN)
 }
 
-/// When the calls of the last second were really sent. They are kept whatever is configured: a quota that
-/// changes does not begin with an empty second.
+/// When the latest calls were really sent. They are kept whatever is configured: a quota that changes does not
+/// begin with an empty second.
+///
+/// As many calls as a rate has in a second, rounded up, may lie in the time that they take at it, which is a second or,
+/// at a rate that is no whole number, a little more: were it a second for 1.9 calls rounded down, it were one call.
 #[derive(Debug)]
 struct Window {
-    /// How many of them a second may hold; 0 for as many as come.
+    /// How many of them `span` may hold; 0 for as many as come.
     calls: usize,
+    span: Duration,
     sent: VecDeque<Duration>,
 }
 
 impl Window {
     fn new(ceiling: Option<f64>) -> Self {
-        let mut window = Self { calls: 0, sent: VecDeque::new() };
+        let mut window = Self { calls: 0, span: Duration::ZERO, sent: VecDeque::new() };
         window.set_ceiling(ceiling);
         window
     }
@@ -155,18 +163,21 @@ impl Window {
     fn set_ceiling(&mut self, ceiling: Option<f64>) {
         // Below one a second too: what is made up for after a late call could bring the next within a second of it.
         let timed = ceiling.filter(|it| (0.0..=WINDOW_CALLS as f64).contains(it));
-        self.calls = timed.map_or(0, |it| (it as usize).max(1));
+        let calls = timed.map(|it| it.ceil().max(1.0));
+        self.calls = calls.map_or(0, |it| it as usize);
+        let span = timed.zip(calls).map(|(rate, calls)| if rate < 1.0 { 1.0 } else { calls / rate });
+        self.span = span.map_or(Duration::ZERO, |it| duration(it) + MARGIN);
     }
 
     fn earliest(&self) -> Duration {
         match self.sent.len().checked_sub(self.calls) {
-            Some(oldest) if self.calls > 0 => self.sent[oldest] + WINDOW,
+            Some(oldest) if self.calls > 0 => self.sent[oldest] + self.span,
             _ => Duration::ZERO,
         }
     }
 
     fn note(&mut self, now: Duration) {
-        let is_over = |it: &Duration| *it + WINDOW <= now;
+        let is_over = |it: &Duration| *it + REMEMBERED <= now;
         while self.sent.len() >= WINDOW_CALLS || self.sent.front().is_some_and(is_over) {
             self.sent.pop_front();
         }

@@ -77,6 +77,28 @@ fn after_pressure_the_ceiling_is_reached_again() {
 }
 
 #[test]
+fn a_block_of_everything_says_nothing_of_the_limit_and_is_over_when_it_ends() {
+    for lasts in [5.0, 30.0, 120.0, 600.0] {
+        let end = 60.0 + lasts;
+        let run = run(Some(10.0), 100.0, |at| if (60.0..end).contains(&at) { 0.0 } else { 10.0 }, end + 60.0);
+        let asked = within(&run.bad, 60.0, end);
+        assert!(asked <= 12.0 + lasts, "{lasts} s: {asked} calls refused");
+        let (soon, later) = (within(&run.good, end, end + 10.0), within(&run.good, end + 10.0, end + 60.0));
+        assert!(soon >= 60.0, "{lasts} s: {soon} calls in the first ten seconds");
+        assert!(later >= 0.97 * 500.0, "{lasts} s: {later} calls in the fifty seconds behind them");
+    }
+}
+
+#[test]
+fn after_a_block_a_part_of_a_shared_limit_is_what_it_was() {
+    let run = run(Some(10.0), 100.0, |at| if (600.0..660.0).contains(&at) { 0.0 } else { 4.0 }, 780.0);
+    let before = within(&run.good, 480.0, 600.0);
+    let after = within(&run.good, 660.0, 780.0);
+    assert!(after >= 0.9 * before, "{before} calls before, {after} behind it");
+    assert!(within(&run.bad, 660.0, 780.0) <= 0.05 * after);
+}
+
+#[test]
 fn one_throttled_call_at_the_ceiling_is_doubted_unless_its_limit_is_known() {
     let at = Duration::from_millis;
     let mut learner = Learner::new(Some(10.0), 1);

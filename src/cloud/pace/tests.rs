@@ -123,6 +123,17 @@ proptest! {
         prop_assert!(most_in_a_second(&times) <= rate.ceil() as usize, "{} at {}/s", most_in_a_second(&times), rate);
         prop_assert!(times[0] >= Duration::from_secs_f64(1.0 / rate), "a burst at the start");
     }
+
+    #[test]
+    fn a_quota_is_used_up_whatever_its_fraction(rate in prop_oneof![0.3f64..4.0, 4.0f64..40.0], late in 0u64..5) {
+        let world = World::late_by(vec![late]);
+        let paced = paced(&world, &only(&[(Operation::GetPolicy, rate)]), Duration::ZERO, MAX_IN_FLIGHT);
+        let calls = 100;
+        run(&world, join_all((0..=calls).map(|it| paced.call_one(it))));
+        let times = came(&paced).0;
+        let took = (times[calls] - times[0]).as_secs_f64();
+        prop_assert!(took <= 1.01 * calls as f64 / rate, "{calls} calls at {rate}/s took {took} s");
+    }
 }
 
 #[test]
