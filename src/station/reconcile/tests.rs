@@ -15,7 +15,7 @@ use crate::cloud::{CertificateStatus, ListedCertificate, ListedLocker, ListedThi
 use crate::device::event::{Admission, Event, Output, PresentationKey, Waited};
 use crate::device::mend::{MendOrder, Orphan};
 use crate::device::operator::Refusal;
-use crate::device::rules::{LockerRule, ManagedRole, ManagedThingRule, Register, Template};
+use crate::device::rules::{LockerRule, ManagedRole, ManagedThingRule, PolicyRule, Register, Template};
 use crate::device::steps::Step;
 use crate::device::testing::{DOCUMENT, STATION, plain_rules};
 use crate::device::{Certificate, KeyState};
@@ -205,6 +205,14 @@ struct Account {
     others: Vec<(String, Option<String>)>,
     /// How often things were read one by one.
     thing_reads: AtomicU64,
+    /// Things that certificates beside those of the two are at.
+    attached: Vec<(Fingerprint, String)>,
+    /// The policies are at no certificate.
+    policies_detached: bool,
+    /// What every policy says, where that is not what it should.
+    document: Option<String>,
+    /// The certificates of the two are not active.
+    inactive: bool,
 }
 
 impl Account {
@@ -213,20 +221,32 @@ impl Account {
     }
 
     fn certificates(&self) -> Vec<ListedCertificate> {
-        let (status, created) = (CertificateStatus::Active, Timestamp::MAX);
-        let ids = DEVICES.into_iter().map(Self::own).chain(self.leaves.iter().map(|it| it.id));
-        ids.map(|id| ListedCertificate { id, status, created }).collect()
+        let own = DEVICES.into_iter().map(|it| (Self::own(it), self.own_status()));
+        let all = own.chain(self.leaves.iter().map(|it| (it.id, CertificateStatus::Active)));
+        all.map(|(id, status)| ListedCertificate { id, status, created: Timestamp::MAX }).collect()
     }
 
-    /// What hangs on a certificate, one name of each kind.
-    fn at(&self, arn: &str) -> Vec<String> {
-        let own = DEVICES.into_iter().find(|it| arn == arn_of(Self::own(it)));
+    fn own_status(&self) -> CertificateStatus {
+        if self.inactive { CertificateStatus::Inactive } else { CertificateStatus::Active }
+    }
+
+    fn whose(arn: &str) -> Option<&'static str> {
+        DEVICES.into_iter().find(|it| arn == arn_of(Self::own(it)))
+    }
+
+    fn policies_at(&self, arn: &str) -> Vec<String> {
+        let own = Self::whose(arn);
         if own.is_none()
             && let Some(meanwhile) = self.meanwhile.lock().unwrap().take()
         {
             meanwhile();
         }
-        own.into_iter().map(str::to_owned).collect()
+        own.into_iter().filter(|_| !self.policies_detached).map(str::to_owned).collect()
+    }
+
+    fn things_at(&self, arn: &str) -> Vec<String> {
+        let others = self.attached.iter().filter(|it| arn == arn_of(it.0)).map(|it| it.1.clone());
+        Self::whose(arn).into_iter().map(str::to_owned).chain(others).collect()
     }
 
     fn things(&self) -> impl Iterator<Item = (String, Option<String>)> {
@@ -267,20 +287,26 @@ impl Account {
             }
             Call::GetPolicy { name } => {
                 let (name, arn) = (name.clone(), String::new());
-                Reply::Policy { name, arn, document: DOCUMENT.to_owned() }
+                let document = self.document.clone().unwrap_or_else(|| DOCUMENT.to_owned());
+                Reply::Policy { name, arn, document }
             }
             Call::ListThingPrincipals { thing, .. } => {
                 let own = DEVICES.contains(&thing.as_str()).then(|| arn_of(Self::own(thing)));
-                Reply::Principals { arns: own.into_iter().collect(), next }
+                let others = self.attached.iter().filter(|it| it.1 == *thing).map(|it| arn_of(it.0));
+                Reply::Principals { arns: own.into_iter().chain(others).collect(), next }
             }
-            Call::ListAttachedPolicies { target, .. } => Reply::Policies { names: self.at(target), next },
+            Call::ListAttachedPolicies { target, .. } => {
+                Reply::Policies { names: self.policies_at(target), next }
+            }
             Call::ListPrincipalThings { principal, .. } => {
-                Reply::ThingNames { names: self.at(principal), next }
+                Reply::ThingNames { names: self.things_at(principal), next }
             }
             Call::DescribeCertificate { id } => {
-                let leaf = self.leaves.iter().find(|it| it.id.to_string() == *id)?;
-                let (arn, status, pem) = (arn_of(leaf.id), CertificateStatus::Active, Some(leaf.pem.clone()));
-                Reply::CertificateDescription { id: id.clone(), arn, status, pem }
+                let own = DEVICES.into_iter().map(|it| (Self::own(it), self.own_status(), None));
+                let others = self.leaves.iter();
+                let others = others.map(|it| (it.id, CertificateStatus::Active, Some(it.pem.clone())));
+                let (it, status, pem) = own.chain(others).find(|it| it.0.to_string() == *id)?;
+                Reply::CertificateDescription { id: id.clone(), arn: arn_of(it), status, pem }
             }
             _ => return None,
         })
@@ -437,6 +463,24 @@ async fn where_nothing_tells_whose_a_certificate_is_none_is_counted_as_not_looke
         let Some(Told::Summary(summary)) = heard.last() else { unreachable!() };
         let found = summary.findings.get(&Kind::OrphanedCertificate).copied().unwrap_or(0);
         assert_eq!((summary.unexamined, found), (unexamined, orphaned), "{heard:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_policy_is_read_before_a_repair_that_attaches_it_is_told() {
+    let mut rules = plain_rules("lamp");
+    let PolicyRule::Device { document, tags, .. } = rules.policy.clone() else { unreachable!() };
+    rules.policy = PolicyRule::Product { name: Template::parse("{serial}").unwrap(), document, tags };
+    let bench = Bench::of(rules, None);
+    for (document, attaches) in [(None, true), (Some("{}".to_owned()), false)] {
+        let lockers = DEVICES.map(|it| format!("locker-{it}")).to_vec();
+        let account = Account { lockers, policies_detached: true, document, ..Account::default() };
+        let account = Arc::new(account);
+        let heard = told(bench.start(&account, &[], Wish::default())).await;
+        let repairs = findings(&heard).into_iter().filter(|it| it.class == Kind::HalfMade);
+        let repairs: Vec<_> = repairs.map(|it| it.repair.clone()).collect();
+        let attach = attaches.then(|| Repair::Finish { steps: vec![Step::AttachPolicy] });
+        assert_eq!(repairs, [attach.clone(), attach], "{heard:#?}");
     }
 }
 

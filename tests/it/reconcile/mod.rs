@@ -4,13 +4,15 @@
 mod crowd;
 mod order;
 mod planted;
+mod tampered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use linemint::cloud::{Call, Operation, Quotas};
-use linemint::reconcile::{Class, Finding, Summary, Told, Wish};
+use linemint::cloud::{Call, Operation, Quotas, Reply};
+use linemint::device::steps::Step;
+use linemint::reconcile::{Class, Finding, Repair, Summary, Told, Wish};
 use linemint::rehearsal::cloud::CloudOptions;
 use linemint::rehearsal::fixture::{FixtureOptions, serials};
 use serde_json::{Value, json};

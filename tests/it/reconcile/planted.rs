@@ -24,15 +24,15 @@ pub(super) struct Planted {
 }
 
 /// What the account holds for a device.
-struct Part {
-    serial: String,
+pub(super) struct Part {
+    pub(super) serial: String,
     certificate: String,
-    arn: String,
+    pub(super) arn: String,
     locker: String,
 }
 
 impl Part {
-    fn detach_policy(&self) -> Call {
+    pub(super) fn detach_policy(&self) -> Call {
         Call::DetachPolicy { policy: self.serial.clone(), target: self.arn.clone() }
     }
 
@@ -44,7 +44,7 @@ impl Part {
         Call::DetachThingPrincipal { thing: self.serial.clone(), principal: self.arn.clone() }
     }
 
-    fn delete_policy(&self) -> Call {
+    pub(super) fn delete_policy(&self) -> Call {
         Call::DeletePolicy { name: self.serial.clone() }
     }
 
@@ -60,7 +60,7 @@ impl Part {
         Call::UpdateCertificate { id: self.certificate.clone(), status: CertificateStatus::Inactive }
     }
 
-    fn delete_certificate(&self) -> Vec<Call> {
+    pub(super) fn delete_certificate(&self) -> Vec<Call> {
         let delete = Call::DeleteCertificate { id: self.certificate.clone() };
         vec![self.detach_policy(), self.detach_thing(), self.deactivate(), delete]
     }
@@ -181,7 +181,7 @@ impl Planted {
 }
 
 /// What AWS holds for each device, as the station tells it.
-fn parts(world: &World) -> BTreeMap<String, Part> {
+pub(super) fn parts(world: &World) -> BTreeMap<String, Part> {
     let mut parts = BTreeMap::new();
     let mut after = String::new();
     loop {
@@ -208,7 +208,7 @@ fn thing(name: &str, station: Option<&str>) -> Call {
     Call::CreateThing { name: name.to_owned(), attributes }
 }
 
-fn policy(name: &str, document: &str) -> Call {
+pub(super) fn policy(name: &str, document: &str) -> Call {
     Call::CreatePolicy { name: name.to_owned(), document: document.to_owned(), tags: BTreeMap::new() }
 }
 
