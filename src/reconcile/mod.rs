@@ -9,7 +9,7 @@
 //! | missing | nothing of a device's own is there; or what many share | makes it again; what many share it leaves |
 //! | half-made | a part of it is there | makes the rest, but attaches no policy whose document is another |
 //! | extra | a thing of this station's that the journal does not know, or knows as scrapped | with `--delete-extras`: scraps it |
-//! | orphaned-certificate | a certificate of the station's CA that is no device's any more, or never was | deactivates, detaches, deletes |
+//! | orphaned-certificate | a certificate of the station's CA that is no device's any more, or never was, and at no other station's thing | deactivates, detaches, deletes |
 //! | inactive | a device's certificate is not active | nothing: somebody has done that |
 //! | policy-differs | the document in force is another | nothing |
 //! | attached-to-another | certificate, thing and policy are attached otherwise than recorded, or the managed thing names another locker | nothing |

@@ -252,7 +252,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         })
     }
 
-    async fn certificate(&self, id: &str) -> Result<Option<CertificateStatus>, Stop> {
+    pub(super) async fn certificate(&self, id: &str) -> Result<Option<CertificateStatus>, Stop> {
         let reply = self.ask(&Call::DescribeCertificate { id: id.to_owned() }).await?;
         Ok(match reply {
             Some(Reply::CertificateDescription { status, .. }) => Some(status),

@@ -466,6 +466,85 @@ async fn where_nothing_tells_whose_a_certificate_is_none_is_counted_as_not_looke
     }
 }
 
+/// Stations at one line may share a CA.
+#[tokio::test]
+async fn what_hangs_on_another_stations_thing_is_that_ones_whatever_its_name() {
+    let bench = Bench::new();
+    let ca = Ca::new("The line's");
+    let claimed = serial("SN3");
+    let rules = bench.device("SN1").rules;
+    bench.book.lock().unwrap().claimed(&claimed, rules, None);
+    let [at_its_thing, of_its_name, by_hand, own, unknown] =
+        ["SN1", "SN3", "SN2", "SN2", "SN9"].map(|it| ca.leaf(it));
+    let leaves = vec![at_its_thing.clone(), of_its_name, by_hand.clone(), own, unknown.clone()];
+    let other = Some("S4".to_owned());
+    let account = Arc::new(Account {
+        leaves,
+        others: vec![
+            ("elsewhere".to_owned(), other.clone()),
+            // The unit came here too, and the other station had made it: its certificate may not be attached yet.
+            ("SN3".to_owned(), other.clone()),
+            ("SN9".to_owned(), other),
+            ("a-persons".to_owned(), None),
+        ],
+        attached: vec![
+            (at_its_thing.id, "elsewhere".to_owned()),
+            (unknown.id, "SN9".to_owned()),
+            (by_hand.id, "a-persons".to_owned()),
+        ],
+        ..Account::default()
+    });
+    let heard = told(bench.start(&account, &[&ca], Wish::default())).await;
+    // What a person may be using is told, and left to a person.
+    let found = findings(&heard);
+    assert!(found.iter().all(|it| it.class == Kind::OrphanedCertificate), "{found:#?}");
+    let both = BTreeSet::from([("SN2".to_owned(), false), ("SN2".to_owned(), true)]);
+    assert_eq!((orphans(&heard).into_iter().collect::<BTreeSet<_>>(), found.len()), (both, 2));
+}
+
+/// With an older journal a device has a certificate that this does not know, and lives by it.
+#[tokio::test]
+async fn what_a_device_may_live_by_is_told_and_not_deleted() {
+    let bench = Bench::new();
+    let ca = Ca::new("Line 3");
+    let leaf = ca.leaf("SN1");
+    for (inactive, retires) in [(false, true), (true, false)] {
+        let attached = vec![(leaf.id, "SN1".to_owned())];
+        let account =
+            Arc::new(Account { leaves: vec![leaf.clone()], attached, inactive, ..Account::default() });
+        let heard = told(bench.start(&account, &[&ca], Wish::default())).await;
+        assert_eq!(orphans(&heard), [("SN1".to_owned(), retires)]);
+    }
+}
+
+/// All that is at an extra is deleted with it.
+#[tokio::test]
+async fn an_extra_is_not_deleted_with_a_certificate_that_is_a_devices_or_at_another_thing() {
+    let bench = Bench::new();
+    let ca = Ca::new("Line 3");
+    let leaf = ca.leaf("SN7");
+    let at = |id, thing: &str| (id, thing.to_owned());
+    let own = Account::own("SN1");
+    for (attached, clears) in [
+        (vec![at(leaf.id, "SN7")], true),
+        (vec![at(leaf.id, "SN7"), at(own, "SN7")], false),
+        (vec![at(leaf.id, "SN7"), at(leaf.id, "SN2")], false),
+        (vec![at(leaf.id, "SN7"), at(leaf.id, "elsewhere")], false),
+    ] {
+        let others = vec![
+            ("SN7".to_owned(), Some(STATION.to_owned())),
+            ("elsewhere".to_owned(), Some("S4".to_owned())),
+        ];
+        let leaves = vec![leaf.clone()];
+        let account = Arc::new(Account { leaves, others, attached: attached.clone(), ..Account::default() });
+        let heard =
+            told(bench.start_with(&account, &[&ca], ordered::lamps("{serial}"), Wish::default())).await;
+        let extra: Vec<_> = findings(&heard).into_iter().filter(|it| it.class == Kind::Extra).collect();
+        assert_eq!(extra.len(), 1, "{heard:#?}");
+        assert_eq!(extra[0].repair.is_some(), clears, "{attached:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_shared_policy_is_read_before_a_repair_that_attaches_it_is_told() {
     let mut rules = plain_rules("lamp");
