@@ -150,7 +150,8 @@ impl Device {
                 Step::ManagedThing => self.done.managed_thing = None,
                 Step::Policy => self.done.policy = false,
                 Step::Thing => self.done.thing = false,
-                Step::AttachPolicy => self.done.attach_policy = false,
+                // The policy is asked for once more, and so compared, before anything is attached to it.
+                Step::AttachPolicy => (self.done.attach_policy, self.done.policy) = (false, false),
                 Step::AttachThing => self.done.attach_thing = false,
                 Step::Certificate => {
                     if let Some(it) = self.certificate.as_mut().filter(|it| !it.der.is_empty()) {
@@ -190,11 +191,11 @@ mod tests {
     use super::super::operator::Operator;
     use super::super::rules::{ManagedRole, ManagedThingRule};
     use super::super::serial::SerialNumber;
-    use super::super::steps::Subject;
-    use super::super::testing::plain_rules;
+    use super::super::steps::{STATION_ATTRIBUTE, Subject, Verdict};
+    use super::super::testing::{DOCUMENT, STATION, plain_rules};
     use super::super::{Certificate, plan};
     use super::*;
-    use crate::cloud::Call;
+    use crate::cloud::{Answer, Call, CertificateStatus, Reply};
     use crate::fixture::FailCode;
     use crate::journal::is_pending;
 
@@ -298,6 +299,14 @@ mod tests {
         }
     }
 
+    impl Life {
+        fn verdict(&self, step: Step, call: &Call, reply: Reply) -> Verdict {
+            let rules = plain_rules("lamp");
+            let answer = Ok(Answer { reply, request_id: Some("r".to_owned()) });
+            Subject { device: &self.device, rules: &rules, ca_pem: "" }.judge(step, call, &answer)
+        }
+    }
+
     fn by() -> Operator {
         Operator { uid: 0, name: "root".to_owned(), reason: "why".to_owned() }
     }
@@ -398,7 +407,9 @@ mod tests {
             (&[AttachThing], AttachThing, &[AttachThing]),
             (&[Policy, AttachPolicy], Policy, &[Policy]),
             (&[Locker], Locker, &[Locker]),
-            (&[Certificate, AttachPolicy, AttachThing], Certificate, &[Certificate]),
+            // What the policy says is compared once more before it is attached.
+            (&[Certificate, AttachPolicy, AttachThing], Certificate, &[Policy, Certificate]),
+            (&[AttachPolicy], AttachPolicy, &[Policy]),
         ] {
             let mut life = Life::made();
             life.fails();
@@ -423,6 +434,65 @@ mod tests {
         assert!(!life.is_complete(), "it would be handed over half made");
         life.done(Step::AttachThing, Output::Nothing);
         assert!(life.is_complete());
+    }
+
+    /// The order may be carried out hours after the look that it is of.
+    #[test]
+    fn what_is_attached_again_is_read_right_before() {
+        use Step::{AttachPolicy, AttachThing};
+        let mut life = Life::passed();
+        let attaching = |life: &Life| (life.call(AttachPolicy), life.call(AttachThing));
+        let (policy, thing) = attaching(&life);
+        assert!(matches!(policy, Call::AttachPolicy { .. }), "a device is made as before");
+        assert!(matches!(thing, Call::AttachThingPrincipal { .. }));
+        life.takes(mending(&[AttachPolicy, AttachThing]));
+        let name = || "SN1".to_owned();
+        let looks = (Call::GetPolicy { name: name() }, Call::DescribeThing { name: name() });
+        assert_eq!(attaching(&life), looks);
+
+        let document = |document: &str| {
+            let document = document.to_owned();
+            Reply::Policy { name: name(), arn: String::new(), document }
+        };
+        let by = |station: &str| Reply::ThingDescription {
+            name: name(),
+            arn: String::new(),
+            attributes: BTreeMap::from([(STATION_ATTRIBUTE.to_owned(), station.to_owned())]),
+        };
+        for (step, look, attach, right, wrong) in [
+            (AttachPolicy, &looks.0, &policy, document(DOCUMENT), document("{}")),
+            (AttachThing, &looks.1, &thing, by(STATION), by("L9")),
+        ] {
+            assert_eq!(life.verdict(step, look, right.clone()), Verdict::Ask(attach.clone()));
+            let verdict = life.verdict(step, look, wrong.clone());
+            assert!(matches!(verdict, Verdict::Never { .. }), "{step}: {verdict:?}");
+            // Presented again while it was read: it is the same attaching.
+            let mut presented = Life { device: life.device.clone(), seq: life.seq };
+            presented.device.mend = None;
+            assert_eq!(presented.verdict(step, look, right), Verdict::Ask(attach.clone()));
+            assert!(matches!(presented.verdict(step, look, wrong), Verdict::Never { .. }));
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_somebody_has_made_inactive_meanwhile_stays_so() {
+        use Step::{AttachPolicy, AttachThing, Certificate};
+        let described = |life: &Life, status| {
+            let id = Fingerprint::of(DER).to_string();
+            let call = Call::DescribeCertificate { id: id.clone() };
+            let arn = format!("arn:x:cert/{id}");
+            life.verdict(Certificate, &call, Reply::CertificateDescription { id, arn, status, pem: None })
+        };
+        let mut life = Life::passed();
+        let verdict = described(&life, CertificateStatus::Inactive);
+        assert!(matches!(verdict, Verdict::Ask(Call::UpdateCertificate { .. })), "{verdict:?}");
+        life.takes(mending(&[Certificate, AttachPolicy, AttachThing]));
+        let verdict = described(&life, CertificateStatus::Inactive);
+        assert!(matches!(verdict, Verdict::Never { .. }), "{verdict:?}");
+        let verdict = described(&life, CertificateStatus::Active);
+        assert!(matches!(verdict, Verdict::Done { .. }), "{verdict:?}");
+        life.takes(Event::MendFailed { step: Certificate, message: "it is inactive".to_owned() });
+        assert_eq!(life.device.mend, None, "nothing is attached to it either");
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! | policy | `CreatePolicy` | yes, it conflicts | `GetPolicy`, documents compared as JSON |
 //! | thing | `CreateThing` | yes | `DescribeThing`, attribute `linemint` compared |
 //! | certificate | `RegisterCertificate(WithoutCA)` | yes, the same bytes | id compared, `DescribeCertificate` |
-//! | attach-policy | `AttachPolicy` | yes | |
-//! | attach-thing | `AttachThingPrincipal` | yes | |
+//! | attach-policy | `AttachPolicy`, in a repair `GetPolicy` before it | yes | |
+//! | attach-thing | `AttachThingPrincipal`, in a repair `DescribeThing` before it | yes | |
 //! | principals | `ListThingPrincipals`, all pages, only if the device is known to AWS from an earlier life | yes | others than ours are retired after `passed` |
 //! | deactivate | `UpdateCertificate` to `INACTIVE` | yes | |
 //! | certificate, where AWS issues | `CreateCertificateFromCsr` | **no**: looked for first | the public key finds it |
@@ -24,6 +24,7 @@
 //! Sources: the AWS API reference of each operation. Names and tokens follow from the rules, the
 //! serial and the generation alone, so that a repetition is always the same request.
 
+mod again;
 mod from_csr;
 mod managed;
 mod proof;
@@ -164,13 +165,7 @@ impl<'a> Subject<'a> {
             Step::Policy => self.create_policy(),
             Step::Thing => Some(Call::CreateThing { name: self.thing_name(), attributes: self.attributes() }),
             Step::Certificate => self.register_certificate(),
-            Step::AttachPolicy => {
-                Some(Call::AttachPolicy { policy: self.policy_name()?, target: self.certificate_arn()? })
-            }
-            Step::AttachThing => Some(Call::AttachThingPrincipal {
-                thing: self.thing_name(),
-                principal: self.certificate_arn()?,
-            }),
+            Step::AttachPolicy | Step::AttachThing => self.look_before(step).or_else(|| self.attaching(step)),
             Step::Principals => {
                 Some(Call::ListThingPrincipals { thing: self.thing_name(), next_token: None })
             }
@@ -198,6 +193,14 @@ impl<'a> Subject<'a> {
         }
     }
 
+    fn attaching(&self, step: Step) -> Option<Call> {
+        let arn = self.certificate_arn()?;
+        Some(match step {
+            Step::AttachPolicy => Call::AttachPolicy { policy: self.policy_name()?, target: arn },
+            _ => Call::AttachThingPrincipal { thing: self.thing_name(), principal: arn },
+        })
+    }
+
     /// What the result of `call`, made for `step`, means.
     #[must_use]
     pub fn judge(&self, step: Step, call: &Call, result: &Result<Answer, CloudError>) -> Verdict {
@@ -207,6 +210,9 @@ impl<'a> Subject<'a> {
         if step.retires()
             && let Some(verdict) = self.judge_lingering(step, call, result)
         {
+            return verdict;
+        }
+        if let Some(verdict) = self.judge_look_before(step, call, result) {
             return verdict;
         }
         match result {
@@ -460,9 +466,9 @@ impl<'a> Subject<'a> {
             CertificateStatus::Active => {
                 Verdict::Done { output: Output::Certificate { arn: arn.to_owned() }, adopted: true }
             }
-            CertificateStatus::Inactive => {
+            CertificateStatus::Inactive => self.left_inactive(step, id).unwrap_or_else(|| {
                 Verdict::Ask(Call::UpdateCertificate { id: id.to_owned(), status: CertificateStatus::Active })
-            }
+            }),
             CertificateStatus::Revoked | CertificateStatus::Other => {
                 never(FailCode::Conflict, &format!("certificate {id} is in AWS but revoked or in transfer"))
             }

@@ -100,7 +100,7 @@ pub fn orphan(
     let held = if active { "it is there and active" } else { "it is there" };
     let remedy = match &repair {
         Some(_) => format!("{REPAIR}: it is deactivated, detached and deleted"),
-        None => "look at what it is attached to, and deactivate it by hand".to_owned(),
+        None => "find out what it is attached to and whether a device uses it; if none does, deactivate it by hand".to_owned(),
     };
     Finding {
         class: Class::OrphanedCertificate,
@@ -207,7 +207,8 @@ impl Look<'_> {
         // AWS would answer for ever that there is no such locker.
         let into = self.expected.managed_into.as_ref().filter(|_| self.held.managed_into == Some(false));
         let into = into.filter(|_| steps.contains(&Step::ManagedThing));
-        let can = mine && !issued && into.is_none();
+        let (steps, held_back) = self.without_unproved_policy(self.with_followers(steps));
+        let can = mine && !issued && into.is_none() && !steps.is_empty();
         let remedy = match into {
             _ if !mine => "settle first whose the thing is".to_owned(),
             _ if issued => {
@@ -217,11 +218,37 @@ impl Look<'_> {
                 "find out who deleted the locker {id}, which is not the device's own: its managed thing goes into that, \
                  and a locker cannot come back"
             ),
-            None => format!("{REPAIR}: what is missing is made again"),
+            None => match held_back {
+                None => format!("{REPAIR}: what is missing is made again"),
+                Some(policy) if can => format!(
+                    "{REPAIR}: what is missing is made again, but the policy {policy} is not attached, since it is not \
+                     there with the document that the device was made by: settle that first"
+                ),
+                Some(policy) => format!(
+                    "settle the policy {policy} first: it is not there with the document that the device was made by, \
+                     and as long as that is so, no repair attaches it"
+                ),
+            },
         };
         let sentences = ["it was made whole".to_owned(), held, remedy];
         let finding = self.finding(class, format!("device {}", self.expected.serial), sentences);
-        Some(Finding { repair: can.then(|| Repair::Finish { steps: self.with_followers(steps) }), ..finding })
+        Some(Finding { repair: can.then_some(Repair::Finish { steps }), ..finding })
+    }
+
+    /// Without the attaching of a policy that may say something else by now, and the name of that: a live certificate
+    /// would be given what nobody here has allowed it. What a repair makes itself is compared when it is made; what a
+    /// person has made has no document here, and is attached by its name as at first.
+    fn without_unproved_policy(&self, mut steps: Vec<Step>) -> (Vec<Step>, Option<&str>) {
+        let Some(policy) = &self.expected.policy else { return (steps, None) };
+        let Some(ours) = &policy.document else { return (steps, None) };
+        let held = self.held.policy.as_ref().and_then(Option::as_ref);
+        if steps.contains(&Step::Policy) || held.is_some_and(|theirs| same_json(ours, theirs)) {
+            return (steps, None);
+        }
+        let before = steps.len();
+        steps.retain(|it| *it != Step::AttachPolicy);
+        let name = (steps.len() < before).then_some(policy.name.as_str());
+        (steps, name)
     }
 
     /// The steps that make what is a device's own.

@@ -7,9 +7,9 @@
 //! | class | what it means | what `--repair` does |
 //! |---|---|---|
 //! | missing | nothing of a device's own is there; or what many share | makes it again; what many share it leaves |
-//! | half-made | a part of it is there | makes the rest |
+//! | half-made | a part of it is there | makes the rest, but attaches no policy whose document is another |
 //! | extra | a thing of this station's that the journal does not know, or knows as scrapped | with `--delete-extras`: scraps it |
-//! | orphaned-certificate | a certificate of the station's CA that is no device's any more, or never was | deactivates, detaches, deletes |
+//! | orphaned-certificate | a certificate of the station's CA that is no device's any more, or never was, and at no other station's thing | deactivates, detaches, deletes |
 //! | inactive | a device's certificate is not active | nothing: somebody has done that |
 //! | policy-differs | the document in force is another | nothing |
 //! | attached-to-another | certificate, thing and policy are attached otherwise than recorded, or the managed thing names another locker | nothing |
@@ -159,7 +159,7 @@ impl Owner {
 pub struct Held {
     /// Whose the thing is, if it is there.
     pub thing: Option<Owner>,
-    /// The policy, if it is there, with its document.
+    /// The policy, if it is there, with its document. One that many share is looked at only before it is attached again.
     pub policy: Option<Option<String>>,
     /// The certificate's status, if it is there.
     pub certificate: Option<CertificateStatus>,

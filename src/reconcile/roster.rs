@@ -277,6 +277,13 @@ impl Roster {
         &self.ordered_there
     }
 
+    /// Whether it is, or was, the certificate of a device of the journal.
+    #[must_use]
+    pub fn knows_certificate(&self, id: &Fingerprint) -> bool {
+        let id = id.to_string();
+        self.certificates.find(&id).is_some() || self.earlier.find(&id).is_some()
+    }
+
     /// Certificates that the journal does not know, the newest first as far as the list was.
     #[must_use]
     pub fn strangers(&self) -> &[ListedCertificate] {

@@ -228,12 +228,18 @@ proptest! {
             Some(Repair::Finish { steps }) => Some(steps.clone()),
             _ => None,
         });
-        let lacks = told.contains(&Class::HalfMade) || told.contains(&Class::Missing);
+        // A live certificate is given nothing that somebody else has written.
+        let tampered = flaws.contains(&Flaw::OtherDocument) && !flaws.contains(&Flaw::NoPolicy);
+        let held_back = tampered && [Flaw::PolicyDetached, Flaw::NoCertificate].iter().any(|it| flaws.contains(it));
+        let rest = flaws.iter().copied().filter(|it| !tampered || *it != Flaw::PolicyDetached).collect();
+        let lacks = classes(&rest).iter().any(|it| matches!(it, Class::HalfMade | Class::Missing));
         prop_assert_eq!(steps.is_some(), lacks && !told.contains(&Class::NotOurs));
         if let Some(steps) = steps {
+            prop_assert!(!tampered || !steps.contains(&Step::AttachPolicy), "{:?}", steps);
             let left = compare(&expected, &repaired(&expected, held, &steps));
-            let left: BTreeSet<Class> = left.into_iter().map(|it| it.class).collect();
-            prop_assert!(!left.contains(&Class::HalfMade) && !left.contains(&Class::Missing), "{:?}", steps);
+            let left: Vec<_> = left.into_iter().filter(|it| matches!(it.class, Class::HalfMade | Class::Missing)).collect();
+            prop_assert_eq!(left.len(), usize::from(held_back), "{:?}", steps);
+            prop_assert!(left.iter().all(|it| it.repair.is_none()));
         }
     }
 
@@ -276,6 +282,44 @@ fn a_certificate_that_aws_has_issued_is_not_made_again() {
     let found = compare(&expected, &held);
     assert_eq!((found.len(), found[0].class, &found[0].repair), (1, Class::HalfMade, &None));
     assert!(found[0].remedy.contains("renew"), "{}", found[0].remedy);
+}
+
+/// A live certificate would be given whatever somebody else has written into the policy.
+#[test]
+fn a_policy_is_attached_again_only_where_it_was_read_and_is_the_one_expected() {
+    use Step::{AttachPolicy, AttachThing, Certificate};
+    let tampered = || Some(Some("{}".to_owned()));
+    let right = || Some(Some(DOCUMENT.to_owned()));
+    let detached = BTreeSet::from([Flaw::PolicyDetached]);
+    let gone = BTreeSet::from([Flaw::NoCertificate]);
+    for (own, policy, may) in [
+        (true, right(), true),
+        (true, tampered(), false),
+        // It was not read.
+        (true, Some(None), false),
+        (false, None, false),
+        (false, right(), true),
+        (false, tampered(), false),
+    ] {
+        let (expected, held) = whole(own);
+        for (flaws, beside) in [(&detached, &[][..]), (&gone, &[Certificate, AttachThing])] {
+            let held = Held { policy: policy.clone(), ..flawed(&expected, held.clone(), flaws) };
+            let found = compare(&expected, &held);
+            let half = found.iter().find(|it| it.class == Class::HalfMade).unwrap();
+            let steps: BTreeSet<Step> = match &half.repair {
+                Some(Repair::Finish { steps }) => steps.iter().copied().collect(),
+                _ => BTreeSet::new(),
+            };
+            let wanted = beside.iter().copied().chain(may.then_some(AttachPolicy)).collect();
+            assert_eq!(steps, wanted, "{own} {policy:?} {flaws:?}");
+            assert_eq!(half.remedy.contains("settle"), !may, "{}", half.remedy);
+        }
+    }
+    // Nobody here says what a policy should be that a person has made.
+    let (mut expected, held) = whole(false);
+    expected.policy.as_mut().unwrap().document = None;
+    let found = compare(&expected, &flawed(&expected, held, &detached));
+    assert_eq!(found[0].repair, Some(Repair::Finish { steps: vec![AttachPolicy] }));
 }
 
 /// AWS makes none in a locker that is not there, however often it is asked.

@@ -132,6 +132,10 @@ impl<C: Cloud + 'static> Run<'_, C> {
         tokio::time::sleep(SHOWS_WITHIN).await;
         let mut held = self.held(expected, (&Seen::default(), false)).await?;
         held.other_lockers = others.to_vec();
+        // Of a product's policy only this reads it for a device: what is to be attached is seen before that is told.
+        if let Some(shared) = expected.policy.as_ref().filter(|it| !it.own && it.document.is_some()) {
+            held.policy = self.policy(&shared.name).await?.map(Some);
+        }
         Ok(compare(expected, &held))
     }
 
@@ -248,7 +252,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         })
     }
 
-    async fn certificate(&self, id: &str) -> Result<Option<CertificateStatus>, Stop> {
+    pub(super) async fn certificate(&self, id: &str) -> Result<Option<CertificateStatus>, Stop> {
         let reply = self.ask(&Call::DescribeCertificate { id: id.to_owned() }).await?;
         Ok(match reply {
             Some(Reply::CertificateDescription { status, .. }) => Some(status),

@@ -83,7 +83,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
     async fn stranger(&self, journal: &Journal, stranger: Stranger) -> Result<Option<(Finding, u64)>, Stop> {
         match stranger {
             Stranger::Retired(serial, it) => self.retired(serial, &it).await,
-            Stranger::Extra(thing) => self.extra(&thing).await,
+            Stranger::Extra(thing) => self.extra(journal, &thing).await,
             Stranger::Ordered(thing) => self.ordered(journal, &thing).await,
             Stranger::Unknown(it) => self.unknown(journal, &it).await,
         }
@@ -156,7 +156,8 @@ impl<C: Cloud + 'static> Run<'_, C> {
                 if !active && !should_be_gone {
                     return Ok(None);
                 }
-                self.orphan(&device, &leaf, arn, (active, true)).await.map(Some)
+                let things = self.things_of(&arn).await?.unwrap_or_default();
+                self.orphan(&device, &leaf, (arn, things), (active, true)).await.map(Some)
             }
             None => Ok(None),
         }
@@ -170,11 +171,21 @@ impl<C: Cloud + 'static> Run<'_, C> {
     ) -> Result<Option<(Finding, u64)>, Stop> {
         let Some((leaf, arn, status)) = self.leaf(it.id).await? else { return Ok(None) };
         if !self.is_ours(&leaf) {
-            let mut foreign = self.reconciler.foreign.lock().unwrap_or_else(PoisonError::into_inner);
-            if foreign.len() < MAX_FOREIGN {
-                foreign.insert(it.id.short());
-            }
+            self.note_foreign(it.id);
             return Ok(None);
+        }
+        let things = self.things_of(&arn).await?.unwrap_or_default();
+        let mut ours = true;
+        for thing in &things {
+            match self.owner(thing, &self.reconciler.station).await? {
+                // Stations may share a CA: what hangs on another's thing is that one's, whatever its name.
+                Some(Owner::Station(_)) => {
+                    self.note_foreign(it.id);
+                    return Ok(None);
+                }
+                Some(Owner::Nobody) => ours = false,
+                Some(Owner::Us) | None => {}
+            }
         }
         let active = status == CertificateStatus::Active;
         let id = it.id.to_string();
@@ -187,26 +198,50 @@ impl<C: Cloud + 'static> Run<'_, C> {
             if device.knows_certificate(&it.id) || is_in_flight(&device) {
                 return Ok(None);
             }
-            return self.orphan(&device, &leaf, arn, (active, false)).await.map(Some);
-        }
-        // At a thing of this station's that the journal does not know it is a part of that.
-        for thing in self.things_of(&arn).await?.unwrap_or_default() {
-            if journal.roster.extras().contains(&thing) {
+            let Some(rules) = journal.rules.get(&device.rules) else { return Ok(None) };
+            let own_thing = Subject { device: &device, rules, ca_pem: "" }.thing_name();
+            // Not attached yet, it may be what the station is making that has the thing.
+            let owner = self.owner(&own_thing, &self.reconciler.station).await?;
+            if matches!(owner, Some(Owner::Station(_))) {
                 return Ok(None);
             }
+            if !ours || things.contains(&own_thing) && !self.is_active(&device).await? {
+                // Somebody who has made the thing by hand may be using it; or it is what the device lives by, where an
+                // older journal was restored.
+                let finding = orphan(&id, Some(device.serial.as_str()), (active, false), None);
+                return Ok(Some((finding, device.last_seq)));
+            }
+            return self.orphan(&device, &leaf, (arn, things), (active, false)).await.map(Some);
+        }
+        // At a thing of this station's that the journal does not know it is a part of that.
+        if things.iter().any(|thing| journal.roster.extras().contains(thing)) {
+            return Ok(None);
         }
         Ok(Some((orphan(&id, None, (active, false), None), 0)))
+    }
+
+    /// It is not looked into again.
+    fn note_foreign(&self, id: Fingerprint) {
+        let mut foreign = self.reconciler.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        if foreign.len() < MAX_FOREIGN {
+            foreign.insert(id.short());
+        }
+    }
+
+    /// Whether the certificate that the journal has for the device is active.
+    async fn is_active(&self, device: &Device) -> Result<bool, Stop> {
+        let Some(id) = device.fingerprint() else { return Ok(false) };
+        Ok(self.certificate(&id.to_string()).await? == Some(CertificateStatus::Active))
     }
 
     async fn orphan(
         &self,
         device: &Device,
         leaf: &Leaf,
-        arn: String,
+        (arn, things): (String, Vec<String>),
         (active, known): (bool, bool),
     ) -> Result<(Finding, u64), Stop> {
         let policies = self.policies_of(&arn).await?.unwrap_or_default();
-        let things = self.things_of(&arn).await?.unwrap_or_default();
         let fingerprint = leaf.fingerprint;
         let can = policies.len() <= 1 && things.len() <= 1;
         let (policy, thing) = (policies.into_iter().next(), things.into_iter().next());
@@ -225,7 +260,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
     }
 
     /// A thing that bears this station's attribute, and that the journal does not know.
-    pub(super) async fn extra(&self, thing: &str) -> Result<Option<(Finding, u64)>, Stop> {
+    async fn extra(&self, journal: &Journal, thing: &str) -> Result<Option<(Finding, u64)>, Stop> {
         if self.owner(thing, &self.reconciler.station).await? != Some(Owner::Us) {
             return Ok(None);
         }
@@ -238,7 +273,7 @@ impl<C: Cloud + 'static> Run<'_, C> {
         let Some((product, serial)) = first.filter(|_| second.is_none()) else {
             return Ok(Some((extra(thing, None, None), 0)));
         };
-        let proved = !self.wish.quick && self.all_ours(thing).await?;
+        let proved = !self.wish.quick && self.all_ours(journal, thing).await?;
         let device = self.reconciler.device(serial.clone()).await?;
         let known = device.as_ref().is_some_and(|it| it.state != State::Scrapped);
         let product = Some(product).filter(|_| proved && !known);
@@ -251,12 +286,15 @@ impl<C: Cloud + 'static> Run<'_, C> {
         self.reconciler.cas.iter().any(|(_, pem)| is_signed_by(&leaf.der, pem))
     }
 
-    /// Whether every certificate at a thing was signed by a CA of this station's.
-    async fn all_ours(&self, thing: &str) -> Result<bool, Stop> {
+    /// Whether every certificate at a thing was signed by a CA of this station's, is no device's of the journal and at no
+    /// other thing: with the thing they are deleted.
+    async fn all_ours(&self, journal: &Journal, thing: &str) -> Result<bool, Stop> {
         for arn in self.principals(thing).await?.unwrap_or_default() {
             let id = arn.rsplit_once(":cert/").and_then(|(_, id)| id.parse().ok());
-            let Some(id) = id else { return Ok(false) };
-            if !self.leaf(id).await?.is_some_and(|it| self.is_ours(&it.0)) {
+            let Some(id) = id.filter(|id| !journal.roster.knows_certificate(id)) else { return Ok(false) };
+            let things = self.things_of(&arn).await?.unwrap_or_default();
+            let alone = things.iter().all(|it| it == thing);
+            if !alone || !self.leaf(id).await?.is_some_and(|it| self.is_ours(&it.0)) {
                 return Ok(false);
             }
         }

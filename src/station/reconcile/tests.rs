@@ -15,7 +15,7 @@ use crate::cloud::{CertificateStatus, ListedCertificate, ListedLocker, ListedThi
 use crate::device::event::{Admission, Event, Output, PresentationKey, Waited};
 use crate::device::mend::{MendOrder, Orphan};
 use crate::device::operator::Refusal;
-use crate::device::rules::{LockerRule, ManagedRole, ManagedThingRule, Register, Template};
+use crate::device::rules::{LockerRule, ManagedRole, ManagedThingRule, PolicyRule, Register, Template};
 use crate::device::steps::Step;
 use crate::device::testing::{DOCUMENT, STATION, plain_rules};
 use crate::device::{Certificate, KeyState};
@@ -205,6 +205,14 @@ struct Account {
     others: Vec<(String, Option<String>)>,
     /// How often things were read one by one.
     thing_reads: AtomicU64,
+    /// Things that certificates beside those of the two are at.
+    attached: Vec<(Fingerprint, String)>,
+    /// The policies are at no certificate.
+    policies_detached: bool,
+    /// What every policy says, where that is not what it should.
+    document: Option<String>,
+    /// The certificates of the two are not active.
+    inactive: bool,
 }
 
 impl Account {
@@ -213,20 +221,32 @@ impl Account {
     }
 
     fn certificates(&self) -> Vec<ListedCertificate> {
-        let (status, created) = (CertificateStatus::Active, Timestamp::MAX);
-        let ids = DEVICES.into_iter().map(Self::own).chain(self.leaves.iter().map(|it| it.id));
-        ids.map(|id| ListedCertificate { id, status, created }).collect()
+        let own = DEVICES.into_iter().map(|it| (Self::own(it), self.own_status()));
+        let all = own.chain(self.leaves.iter().map(|it| (it.id, CertificateStatus::Active)));
+        all.map(|(id, status)| ListedCertificate { id, status, created: Timestamp::MAX }).collect()
     }
 
-    /// What hangs on a certificate, one name of each kind.
-    fn at(&self, arn: &str) -> Vec<String> {
-        let own = DEVICES.into_iter().find(|it| arn == arn_of(Self::own(it)));
+    fn own_status(&self) -> CertificateStatus {
+        if self.inactive { CertificateStatus::Inactive } else { CertificateStatus::Active }
+    }
+
+    fn whose(arn: &str) -> Option<&'static str> {
+        DEVICES.into_iter().find(|it| arn == arn_of(Self::own(it)))
+    }
+
+    fn policies_at(&self, arn: &str) -> Vec<String> {
+        let own = Self::whose(arn);
         if own.is_none()
             && let Some(meanwhile) = self.meanwhile.lock().unwrap().take()
         {
             meanwhile();
         }
-        own.into_iter().map(str::to_owned).collect()
+        own.into_iter().filter(|_| !self.policies_detached).map(str::to_owned).collect()
+    }
+
+    fn things_at(&self, arn: &str) -> Vec<String> {
+        let others = self.attached.iter().filter(|it| arn == arn_of(it.0)).map(|it| it.1.clone());
+        Self::whose(arn).into_iter().map(str::to_owned).chain(others).collect()
     }
 
     fn things(&self) -> impl Iterator<Item = (String, Option<String>)> {
@@ -267,20 +287,26 @@ impl Account {
             }
             Call::GetPolicy { name } => {
                 let (name, arn) = (name.clone(), String::new());
-                Reply::Policy { name, arn, document: DOCUMENT.to_owned() }
+                let document = self.document.clone().unwrap_or_else(|| DOCUMENT.to_owned());
+                Reply::Policy { name, arn, document }
             }
             Call::ListThingPrincipals { thing, .. } => {
                 let own = DEVICES.contains(&thing.as_str()).then(|| arn_of(Self::own(thing)));
-                Reply::Principals { arns: own.into_iter().collect(), next }
+                let others = self.attached.iter().filter(|it| it.1 == *thing).map(|it| arn_of(it.0));
+                Reply::Principals { arns: own.into_iter().chain(others).collect(), next }
             }
-            Call::ListAttachedPolicies { target, .. } => Reply::Policies { names: self.at(target), next },
+            Call::ListAttachedPolicies { target, .. } => {
+                Reply::Policies { names: self.policies_at(target), next }
+            }
             Call::ListPrincipalThings { principal, .. } => {
-                Reply::ThingNames { names: self.at(principal), next }
+                Reply::ThingNames { names: self.things_at(principal), next }
             }
             Call::DescribeCertificate { id } => {
-                let leaf = self.leaves.iter().find(|it| it.id.to_string() == *id)?;
-                let (arn, status, pem) = (arn_of(leaf.id), CertificateStatus::Active, Some(leaf.pem.clone()));
-                Reply::CertificateDescription { id: id.clone(), arn, status, pem }
+                let own = DEVICES.into_iter().map(|it| (Self::own(it), self.own_status(), None));
+                let others = self.leaves.iter();
+                let others = others.map(|it| (it.id, CertificateStatus::Active, Some(it.pem.clone())));
+                let (it, status, pem) = own.chain(others).find(|it| it.0.to_string() == *id)?;
+                Reply::CertificateDescription { id: id.clone(), arn: arn_of(it), status, pem }
             }
             _ => return None,
         })
@@ -437,6 +463,103 @@ async fn where_nothing_tells_whose_a_certificate_is_none_is_counted_as_not_looke
         let Some(Told::Summary(summary)) = heard.last() else { unreachable!() };
         let found = summary.findings.get(&Kind::OrphanedCertificate).copied().unwrap_or(0);
         assert_eq!((summary.unexamined, found), (unexamined, orphaned), "{heard:?}");
+    }
+}
+
+/// Stations at one line may share a CA.
+#[tokio::test]
+async fn what_hangs_on_another_stations_thing_is_that_ones_whatever_its_name() {
+    let bench = Bench::new();
+    let ca = Ca::new("The line's");
+    let claimed = serial("SN3");
+    let rules = bench.device("SN1").rules;
+    bench.book.lock().unwrap().claimed(&claimed, rules, None);
+    let [at_its_thing, of_its_name, by_hand, own, unknown] =
+        ["SN1", "SN3", "SN2", "SN2", "SN9"].map(|it| ca.leaf(it));
+    let leaves = vec![at_its_thing.clone(), of_its_name, by_hand.clone(), own, unknown.clone()];
+    let other = Some("S4".to_owned());
+    let account = Arc::new(Account {
+        leaves,
+        others: vec![
+            ("elsewhere".to_owned(), other.clone()),
+            // The unit came here too, and the other station had made it: its certificate may not be attached yet.
+            ("SN3".to_owned(), other.clone()),
+            ("SN9".to_owned(), other),
+            ("a-persons".to_owned(), None),
+        ],
+        attached: vec![
+            (at_its_thing.id, "elsewhere".to_owned()),
+            (unknown.id, "SN9".to_owned()),
+            (by_hand.id, "a-persons".to_owned()),
+        ],
+        ..Account::default()
+    });
+    let heard = told(bench.start(&account, &[&ca], Wish::default())).await;
+    // What a person may be using is told, and left to a person.
+    let found = findings(&heard);
+    assert!(found.iter().all(|it| it.class == Kind::OrphanedCertificate), "{found:#?}");
+    let both = BTreeSet::from([("SN2".to_owned(), false), ("SN2".to_owned(), true)]);
+    assert_eq!((orphans(&heard).into_iter().collect::<BTreeSet<_>>(), found.len()), (both, 2));
+}
+
+/// With an older journal a device has a certificate that this does not know, and lives by it.
+#[tokio::test]
+async fn what_a_device_may_live_by_is_told_and_not_deleted() {
+    let bench = Bench::new();
+    let ca = Ca::new("Line 3");
+    let leaf = ca.leaf("SN1");
+    for (inactive, retires) in [(false, true), (true, false)] {
+        let attached = vec![(leaf.id, "SN1".to_owned())];
+        let account =
+            Arc::new(Account { leaves: vec![leaf.clone()], attached, inactive, ..Account::default() });
+        let heard = told(bench.start(&account, &[&ca], Wish::default())).await;
+        assert_eq!(orphans(&heard), [("SN1".to_owned(), retires)]);
+    }
+}
+
+/// All that is at an extra is deleted with it.
+#[tokio::test]
+async fn an_extra_is_not_deleted_with_a_certificate_that_is_a_devices_or_at_another_thing() {
+    let bench = Bench::new();
+    let ca = Ca::new("Line 3");
+    let leaf = ca.leaf("SN7");
+    let at = |id, thing: &str| (id, thing.to_owned());
+    let own = Account::own("SN1");
+    for (attached, clears) in [
+        (vec![at(leaf.id, "SN7")], true),
+        (vec![at(leaf.id, "SN7"), at(own, "SN7")], false),
+        (vec![at(leaf.id, "SN7"), at(leaf.id, "SN2")], false),
+        (vec![at(leaf.id, "SN7"), at(leaf.id, "elsewhere")], false),
+    ] {
+        let others = vec![
+            ("SN7".to_owned(), Some(STATION.to_owned())),
+            ("elsewhere".to_owned(), Some("S4".to_owned())),
+        ];
+        let leaves = vec![leaf.clone()];
+        let account = Arc::new(Account { leaves, others, attached: attached.clone(), ..Account::default() });
+        let heard =
+            told(bench.start_with(&account, &[&ca], ordered::lamps("{serial}"), Wish::default())).await;
+        let extra: Vec<_> = findings(&heard).into_iter().filter(|it| it.class == Kind::Extra).collect();
+        assert_eq!(extra.len(), 1, "{heard:#?}");
+        assert_eq!(extra[0].repair.is_some(), clears, "{attached:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_policy_is_read_before_a_repair_that_attaches_it_is_told() {
+    let mut rules = plain_rules("lamp");
+    let PolicyRule::Device { document, tags, .. } = rules.policy.clone() else { unreachable!() };
+    rules.policy = PolicyRule::Product { name: Template::parse("{serial}").unwrap(), document, tags };
+    let bench = Bench::of(rules, None);
+    for (document, attaches) in [(None, true), (Some("{}".to_owned()), false)] {
+        let lockers = DEVICES.map(|it| format!("locker-{it}")).to_vec();
+        let account = Account { lockers, policies_detached: true, document, ..Account::default() };
+        let account = Arc::new(account);
+        let heard = told(bench.start(&account, &[], Wish::default())).await;
+        let repairs = findings(&heard).into_iter().filter(|it| it.class == Kind::HalfMade);
+        let repairs: Vec<_> = repairs.map(|it| it.repair.clone()).collect();
+        let attach = attaches.then(|| Repair::Finish { steps: vec![Step::AttachPolicy] });
+        assert_eq!(repairs, [attach.clone(), attach], "{heard:#?}");
     }
 }
 

@@ -4,19 +4,23 @@
 mod crowd;
 mod order;
 mod planted;
+mod tampered;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-use linemint::cloud::{Call, Operation, Quotas};
-use linemint::reconcile::{Class, Finding, Summary, Told, Wish};
+use linemint::cloud::{Call, Operation, Quotas, Reply};
+use linemint::device::Device;
+use linemint::device::steps::Step;
+use linemint::journal::store::{JournalLock, open};
+use linemint::reconcile::{Class, Finding, Repair, Summary, Told, Wish};
 use linemint::rehearsal::cloud::CloudOptions;
 use linemint::rehearsal::fixture::{FixtureOptions, serials};
 use serde_json::{Value, json};
 
 use self::planted::Planted;
-use crate::harness::{PATIENCE, Process, World, linemint};
+use crate::harness::{Deadline, PATIENCE, Process, Watch, World, linemint};
 
 /// What a run has told.
 #[derive(Debug, Default)]
@@ -76,9 +80,15 @@ fn repair() -> Wish {
     Wish { repair: true, delete_extras: true, reason, ..Wish::default() }
 }
 
+/// What a station needs to pass devices quickly.
+const PASSING: &str = "[[fixture]]\nresend = \"300ms\"\n";
+
 /// A station that has passed these devices.
 fn passed(serials: &[String], over: &str) -> World {
-    let mut world = World::new(&format!("[[fixture]]\nresend = \"300ms\"\n{over}"));
+    passed_in(World::new(&format!("{PASSING}{over}")), serials)
+}
+
+fn passed_in(mut world: World, serials: &[String]) -> World {
     let fixture = world.simulated(FixtureOptions {
         nests: 8,
         resend: Duration::from_millis(300),
@@ -148,30 +158,71 @@ fn two_hundred_of_each_class_are_found_and_repaired() {
     all_found_none_invented(200, PATIENCE * 20);
 }
 
-/// The station is killed at some moment of a repair, and started again, `kills` times.
-fn survives(kills: u64) {
-    let serials = serials(32, 4 * Planted::DEVICES + 4);
-    let mut world = passed(&serials, "");
-    let planted = Planted::plant(&world, &serials, 4);
-    let mut random = fastrand::Rng::with_seed(kills);
-    for _ in 0..kills {
-        let moment = Duration::from_millis(random.u64(0..6_000));
+/// Rounds after which all is repaired to its end, so that the same devices can lose something again.
+const ROUNDS: usize = 8;
+
+/// The station is killed in the middle of a repair, `kills` times, and started again. Each time there is something new
+/// to repair, and the moment is told by the records of that: on a busy machine too it lies within the repair.
+fn survives(kills: usize) {
+    let serials = serials(32, Planted::DEVICES + ROUNDS * Planted::LOST);
+    let options = CloudOptions { rtt: Duration::from_millis(40), ..CloudOptions::default() };
+    let mut world = passed_in(World::with_cloud(PASSING, options), &serials);
+    let (first, rest) = serials.split_at(Planted::DEVICES);
+    let mut planted = Planted::plant(&world, first, 1);
+    let mut random = fastrand::Rng::with_seed(kills as u64);
+    let (mut hits, mut round) = (0, 0);
+    while hits < kills && round < 2 * kills {
+        if round > 0 && round.is_multiple_of(ROUNDS) {
+            ends_what_was_begun(&world, &planted);
+        }
+        let losing = &rest[round % ROUNDS * Planted::LOST..][..Planted::LOST];
+        let lost = planted.lose(&world, losing, round);
+        let (log, before) = (Watch::on(&world.path("state/journal/log")), orders(&world));
         let config = world.path("linemint.toml");
         let args = ["reconcile", "--repair", "--delete-extras", "--config", config.to_str().unwrap()];
         let mut command = Process::start(&mut linemint(&args));
-        // The moment itself is what is tried.
-        assert!(world.within(moment, std::future::pending::<()>()).is_none());
+        let late = Deadline::after(PATIENCE);
+        while orders(&world) == before && !late.is_over() {
+            log.wait_for(1, late.left());
+        }
+        log.wait_for(random.u32(0..=5), Duration::from_secs(2));
         world.kill9();
         command.wait();
+        hits += usize::from(was_being_repaired(&world, &lost));
+        round += 1;
         world.start();
         world.eventually("it answers again", |world| world.get("/v1/status").map(|_| ()));
     }
+    eprintln!("{hits} of {round} kills have hit a repair that was running");
+    assert!(2 * hits >= kills, "{hits} of {round}: the test does not try what it is for");
+    ends_what_was_begun(&world, &planted);
+    planted.assert_left_alone(&world);
+}
+
+fn ends_what_was_begun(world: &World, planted: &Planted) {
     world.eventually("what was begun is finished", |world| {
         let (last, whole) = heard(world, &repair(), PATIENCE);
         let left = &planted.all - &planted.repairable();
         if whole && last.found() == left { Ok(()) } else { Err(last.found()) }
     });
-    planted.assert_left_alone(&world);
+}
+
+/// How many repairs the journal says were ordered, also while the station runs.
+fn orders(world: &World) -> usize {
+    let logs = world.files("state/journal/log").into_iter().map(|it| fs::read(it).unwrap());
+    let orders = ["mending", "orphan-found", "scrapping"].map(|it| format!("\"event\":\"{it}\""));
+    let count = |log: Vec<u8>| {
+        let text = String::from_utf8_lossy(&log).into_owned();
+        orders.iter().map(|it| text.matches(it.as_str()).count()).sum::<usize>()
+    };
+    logs.map(count).sum()
+}
+
+/// Whether the journal of a station that does not run has an order about one of these that is not carried out.
+fn was_being_repaired(world: &World, serials: &BTreeSet<String>) -> bool {
+    let opened = open(JournalLock::take(&world.path("state/journal")).unwrap()).unwrap();
+    let ordered = |it: &Device| it.mend.is_some() || it.to_retire().is_some() || it.is_scrapping();
+    opened.recovered.pending.iter().any(|it| serials.contains(it.serial.as_str()) && ordered(it))
 }
 
 #[test]

@@ -24,15 +24,15 @@ pub(super) struct Planted {
 }
 
 /// What the account holds for a device.
-struct Part {
-    serial: String,
+pub(super) struct Part {
+    pub(super) serial: String,
     certificate: String,
-    arn: String,
+    pub(super) arn: String,
     locker: String,
 }
 
 impl Part {
-    fn detach_policy(&self) -> Call {
+    pub(super) fn detach_policy(&self) -> Call {
         Call::DetachPolicy { policy: self.serial.clone(), target: self.arn.clone() }
     }
 
@@ -44,7 +44,7 @@ impl Part {
         Call::DetachThingPrincipal { thing: self.serial.clone(), principal: self.arn.clone() }
     }
 
-    fn delete_policy(&self) -> Call {
+    pub(super) fn delete_policy(&self) -> Call {
         Call::DeletePolicy { name: self.serial.clone() }
     }
 
@@ -60,7 +60,7 @@ impl Part {
         Call::UpdateCertificate { id: self.certificate.clone(), status: CertificateStatus::Inactive }
     }
 
-    fn delete_certificate(&self) -> Vec<Call> {
+    pub(super) fn delete_certificate(&self) -> Vec<Call> {
         let delete = Call::DeleteCertificate { id: self.certificate.clone() };
         vec![self.detach_policy(), self.detach_thing(), self.deactivate(), delete]
     }
@@ -87,6 +87,9 @@ impl Part {
 impl Planted {
     /// Devices that `plant` uses up for one of each class.
     pub(super) const DEVICES: usize = 8;
+
+    /// Devices that `lose` uses up.
+    pub(super) const LOST: usize = 4;
 
     /// Plants `each` of every class.
     pub(super) fn plant(world: &World, serials: &[String], each: usize) -> Self {
@@ -132,6 +135,29 @@ impl Planted {
         let replies = world.aws(calls.clone());
         planted.attach_some(world, &calls, &replies);
         planted
+    }
+
+    /// Plants one of every class that can be repaired, two of the half-made; whose they are.
+    pub(super) fn lose(&mut self, world: &World, serials: &[String], number: usize) -> BTreeSet<String> {
+        let parts = parts(world);
+        let [gone, half, other_half, orphaned] = [0, 1, 2, 3].map(|at| &parts[&serials[at]]);
+        let extra = format!("SNLOST{number:06}");
+        let mut calls = gone.delete_all();
+        calls.extend(half.halve(number));
+        calls.extend(other_half.halve(number + 3));
+        calls.push(Signer::of(world).register(&orphaned.serial));
+        calls.push(thing(&extra, Some("IT")));
+        world.aws(calls);
+        let lost = [
+            (Class::Missing, &gone.serial),
+            (Class::HalfMade, &half.serial),
+            (Class::HalfMade, &other_half.serial),
+            (Class::OrphanedCertificate, &orphaned.serial),
+            (Class::Extra, &extra),
+        ];
+        let lost = lost.map(|(class, serial)| (class, serial.clone()));
+        self.all.extend(lost.iter().cloned());
+        lost.into_iter().map(|(_, serial)| serial).collect()
     }
 
     /// Every second orphan carries a policy, and every second extra a certificate and a policy.
@@ -181,12 +207,14 @@ impl Planted {
 }
 
 /// What AWS holds for each device, as the station tells it.
-fn parts(world: &World) -> BTreeMap<String, Part> {
+pub(super) fn parts(world: &World) -> BTreeMap<String, Part> {
     let mut parts = BTreeMap::new();
     let mut after = String::new();
     loop {
         let page = world.get(&format!("/v1/devices?limit=1000&after={after}")).unwrap();
-        for device in page["devices"].as_array().unwrap() {
+        // An extra that was deleted is in the journal too, and had none of it.
+        let whole = page["devices"].as_array().unwrap().iter().filter(|it| it["state"] == "passed");
+        for device in whole {
             let text = |pointer: &str| device.pointer(pointer).unwrap().as_str().unwrap().to_owned();
             let part = Part {
                 serial: text("/serial"),
@@ -208,7 +236,7 @@ fn thing(name: &str, station: Option<&str>) -> Call {
     Call::CreateThing { name: name.to_owned(), attributes }
 }
 
-fn policy(name: &str, document: &str) -> Call {
+pub(super) fn policy(name: &str, document: &str) -> Call {
     Call::CreatePolicy { name: name.to_owned(), document: document.to_owned(), tags: BTreeMap::new() }
 }
 

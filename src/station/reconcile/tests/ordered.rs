@@ -23,7 +23,7 @@ fn order(bench: &Bench, serials: Vec<SerialNumber>) {
     book.commit(None, What::Station(StationEvent::BatchOpened(Box::new(opened))), None);
 }
 
-fn lamps(thing: &str) -> BTreeMap<String, Product> {
+pub(super) fn lamps(thing: &str) -> BTreeMap<String, Product> {
     let mut rules = plain_rules("lamp");
     rules.thing = Template::parse(thing).unwrap();
     let serial = SerialPattern::new("[A-Z0-9]+").unwrap();
