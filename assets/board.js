@@ -22,10 +22,16 @@
     if (!place) return;
     const before = words();
     const focused = place.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+    // Whoever reads a table goes on where they were, sideways too.
+    const scrolled = new Map();
+    for (const it of place.querySelectorAll(".scroll")) scrolled.set(it.getAttribute("aria-label"), [it.scrollLeft, it.scrollTop]);
     const template = document.createElement("template");
     template.innerHTML = html;
     place.replaceChildren(template.content);
-    if (focused) place.querySelector(`[aria-label="${focused}"]`)?.focus();
+    if (focused) place.querySelector(`[aria-label="${focused}"]`)?.focus({ preventScroll: true });
+    for (const it of place.querySelectorAll(".scroll")) {
+      [it.scrollLeft, it.scrollTop] = scrolled.get(it.getAttribute("aria-label")) ?? [0, 0];
+    }
     ages();
     if (name !== "nests") return;
     const news = Object.entries(words()).filter(([nest, text]) => before[nest] !== text).map(([, text]) => text);

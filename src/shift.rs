@@ -134,6 +134,8 @@ pub enum NoShift {
     Name { name: String, known: String },
     #[error("no shift has ended yet")]
     NotYet,
+    #[error("{0} has not begun yet")]
+    ToCome(String),
     #[error("{0} is a day off, or not a day of that shift")]
     DayOff(String),
 }
@@ -192,12 +194,16 @@ impl Calendar {
     /// that ended last, or one by its name as [`named`](Self::named) has it.
     ///
     /// # Errors
-    /// The text is none of these, or there is no such shift.
+    /// The text is none of these, there is no such shift, or it has not begun.
     pub fn asked(&self, text: &str, now: Timestamp) -> Result<ShiftSpan, NoShift> {
         match text {
             "current" => self.at(now).or_else(|| self.last_ended(now)).ok_or(NoShift::NotYet),
             "last" => self.last_ended(now).ok_or(NoShift::NotYet),
-            named => self.named(named),
+            // Of what is to come there is nothing to say yet, and it must not look as if nothing had happened.
+            named => self.named(named).and_then(|it| match it.begin > now {
+                true => Err(NoShift::ToCome(it.to_string())),
+                false => Ok(it),
+            }),
         }
     }
 
@@ -401,6 +407,19 @@ mod tests {
         assert_eq!(it.last_ended(at("2026-12-26T13:00:00Z")).unwrap().to_string(), "2026-12-26/early");
         let one = calendar(&[("day", "00:00", "24:00")], "UTC");
         assert_eq!(one.named("2026-12-24").unwrap().to_string(), "2026-12-24/day");
+    }
+
+    #[test]
+    fn a_shift_can_be_asked_for_from_its_first_second_on() {
+        let it = calendar(&[("early", "06:00", "14:00"), ("late", "14:00", "22:00")], "UTC");
+        let asked = |text: &str, now| it.asked(text, at(now)).map(|it| it.to_string());
+        let early = Ok("2026-11-22/early".to_owned());
+        assert_eq!(asked("2026-11-22/early", "2026-11-22T06:00:00Z"), early);
+        assert_eq!(asked("2026-11-22/early", "2026-11-23T09:00:00Z"), early);
+        let late = asked("2026-11-22/late", "2026-11-22T13:59:59Z").unwrap_err();
+        assert_eq!(late.to_string(), "2026-11-22/late has not begun yet");
+        assert!(asked("2099-01-01/early", "2026-11-22T13:59:59Z").is_err());
+        assert!(matches!(asked("2026-11-22/nihgt", "2026-11-22T09:00:00Z"), Err(NoShift::Name { .. })));
     }
 
     #[test]

@@ -6,11 +6,16 @@
 //! `REQUEST_ID`, so that `journalctl SERIAL=SN0000000043` shows one device.
 
 use std::ffi::OsStr;
+use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::sync::{Mutex, OnceLock};
 
+use crate::device::operator::known_level;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -30,8 +35,7 @@ pub enum Format {
     Journald,
 }
 
-/// The levels that can be asked for at run time, the quietest first.
-pub const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+pub use crate::device::operator::LEVELS;
 
 type Output = Box<dyn Layer<Filtered> + Send + Sync>;
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<EnvFilter, Registry>, Registry>;
@@ -80,10 +84,7 @@ pub fn start_as(level: &str, format: Format) {
 /// # Errors
 /// It is no level, or nothing is logged.
 pub fn set_level(level: &str) -> Result<(), String> {
-    let level = LEVELS
-        .into_iter()
-        .find(|it| *it == level)
-        .ok_or_else(|| format!("the level is one of {}", LEVELS.join(", ")))?;
+    let level = known_level(level)?;
     let filter = FILTER.get().ok_or("this process does not log")?;
     filter.reload(filter_at(level)).map_err(|error| format!("the level cannot be changed: {error}"))
 }
@@ -94,7 +95,87 @@ fn filter_at(level: &str) -> EnvFilter {
 }
 
 fn text(writer: BoxMakeWriter, ansi: bool) -> Output {
-    Box::new(tracing_subscriber::fmt::layer().with_ansi(ansi).with_target(false).with_writer(writer))
+    // What `%` shows may hold the words of a fixture, a caller of the API or AWS.
+    let fields = debug_fn(field).delimited(" ");
+    let layer = tracing_subscriber::fmt::layer().with_ansi(ansi).with_target(false);
+    Box::new(layer.fmt_fields(fields).with_writer(writer))
+}
+
+/// One field of a readable line, which stays one line whatever is in it: nobody can write a second one into the
+/// log, or tell the terminal that shows it what to do.
+fn field(line: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => write!(OneLine(line), "{value:?}"),
+        // What libraries that use `log` say of themselves.
+        name if name.starts_with("log.") => Ok(()),
+        name => write!(OneLine(line), "{}={value:?}", name.trim_start_matches("r#")),
+    }
+}
+
+/// Escapes what ends a line, steers a terminal or turns the direction of writing.
+struct OneLine<'a, 'b>(&'a mut Writer<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(is_steering) {
+            match part.chars().next_back().filter(|it| is_steering(*it)) {
+                Some(last) => {
+                    self.0.write_str(&part[..part.len() - last.len_utf8()])?;
+                    write!(self.0, "{}", last.escape_default())?;
+                }
+                None => self.0.write_str(part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_steering(it: char) -> bool {
+    let turns = matches!(it, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    it.is_control() || turns || matches!(it, '\u{2028}' | '\u{2029}')
+}
+
+/// What is logged in a test's thread, as text.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[cfg(test)]
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::Write::write(&mut *self.0.lock().unwrap(), bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Captures what is logged in this thread, until the guard is dropped.
+#[cfg(test)]
+pub(crate) fn capturing() -> (Captured, tracing::subscriber::DefaultGuard) {
+    let captured = Captured::default();
+    let writer = captured.clone();
+    let (filter, _) = reload::Layer::new(filter_at("info"));
+    let output = text(BoxMakeWriter::new(move || writer.clone()), false);
+    let here = tracing::subscriber::set_default(tracing_subscriber::registry().with(filter).with(output));
+    (captured, here)
+}
+
+/// What `logging` logs in this thread, as text.
+#[cfg(test)]
+pub(crate) fn capture(logging: impl FnOnce()) -> String {
+    let (captured, here) = capturing();
+    logging();
+    drop(here);
+    captured.text()
 }
 
 fn begin(level: &str, output: Output) {
@@ -162,6 +243,28 @@ mod tests {
             assert!(!is_journal(Some(other.as_ref())), "{other}");
         }
         assert!(!is_journal(None));
+    }
+
+    #[test]
+    fn a_line_of_the_log_stays_one_whatever_is_in_it() {
+        let forged = "x\n2026-11-22T09:00:00Z  INFO PASS serial=\"SN-1\"\u{1b}[2J\u{9b}K\r\u{202e}\u{2028}ä";
+        let log = capture(|| {
+            tracing::info!(plain = forged, shown = %forged, debug = ?forged, count = 3, "said {forged}");
+            tracing::warn!(error = &io::Error::other(forged) as &dyn std::error::Error, "next");
+        });
+        assert_eq!(log.lines().count(), 2, "{log}");
+        let steers = |it: char| it != '\n' && is_steering(it);
+        assert!(!log.contains(steers) && log.split(char::is_whitespace).count() < 40, "{log:?}");
+        for wanted in [
+            " INFO said x\\n2026-11-22T09:00:00Z  INFO PASS ",
+            " plain=\"x\\n2026",
+            " shown=x\\n2026",
+            " count=3\n",
+            " WARN next error=x\\n2026",
+            "\\u{202e}\\u{2028}ä",
+        ] {
+            assert!(log.contains(wanted), "{wanted} in {log}");
+        }
     }
 
     #[test]

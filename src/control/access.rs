@@ -3,7 +3,7 @@
 //! The kernel says who has opened the connection (`SO_PEERCRED`: user, primary group and process at
 //! that instant). A membership counts where `/etc/group` names the user, or where the process has the
 //! group among its supplementary ones, which is how a directory service shows. What cannot be read
-//! counts as nothing.
+//! counts as nothing: under `ProtectProc=invisible`, as the unit is shipped, no process of another user.
 
 use std::fs::File;
 use std::io::Read as _;

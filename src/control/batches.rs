@@ -79,6 +79,7 @@ pub(super) struct ListQuery {
     responses(
         (status = 200, description = "A page of batches", body = BatchPage),
         (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The journal's disk does not keep up, or the station is stopping", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -118,6 +119,7 @@ pub(super) async fn list(
         (status = 200, description = "The batch", body = batch::Batch),
         (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "This station does not know the batch", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The journal's disk does not keep up, or the station is stopping", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn show(

@@ -34,6 +34,9 @@ const SCRIPT: &str = include_str!("../../assets/board.js");
 /// How often the page hears that the station is there; it calls itself stale after three times that and some.
 const BEAT: Duration = Duration::from_secs(2);
 
+/// How soon a page whose stream has ended asks again: long before it calls itself stale.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
 /// Between two looks at the status, which changes some times a second.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,11 +69,12 @@ pub(super) async fn parts(State(context): State<Arc<Context>>) -> Result<Respons
     let watching = Watching {
         status: context.status.clone(),
         tally: context.sight.tally.clone(),
-        context,
         sent: BTreeMap::new(),
         queue: VecDeque::new(),
         looked: None,
         beat: None,
+        until: Instant::now() + context.limits.follow,
+        context,
         _permit: permit,
     };
     let mut response = Sse::new(stream_of(watching)).into_response();
@@ -101,6 +105,9 @@ struct Watching {
     queue: VecDeque<Part>,
     looked: Option<Instant>,
     beat: Option<Instant>,
+    /// Whoever is there asks again then. One that never reads does not, and what is sent to it does not show that:
+    /// its kernel takes it for long.
+    until: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -117,13 +124,13 @@ enum Part {
 fn stream_of(watching: Watching) -> impl Stream<Item = Result<sse::Event, serde_json::Error>> {
     stream::unfold(watching, |mut watching| async move {
         let part = watching.next().await?;
-        let event = sse::Event::default().json_data(part).map_err(into_json);
+        let event = sse::Event::default().retry(ASK_AGAIN).json_data(part).map_err(into_json);
         Some((event, watching))
     })
 }
 
 impl Watching {
-    /// The next part; none when the daemon ends.
+    /// The next part; none when the daemon ends, or the page has to ask again.
     async fn next(&mut self) -> Option<Part> {
         loop {
             if self.context.ending.is_cancelled() {
@@ -133,6 +140,9 @@ impl Watching {
                 return Some(part);
             }
             let now = Instant::now();
+            if now >= self.until {
+                return None;
+            }
             if self.beat.is_none_or(|it| now >= it + BEAT) {
                 self.beat = Some(now);
                 let now = self.context.sight.clock.now().wall.as_millisecond();
@@ -150,7 +160,7 @@ impl Watching {
         let beat = self.beat.unwrap_or(looked) + BEAT;
         tokio::select! {
             () = self.context.ending.cancelled() => return None,
-            () = tokio::time::sleep_until(beat) => return Some(()),
+            () = tokio::time::sleep_until(beat.min(self.until)) => return Some(()),
             changed = self.tally.changed() => {
                 changed.ok()?;
                 tokio::time::sleep_until(looked + VERDICTS_EVERY).await;

@@ -83,7 +83,8 @@ impl ClientError {
     }
 }
 
-/// Speaks to the daemon: a connection for each request, ten seconds for each answer.
+/// Speaks to the daemon: a connection for each request, and for each answer a little longer than the daemon takes
+/// for one at most.
 #[derive(Debug, Clone)]
 pub struct Client {
     path: PathBuf,

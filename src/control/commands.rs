@@ -11,7 +11,7 @@ use super::access::Caller;
 use super::problem::{Refused, bad_request, forbidden, internal, unavailable};
 use super::server::{Command, Context, Peer};
 use super::{ADMIN_GROUP, Draining, LogLevel, Problem, Resuming, Telling, orders};
-use crate::device::operator::StationOrder;
+use crate::device::operator::{StationOrder, known_level};
 
 #[utoipa::path(
     post,
@@ -85,6 +85,8 @@ pub(super) async fn log_level(
 ) -> Result<Json<LogLevel>, Refused> {
     let wanted: LogLevel = orders::read(&body)
         .map_err(|it| it.with_hint("it is a JSON object such as {\"level\": \"debug\"}"))?;
+    // What is no level is nobody's order: it gets neither to the station nor into its log.
+    known_level(&wanted.level).map_err(bad_request)?;
     let order = (StationOrder::LogLevel(wanted.level.clone()), wanted.reason.clone());
     let done = command(&context, caller, order).await;
     done.map_err(|refused| if refused.status == 409 { bad_request(refused.detail) } else { refused })?;

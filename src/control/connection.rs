@@ -4,7 +4,9 @@
 //!   fresh ──first byte──> head ──whole head──> serving ──response sent──> idle ──first byte──> head …
 //!   5 s in all ─────────────┘                  30 s (an event stream: none)  30 s                5 s
 //! ```
-//! Besides, a peer that takes nothing for ten seconds while there is something for it is dropped. The
+//! Besides, a peer that takes nothing for ten seconds while there is something for it is dropped. What the kernels
+//! hold for it counts as taken, so one that never reads and is sent little is found out late or never: a screen
+//! that follows the board has to ask again from time to time instead. The
 //! deadlines live in the socket's own `poll_read` and `poll_write`, so that none can be forgotten. So does the
 //! last word to whoever has begun a request that never became one ([`super::farewell`]).
 
@@ -43,6 +45,8 @@ pub(super) struct Limits {
     pub(super) list: Duration,
     /// Between two comments on a quiet event stream.
     pub(super) keep_alive: Duration,
+    /// For which a screen follows the board; then it has to ask again.
+    pub(super) follow: Duration,
     /// For what is under way when the daemon ends.
     pub(super) shutdown: Duration,
     /// A request's body, bytes.
@@ -63,6 +67,7 @@ impl Default for Limits {
             stall: Duration::from_secs(10),
             list: Duration::from_secs(600),
             keep_alive: Duration::from_secs(15),
+            follow: Duration::from_secs(120),
             shutdown: Duration::from_secs(5),
             body_bytes: 64 << 10,
             head_bytes: 16 << 10,

@@ -72,6 +72,7 @@ impl ListQuery {
         (status = 200, description = "A page of devices in the order of their serials", body = DevicePage),
         (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "The shift has not begun yet", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The journal's disk does not keep up, or the station is stopping", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -137,6 +138,7 @@ fn unknown(serial: &SerialNumber) -> Refused {
         (status = 200, description = "The device and what happened to it", body = DeviceStory),
         (status = 400, description = "It is no serial number", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "This station does not know it", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The journal's disk does not keep up, or the station is stopping", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn show(

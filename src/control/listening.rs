@@ -33,6 +33,7 @@ const MEDIA_TYPE: &str = "application/x-ndjson";
     responses(
         (status = 200, description = "JSON, a document a line, or server-sent events with `Accept: text/event-stream`; without end",
             content((serde_json::Value = "application/x-ndjson"), (String = "text/event-stream"))),
+        (status = 400, description = "The name is no text", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such fixture", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Too many listen", body = Problem, content_type = "application/problem+json"),
     )

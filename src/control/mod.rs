@@ -196,6 +196,12 @@ pub struct FixtureStatus {
     pub duplicates: u64,
     /// `nak` answers.
     pub naks: u64,
+    /// The same by code: every code has its number.
+    #[serde(default)]
+    pub naks_by_code: BTreeMap<String, u64>,
+    /// Units that were answered `nak`: the newest of each nest, until another unit is taken there or the daemon ends.
+    #[serde(default)]
+    pub refused: Vec<RefusedUnit>,
     /// How often the port was opened again.
     pub reopens: u64,
     /// How often the port was away or could not be opened, the present time among them.
@@ -210,6 +216,27 @@ pub struct FixtureStatus {
     pub down_since: Option<Timestamp>,
     /// The newest verdict: serial, and `pass` or the code.
     pub last_verdict: Option<String>,
+}
+
+/// A unit that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedUnit {
+    /// The nest, where the fixture has named one.
+    pub nest: Option<String>,
+    /// The serial number as it was told; of what is none of the fixture's product the first bytes, escaped.
+    pub serial: String,
+    /// Why: a `nak` code of the fixture protocol.
+    pub code: String,
+    /// What the operator was told to do.
+    pub message: String,
+    /// Whether that is the last word on it. If not, the fixture presents it again by itself.
+    pub is_final: bool,
+    /// When it was refused for this reason first.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// When it was refused last.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
 }
 
 /// A unit in a nest.

@@ -138,7 +138,7 @@ fn shift_of(calendar: &Calendar, wanted: &str, now: Timestamp) -> Result<Selecti
 /// The shift that a request asks for.
 pub(super) fn span_of(calendar: &Calendar, wanted: &str, now: Timestamp) -> Result<ShiftSpan, Refused> {
     calendar.asked(wanted, now).map_err(|error| match error {
-        NoShift::NotYet => not_found(error.to_string()),
+        NoShift::NotYet | NoShift::ToCome(_) => not_found(error.to_string()),
         error => bad_request(error.to_string())
             .with_hint("write a day and a shift, as in 2026-11-22/early, or current or last"),
     })
@@ -180,14 +180,18 @@ impl Named {
         ("until" = Option<String>, Query, description = "Before this time"),
         ("format" = Option<String>, Query, description = "`text`, `json`, `csv` or `html`", pattern = "^(text|json|csv|html)?$"),
         ("name" = Option<bool>, Query, description = "Only what the report is called that would be made, and what it is about: `{\"name\": \"2026-11-22/early\", \"kind\": \"shift\", \"station\": \"L3-S07\", \"begin\": \"…\", \"end\": \"…\"}`; a time has no name, a batch neither begin nor end"),
+        ("corrects" = Option<String>, Query, description = "The report is a correction of the one with this SHA-256, and says so", pattern = "^([0-9a-f]{64})?$"),
+        ("version" = Option<u32>, Query, description = "Which version the correction is; 2 if it does not say. It counts only with `corrects`", minimum = 2, maximum = 10000),
         ("reconciled" = Option<bool>, Query, description = "With what the newest look at the account for the same devices has shown"),
     ),
     responses(
         (status = 200, description = "The report; its schema is docs/report.schema.json",
+            headers(("linemint-balance" = String, description = "Whether its balance `closes` or `does-not-close`; with `name` it is not there")),
             content((serde_json::Value = "application/json"), (String = "text/plain"), (String = "text/csv"), (String = "text/html"))),
         (status = 400, description = "A parameter is wrong", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such batch is known, or the shift has not begun yet", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The account was not looked at for these devices", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Too many reports are read, or the station is stopping", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn show(

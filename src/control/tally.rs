@@ -84,10 +84,23 @@ pub struct Unit {
 /// A nest, as a person sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
-    /// Who lies in it.
-    pub unit: Option<Unit>,
+    /// Who lies in it and waits, in the order in which they were presented: one, or more where a fixture does not
+    /// name its nests.
+    pub units: Vec<Unit>,
     /// What was said last, until the next is presented.
     pub verdict: Option<Verdict>,
+}
+
+impl Place {
+    /// Who was presented last, of those that wait.
+    #[must_use]
+    pub fn unit(&self) -> Option<&Unit> {
+        self.units.last()
+    }
+
+    fn leaves(&mut self, serial: &SerialNumber) {
+        self.units.retain(|it| it.serial != serial.as_str());
+    }
 }
 
 /// The shift's figures up to now.
@@ -226,6 +239,7 @@ pub fn span(calendar: &Calendar, now: Timestamp) -> Option<ShiftSpan> {
 /// A presentation that nothing was said of yet.
 #[derive(Debug, Clone)]
 struct Open {
+    serial: SerialNumber,
     place: (String, String),
     batch: Option<String>,
     at: Timestamp,
@@ -435,18 +449,30 @@ impl Folder {
         let place = (presentation.fixture.clone(), nest.unwrap_or_default().to_owned());
         if self.open.len() >= MAX_PLACES {
             let oldest = self.open.iter().min_by_key(|(_, it)| it.at).map(|(key, _)| key.clone());
-            oldest.map(|key| self.open.remove(&key));
+            let oldest = oldest.and_then(|key| self.open.remove(&key));
+            if let Some((place, it)) = oldest.and_then(|it| Some((self.tally.places.get_mut(&it.place)?, it)))
+            {
+                place.leaves(&it.serial);
+            }
         }
-        self.open.insert(presentation.to_string(), Open { place: place.clone(), batch: batch.clone(), at });
-        let unit = Unit { serial: serial.to_string(), since: at, state: State::Admitted, batch };
-        self.put(place, Place { unit: Some(unit), verdict: None });
+        let open = Open { serial: serial.clone(), place: place.clone(), batch: batch.clone(), at };
+        self.open.insert(presentation.to_string(), open);
+        // A nest that has a name holds one unit.
+        let mut units = if place.1.is_empty() { self.others(&place, serial) } else { Vec::new() };
+        units.push(Unit { serial: serial.to_string(), since: at, state: State::Admitted, batch });
+        self.put(place, Place { units, verdict: None });
+    }
+
+    /// Who else lies there.
+    fn others(&self, place: &(String, String), serial: &SerialNumber) -> Vec<Unit> {
+        let units = self.tally.places.get(place).into_iter().flat_map(|it| &it.units);
+        units.filter(|it| it.serial != serial.as_str()).cloned().collect()
     }
 
     fn put(&mut self, key: (String, String), place: Place) {
         let places = &mut self.tally.places;
         if places.len() >= MAX_PLACES && !places.contains_key(&key) {
-            let told =
-                |it: &Place| it.unit.as_ref().map(|it| it.since).max(it.verdict.as_ref().map(|it| it.at));
+            let told = |it: &Place| it.unit().map(|it| it.since).max(it.verdict.as_ref().map(|it| it.at));
             let oldest = places.iter().min_by_key(|(_, it)| told(it)).map(|(key, _)| key.clone());
             oldest.map(|key| places.remove(&key));
         }
@@ -455,7 +481,7 @@ impl Folder {
 
     /// The unit of that serial, wherever it lies, has come so far.
     fn stands(&mut self, serial: &SerialNumber, state: State) {
-        let units = self.tally.places.values_mut().filter_map(|it| it.unit.as_mut());
+        let units = self.tally.places.values_mut().flat_map(|it| &mut it.units);
         units.filter(|it| it.serial == serial.as_str()).for_each(|it| it.state = state);
     }
 
@@ -463,9 +489,7 @@ impl Folder {
     fn closed(&mut self, serial: &SerialNumber, presentation: &PresentationKey) {
         let Some(open) = self.open.remove(&presentation.to_string()) else { return };
         let Some(place) = self.tally.places.get_mut(&open.place) else { return };
-        if place.unit.as_ref().is_some_and(|it| it.serial == serial.as_str()) {
-            *place = Place::default();
-        }
+        place.leaves(serial);
     }
 
     fn ended(
@@ -489,7 +513,8 @@ impl Folder {
             ending,
         };
         self.judge(at, serial, &verdict.ending);
-        self.put(place, Place { unit: None, verdict: Some(verdict.clone()) });
+        let units = self.others(&place, serial);
+        self.put(place, Place { units, verdict: Some(verdict.clone()) });
         self.tally.recent.truncate(RECENT - 1);
         self.tally.recent.push_front(verdict.clone());
         Some(verdict)

@@ -76,6 +76,18 @@ pub enum StationOrder {
     LogLevel(String),
 }
 
+/// The levels of the log that can be asked for at run time, the quietest first.
+pub const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// The level of that name.
+///
+/// # Errors
+/// There is none, which is told in a sentence.
+pub fn known_level(name: &str) -> Result<&'static str, String> {
+    let known = LEVELS.into_iter().find(|it| *it == name);
+    known.ok_or_else(|| format!("the level is one of {}", LEVELS.join(", ")))
+}
+
 impl fmt::Display for StationOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::doubt::Doubts;
+use super::refused::Refused;
 use super::{Action, FixtureSettings, Line, Tag, Timer};
 use crate::device::event::{CloseReason, Event, Outcome, PresentationKey};
 use crate::device::serial::SerialNumber;
@@ -42,8 +43,8 @@ pub(super) struct Link {
     away: Option<u64>,
     pull: Pull,
     answered_bad_frames: VecDeque<Duration>,
-    /// `nak` answers so far.
-    pub(super) naks: u64,
+    /// What was answered `nak` so far.
+    pub(super) refused: Refused,
     /// Units that contradict what is known of their ids.
     pub(super) doubts: Doubts,
     /// The newest verdict, for whoever looks: serial, `pass` or the code, nest.
@@ -134,7 +135,7 @@ impl Link {
             away: None,
             pull: Pull::None,
             answered_bad_frames: VecDeque::new(),
-            naks: 0,
+            refused: Refused::default(),
             doubts: Doubts::default(),
             last_verdict: None,
         }
@@ -326,7 +327,7 @@ impl Line {
 
     pub(super) fn nak(&mut self, fixture: usize, id: Option<u64>, code: NakCode, detail: &str) {
         let message = self.settings.messages.nak(code, detail);
-        self.links[fixture].naks += 1;
+        self.links[fixture].refused.said(code, &message);
         self.say(fixture, StationMessage::Nak { id, code, message }, None);
     }
 

@@ -33,6 +33,7 @@ mod mend;
 mod operator;
 mod principals;
 mod proof;
+mod refused;
 mod reload;
 mod restart;
 mod running;
@@ -80,6 +81,7 @@ pub use self::directory::{Deliver, Delivery};
 pub use self::held::Held;
 pub use self::labels::Labelling;
 pub use self::proof::{Trial, Unproved};
+pub use self::refused::RefusedUnit;
 pub use self::reload::News;
 pub use self::status::{LineStatus, LinkStatus, NestStatus};
 
@@ -658,7 +660,7 @@ impl Line {
                 self.hello(fixture, protocol, &name, boot, firmware);
                 Ok(())
             }
-            FixtureMessage::Unit(unit) => self.unit(fixture, unit, shelf),
+            FixtureMessage::Unit(unit) => self.unit_presented(fixture, unit, shelf),
             FixtureMessage::Idle => {
                 self.idle(fixture);
                 Ok(())

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Line;
 use super::batches::BatchStatus;
 use super::link::{Link, LinkState};
+use super::refused::RefusedUnit;
 use super::work::Work;
 use crate::batch::BatchId;
 use crate::cloud::Operation;
@@ -13,6 +14,7 @@ use crate::device::State;
 use crate::device::plan;
 use crate::device::rules::Register;
 use crate::device::steps::Step;
+use crate::fixture::NakCode;
 use crate::journal::Called;
 
 /// A picture of the line.
@@ -64,8 +66,10 @@ pub struct LinkStatus {
     pub firmware: Option<String>,
     /// Units in its nests.
     pub nests: Vec<NestStatus>,
-    /// `nak` answers since the start.
-    pub naks: u64,
+    /// `nak` answers since the start, by code.
+    pub naks: BTreeMap<NakCode, u64>,
+    /// The units that were not taken: the newest of each nest, until another is taken there.
+    pub refused: Vec<RefusedUnit>,
     /// The newest verdict: serial and `pass` or the code.
     pub last_verdict: Option<String>,
 }
@@ -147,7 +151,8 @@ impl Line {
             state: state_word(link.state),
             firmware: link.firmware.clone(),
             nests: nests.collect(),
-            naks: link.naks,
+            naks: link.refused.counts.clone(),
+            refused: link.refused.newest(),
             last_verdict: link.last_verdict.as_ref().map(|(verdict, _)| verdict.clone()),
         }
     }

@@ -32,6 +32,7 @@ mod presentations;
 mod principals;
 mod proof;
 mod property;
+mod refused;
 mod reload;
 mod renewal;
 mod setup;

@@ -3,6 +3,7 @@
 //! It reads what is on disk, some times a second at most, on a thread that may block: the line does not wait
 //! for it, and it never tells what a power cut could take back.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use crate::clock::TimeSource;
 use crate::control::sight::Plant;
 use crate::control::tally::{Ending, Folder, Looked, Tally, Verdict, span};
 use crate::device::event::Event;
+use crate::device::serial::SerialNumber;
 use crate::error::Chain;
 use crate::fixture::text::Messages;
 use crate::journal::store::Store;
-use crate::journal::{JournalError, Record, What};
+use crate::journal::{JournalError, Record, Shelf as _, What};
 
 /// Records that are read at a time.
 const CHUNK: usize = 500;
@@ -94,18 +96,40 @@ impl Follower {
             }
             // What is read was decided before now.
             folder.look(self.clock.now().wall);
-            for record in records.iter().filter(|it| it.seq <= newest) {
-                let verdict = folder.fold(record);
+            let is_last = records.last().is_none_or(|it| it.seq >= newest);
+            let mut news = Vec::new();
+            for record in records.into_iter().filter(|it| it.seq <= newest) {
+                let verdict = folder.fold(&record);
                 if record.seq > self.logged {
-                    log(record, verdict.as_ref());
-                    self.logged = record.seq;
+                    news.push((record, verdict));
                 }
             }
-            if records.last().is_none_or(|it| it.seq >= newest) {
+            self.log_all(news).await;
+            if is_last {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Logs what is new. Of a device that was presented again the batch is in no record of that presentation: the
+    /// device has it.
+    async fn log_all(&mut self, mut news: Vec<(Record, Option<Verdict>)>) {
+        let lacks = |it: &&Verdict| it.batch.is_none();
+        let lacking = news.iter().filter_map(|it| it.1.as_ref()).filter(lacks);
+        let serials: BTreeSet<_> = lacking.filter_map(|it| SerialNumber::parse(&it.serial).ok()).collect();
+        // What cannot be read is logged without.
+        let batches = match serials.is_empty() {
+            true => BTreeMap::new(),
+            false => read(&self.store, move |store| batches_of(store, serials)).await.unwrap_or_default(),
+        };
+        for (record, verdict) in &mut news {
+            if let Some(it) = verdict.as_mut().filter(|it| it.batch.is_none()) {
+                it.batch = batches.get(&it.serial).cloned();
+            }
+            log(record, verdict.as_ref());
+            self.logged = record.seq;
+        }
     }
 
     /// The first record to be read: that of the shift, or one before. None if the station ends meanwhile.
@@ -127,6 +151,19 @@ impl Follower {
             }
         }
     }
+}
+
+/// The batches of devices, by serial number, of those that have one.
+fn batches_of(
+    store: &Store,
+    serials: BTreeSet<SerialNumber>,
+) -> Result<BTreeMap<String, String>, JournalError> {
+    let mut batches = BTreeMap::new();
+    for serial in serials {
+        let device = store.device(&serial)?;
+        batches.extend(device.and_then(|it| it.batch).map(|it| (serial.to_string(), it)));
+    }
+    Ok(batches)
 }
 
 /// Reads on a thread that may block.
@@ -174,6 +211,51 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_790_000_000 + second).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_said_of_a_device_that_is_presented_again_names_its_batch() {
+        use crate::control::tests::{admitted_at, nest_event};
+        use crate::device::Device;
+        use crate::device::event::Waited;
+        use crate::fixture::FailCode;
+        use crate::shift::Calendar;
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut opened = open(JournalLock::take(dir.path()).unwrap()).unwrap();
+        let serial = SerialNumber::parse("SN-1").unwrap();
+        let (nest, attributes) = (Some("A".to_owned()), BTreeMap::new());
+        let again = Event::Presented { presentation: nest_event(2), nest, mac: None, anew: None, attributes };
+        let deferred = |id| {
+            let (presentation, waited) = (nest_event(id), Waited::default());
+            Event::Deferred { presentation, code: FailCode::Offline, message: String::new(), waited }
+        };
+        let events = [admitted_at(1, Some("A"), Some("WO-10")), deferred(1), again, deferred(2)];
+        let mut device: Option<Device> = None;
+        let mut entries = Vec::new();
+        for (seq, event) in (1..).zip(events) {
+            let what = What::Device(event);
+            let record = Record { seq, at: at(0), serial: Some(serial.clone()), what };
+            let before = device.as_ref().map(|it| it.state);
+            device = crate::journal::fold::device_after(device, &record).unwrap();
+            entries.push(Entry { record, device: device.clone().map(|it| (Box::new(it), before)) });
+        }
+        opened.writer.commit(entries).unwrap();
+        let (_told, durable) = watch::channel(4);
+        let mut folder = Folder::new(Calendar::default(), 0, 0, at(0));
+        let mut follower = Follower {
+            store: opened.store.clone(),
+            durable,
+            clock: Arc::new(ManualClock::at(at(0))),
+            plant: watch::channel(Arc::default()).1,
+            messages: Arc::default(),
+            tally: watch::channel(Arc::default()).0,
+            logged: 2,
+        };
+        let (log, _here) = crate::telemetry::capturing();
+        follower.catch_up(&mut folder).await.unwrap();
+        let log = log.text();
+        assert!(log.contains("FAIL serial=\"SN-1\" batch=\"WO-10\"") && log.lines().count() == 1, "{log}");
     }
 
     #[tokio::test]

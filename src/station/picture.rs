@@ -17,10 +17,11 @@ use crate::control::sight::Plant;
 use crate::control::tally::Tally;
 use crate::control::{
     Backlog, CaStatus, FixtureStatus, JournalStatus, NestStatus, OpenBatch, OperationStatus, ProductStatus,
-    SharedLimitStatus, StationState, Status,
+    RefusedUnit, SharedLimitStatus, StationState, Status,
 };
+use crate::fixture::NakCode;
 use crate::journal::store::Store;
-use crate::line::{BatchStatus, LineStatus, LinkStatus};
+use crate::line::{self, BatchStatus, LineStatus, LinkStatus};
 use crate::pki::summary::expiry_warning;
 
 /// What the picture is made from.
@@ -168,6 +169,18 @@ fn judge(line: &LineStatus) -> (StationState, Vec<String>) {
     }
 }
 
+fn refused(it: &line::RefusedUnit) -> RefusedUnit {
+    RefusedUnit {
+        nest: it.nest.clone(),
+        serial: it.serial.clone(),
+        code: it.code.to_string(),
+        message: it.message.clone(),
+        is_final: it.code.is_final(),
+        since: it.since,
+        at: it.at,
+    }
+}
+
 fn fixture(link: &LinkStatus, port: &PortCounters, now: Now) -> FixtureStatus {
     let outages = port.outages();
     FixtureStatus {
@@ -192,7 +205,12 @@ fn fixture(link: &LinkStatus, port: &PortCounters, now: Now) -> FixtureStatus {
         bad_frames: port.bad_frames.load(Ordering::Relaxed),
         echoes: port.echoes.load(Ordering::Relaxed),
         duplicates: port.duplicates.load(Ordering::Relaxed),
-        naks: link.naks,
+        naks: link.naks.values().sum(),
+        naks_by_code: NakCode::ALL
+            .iter()
+            .map(|it| (it.to_string(), link.naks.get(it).copied().unwrap_or(0)))
+            .collect(),
+        refused: link.refused.iter().map(refused).collect(),
         reopens: port.reopens.load(Ordering::Relaxed),
         outages: outages.count,
         outage_s: outages.total(now).as_secs(),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # wrk with 64 connections at /v1/status for 30 s while 300 devices go through, against the same without it, five times each
-# in turn; then 1,000 connections that never finish their requests: tests/outside/load.sh
+# in turn; the same with 1,000 clients that connect and say nothing; then 1,000 that never finish their requests:
+# tests/outside/load.sh
 # Needs a release build, Python 3, wrk (Debian: wrk) and a machine with nothing else to do. SECONDS_EACH, DEVICES, PAIRS.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -68,8 +68,8 @@ def under_load(station, shift):
     return made, looked, rate
 
 
-def slowloris(station):
-    """A thousand clients that send the head of a request a byte at a time and never end; half at each listener."""
+def crowd(station, says):
+    """A thousand clients that say so much and wait; half at each listener."""
     clients, turned_away = [], 0
     for number in range(SLOW):
         local = number % 2 == 0
@@ -77,11 +77,29 @@ def slowloris(station):
         client.settimeout(0.2)
         try:
             client.connect(str(station.socket) if local else ("127.0.0.1", station.board_port))
-            client.sendall(b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\nx-slow: ")
+            client.sendall(says)
             clients.append(client)
         except OSError:
             turned_away += 1
     return clients, turned_away
+
+
+def under_silence(station, shift):
+    """The p99 of devices while a thousand clients have connected and say nothing, and how many could not connect."""
+    clients, turned_away = crowd(station, b"")
+    made = shift.run()
+    for client in clients:
+        client.close()
+    wait_for("an answer", station.answers, 40)
+    return made, turned_away
+
+
+def near(verdicts, what, pairs):
+    """Whether the devices of each pair, alone and not, take about as long."""
+    more = statistics.median(made - quiet for quiet, made in pairs)
+    share = statistics.median(made / quiet - 1 for quiet, made in pairs)
+    told = f"devices: p99 {more:+.1f} ms, {100 * share:+.1f} % {what} (median of {len(pairs)})"
+    verdicts.append((told, more <= NEAR_MS or share <= NEAR))
 
 
 def feed(clients):
@@ -109,14 +127,22 @@ def main():
             print(f"pair {number + 1}: devices p99 {quiet} ms alone, {made} ms under load; "
                   f"/v1/status p99 {looked:.2f} ms at {rate:.0f}/s", flush=True)
         looked = statistics.median(it[2] for it in pairs)
-        more = statistics.median(made - quiet for quiet, made, _ in pairs)
-        share = statistics.median(made / quiet - 1 for quiet, made, _ in pairs)
         verdicts.append((f"/v1/status: p99 {looked:.2f} ms (median of {PAIRS})", looked < STATUS_P99_MS))
-        verdicts.append((f"devices: p99 {more:+.1f} ms, {100 * share:+.1f} % under load", more <= NEAR_MS or share <= NEAR))
+        near(verdicts, "under load", [(quiet, made) for quiet, made, _ in pairs])
 
-        clients, turned_away = slowloris(station)
+        silent = []
+        for number in range(PAIRS):
+            quiet = shift.run()
+            made, turned_away = under_silence(station, shift)
+            silent.append((quiet, made))
+            print(f"pair {number + 1}: devices p99 {quiet} ms alone, {made} ms with {SLOW} clients that say nothing "
+                  f"({turned_away} turned away)", flush=True)
+        near(verdicts, f"with {SLOW} clients that say nothing", silent)
+
+        # And once with those that send the head of a request a byte at a time and never end.
+        clients, turned_away = crowd(station, b"GET /v1/status HTTP/1.1\r\nhost: localhost\r\nx-slow: ")
         begun = time.monotonic()
-        quiet = pairs[-1][0]
+        quiet = silent[-1][0]
         shift_under = shift.run()
         alive = feed(clients)
         told = f"{SLOW} slow clients ({turned_away} turned away, {alive} left after {time.monotonic() - begun:.0f} s)"

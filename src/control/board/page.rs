@@ -1,5 +1,6 @@
 //! The page and its parts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, html};
 
 use crate::cloud::Operation;
-use crate::control::tally::{Ending, Place, Tally, Today, Verdict};
-use crate::control::{StationState, Status};
+use crate::control::tally::{Ending, Place, Tally, Today, Unit, Verdict};
+use crate::control::{RefusedUnit, StationState, Status};
 use crate::device::State;
 
 /// What the board shows.
@@ -96,22 +97,30 @@ impl Shown {
         html! {
             div.nests.(format!("of{}", places.len().min(6))) {
                 @for (fixture, nest, place) in places {
-                    (self.nest(&name_of(fixture, nest), &self.said(fixture, place)))
+                    (self.nest(&name_of(fixture, nest), &self.said((fixture, nest), place)))
                 }
             }
         }
     }
 
     fn places(&self) -> Vec<(&str, &str, Option<&Place>)> {
-        let known = &self.tally.places;
-        let configured = self.status.fixtures.iter().map(|it| it.name.as_str());
-        let unknown = configured.filter(|name| !known.keys().any(|(fixture, _)| fixture == name));
-        // Before the first status nothing is known of them.
+        // Before the first status nothing is known of the fixtures.
         let count = self.status.fixtures.len();
-        let known = known.iter().filter(|((fixture, _), _)| count == 0 || self.rank(fixture) < count);
+        let known = self.tally.places.iter();
+        let mut places: BTreeMap<(&str, &str), Option<&Place>> = known
+            .map(|((fixture, nest), it)| ((fixture.as_str(), nest.as_str()), Some(it)))
+            .filter(|((fixture, _), _)| count == 0 || self.rank(fixture) < count)
+            .collect();
+        for fixture in &self.status.fixtures {
+            for it in &fixture.refused {
+                places.entry((&fixture.name, it.nest.as_deref().unwrap_or_default())).or_default();
+            }
+            if !places.keys().any(|(name, _)| *name == fixture.name) {
+                places.insert((&fixture.name, ""), None);
+            }
+        }
         let mut places: Vec<_> =
-            known.map(|((fixture, nest), it)| (fixture.as_str(), nest.as_str(), Some(it))).collect();
-        places.extend(unknown.map(|fixture| (fixture, "", None)));
+            places.into_iter().map(|((fixture, nest), it)| (fixture, nest, it)).collect();
         places.sort_by_key(|(fixture, nest, _)| (self.rank(fixture), *nest));
         places
     }
@@ -144,36 +153,82 @@ impl Shown {
         html! { time datetime=(at) data-at=(at.as_millisecond()) { (told) } " " span.ago {} }
     }
 
-    fn said(&self, fixture: &str, place: Option<&Place>) -> Said {
-        if let Some(unit) = place.and_then(|it| it.unit.as_ref()) {
-            let sentence = match (self.status.state, unit.state) {
-                (StationState::Stopped, _) => "Leave it in. The station waits for help: see above.",
-                (_, State::Delivering) => "Leave it in. It is being given its credentials.",
-                _ => "Leave it in. Its identity is being made.",
-            };
-            let (serial, since) = (Some(unit.serial.clone()), Some(unit.since));
-            return Said {
-                class: "wait",
-                word: "WAIT",
-                sign: "…",
-                serial,
-                sentence: sentence.to_owned(),
-                since,
+    /// What stands large: the newest word of the nest.
+    fn said(&self, (fixture, nest): (&str, &str), place: Option<&Place>) -> Said {
+        let unit = place.and_then(Place::unit);
+        let verdict = place.and_then(|it| it.verdict.as_ref());
+        if let Some(refused) = self.refused(fixture, nest).filter(|it| is_newest(it, place)) {
+            return self.not_taken(fixture, refused, unit);
+        }
+        match (unit, verdict) {
+            (Some(unit), verdict) => self.waits(unit, verdict),
+            (None, Some(verdict)) => self.judged(fixture, verdict),
+            (None, None) => {
+                let (word, sign, sentence) = self.empty(fixture);
+                Said { class: "empty", word, sign, serial: None, sentence, since: None }
+            }
+        }
+    }
+
+    /// The newest unit that was not taken there.
+    fn refused(&self, fixture: &str, nest: &str) -> Option<&RefusedUnit> {
+        let fixture = self.status.fixtures.iter().find(|it| it.name == fixture)?;
+        fixture.refused.iter().find(|it| it.nest.as_deref().unwrap_or_default() == nest)
+    }
+
+    /// It is no device of this station by now, or not yet: no verdict, and nothing that is in the journal.
+    fn not_taken(&self, fixture: &str, it: &RefusedUnit, waits: Option<&Unit>) -> Said {
+        let (class, word, sign) = match it.is_final {
+            true => ("refused", "NOT TAKEN", "✖"),
+            // The fixture presents it again by itself.
+            false => ("wait", "WAIT", "…"),
+        };
+        let mut sentence = it.message.clone();
+        match waits.filter(|unit| unit.serial != it.serial) {
+            Some(unit) => sentence = format!("{sentence} {} still waits: leave it in.", unit.serial),
+            None if it.is_final => sentence = self.and_then(fixture, sentence),
+            None => {}
+        }
+        Said { class, word, sign, serial: Some(it.serial.clone()), sentence, since: Some(it.since) }
+    }
+
+    fn waits(&self, unit: &Unit, verdict: Option<&Verdict>) -> Said {
+        let mut sentence = match (self.status.state, unit.state) {
+            (StationState::Stopped, _) => "Leave it in. The station waits for help: see above.",
+            (_, State::Delivering) => "Leave it in. It is being given its credentials.",
+            _ => "Leave it in. Its identity is being made.",
+        }
+        .to_owned();
+        // Where nests are not named, one waits on while another is done.
+        if let Some(it) = verdict {
+            sentence = match &it.ending {
+                Ending::Pass { .. } => format!("{sentence} {} has passed: take that one out.", it.serial),
+                Ending::Fail { sentence: told, .. } => format!("{sentence} {} has failed: {told}", it.serial),
             };
         }
-        if let Some(verdict) = place.and_then(|it| it.verdict.as_ref()) {
-            let (class, word, sign, sentence) = match &verdict.ending {
-                Ending::Pass { again: false } => ("pass", "PASS", "✔", "Take it out: it is done.".to_owned()),
-                Ending::Pass { again: true } => {
-                    ("pass", "PASS", "✔", "Take it out: it was done before.".to_owned())
-                }
-                Ending::Fail { sentence, .. } => ("fail", "FAIL", "✖", sentence.clone()),
-            };
-            let (serial, since) = (Some(verdict.serial.clone()), Some(verdict.at));
-            return Said { class, word, sign, serial, sentence, since };
+        let (serial, since) = (Some(unit.serial.clone()), Some(unit.since));
+        Said { class: "wait", word: "WAIT", sign: "…", serial, sentence, since }
+    }
+
+    fn judged(&self, fixture: &str, verdict: &Verdict) -> Said {
+        let (class, word, sign, sentence) = match &verdict.ending {
+            Ending::Pass { again: false } => ("pass", "PASS", "✔", "Take it out: it is done.".to_owned()),
+            Ending::Pass { again: true } => {
+                ("pass", "PASS", "✔", "Take it out: it was done before.".to_owned())
+            }
+            Ending::Fail { sentence, .. } => ("fail", "FAIL", "✖", sentence.clone()),
+        };
+        let sentence = self.and_then(fixture, sentence);
+        let (serial, since) = (Some(verdict.serial.clone()), Some(verdict.at));
+        Said { class, word, sign, serial, sentence, since }
+    }
+
+    /// What is to be known before the next unit is presented, where none is taken.
+    fn and_then(&self, fixture: &str, sentence: String) -> String {
+        match self.empty(fixture) {
+            ("READY", ..) => sentence,
+            (.., then) => format!("{sentence} {then}"),
         }
-        let (word, sign, sentence) = self.empty(fixture);
-        Said { class: "empty", word, sign, serial: None, sentence, since: None }
     }
 
     /// What is said of a nest in which nothing lies.
@@ -302,6 +357,13 @@ impl Shown {
             }
         }
     }
+}
+
+/// Whether nothing was presented or said there since.
+fn is_newest(refused: &RefusedUnit, place: Option<&Place>) -> bool {
+    let presented = place.and_then(Place::unit).map(|it| it.since);
+    let judged = place.and_then(|it| it.verdict.as_ref()).map(|it| it.at);
+    presented.max(judged).is_none_or(|it| refused.at >= it)
 }
 
 fn title_of(part: &str) -> &'static str {

@@ -233,9 +233,9 @@ pub(in super::super) const FAMILIES: &[Family] = &[
         Counter,
         "linemint_fixture_naks",
         None,
-        ["fixture"],
+        ["fixture", "code"],
         "Units and frames that were refused with nak.",
-        |it| of_fixtures(it, |it| it.naks as f64)
+        naks
     ),
     labelled!(
         Counter,
@@ -355,6 +355,14 @@ fn frames(it: &Snapshot) -> Samples {
         })
     });
     Samples::Numbers(fixtures.collect())
+}
+
+fn naks(it: &Snapshot) -> Samples {
+    let of = |it: &FixtureStatus| {
+        let name = it.name.clone();
+        it.naks_by_code.clone().into_iter().map(move |(code, count)| (vec![name.clone(), code], count as f64))
+    };
+    Samples::Numbers(it.status.fixtures.iter().flat_map(of).collect())
 }
 
 fn certificate(it: &Snapshot) -> Samples {

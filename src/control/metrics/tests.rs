@@ -45,6 +45,7 @@ fn status() -> Status {
         state: StationState::Degraded,
         uptime_s: 99,
         fixtures: vec![FixtureStatus {
+            naks_by_code: [("busy".to_owned(), 2)].into(),
             name: "nest-1".to_owned(),
             state: "ready".to_owned(),
             frames_in: 7,

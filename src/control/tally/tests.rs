@@ -89,7 +89,7 @@ impl Day {
 fn a_nest_shows_its_unit_then_its_verdict_until_the_next_unit() {
     let mut day = Day::new();
     day.tell("SN-1", admitted_at(1, Some("A"), Some("B1")));
-    let unit = day.place("A").unit.clone().unwrap();
+    let unit = day.place("A").unit().cloned().unwrap();
     assert_eq!(
         (unit.serial.as_str(), unit.state, unit.batch.as_deref()),
         ("SN-1", State::Admitted, Some("B1"))
@@ -97,9 +97,9 @@ fn a_nest_shows_its_unit_then_its_verdict_until_the_next_unit() {
     let done =
         Event::StepDone { step: Step::Thing, output: Output::Nothing, adopted: false, request_id: None };
     day.tell("SN-1", done);
-    assert_eq!(day.place("A").unit.as_ref().unwrap().state, State::Provisioning);
+    assert_eq!(day.place("A").unit().unwrap().state, State::Provisioning);
     day.tell("SN-1", Event::Offered { presentation: nest_event(1), waited: Waited::default() });
-    assert_eq!(day.place("A").unit.as_ref().unwrap().state, State::Delivering);
+    assert_eq!(day.place("A").unit().unwrap().state, State::Delivering);
     day.later(3);
     let verdict = day
         .tell(
@@ -116,11 +116,11 @@ fn a_nest_shows_its_unit_then_its_verdict_until_the_next_unit() {
         (verdict.took_ms, verdict.batch.as_deref(), verdict.nest.as_deref()),
         (Some(3000), Some("B1"), Some("A"))
     );
-    assert_eq!(*day.place("A"), Place { unit: None, verdict: Some(verdict) });
+    assert_eq!(*day.place("A"), Place { units: Vec::new(), verdict: Some(verdict) });
     day.later(3600);
     assert!(day.place("A").verdict.is_some(), "it stays");
     day.tell("SN-2", admitted_at(2, Some("A"), None));
-    assert!(day.place("A").verdict.is_none() && day.place("A").unit.is_some());
+    assert!(day.place("A").verdict.is_none() && day.place("A").unit().is_some());
 }
 
 #[test]
@@ -314,6 +314,38 @@ fn the_same_records_come_to_the_same_and_steps_count_from_the_daemons_start_only
     assert_eq!(first.steps[&Step::Locker], steps(1, 2));
     assert_eq!(again.steps[&Step::Locker], steps(1, 1));
     assert_eq!(Tally { steps: BTreeMap::new(), ..first }, Tally { steps: BTreeMap::new(), ..again });
+}
+
+#[test]
+fn where_nests_have_no_names_one_waits_on_while_another_is_done() {
+    let mut day = Day::new();
+    for (id, serial) in [(1, "SN-1"), (2, "SN-2"), (3, "SN-3")] {
+        day.tell(serial, admitted_at(id, None, Some("B1")));
+        day.later(1);
+    }
+    let waits = |day: &Day| day.place("").unit().map(|it| it.serial.clone());
+    let passed = |day: &mut Day, id: u64, serial: &str| {
+        let (presentation, waited) = (nest_event(id), Waited::default());
+        day.tell(serial, Event::Passed { presentation, directory: None, label: false, waited }).unwrap();
+    };
+    assert_eq!(waits(&day).as_deref(), Some("SN-3"), "who came last");
+    passed(&mut day, 3, "SN-3");
+    assert_eq!(waits(&day).as_deref(), Some("SN-2"), "the others still wait");
+    assert_eq!(day.place("").verdict.as_ref().unwrap().serial, "SN-3");
+    day.tell("SN-1", Event::Offered { presentation: nest_event(1), waited: Waited::default() });
+    passed(&mut day, 2, "SN-2");
+    assert_eq!(day.place("").unit().unwrap().state, State::Delivering, "SN-1");
+    let (presentation, waited) = (nest_event(1), Waited::default());
+    day.tell("SN-1", Event::Closed { presentation, why: CloseReason::NewBoot, waited });
+    assert_eq!(waits(&day), None);
+    // Those of a nest that has a name have taken each other's place.
+    day.tell("SN-4", admitted_at(4, Some("A"), None));
+    day.tell("SN-5", admitted_at(5, Some("A"), None));
+    assert_eq!(day.place("A").units.len(), 1);
+    for id in 100..=300 {
+        day.tell(&format!("SN-{id}"), admitted_at(id, None, None));
+    }
+    assert!(day.place("").units.len() <= MAX_PLACES, "no more than are open");
 }
 
 #[test]

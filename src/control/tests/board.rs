@@ -147,6 +147,13 @@ impl Watcher {
         Self { socket, text: String::new() }
     }
 
+    /// What is answered first.
+    async fn head(&mut self) -> String {
+        let mut bytes = [0; 64];
+        let read = self.socket.read(&mut bytes).await.unwrap();
+        String::from_utf8_lossy(&bytes[..read]).into_owned()
+    }
+
     /// Reads on until `wanted` has come since the last time.
     async fn until(&mut self, wanted: &str) -> String {
         while !self.text.contains(wanted) {
@@ -231,14 +238,25 @@ async fn one_screen_too_many_is_told_so_and_takes_no_place_from_programs_at_the_
     drop(watcher);
     let place_is_free = async {
         loop {
-            let mut next = Watcher::open(&station).await;
-            let mut bytes = [0; 64];
-            let read = next.socket.read(&mut bytes).await.unwrap();
-            if String::from_utf8_lossy(&bytes[..read]).contains(" 200 ") {
+            if Watcher::open(&station).await.head().await.contains(" 200 ") {
                 return;
             }
         }
     };
     tokio::time::timeout(PATIENCE, place_is_free).await.expect("the place is free again");
+    station.end().await;
+}
+
+#[tokio::test]
+async fn a_screen_that_never_reads_loses_its_place_though_nothing_stalls() {
+    let limits = Limits { streams: 1, follow: Duration::from_millis(50), ..Limits::default() };
+    let station = Station::with(limits, Access::default());
+    let mut silent = Watcher::open(&station).await;
+    silent.socket.readable().await.unwrap();
+    let place_is_free = async { while Watcher::open(&station).await.head().await.contains(" 503 ") {} };
+    tokio::time::timeout(PATIENCE, place_is_free).await.expect("the place is free again");
+    // One that does read is told to ask again at once.
+    let told = silent.until("retry: 500\n").await;
+    assert!(told.contains(" 200 "), "{told}");
     station.end().await;
 }

@@ -253,6 +253,10 @@ async fn the_log_level_is_put_by_who_may_and_a_wrong_one_is_told_in_a_sentence()
     let (order, by) = told.await.unwrap();
     assert_eq!((order, by.uid), (level("debug"), rustix::process::geteuid().as_raw()));
     assert_eq!(by.reason, "");
+    // None of these reaches the station, which hears no more orders.
+    let forged = r#"{"level": "x\n2026-11-22T09:00:00Z  INFO PASS"}"#;
+    let problem = station.request("PUT", "/v1/log-level", &put(forged)).await.problem(400, "bad-request");
+    assert_eq!(problem["detail"], "the level is one of error, warn, info, debug, trace");
     for bad in ["", "{}", r#"{"level": 3}"#, "debug"] {
         let problem = station.request("PUT", "/v1/log-level", &put(bad)).await.problem(400, "bad-request");
         assert!(problem["hint"].as_str().unwrap().contains("level"), "{problem}");

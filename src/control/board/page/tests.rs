@@ -1,7 +1,7 @@
 use super::*;
 use crate::control::tally::Folder;
 use crate::control::tests::{admitted_at, nest_event};
-use crate::control::{Backlog, FixtureStatus, OperationStatus, SharedLimitStatus};
+use crate::control::{Backlog, FixtureStatus, OperationStatus, RefusedUnit, SharedLimitStatus};
 use crate::device::event::{Event, Waited};
 use crate::device::serial::SerialNumber;
 use crate::fixture::FailCode;
@@ -97,6 +97,82 @@ fn a_unit_that_goes_to_the_rack_hears_fail_and_is_counted_as_deferred() {
     assert!(numbers.contains("<dt>Yield</dt><dd>–</dd>"), "{numbers}");
     let recent = part(&shown, "recent");
     assert!(recent.contains("✖ FAIL offline, deferred"), "{recent}");
+}
+
+fn refused(serial: &str, nest: Option<&str>, is_final: bool) -> RefusedUnit {
+    let (code, message) = match is_final {
+        true => ("not-expected", "Put the unit <aside>."),
+        false => ("busy", "Wait, then present the unit again."),
+    };
+    let nest = nest.map(str::to_owned);
+    let (since, at) = (now(), now());
+    RefusedUnit {
+        nest,
+        serial: serial.to_owned(),
+        code: code.to_owned(),
+        message: message.to_owned(),
+        is_final,
+        since,
+        at,
+    }
+}
+
+fn with(refused: Vec<RefusedUnit>) -> Status {
+    Status { fixtures: vec![FixtureStatus { refused, ..fixture("nest-1", "ready") }], ..ready() }
+}
+
+fn passed(id: u64) -> Event {
+    let (presentation, waited) = (nest_event(id), Waited::default());
+    Event::Passed { presentation, directory: None, label: false, waited }
+}
+
+#[test]
+fn a_unit_that_is_not_taken_has_its_word_instead_of_the_one_before_it() {
+    let events = || vec![("SN-1", admitted_at(1, Some("A"), None)), ("SN-1", passed(1))];
+    let nests = part(&shown(with(vec![refused("SN-2", Some("A"), true)]), events()), "nests");
+    assert!(nests.contains("nest-1 · A: NOT TAKEN. SN-2 Put the unit &lt;aside&gt;."), "{nests}");
+    assert!(
+        nests.contains(">✖</span><span class=\"text\">NOT TAKEN</span>") && !nests.contains("PASS"),
+        "{nests}"
+    );
+    let nests = part(&shown(with(vec![refused("SN-2", Some("A"), false)]), events()), "nests");
+    assert!(
+        nests.contains("nest-1 · A: WAIT. SN-2 Wait, then present") && !nests.contains("PASS"),
+        "{nests}"
+    );
+    // In a nest of which nothing else is known, and in one that has no name.
+    let none = with(vec![refused("SN-3", Some("B"), true), refused("SN-4", None, true)]);
+    let nests = part(&shown(none, events()), "nests");
+    for wanted in ["nest-1: NOT TAKEN. SN-4", "nest-1 · A: PASS. SN-1", "nest-1 · B: NOT TAKEN. SN-3"] {
+        assert!(nests.contains(wanted), "{wanted} in {nests}");
+    }
+    // What was said or presented since is newer.
+    let mut before = refused("SN-2", Some("A"), true);
+    before.at = now() - jiff::Span::new().seconds(1);
+    let nests = part(&shown(with(vec![before]), events()), "nests");
+    assert!(nests.contains("nest-1 · A: PASS. SN-1"), "{nests}");
+}
+
+#[test]
+fn where_nests_have_no_names_who_waits_is_not_hidden() {
+    let both = || vec![("SN-1", admitted_at(1, None, None)), ("SN-2", admitted_at(2, None, None))];
+    let nests = part(&shown(ready(), [both(), vec![("SN-2", passed(2))]].concat()), "nests");
+    assert!(nests.contains("nest-1: WAIT. SN-1 Leave it in."), "{nests}");
+    assert!(nests.contains("SN-2 has passed: take that one out."), "{nests}");
+    let nests = part(&shown(with(vec![refused("SN-3", None, true)]), both()), "nests");
+    assert!(nests.contains("nest-1: NOT TAKEN. SN-3"), "{nests}");
+    assert!(nests.contains("SN-2 still waits: leave it in."), "{nests}");
+}
+
+#[test]
+fn a_verdict_says_too_that_no_other_unit_is_taken() {
+    let status = Status { state: StationState::Draining, ..ready() };
+    let nests =
+        part(&shown(status, vec![("SN-1", admitted_at(1, None, None)), ("SN-1", passed(1))]), "nests");
+    assert!(
+        nests.contains("Take it out: it is done. Present nothing: the station takes no new units."),
+        "{nests}"
+    );
 }
 
 #[test]
