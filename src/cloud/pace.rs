@@ -44,7 +44,7 @@ use self::learner::Effect;
 use self::noise::Noise;
 use self::queue::Turn;
 use self::stats::Meter;
-use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, HeldBack, Operation, Quotas};
+use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, HeldBack, Operation, Quotas, Urgency};
 use crate::clock::TimeSource;
 use crate::histogram::Buckets;
 
@@ -231,7 +231,7 @@ impl<C: Cloud> Paced<C> {
 
     /// Waits until a call of `operation` may be sent, and charges it. Whoever stops waiting before
     /// that has taken nothing.
-    async fn turn(&self, operation: Operation, class: Class) -> Option<SemaphorePermit<'_>> {
+    async fn turn(&self, operation: Operation, urgency: &Urgency) -> Option<SemaphorePermit<'_>> {
         let mut turns: Vec<Turn<'_>> = Vec::with_capacity(3);
         let mut head = None;
         // The own cell first: while it is not ready, the shared ones are for other operations.
@@ -239,7 +239,7 @@ impl<C: Cloud> Paced<C> {
             if let Some(shared) = shared {
                 head.get_or_insert_with(|| self.meters[operation as usize].head()).is_at(shared);
             }
-            let mut turn = lane.enter(class).await;
+            let mut turn = lane.enter(urgency.clone()).await;
             self.wait_for(lane).await;
             while turn.has_to_give_way() {
                 turn = turn.give_way().await;
@@ -352,18 +352,18 @@ impl<C: Cloud> Cloud for Paced<C> {
     }
 
     async fn call_for(&self, class: Class, call: &Call) -> Result<Answer, CloudError> {
-        self.call_timed(class, call).await.0
+        self.call_timed(&class.into(), call).await.0
     }
 
-    async fn call_timed(&self, class: Class, call: &Call) -> (Result<Answer, CloudError>, Duration) {
+    async fn call_timed(&self, urgency: &Urgency, call: &Call) -> (Result<Answer, CloudError>, Duration) {
         let operation = call.operation();
         let meter = &self.meters[operation as usize];
         let (waiting, asked) = (meter.wait(), self.clock.now().mono);
-        let _slot = self.turn(operation, class).await;
+        let _slot = self.turn(operation, urgency).await;
         drop(waiting);
         let started = self.clock.now().mono;
         meter.begun(started);
-        let outcome = self.inner.call_for(class, call).await;
+        let outcome = self.inner.call_for(urgency.class(), call).await;
         let took = self.clock.now().mono.saturating_sub(started);
         meter.ended(took, outcome.as_ref().err().map(|it| it.kind));
         self.learn(operation, &outcome, started);

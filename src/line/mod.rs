@@ -55,7 +55,7 @@ use std::time::Duration;
 
 use crate::batch;
 use crate::clock::{ClockSync, Now};
-use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service};
+use crate::cloud::{Answer, Call, CloudError, Operation, Service, Urgency};
 use crate::device::mend::MendOrder;
 use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::request::CertificateRequest;
@@ -400,7 +400,7 @@ pub enum Action {
         /// For which generation.
         generation: u32,
         /// How urgent it is.
-        class: Class,
+        urgency: Urgency,
         /// The request.
         call: Call,
         /// What must be on disk first.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::{abortable, join, join_all};
 use proptest::prelude::*;
 
-use super::super::{ACCOUNT, Reply, StopCause};
+use super::super::{ACCOUNT, Nest, Reply, StopCause};
 use super::world::World;
 use super::*;
 use crate::clock::SystemClock;
@@ -459,6 +459,27 @@ fn the_nests_go_first_and_the_backlog_has_its_tenth() {
         let order: Vec<usize> = names.iter().copied().filter(|it| range.contains(it)).collect();
         assert!(order.is_sorted(), "{order:?}");
     }
+}
+
+#[test]
+fn who_leaves_a_nest_or_comes_into_one_waits_among_its_new_class_from_then_on() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
+    let nests: Vec<Nest> = (0..20).map(|_| Nest::default()).collect();
+    nests[..10].iter().for_each(|it| it.set(true));
+    let calls = join_all(nests.iter().enumerate().map(|(name, nest)| {
+        let (paced, urgency) = (&paced, Urgency::of_device(false, nest.clone()));
+        async move { paced.call_timed(&urgency, &get_policy(name)).await.0.unwrap() }
+    }));
+    let change = async {
+        // Three have gone, and the next is at the head in its sleep.
+        world.sleep(millis(350)).await;
+        nests[3..10].iter().for_each(|it| it.set(false));
+        [15, 19].iter().for_each(|it: &usize| nests[*it].set(true));
+    };
+    run(&world, join(calls, change));
+    let expected: Vec<usize> = [0, 1, 2, 15, 19].into_iter().chain(3..15).chain(16..19).collect();
+    assert_eq!(came(&paced).1, expected);
 }
 
 #[test]

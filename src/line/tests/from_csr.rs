@@ -76,7 +76,7 @@ fn a_device_costs_seven_calls_in_two_round_trips_and_gets_no_chain_of_the_statio
     assert!(out(&h).contains(&Step::Certificate), "{:?}", out(&h));
     assert_eq!(h.calls.len(), 4);
     for _ in 0..4 {
-        let Pending { serial, step, generation, call } = h.calls.remove(0);
+        let Pending { serial, step, generation, call, .. } = h.calls.remove(0);
         let result = h.reply(&call);
         h.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
     }
@@ -267,7 +267,7 @@ fn a_crash_at_each_record_with_the_call_done_or_not_leaves_one_certificate() {
             for _ in 0..kept {
                 h.sync(1);
                 if let Some(at) = h.calls.iter().position(|it| it.step != Step::Certificate) {
-                    let Pending { serial, step, generation, call } = h.calls.remove(at);
+                    let Pending { serial, step, generation, call, .. } = h.calls.remove(at);
                     let result = h.reply(&call);
                     h.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
                 }
@@ -525,7 +525,7 @@ fn a_wrong_account_gets_at_most_one_certificate() {
     h.unit(0, unit(1, "SN1"));
     let wrong = |operation| Err(failure(operation, FailureKind::Stop(StopCause::Account)));
     for _ in 0..600 {
-        for Pending { serial, step, generation, call } in std::mem::take(&mut h.calls) {
+        for Pending { serial, step, generation, call, .. } in std::mem::take(&mut h.calls) {
             let _ = h.reply(&call);
             h.input(Input::Called {
                 serial,

@@ -14,7 +14,7 @@ use super::setup::Setup;
 use super::shelf::MemoryShelf;
 use crate::batch;
 use crate::clock::{ClockSync, Now};
-use crate::cloud::{Answer, Call, CloudError};
+use crate::cloud::{Answer, Call, CloudError, Urgency};
 use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
@@ -30,6 +30,7 @@ pub(super) struct Pending {
     pub(super) serial: SerialNumber,
     pub(super) step: Step,
     pub(super) generation: u32,
+    pub(super) urgency: Urgency,
     pub(super) call: Call,
 }
 
@@ -394,7 +395,7 @@ impl Harness {
     /// Lets AWS answer what is out, in order, until nothing is.
     pub(super) fn answer_all(&mut self) {
         while !self.calls.is_empty() {
-            let Pending { serial, step, generation, call } = self.calls.remove(0);
+            let Pending { serial, step, generation, call, .. } = self.calls.remove(0);
             let result = self.reply(&call);
             self.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
         }

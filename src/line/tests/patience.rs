@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::account::Fault;
 use super::harness::Harness;
 use super::setup::{Setup, shared_policy, unit, unit_in};
-use crate::cloud::{FailureKind, Operation, StopCause};
+use crate::cloud::{Class, FailureKind, Operation, StopCause};
 use crate::device::State;
 use crate::line::Input;
 
@@ -50,6 +50,20 @@ fn the_work_goes_on_and_the_unit_goes_straight_to_credentials_when_it_is_back() 
     assert_eq!(h.unit(0, unit(2, "SN1")), ["ack 2", "credentials 2 SN1"]);
     assert!(h.account.log.is_empty());
     assert_eq!(h.written(0, 2, "SN1"), ["pass 2 SN1"]);
+}
+
+#[test]
+fn calls_that_wait_go_to_the_backlog_with_their_device_and_come_back_with_it() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    h.unit(0, unit(1, "SN1"));
+    let all_are = |h: &Harness, class| !h.calls.is_empty() && h.calls.iter().all(|it| it.urgency.class() == class);
+    assert!(all_are(&h, Class::NestNew), "{:?}", h.calls);
+    h.seconds(60);
+    assert_eq!(h.hear(0), ["fail throttled 1 SN1"]);
+    assert!(all_are(&h, Class::BacklogNew), "{:?}", h.calls);
+    h.unit(0, unit(2, "SN1"));
+    assert!(all_are(&h, Class::NestNew), "{:?}", h.calls);
 }
 
 #[test]

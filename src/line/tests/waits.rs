@@ -13,7 +13,7 @@ use crate::line::{Deliver, Input};
 
 /// Answers all calls that are out, each having waited so long for its turn.
 fn answer(h: &mut Harness, waited: Duration) {
-    for Pending { serial, step, generation, call } in std::mem::take(&mut h.calls) {
+    for Pending { serial, step, generation, call, .. } in std::mem::take(&mut h.calls) {
         let result = h.reply(&call);
         h.input(Input::Called { serial, step, generation, result, waited });
     }
