@@ -57,7 +57,8 @@ fn calls_that_wait_go_to_the_backlog_with_their_device_and_come_back_with_it() {
     let mut h = Harness::ready();
     h.answers = false;
     h.unit(0, unit(1, "SN1"));
-    let all_are = |h: &Harness, class| !h.calls.is_empty() && h.calls.iter().all(|it| it.urgency.class() == class);
+    let all_are =
+        |h: &Harness, class| !h.calls.is_empty() && h.calls.iter().all(|it| it.urgency.class() == class);
     assert!(all_are(&h, Class::NestNew), "{:?}", h.calls);
     h.seconds(60);
     assert_eq!(h.hear(0), ["fail throttled 1 SN1"]);
@@ -87,6 +88,20 @@ fn a_unit_whose_calls_are_out_and_unanswered_is_told_to_wait_too() {
     h.answers = false;
     h.unit(0, unit(1, "SN1"));
     h.seconds(60);
+    assert_eq!(h.hear(0), ["fail throttled 1 SN1"]);
+}
+
+#[test]
+fn who_waits_for_something_to_show_is_not_told_of_an_outage() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    h.unit(0, unit(1, "SN1"));
+    h.seconds(57);
+    h.account.always.insert(Operation::AttachPolicy, Fault::Fail(FailureKind::NotFound));
+    h.answers = true;
+    h.answer_all();
+    h.seconds(3);
+    assert!(h.sentence(0).contains("AttachPolicy"), "{}", h.sentence(0));
     assert_eq!(h.hear(0), ["fail throttled 1 SN1"]);
 }
 
