@@ -440,7 +440,8 @@ pub trait Cloud: Send + Sync {
         async move { (self.call_for(urgency.class(), call).await, Duration::ZERO) }
     }
 
-    /// The limits that calls wait for now although the configuration allows more: AWS throttles below it.
+    /// The limits that calls wait for now although the configuration allows more: AWS throttles below it, or has asked
+    /// not to be called for a while.
     fn held_back(&self) -> Vec<HeldBack> {
         Vec::new()
     }
@@ -451,8 +452,13 @@ pub trait Cloud: Send + Sync {
 pub struct HeldBack {
     /// An operation in kebab case, [`DEVICE_CERTIFICATES`], or [`ACCOUNT`].
     pub limit: &'static str,
-    /// Calls a second that it was found to allow this station.
-    pub rate: f64,
+    /// Calls a second that it was found to allow this station; none if it was not found to allow less than
+    /// is configured.
+    pub rate: Option<f64>,
+    /// Calls a second that the configuration allows; none if it names no such limit.
+    pub ceiling: Option<f64>,
+    /// Until when AWS has asked not to be called, monotonic, if that is not over.
+    pub paused_until: Option<Duration>,
 }
 
 impl<C: Cloud> Cloud for std::sync::Arc<C> {

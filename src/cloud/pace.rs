@@ -280,7 +280,9 @@ impl<C: Cloud> Paced<C> {
             Err(FailureKind::Throttled) => {
                 let asked = outcome.as_ref().err().and_then(|it| it.retry_after);
                 if let Some(wait) = asked {
-                    self.lanes[operation as usize].pause(now + wait.min(PAUSE_MAX));
+                    let until = now + wait.min(PAUSE_MAX);
+                    self.lanes[operation as usize].pause(until);
+                    self.meters[operation as usize].paused(until);
                 }
                 if !self.is_excused(operation, true, sent) {
                     self.throttled(operation, asked, (sent, now));
@@ -372,8 +374,16 @@ impl<C: Cloud> Cloud for Paced<C> {
 
     fn held_back(&self) -> Vec<HeldBack> {
         let mut all: Vec<HeldBack> = Vec::new();
+        let now = self.clock.now().mono;
         for operation in Operation::ALL {
-            if !self.meters[*operation as usize].waits().0 {
+            let meter = &self.meters[*operation as usize];
+            // Also while nobody waits for it: who was refused waits for its next try.
+            let paused_until = Some(meter.paused_until()).filter(|it| *it > now);
+            if paused_until.is_some() {
+                let ceiling = self.lanes[*operation as usize].ceiling();
+                all.push(HeldBack { limit: operation.kebab(), rate: None, ceiling, paused_until });
+            }
+            if !meter.waits().0 {
                 continue;
             }
             let (limit, lane) = match self.held_by(*operation) {
@@ -381,8 +391,8 @@ impl<C: Cloud> Cloud for Paced<C> {
                 None => (operation.kebab(), &self.lanes[*operation as usize]),
             };
             let Some(rate) = lane.rate().filter(|_| lane.is_learned()) else { continue };
-            if !all.iter().any(|it| it.limit == limit) {
-                all.push(HeldBack { limit, rate });
+            if !all.iter().any(|it| it.limit == limit && it.rate.is_some()) {
+                all.push(HeldBack { limit, rate: Some(rate), ceiling: lane.ceiling(), paused_until: None });
             }
         }
         all

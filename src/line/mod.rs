@@ -40,6 +40,7 @@ mod shared;
 mod starts;
 mod status;
 mod survey;
+mod throttle;
 mod timers;
 mod unit;
 mod waits;
@@ -591,6 +592,7 @@ impl Line {
             Input::HeldBack(limits) => self.note_held_back(limits),
             Input::Gate(reason) => {
                 self.gate = reason;
+                self.calls.throttles.note(&[], self.now);
                 self.note_hindrances();
                 self.note_calls();
             }

@@ -421,7 +421,10 @@ fn what_throttles_everything_is_learned_as_the_accounts_and_forgotten() {
     assert!(account.waiting >= 2, "{account:?}");
     let held = operations.iter().filter(|(_, it)| it.held_by == Some(SharedLimit::Account) && it.learned);
     assert_eq!(held.count() as u64, account.waiting);
-    assert_eq!(held_back, [HeldBack { limit: ACCOUNT, rate: account.limit.unwrap() }]);
+    assert_eq!(
+        held_back,
+        [HeldBack { limit: ACCOUNT, rate: account.limit, ceiling: None, paused_until: None }]
+    );
     for name in 1..400 {
         for call in calls(name) {
             run(&world, paced.call(&call)).unwrap();
@@ -480,6 +483,19 @@ fn who_leaves_a_nest_or_comes_into_one_waits_among_its_new_class_from_then_on() 
     run(&world, join(calls, change));
     let expected: Vec<usize> = [0, 1, 2, 15, 19].into_iter().chain(3..15).chain(16..19).collect();
     assert_eq!(came(&paced).1, expected);
+}
+
+#[test]
+fn a_pause_that_aws_asks_for_is_told_until_it_is_over() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
+    paced.inner.failures.lock().unwrap().push(throttled(Some(SECOND * 90)));
+    assert!(run(&world, paced.call(&get_policy(0))).is_err());
+    let paused_until = Some(came(&paced).0[0] + SECOND * 90);
+    let limit = Operation::GetPolicy.kebab();
+    assert_eq!(paced.held_back(), [HeldBack { limit, rate: None, ceiling: Some(10.0), paused_until }]);
+    run(&world, world.sleep(SECOND * 90));
+    assert_eq!(paced.held_back(), []);
 }
 
 #[test]
