@@ -56,7 +56,7 @@ use std::time::Duration;
 
 use crate::batch;
 use crate::clock::{ClockSync, Now};
-use crate::cloud::{Answer, Call, CloudError, Operation, Service, Urgency};
+use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service, Urgency};
 use crate::device::mend::MendOrder;
 use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::request::CertificateRequest;
@@ -387,6 +387,8 @@ pub enum Action {
     Survey {
         /// Which look.
         number: u64,
+        /// How urgent it is.
+        class: Class,
         /// The request: a read.
         call: Call,
         /// What must be on disk first.

@@ -263,7 +263,7 @@ impl<C: Cloud + 'static> Engine<C> {
                 let what = What::Request { common_name };
                 pass_on(&self.vault.issue, Issue { serial, generation, what }, "issuer")?;
             }
-            Action::Survey { number, call, .. } => self.worker.survey(number, call),
+            Action::Survey { number, class, call, .. } => self.worker.survey(number, class, call),
             Action::Call { serial, step, generation, urgency, call, .. } => {
                 self.worker.call(serial, step, generation, (urgency, call));
             }

@@ -14,7 +14,7 @@ use super::setup::Setup;
 use super::shelf::MemoryShelf;
 use crate::batch;
 use crate::clock::{ClockSync, Now};
-use crate::cloud::{Answer, Call, CloudError, Urgency};
+use crate::cloud::{Answer, Call, Class, CloudError, Urgency};
 use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
@@ -56,6 +56,8 @@ pub(super) struct Harness {
     pub(super) calls: Vec<Pending>,
     /// What looks at the whole account have asked and not been answered.
     pub(super) surveys: Vec<(u64, Call)>,
+    /// How urgent each was, ever.
+    pub(super) survey_classes: Vec<Class>,
     /// Whose request for AWS has yet to be made.
     pub(super) to_request: Vec<(SerialNumber, u32, String)>,
     /// What the CA has yet to issue.
@@ -121,6 +123,7 @@ impl Harness {
             leaves_in: Some(Duration::ZERO),
             calls: Vec::new(),
             surveys: Vec::new(),
+            survey_classes: Vec::new(),
             to_request: Vec::new(),
             to_issue: Vec::new(),
             keys: HashSet::new(),

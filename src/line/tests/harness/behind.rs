@@ -162,7 +162,8 @@ impl Harness {
                     self.issue();
                 }
             }
-            Action::Survey { number, call, .. } => {
+            Action::Survey { number, class, call, .. } => {
+                self.survey_classes.push(class);
                 if self.answers {
                     let result = self.reply(&call);
                     self.inputs.push_back(Input::Surveyed { number, result });
