@@ -6,6 +6,7 @@
 //! in one place each.
 
 mod operation;
+mod urgency;
 
 pub mod aws;
 pub mod handshake;
@@ -25,6 +26,7 @@ use crate::pki::Fingerprint;
 pub use operation::{
     ACCOUNT, DEVICE_CERTIFICATES, DEVICE_CERTIFICATES_QUOTA, Operation, Service, UnknownOperation,
 };
+pub use urgency::{Class, Nest, Urgency};
 
 /// One request to AWS. Member names are those of the API reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -411,28 +413,6 @@ impl fmt::Display for StopCause {
     }
 }
 
-/// For whom a call is made: who goes first where calls have to wait. Smaller goes first, but nobody
-/// starves: the backlog has a guaranteed share, and so have reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Class {
-    /// A device in a nest for which something was done already: it is finished first.
-    NestBegun,
-    /// A device in a nest that is to be begun.
-    NestNew,
-    /// A device that no nest waits for, begun.
-    BacklogBegun,
-    /// A device that no nest waits for, not begun.
-    BacklogNew,
-    /// A look at what the cloud holds, for no device's sake: when nothing else waits.
-    Read,
-}
-
-impl Class {
-    /// Every class, first to last.
-    pub const ALL: [Self; 5] =
-        [Self::NestBegun, Self::NestNew, Self::BacklogBegun, Self::BacklogNew, Self::Read];
-}
-
 /// AWS, as the station sees it.
 pub trait Cloud: Send + Sync {
     /// Sends one request, once, and waits at most the configured time for its answer.
@@ -450,16 +430,18 @@ pub trait Cloud: Send + Sync {
         self.call(call)
     }
 
-    /// The same, and how long the call waited for its turn before it was sent.
+    /// The same for somebody who may become more urgent meanwhile, or less; and how long the call waited for its
+    /// turn before it was sent.
     fn call_timed(
         &self,
-        class: Class,
+        urgency: &Urgency,
         call: &Call,
     ) -> impl Future<Output = (Result<Answer, CloudError>, Duration)> + Send {
-        async move { (self.call_for(class, call).await, Duration::ZERO) }
+        async move { (self.call_for(urgency.class(), call).await, Duration::ZERO) }
     }
 
-    /// The limits that calls wait for now although the configuration allows more: AWS throttles below it.
+    /// The limits that calls wait for now although the configuration allows more: AWS throttles below it, or has asked
+    /// not to be called for a while.
     fn held_back(&self) -> Vec<HeldBack> {
         Vec::new()
     }
@@ -470,8 +452,13 @@ pub trait Cloud: Send + Sync {
 pub struct HeldBack {
     /// An operation in kebab case, [`DEVICE_CERTIFICATES`], or [`ACCOUNT`].
     pub limit: &'static str,
-    /// Calls a second that it was found to allow this station.
-    pub rate: f64,
+    /// Calls a second that it was found to allow this station; none if it was not found to allow less than
+    /// is configured.
+    pub rate: Option<f64>,
+    /// Calls a second that the configuration allows; none if it names no such limit.
+    pub ceiling: Option<f64>,
+    /// Until when AWS has asked not to be called, monotonic, if that is not over.
+    pub paused_until: Option<Duration>,
 }
 
 impl<C: Cloud> Cloud for std::sync::Arc<C> {
@@ -485,10 +472,10 @@ impl<C: Cloud> Cloud for std::sync::Arc<C> {
 
     fn call_timed(
         &self,
-        class: Class,
+        urgency: &Urgency,
         call: &Call,
     ) -> impl Future<Output = (Result<Answer, CloudError>, Duration)> + Send {
-        (**self).call_timed(class, call)
+        (**self).call_timed(urgency, call)
     }
 
     fn held_back(&self) -> Vec<HeldBack> {

@@ -44,7 +44,7 @@ use self::learner::Effect;
 use self::noise::Noise;
 use self::queue::Turn;
 use self::stats::Meter;
-use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, HeldBack, Operation, Quotas};
+use super::{Answer, Call, Class, Cloud, CloudError, FailureKind, HeldBack, Operation, Quotas, Urgency};
 use crate::clock::TimeSource;
 use crate::histogram::Buckets;
 
@@ -231,7 +231,7 @@ impl<C: Cloud> Paced<C> {
 
     /// Waits until a call of `operation` may be sent, and charges it. Whoever stops waiting before
     /// that has taken nothing.
-    async fn turn(&self, operation: Operation, class: Class) -> Option<SemaphorePermit<'_>> {
+    async fn turn(&self, operation: Operation, urgency: &Urgency) -> Option<SemaphorePermit<'_>> {
         let mut turns: Vec<Turn<'_>> = Vec::with_capacity(3);
         let mut head = None;
         // The own cell first: while it is not ready, the shared ones are for other operations.
@@ -239,7 +239,7 @@ impl<C: Cloud> Paced<C> {
             if let Some(shared) = shared {
                 head.get_or_insert_with(|| self.meters[operation as usize].head()).is_at(shared);
             }
-            let mut turn = lane.enter(class).await;
+            let mut turn = lane.enter(urgency.clone()).await;
             self.wait_for(lane).await;
             while turn.has_to_give_way() {
                 turn = turn.give_way().await;
@@ -280,7 +280,9 @@ impl<C: Cloud> Paced<C> {
             Err(FailureKind::Throttled) => {
                 let asked = outcome.as_ref().err().and_then(|it| it.retry_after);
                 if let Some(wait) = asked {
-                    self.lanes[operation as usize].pause(now + wait.min(PAUSE_MAX));
+                    let until = now + wait.min(PAUSE_MAX);
+                    self.lanes[operation as usize].pause(until);
+                    self.meters[operation as usize].paused(until);
                 }
                 if !self.is_excused(operation, true, sent) {
                     self.throttled(operation, asked, (sent, now));
@@ -352,18 +354,18 @@ impl<C: Cloud> Cloud for Paced<C> {
     }
 
     async fn call_for(&self, class: Class, call: &Call) -> Result<Answer, CloudError> {
-        self.call_timed(class, call).await.0
+        self.call_timed(&class.into(), call).await.0
     }
 
-    async fn call_timed(&self, class: Class, call: &Call) -> (Result<Answer, CloudError>, Duration) {
+    async fn call_timed(&self, urgency: &Urgency, call: &Call) -> (Result<Answer, CloudError>, Duration) {
         let operation = call.operation();
         let meter = &self.meters[operation as usize];
         let (waiting, asked) = (meter.wait(), self.clock.now().mono);
-        let _slot = self.turn(operation, class).await;
+        let _slot = self.turn(operation, urgency).await;
         drop(waiting);
         let started = self.clock.now().mono;
         meter.begun(started);
-        let outcome = self.inner.call_for(class, call).await;
+        let outcome = self.inner.call_for(urgency.class(), call).await;
         let took = self.clock.now().mono.saturating_sub(started);
         meter.ended(took, outcome.as_ref().err().map(|it| it.kind));
         self.learn(operation, &outcome, started);
@@ -372,8 +374,16 @@ impl<C: Cloud> Cloud for Paced<C> {
 
     fn held_back(&self) -> Vec<HeldBack> {
         let mut all: Vec<HeldBack> = Vec::new();
+        let now = self.clock.now().mono;
         for operation in Operation::ALL {
-            if !self.meters[*operation as usize].waits().0 {
+            let meter = &self.meters[*operation as usize];
+            // Also while nobody waits for it: who was refused waits for its next try.
+            let paused_until = Some(meter.paused_until()).filter(|it| *it > now);
+            if paused_until.is_some() {
+                let ceiling = self.lanes[*operation as usize].ceiling();
+                all.push(HeldBack { limit: operation.kebab(), rate: None, ceiling, paused_until });
+            }
+            if !meter.waits().0 {
                 continue;
             }
             let (limit, lane) = match self.held_by(*operation) {
@@ -381,8 +391,8 @@ impl<C: Cloud> Cloud for Paced<C> {
                 None => (operation.kebab(), &self.lanes[*operation as usize]),
             };
             let Some(rate) = lane.rate().filter(|_| lane.is_learned()) else { continue };
-            if !all.iter().any(|it| it.limit == limit) {
-                all.push(HeldBack { limit, rate });
+            if !all.iter().any(|it| it.limit == limit && it.rate.is_some()) {
+                all.push(HeldBack { limit, rate: Some(rate), ceiling: lane.ceiling(), paused_until: None });
             }
         }
         all

@@ -296,7 +296,13 @@ fn stop_sentence(error: &CloudError, cause: StopCause) -> String {
     // AWS's own words name the quota, or the resource and the permission, more exactly than its reference does.
     let words: String =
         error.message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect();
-    let words = if words.is_empty() { words } else { format!(" (AWS says: {words})") };
+    // Without code and status it was not AWS that spoke.
+    let is_aws = error.code.is_some() || error.status.is_some();
+    let words = match (words.is_empty(), is_aws) {
+        (true, _) => words,
+        (false, true) => format!(" (AWS says: {words})"),
+        (false, false) => format!(" ({words})"),
+    };
     format!("{operation}: {cause}; {remedy}{words}")
 }
 

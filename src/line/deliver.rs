@@ -269,8 +269,9 @@ impl Line {
             FailureKind::Stop(StopCause::Quota) => FailCode::Quota,
             FailureKind::Stop(StopCause::Clock) => FailCode::Clock,
             FailureKind::Stop(_) => FailCode::Unauthorized,
-            FailureKind::Unreachable | FailureKind::Unknown | FailureKind::NotFound => FailCode::Offline,
-            FailureKind::Throttled => FailCode::Throttled,
+            FailureKind::Unreachable | FailureKind::Unknown => FailCode::Offline,
+            // AWS is there, and has answered: it takes its time.
+            FailureKind::Throttled | FailureKind::NotFound => FailCode::Throttled,
             FailureKind::Exists | FailureKind::Conflict | FailureKind::Refused => FailCode::Internal,
         };
         (code, message)

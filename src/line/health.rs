@@ -1,7 +1,5 @@
 //! How AWS is doing, operation by operation, and when the line is stopped.
 
-use std::time::Duration;
-
 use super::{Line, Timer};
 use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation};
 use crate::device::serial::SerialNumber;
@@ -32,9 +30,9 @@ impl Line {
         if change.resumed {
             tracing::info!("the line goes on");
             self.station_event(StationEvent::LineResumed);
-            for number in self.stopped_surveys() {
-                self.later(Duration::ZERO, Timer::Survey(number));
-            }
+        }
+        if change.released || change.resumed {
+            self.release_surveys();
         }
         if change.released {
             self.unpark();

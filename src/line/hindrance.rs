@@ -58,9 +58,10 @@ impl Line {
         all.extend(self.gate.iter().map(|it| ((Cause::Disk, None), it.clone())));
         all.extend(self.breakers.outages().take(1).map(|it| ((Cause::Offline, None), it.to_owned())));
         let throttled = self.calls.throttled.filter(|it| self.now.mono.saturating_sub(*it) < THROTTLED);
-        if throttled.is_some() {
-            all.insert((Cause::Throttled, None), "AWS answers that it is called too often".to_owned());
-        }
+        // Once the limit is known hardly a call is refused, and they wait for it all the same.
+        let held_up = self.calls.throttles.told().next();
+        let told = throttled.map(|_| "AWS answers that it is called too often".to_owned());
+        all.extend(held_up.or(told).map(|it| ((Cause::Throttled, None), it)));
         for link in &self.links {
             let name = &link.settings.name;
             if matches!(link.state, LinkState::Closed | LinkState::AwaitHello) {

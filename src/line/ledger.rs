@@ -35,7 +35,7 @@ impl Line {
     pub(super) fn record(&mut self, serial: &SerialNumber, event: Event) -> bool {
         let Some(work) = self.works.get_mut(serial) else { return false };
         let before = work.device.state;
-        if let Err(error) = work.device.apply(self.seq + 1, self.now.wall, &event) {
+        if let Err(error) = work.apply(self.seq + 1, self.now.wall, &event) {
             tracing::error!(serial = %serial, %error, "a decision does not fit the device; it is dropped");
             debug_assert!(false, "{error}");
             return false;

@@ -41,6 +41,7 @@ mod shared;
 mod starts;
 mod status;
 mod survey;
+mod throttle;
 mod timers;
 mod unit;
 mod waits;
@@ -56,7 +57,7 @@ use std::time::Duration;
 
 use crate::batch;
 use crate::clock::{ClockSync, Now};
-use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service};
+use crate::cloud::{Answer, Call, Class, CloudError, Operation, Service, Urgency};
 use crate::device::mend::MendOrder;
 use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::request::CertificateRequest;
@@ -388,6 +389,8 @@ pub enum Action {
     Survey {
         /// Which look.
         number: u64,
+        /// How urgent it is.
+        class: Class,
         /// The request: a read.
         call: Call,
         /// What must be on disk first.
@@ -402,7 +405,7 @@ pub enum Action {
         /// For which generation.
         generation: u32,
         /// How urgent it is.
-        class: Class,
+        urgency: Urgency,
         /// The request.
         call: Call,
         /// What must be on disk first.
@@ -593,6 +596,7 @@ impl Line {
             Input::HeldBack(limits) => self.note_held_back(limits),
             Input::Gate(reason) => {
                 self.gate = reason;
+                self.calls.throttles.note(&[], self.now);
                 self.note_hindrances();
                 self.note_calls();
             }

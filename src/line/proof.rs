@@ -8,7 +8,7 @@ use crate::device::KeyState;
 use crate::device::event::Output;
 use crate::device::retry::NOT_VISIBLE_TRIES;
 use crate::device::serial::SerialNumber;
-use crate::device::steps::Step;
+use crate::device::steps::{Step, Subject};
 use crate::fixture::FailCode;
 use crate::pki::Fingerprint;
 
@@ -98,7 +98,14 @@ impl Line {
         self.again_after(serial, Step::Connect, &not_connected(kind, message));
     }
 
-    /// A proof that did not come in about half a minute: what was to be quarantined, if it was.
+    /// The locker that the device's managed thing is made in.
+    fn locker_named(&self, serial: &SerialNumber) -> Option<String> {
+        let work = self.works.get(serial)?;
+        Subject { device: &work.device, rules: &work.rules, ca_pem: "" }.locker_id()
+    }
+
+    /// What did not show in about half a minute, and is made by nobody here or was made long ago: quarantines the device,
+    /// if it is that.
     pub(super) fn unproved(&mut self, serial: &SerialNumber, step: Step, error: &CloudError) -> bool {
         let tries = self.works.get(serial).and_then(|it| it.running.get(&step)).map_or(0, |it| it.not_found);
         if tries < NOT_VISIBLE_TRIES {
@@ -110,6 +117,10 @@ impl Line {
             Step::Connect => {
                 format!("the endpoint does not take the certificate of {serial}: {}", error.message)
             }
+            Step::ManagedThing => match self.locker_named(serial) {
+                Some(locker) => format!("the locker {locker} is not there: {error}"),
+                None => format!("AWS does not find what a managed thing for {serial} needs: {error}"),
+            },
             _ => return false,
         };
         self.quarantine(serial, FailCode::Rejected, &detail);

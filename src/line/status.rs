@@ -100,6 +100,7 @@ impl Line {
             .map(|(_, (_, message))| message.clone())
             .collect();
         degraded.extend(self.breakers.outages().map(str::to_owned));
+        degraded.extend(self.calls.throttles.told());
         degraded.extend(self.deliveries.told("devices"));
         degraded.extend(self.labels.told("labels"));
         degraded.extend(self.gate.clone());

@@ -5,12 +5,13 @@
 //! meanwhile need not be in the pages already read.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::health::not_an_answer;
 use super::{Action, Line, Timer};
-use crate::cloud::{Answer, Call, CloudError, FailureKind, ListedCertificate, ListedLocker, Reply};
+use crate::cloud::{Answer, Call, Class, CloudError, FailureKind, ListedCertificate, ListedLocker, Reply};
 use crate::device::request::may_be_unrecorded;
 use crate::device::retry;
 use crate::device::serial::SerialNumber;
@@ -30,6 +31,9 @@ const MAX_DESCRIBED: usize = 200;
 
 /// Certificates whose key is remembered: no fewer than one look may list, else it would never see them all.
 const MAX_KNOWN: usize = 2 * 250 * MAX_CERTIFICATE_PAGES as usize;
+
+/// How long after a pause a look tries, if no step has tried by then.
+const PROBES_LATER: Duration = Duration::from_secs(1);
 
 /// What is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +114,9 @@ struct Run {
     call: Call,
     is_out: bool,
     attempt: u32,
+    /// When its next call may go out, monotonic.
+    due: Duration,
+    /// It waits for a breaker, or for a person to put something right.
     stopped: bool,
     cut: bool,
     listed: Vec<ListedCertificate>,
@@ -187,6 +194,7 @@ impl Line {
             call: kind.page(None),
             is_out: false,
             attempt: 0,
+            due: Duration::ZERO,
             stopped: false,
             cut: false,
             listed: Vec::new(),
@@ -199,11 +207,23 @@ impl Line {
 
     /// Sends the look's next call.
     pub(super) fn survey_due(&mut self, number: u64) {
-        let Some(run) = self.surveys.run(number).filter(|it| !it.is_out) else { return };
+        let now = self.now.mono;
+        let Some(run) = self.surveys.run(number).filter(|it| !it.is_out && it.due <= now) else { return };
+        let operation = run.call.operation();
+        if !self.breakers.admit(operation, now) {
+            run.stopped = true;
+            // Who works on a device tries first: what is refused to a look alone says nothing about the others.
+            let wait = self.breakers.earliest(operation).saturating_sub(now) + PROBES_LATER;
+            run.due = now + wait;
+            self.later(wait, Timer::Survey(number));
+            return;
+        }
         run.is_out = true;
+        let is_open = |it: &Seeker| self.works.get(&it.serial).is_some_and(|it| it.device.is_open());
+        let class = if run.seekers.iter().any(is_open) { Class::NestBegun } else { Class::BacklogBegun };
         // A read risks nothing: it waits for no record.
         let call = run.call.clone();
-        self.out.push(Action::Survey { number, call, after: 0 });
+        self.out.push(Action::Survey { number, class, call, after: 0 });
     }
 
     pub(super) fn surveyed(&mut self, number: u64, result: &Result<Answer, CloudError>) {
@@ -330,6 +350,7 @@ impl Line {
             other => other,
         };
         let wait = retry::delay(&CloudError { kind, ..error.clone() }, run.attempt, random);
+        run.due = self.now.mono + wait;
         let seekers = run.seekers.clone();
         self.later(wait, Timer::Survey(number));
         for seeker in seekers {
@@ -381,10 +402,17 @@ impl Line {
         }
     }
 
-    /// The looks that wait for something that a person has just put right.
-    pub(super) fn stopped_surveys(&self) -> Vec<u64> {
-        let runs = [self.surveys.certificates.run.as_ref(), self.surveys.lockers.run.as_ref()];
-        runs.into_iter().flatten().filter(|it| it.stopped && !it.is_out).map(|it| it.number).collect()
+    /// Lets the looks go on that wait for what goes through again now.
+    pub(super) fn release_surveys(&mut self) {
+        let runs = [self.surveys.certificates.run.as_mut(), self.surveys.lockers.run.as_mut()];
+        let mut released = Vec::new();
+        for run in runs.into_iter().flatten().filter(|it| it.stopped && !it.is_out) {
+            (run.stopped, run.due) = (false, self.now.mono);
+            released.push(run.number);
+        }
+        for number in released {
+            self.later(Duration::ZERO, Timer::Survey(number));
+        }
     }
 }
 

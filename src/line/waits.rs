@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::Line;
 use super::running::Running;
+use super::throttle::Throttles;
 use crate::cloud::{Answer, CloudError, FailureKind, HeldBack, Operation};
 use crate::device::event::Waited;
 use crate::device::serial::SerialNumber;
@@ -118,6 +119,8 @@ pub(super) struct Calls {
     forgotten: u64,
     /// When AWS said last that it is called too often.
     pub(super) throttled: Option<Duration>,
+    /// What of that holds the line up.
+    pub(super) throttles: Throttles,
 }
 
 impl Calls {
@@ -248,6 +251,7 @@ impl Line {
 
     /// The limits that calls wait for until it is looked next, although the configuration allows more.
     pub(super) fn note_held_back(&mut self, limits: Vec<HeldBack>) {
+        self.calls.throttles.note(&limits, self.now);
         self.calls.held_back = limits;
     }
 
@@ -265,9 +269,9 @@ impl Line {
             let gap_ms = u64::try_from(gap.as_millis()).unwrap_or(0);
             let made = self.calls.made(self.now.wall);
             made.busy_ms += gap_ms;
-            for it in held_back {
+            for (it, rate) in held_back.iter().filter_map(|it| Some((it, it.rate?))) {
                 // From a float it is cut to what fits.
-                let news = LearnedLimit { bound_ms: gap_ms, limit_milli: (it.rate * 1000.0).round() as u64 };
+                let news = LearnedLimit { bound_ms: gap_ms, limit_milli: (rate * 1000.0).round() as u64 };
                 made.learned.entry(it.limit.to_owned()).or_default().add(&news);
             }
         }

@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::health::{not_an_answer, not_visible};
 use super::keys::Destruction;
 use super::running::Running;
 use super::waits::{Asked, For, Waits};
 use super::{Action, Line, Product, Timer};
-use crate::cloud::{Answer, Call, Class, CloudError, FailureKind};
+use crate::cloud::{Answer, Call, CloudError, FailureKind, Nest, Urgency};
 use crate::device::event::{Event, Output};
 use crate::device::retry::{self, NOT_VISIBLE_TRIES};
 use crate::device::rules::{LockerRule, PolicyRule, ProductRules, Register};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::{Step, Subject, Verdict};
-use crate::device::{Device, State, plan};
+use crate::device::{Device, IllegalTransition, State, plan};
 use crate::fixture::FailCode;
 use crate::journal::is_pending;
 use crate::pki::Fingerprint;
@@ -35,6 +37,8 @@ const MAX_UNDONE: u32 = 2;
 pub(super) struct Work {
     pub(super) device: Device,
     pub(super) rules: Arc<ProductRules>,
+    /// Whether it is in a nest, for its calls that wait.
+    nest: Nest,
     /// Steps that are under way or wait for their next try.
     pub(super) running: BTreeMap<Step, Running>,
     /// What must be on disk before AWS is called.
@@ -54,9 +58,12 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn new(device: Device, rules: Arc<ProductRules>, barrier: u64) -> Self {
+        let nest = Nest::default();
+        nest.set(device.is_open());
         Self {
             device,
             rules,
+            nest,
             running: BTreeMap::new(),
             barrier,
             waits_to_start: false,
@@ -91,13 +98,19 @@ impl Work {
 
     /// How urgent its calls are: a nest that waits goes before the backlog, and what AWS holds a part
     /// of already before what it knows nothing of.
-    fn class(&self) -> Class {
-        match (self.device.is_open(), self.is_under_way()) {
-            (true, true) => Class::NestBegun,
-            (true, false) => Class::NestNew,
-            (false, true) => Class::BacklogBegun,
-            (false, false) => Class::BacklogNew,
-        }
+    fn urgency(&self) -> Urgency {
+        Urgency::of_device(self.is_under_way(), self.nest.clone())
+    }
+
+    /// Takes in what has happened to it. A call of it that waits goes to the backlog when its nest is left, and before
+    /// that when it comes into a nest again.
+    ///
+    /// # Errors
+    /// That cannot follow.
+    pub(super) fn apply(&mut self, seq: u64, at: Timestamp, event: &Event) -> Result<(), IllegalTransition> {
+        self.device.apply(seq, at, event)?;
+        self.nest.set(self.device.is_open());
+        Ok(())
     }
 
     /// Whether AWS holds a part of it that was waited for. A thing is made at once, at ten times the rate of the
@@ -312,12 +325,12 @@ impl Line {
 
     fn send(&mut self, serial: &SerialNumber, step: Step, call: Call) {
         let Some(work) = self.works.get_mut(serial) else { return };
-        let (generation, after, class) = (work.device.generation, work.barrier, work.class());
+        let (generation, after, urgency) = (work.device.generation, work.barrier, work.urgency());
         self.starts.note(serial, work);
         if let Some(running) = work.running.get_mut(&step) {
             running.call = Some(call.clone());
             running.asked = Some(Asked { at: self.now.mono, after });
-            self.out.push(Action::Call { serial: serial.clone(), step, generation, class, call, after });
+            self.out.push(Action::Call { serial: serial.clone(), step, generation, urgency, call, after });
         }
     }
 

@@ -322,10 +322,10 @@ impl Rig {
                 };
                 self.after(ISSUING, Input::Issued { serial, generation, result: Ok(certificate) });
             }
-            Action::Call { serial, step, generation, class, call, .. } => {
+            Action::Call { serial, step, generation, urgency, call, .. } => {
                 let paced = self.paced.clone();
                 self.later.push(Box::pin(async move {
-                    let (result, waited) = paced.call_timed(class, &call).await;
+                    let (result, waited) = paced.call_timed(&urgency, &call).await;
                     vec![Input::Called { serial, step, generation, result, waited }]
                 }));
             }

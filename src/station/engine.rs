@@ -263,9 +263,9 @@ impl<C: Cloud + 'static> Engine<C> {
                 let what = What::Request { common_name };
                 pass_on(&self.vault.issue, Issue { serial, generation, what }, "issuer")?;
             }
-            Action::Survey { number, call, .. } => self.worker.survey(number, call),
-            Action::Call { serial, step, generation, class, call, .. } => {
-                self.worker.call(serial, step, generation, (class, call));
+            Action::Survey { number, class, call, .. } => self.worker.survey(number, class, call),
+            Action::Call { serial, step, generation, urgency, call, .. } => {
+                self.worker.call(serial, step, generation, (urgency, call));
             }
             Action::Answer { ticket, result, .. } => self.orders.answer(ticket, result),
             Action::DestroyKey { serial, fingerprint, .. } => {

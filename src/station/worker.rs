@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::cloud::{Call, Class, Cloud, HeldBack};
+use crate::cloud::{Call, Class, Cloud, HeldBack, Urgency};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::line::Input;
@@ -33,21 +33,21 @@ impl<C: Cloud + 'static> Worker<C> {
         serial: SerialNumber,
         step: Step,
         generation: u32,
-        (class, call): (Class, Call),
+        (urgency, call): (Urgency, Call),
     ) {
         let (cloud, inputs) = (self.cloud.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            let (result, waited) = cloud.call_timed(class, &call).await;
+            let (result, waited) = cloud.call_timed(&urgency, &call).await;
             // The line may have ended meanwhile: what was done is found at the next start.
             let _ = inputs.send(Input::Called { serial, step, generation, result, waited }).await;
         });
     }
 
     /// Makes a call of a look at the whole account and tells the line the answer.
-    pub(super) fn survey(&self, number: u64, call: Call) {
+    pub(super) fn survey(&self, number: u64, class: Class, call: Call) {
         let (cloud, inputs) = (self.cloud.clone(), self.inputs.clone());
         tokio::spawn(async move {
-            let result = cloud.call(&call).await;
+            let result = cloud.call_for(class, &call).await;
             // The line may have ended meanwhile: the next start looks again.
             let _ = inputs.send(Input::Surveyed { number, result }).await;
         });

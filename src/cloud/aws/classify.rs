@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 use hyper_util::client::legacy;
@@ -35,8 +35,8 @@ where
     E: Error + ProvideErrorMetadata + 'static,
 {
     // Wherever the SDK wraps it, a lookup that failed means that nothing was sent.
-    if let Some(cause) = lookup(error) {
-        return bare(operation, FailureKind::Stop(StopCause::Credentials), &cause);
+    if let Some((kind, cause)) = lookup(error) {
+        return bare(operation, kind, &cause);
     }
     match error {
         SdkError::ConstructionFailure(_) => bare(operation, FailureKind::Refused, &words::chain(error)),
@@ -53,13 +53,30 @@ where
     }
 }
 
-/// Why the credentials were not found, if it is that.
-fn lookup(error: &(dyn Error + 'static)) -> Option<String> {
+/// Why the credentials were not found, if it is that. Short-lived ones come over the network: where that is away
+/// they are neither missing nor refused.
+fn lookup(error: &(dyn Error + 'static)) -> Option<(FailureKind, String)> {
     if let Some(cause) = find::<CredentialsError>(error) {
-        return Some(words::credentials(cause));
+        let kind =
+            if is_away(cause) { FailureKind::Unreachable } else { FailureKind::Stop(StopCause::Credentials) };
+        return Some((kind, words::credentials(cause)));
     }
     let timed_out = causes(error).any(|it| it.to_string().starts_with(LOOKUP_TIMED_OUT));
-    timed_out.then(|| "the credentials lookup took too long".to_owned())
+    timed_out.then(|| (FailureKind::Unreachable, "the credentials lookup took too long".to_owned()))
+}
+
+/// Whether who gives the credentials was not reached.
+fn is_away(error: &CredentialsError) -> bool {
+    let unreached = |it: &(dyn Error + 'static)| {
+        it.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
+            || it.downcast_ref::<ConnectorError>().is_some_and(|it| it.is_io() || it.is_timeout())
+    };
+    match error {
+        // Nobody was asked, or what is configured cannot work.
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => false,
+        CredentialsError::ProviderTimedOut(_) => true,
+        other => causes(other).any(unreached) || words::tells_of_no_network(other),
+    }
 }
 
 /// A request that was never sent, or one of which nobody knows.

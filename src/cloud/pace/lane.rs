@@ -15,7 +15,7 @@ use governor::{Quota, RateLimiter};
 
 use super::learner::{Effect, Learner};
 use super::queue::{Queue, Turn};
-use crate::cloud::Class;
+use crate::cloud::Urgency;
 
 /// A period is this much longer than the quota asks. Were it exact, the first of eleven calls at
 /// ten a second, held up in the network by a hair, would fall into one second with the last.
@@ -232,8 +232,8 @@ impl Lane {
     }
 
     /// Waits to be the head.
-    pub(super) async fn enter(&self, class: Class) -> Turn<'_> {
-        self.queue.enter(class).await
+    pub(super) async fn enter(&self, urgency: Urgency) -> Turn<'_> {
+        self.queue.enter(urgency).await
     }
 
     /// The first instant at which the next permit may be taken, as things stand.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::cloud::Class;
+use crate::cloud::{Class, Urgency};
 
 /// Turns of the nests after which one goes to the backlog that waits: a tenth is its share.
 const BACKLOG_AFTER: u32 = 9;
@@ -13,7 +13,7 @@ const BACKLOG_AFTER: u32 = 9;
 /// Turns of others after which one goes to a read that waits.
 const READ_AFTER: u32 = 49;
 
-/// Callers that wait for one place, by class.
+/// Callers that wait for one place.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     line: Mutex<Line>,
@@ -22,38 +22,55 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Line {
     taken: bool,
-    /// Each is told whether its turn is its class's share.
-    waiting: [VecDeque<oneshot::Sender<bool>>; Class::ALL.len()],
+    /// By what never changes of a class ([`row`]), in the order in which they came.
+    waiting: [VecDeque<Caller>; 3],
     /// Turns that the backlog has seen go by.
     backlog_passed: u32,
     /// Turns that the reads have seen go by.
     reads_passed: u32,
 }
 
+#[derive(Debug)]
+struct Caller {
+    urgency: Urgency,
+    /// It is told whether its turn is its class's share.
+    call: oneshot::Sender<bool>,
+}
+
+/// Whoever waits may go over from the nests to the backlog and back, but not from one of these to another.
+const fn row(class: Class) -> usize {
+    match class {
+        Class::NestBegun | Class::BacklogBegun => 0,
+        Class::NestNew | Class::BacklogNew => 1,
+        Class::Read => 2,
+    }
+}
+
 impl Line {
-    fn waits(&self, class: Class) -> bool {
-        !self.waiting[class as usize].is_empty()
+    /// The place in its row of the first who is of `class` now.
+    fn first(&self, class: Class) -> Option<usize> {
+        self.waiting[row(class)].iter().position(|it| it.urgency.class() == class)
     }
 
     /// Whether anybody waits who goes before `class`.
     fn has_before(&self, class: Class) -> bool {
-        self.waiting[..class as usize].iter().any(|it| !it.is_empty())
+        Class::ALL[..class as usize].iter().any(|it| self.first(*it).is_some())
     }
 
-    /// The class whose turn it is, if anybody waits, and whether that is its share.
-    fn next(&mut self) -> Option<(Class, bool)> {
-        let first = |classes: &[Class]| classes.iter().copied().find(|it| self.waits(*it));
+    /// Takes out whose turn it is, if anybody waits, and says whether that is the share of its class.
+    fn next(&mut self) -> Option<(Caller, bool)> {
+        let first = |classes: &[Class]| classes.iter().find_map(|it| Some((*it, self.first(*it)?)));
         let backlog = first(&[Class::BacklogBegun, Class::BacklogNew]);
         let read = first(&[Class::Read]);
-        let (next, share) = match (backlog, read) {
+        let ((next, place), share) = match (backlog, read) {
             (Some(it), _) if self.backlog_passed >= BACKLOG_AFTER => (it, true),
             (_, Some(it)) if self.reads_passed >= READ_AFTER => (it, true),
-            _ => (first(&Class::ALL)?, false),
+            _ => (first(&[Class::NestBegun, Class::NestNew]).or(backlog).or(read)?, false),
         };
         let is_backlog = matches!(next, Class::BacklogBegun | Class::BacklogNew);
         self.backlog_passed = if backlog.is_some() && !is_backlog { self.backlog_passed + 1 } else { 0 };
         self.reads_passed = if read.is_some() && next != Class::Read { self.reads_passed + 1 } else { 0 };
-        Some((next, share))
+        Some((self.waiting[row(next)].remove(place)?, share))
     }
 }
 
@@ -63,26 +80,25 @@ impl Queue {
     }
 
     /// Waits to be the head. Whoever stops waiting is passed over.
-    pub(super) async fn enter(&self, class: Class) -> Turn<'_> {
+    pub(super) async fn enter(&self, urgency: Urgency) -> Turn<'_> {
         let waiter = {
             let mut line = self.line();
             if !line.taken {
                 line.taken = true;
-                return Turn { queue: Some(self), class, share: false };
+                return Turn { queue: Some(self), urgency, share: false };
             }
             let (call, called) = oneshot::channel();
-            line.waiting[class as usize].push_back(call);
+            let caller = Caller { urgency: urgency.clone(), call };
+            line.waiting[row(urgency.class())].push_back(caller);
             Waiter { queue: self, called, done: false }
         };
-        waiter.wait(class).await
+        waiter.wait(urgency).await
     }
 
     fn pass_on(&self) {
         let mut line = self.line();
-        while let Some((class, share)) = line.next() {
-            if let Some(call) = line.waiting[class as usize].pop_front()
-                && call.send(share).is_ok()
-            {
+        while let Some((caller, share)) = line.next() {
+            if caller.call.send(share).is_ok() {
                 return;
             }
         }
@@ -95,7 +111,7 @@ impl Queue {
 pub(super) struct Turn<'a> {
     /// None once the place is given away.
     queue: Option<&'a Queue>,
-    class: Class,
+    urgency: Urgency,
     /// The class got it as its share, whoever else waits.
     share: bool,
 }
@@ -104,17 +120,19 @@ impl<'a> Turn<'a> {
     /// Whether somebody waits who goes before this one. A head may wait for long: who is more urgent and
     /// comes meanwhile need not wait for it too.
     pub(super) fn has_to_give_way(&self) -> bool {
-        !self.share && self.queue.is_some_and(|it| it.line().has_before(self.class))
+        !self.share && self.queue.is_some_and(|it| it.line().has_before(self.urgency.class()))
     }
 
     /// Lets the others go first and waits to be the head again, before all others of its class.
     pub(super) async fn give_way(mut self) -> Turn<'a> {
         let Some(queue) = self.queue.take() else { return self };
         let (call, called) = oneshot::channel();
-        queue.line().waiting[self.class as usize].push_front(call);
+        let urgency = self.urgency.clone();
+        let caller = Caller { urgency: urgency.clone(), call };
+        queue.line().waiting[row(urgency.class())].push_front(caller);
         let waiter = Waiter { queue, called, done: false };
         queue.pass_on();
-        waiter.wait(self.class).await
+        waiter.wait(urgency).await
     }
 }
 
@@ -133,11 +151,11 @@ struct Waiter<'a> {
 }
 
 impl<'a> Waiter<'a> {
-    async fn wait(mut self, class: Class) -> Turn<'a> {
+    async fn wait(mut self, urgency: Urgency) -> Turn<'a> {
         // It cannot be closed unheard: the queue outlives its waiters.
         let share = (&mut self.called).await.unwrap_or(false);
         self.done = true;
-        Turn { queue: Some(self.queue), class, share }
+        Turn { queue: Some(self.queue), urgency, share }
     }
 }
 
@@ -168,11 +186,11 @@ mod tests {
     #[test]
     fn a_head_that_waits_lets_the_more_urgent_go_first_and_keeps_its_place_among_its_own() {
         let queue = Queue::default();
-        let head = poll(pin!(queue.enter(Class::BacklogNew))).unwrap();
-        let mut next = pin!(queue.enter(Class::BacklogNew));
+        let head = poll(pin!(queue.enter(Class::BacklogNew.into()))).unwrap();
+        let mut next = pin!(queue.enter(Class::BacklogNew.into()));
         assert!(poll(next.as_mut()).is_none());
         assert!(!head.has_to_give_way(), "its own kind waits behind it");
-        let mut nest = pin!(queue.enter(Class::NestNew));
+        let mut nest = pin!(queue.enter(Class::NestNew.into()));
         assert!(poll(nest.as_mut()).is_none());
         assert!(head.has_to_give_way());
         let mut head = pin!(head.give_way());
@@ -189,16 +207,16 @@ mod tests {
     #[test]
     fn a_share_is_not_given_away() {
         let queue = Queue::default();
-        let mut turn = poll(pin!(queue.enter(Class::NestNew))).unwrap();
-        let mut backlog = Box::pin(queue.enter(Class::BacklogNew));
+        let mut turn = poll(pin!(queue.enter(Class::NestNew.into()))).unwrap();
+        let mut backlog = Box::pin(queue.enter(Class::BacklogNew.into()));
         assert!(poll(backlog.as_mut()).is_none());
         for _ in 0..BACKLOG_AFTER {
-            let mut nest = Box::pin(queue.enter(Class::NestNew));
+            let mut nest = Box::pin(queue.enter(Class::NestNew.into()));
             assert!(poll(nest.as_mut()).is_none());
             drop(turn);
             turn = poll(nest.as_mut()).expect("nests go first");
         }
-        let mut nest = Box::pin(queue.enter(Class::NestNew));
+        let mut nest = Box::pin(queue.enter(Class::NestNew.into()));
         assert!(poll(nest.as_mut()).is_none());
         drop(turn);
         let share = poll(backlog.as_mut()).expect("the backlog's share");
@@ -208,13 +226,13 @@ mod tests {
     #[test]
     fn whoever_stops_waiting_after_giving_way_takes_nothing_along() {
         let queue = Queue::default();
-        let head = poll(pin!(queue.enter(Class::BacklogNew))).unwrap();
-        let mut nest = Box::pin(queue.enter(Class::NestNew));
+        let head = poll(pin!(queue.enter(Class::BacklogNew.into()))).unwrap();
+        let mut nest = Box::pin(queue.enter(Class::NestNew.into()));
         assert!(poll(nest.as_mut()).is_none());
         let mut given = Box::pin(head.give_way());
         assert!(poll(given.as_mut()).is_none());
         drop(given);
         drop(poll(nest.as_mut()).unwrap());
-        assert!(poll(pin!(queue.enter(Class::Read))).is_some(), "the place is free");
+        assert!(poll(pin!(queue.enter(Class::Read.into()))).is_some(), "the place is free");
     }
 }

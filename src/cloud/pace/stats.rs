@@ -124,6 +124,8 @@ struct Counts {
     ok: u64,
     throttled: u64,
     errors: u64,
+    /// Until when AWS has asked not to be called, monotonic.
+    paused_until: Duration,
     /// (second, calls begun in it), by the second modulo the window.
     seconds: [(u64, u64); WINDOW_SECONDS as usize],
     /// A ring, in microseconds; `next` is the place to be overwritten once it is full.
@@ -192,6 +194,17 @@ impl Meter {
         let at = usize::from(self.at.load(Ordering::Relaxed));
         let waits = self.waiting.load(Ordering::Relaxed) > 0;
         (waits, at.checked_sub(1).and_then(|it| SharedLimit::ALL.get(it)).copied())
+    }
+
+    /// AWS has asked not to be called until then, monotonic.
+    pub(super) fn paused(&self, until: Duration) {
+        let mut counts = self.counts();
+        counts.paused_until = counts.paused_until.max(until);
+    }
+
+    /// Until when AWS has asked not to be called; that may be over.
+    pub(super) fn paused_until(&self) -> Duration {
+        self.counts().paused_until
     }
 
     /// A call is sent at the monotonic time `now`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::{abortable, join, join_all};
 use proptest::prelude::*;
 
-use super::super::{ACCOUNT, Reply, StopCause};
+use super::super::{ACCOUNT, Nest, Reply, StopCause};
 use super::world::World;
 use super::*;
 use crate::clock::SystemClock;
@@ -421,7 +421,10 @@ fn what_throttles_everything_is_learned_as_the_accounts_and_forgotten() {
     assert!(account.waiting >= 2, "{account:?}");
     let held = operations.iter().filter(|(_, it)| it.held_by == Some(SharedLimit::Account) && it.learned);
     assert_eq!(held.count() as u64, account.waiting);
-    assert_eq!(held_back, [HeldBack { limit: ACCOUNT, rate: account.limit.unwrap() }]);
+    assert_eq!(
+        held_back,
+        [HeldBack { limit: ACCOUNT, rate: account.limit, ceiling: None, paused_until: None }]
+    );
     for name in 1..400 {
         for call in calls(name) {
             run(&world, paced.call(&call)).unwrap();
@@ -459,6 +462,40 @@ fn the_nests_go_first_and_the_backlog_has_its_tenth() {
         let order: Vec<usize> = names.iter().copied().filter(|it| range.contains(it)).collect();
         assert!(order.is_sorted(), "{order:?}");
     }
+}
+
+#[test]
+fn who_leaves_a_nest_or_comes_into_one_waits_among_its_new_class_from_then_on() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
+    let nests: Vec<Nest> = (0..20).map(|_| Nest::default()).collect();
+    nests[..10].iter().for_each(|it| it.set(true));
+    let calls = join_all(nests.iter().enumerate().map(|(name, nest)| {
+        let (paced, urgency) = (&paced, Urgency::of_device(false, nest.clone()));
+        async move { paced.call_timed(&urgency, &get_policy(name)).await.0.unwrap() }
+    }));
+    let change = async {
+        // Three have gone, and the next is at the head in its sleep.
+        world.sleep(millis(350)).await;
+        nests[3..10].iter().for_each(|it| it.set(false));
+        [15, 19].iter().for_each(|it: &usize| nests[*it].set(true));
+    };
+    run(&world, join(calls, change));
+    let expected: Vec<usize> = [0, 1, 2, 15, 19].into_iter().chain(3..15).chain(16..19).collect();
+    assert_eq!(came(&paced).1, expected);
+}
+
+#[test]
+fn a_pause_that_aws_asks_for_is_told_until_it_is_over() {
+    let world = World::punctual();
+    let paced = paced(&world, &only(&[(Operation::GetPolicy, 10.0)]), Duration::ZERO, MAX_IN_FLIGHT);
+    paced.inner.failures.lock().unwrap().push(throttled(Some(SECOND * 90)));
+    assert!(run(&world, paced.call(&get_policy(0))).is_err());
+    let paused_until = Some(came(&paced).0[0] + SECOND * 90);
+    let limit = Operation::GetPolicy.kebab();
+    assert_eq!(paced.held_back(), [HeldBack { limit, rate: None, ceiling: Some(10.0), paused_until }]);
+    run(&world, world.sleep(SECOND * 90));
+    assert_eq!(paced.held_back(), []);
 }
 
 #[test]

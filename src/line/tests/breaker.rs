@@ -150,6 +150,17 @@ fn what_aws_says_of_a_stop_is_told_in_one_bounded_line() {
 }
 
 #[test]
+fn what_a_helper_says_is_not_told_as_awss_words() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    present(&mut h, 1, 1);
+    let (kind, said) = (FailureKind::Stop(StopCause::Credentials), "the credentials helper failed: no key");
+    h.answer("SN1", Step::Policy, Err(CloudError::new(Operation::CreatePolicy, kind, said)));
+    let stopped = h.line.status().stopped;
+    assert!(stopped[0].ends_with("(the credentials helper failed: no key)"), "{stopped:?}");
+}
+
+#[test]
 fn a_stopped_line_goes_on_admitting() {
     let mut h = Harness::ready();
     h.account.down = Some(FailureKind::Stop(StopCause::Credentials));

@@ -6,7 +6,7 @@ use super::account::{Account, Fault, arn};
 use super::harness::{Harness, Pending};
 use super::setup::{Setup, unit, unit_in};
 use crate::cloud::testing::failure;
-use crate::cloud::{Call, CertificateStatus, FailureKind, Operation, StopCause};
+use crate::cloud::{Call, CertificateStatus, Class, FailureKind, Operation, StopCause};
 use crate::device::event::Event;
 use crate::device::rules::{KeyOrigin, Register, Repeat};
 use crate::device::steps::Step;
@@ -76,7 +76,7 @@ fn a_device_costs_seven_calls_in_two_round_trips_and_gets_no_chain_of_the_statio
     assert!(out(&h).contains(&Step::Certificate), "{:?}", out(&h));
     assert_eq!(h.calls.len(), 4);
     for _ in 0..4 {
-        let Pending { serial, step, generation, call } = h.calls.remove(0);
+        let Pending { serial, step, generation, call, .. } = h.calls.remove(0);
         let result = h.reply(&call);
         h.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
     }
@@ -267,7 +267,7 @@ fn a_crash_at_each_record_with_the_call_done_or_not_leaves_one_certificate() {
             for _ in 0..kept {
                 h.sync(1);
                 if let Some(at) = h.calls.iter().position(|it| it.step != Step::Certificate) {
-                    let Pending { serial, step, generation, call } = h.calls.remove(at);
+                    let Pending { serial, step, generation, call, .. } = h.calls.remove(at);
                     let result = h.reply(&call);
                     h.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
                 }
@@ -386,6 +386,47 @@ fn devices_that_look_at_the_same_time_share_the_pages_and_the_keys() {
     assert_eq!(h.account.count(CREATE), 16);
     // Each key is asked for once, and each certificate once more when it is taken.
     assert_eq!(h.account.count(DESCRIBE), 32);
+}
+
+#[test]
+fn a_look_is_as_urgent_as_the_devices_that_look() {
+    let mut h = station();
+    h.account.fault(CREATE, Fault::Lost);
+    h.account.always.insert(LIST, Fault::Fail(FailureKind::Throttled));
+    h.unit(0, unit(1, "SN1"));
+    h.seconds(10);
+    assert!(h.survey_classes.len() > 1 && h.survey_classes.iter().all(|it| *it == Class::NestBegun));
+    h.seconds(51);
+    h.hear(0);
+    h.survey_classes.clear();
+    h.seconds(60);
+    assert!(h.survey_classes.len() > 1 && h.survey_classes.iter().all(|it| *it == Class::BacklogBegun));
+    h.account.always.clear();
+    h.seconds(60);
+    assert_eq!(h.account.issued_for("SN1").len(), 1);
+}
+
+#[test]
+fn a_look_waits_while_nothing_goes_through_and_goes_on_with_the_others() {
+    for down in [FailureKind::Unreachable, FailureKind::Stop(StopCause::Credentials)] {
+        let mut h = station();
+        h.account.fault(CREATE, Fault::Lost);
+        h.account.always.insert(LIST, Fault::Fail(FailureKind::Throttled));
+        h.unit(0, unit_in(1, "SN1", "a"));
+        h.seconds(5);
+        h.account.always.clear();
+        h.account.down = Some(down);
+        h.unit(0, unit_in(2, "SN2", "b"));
+        h.seconds(60);
+        let before = h.account.count(LIST);
+        h.seconds(600);
+        let looks = h.account.count(LIST) - before;
+        assert!(looks <= 8, "{down}: {looks} looks beside the calls that try for all");
+        h.account.down = None;
+        h.seconds(60);
+        assert_eq!(h.account.issued_for("SN1").len(), 1, "{down}");
+        assert_eq!(h.device("SN1").fingerprint().map(|it| it.to_string()), h.account.issued_for("SN1").pop());
+    }
 }
 
 #[test]
@@ -525,7 +566,7 @@ fn a_wrong_account_gets_at_most_one_certificate() {
     h.unit(0, unit(1, "SN1"));
     let wrong = |operation| Err(failure(operation, FailureKind::Stop(StopCause::Account)));
     for _ in 0..600 {
-        for Pending { serial, step, generation, call } in std::mem::take(&mut h.calls) {
+        for Pending { serial, step, generation, call, .. } in std::mem::take(&mut h.calls) {
             let _ = h.reply(&call);
             h.input(Input::Called {
                 serial,

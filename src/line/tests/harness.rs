@@ -14,7 +14,7 @@ use super::setup::Setup;
 use super::shelf::MemoryShelf;
 use crate::batch;
 use crate::clock::{ClockSync, Now};
-use crate::cloud::{Answer, Call, CloudError};
+use crate::cloud::{Answer, Call, Class, CloudError, Urgency};
 use crate::device::operator::{Operator, Order, Refusal, StationOrder};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
@@ -30,6 +30,7 @@ pub(super) struct Pending {
     pub(super) serial: SerialNumber,
     pub(super) step: Step,
     pub(super) generation: u32,
+    pub(super) urgency: Urgency,
     pub(super) call: Call,
 }
 
@@ -55,6 +56,8 @@ pub(super) struct Harness {
     pub(super) calls: Vec<Pending>,
     /// What looks at the whole account have asked and not been answered.
     pub(super) surveys: Vec<(u64, Call)>,
+    /// How urgent each was, ever.
+    pub(super) survey_classes: Vec<Class>,
     /// Whose request for AWS has yet to be made.
     pub(super) to_request: Vec<(SerialNumber, u32, String)>,
     /// What the CA has yet to issue.
@@ -120,6 +123,7 @@ impl Harness {
             leaves_in: Some(Duration::ZERO),
             calls: Vec::new(),
             surveys: Vec::new(),
+            survey_classes: Vec::new(),
             to_request: Vec::new(),
             to_issue: Vec::new(),
             keys: HashSet::new(),
@@ -394,7 +398,7 @@ impl Harness {
     /// Lets AWS answer what is out, in order, until nothing is.
     pub(super) fn answer_all(&mut self) {
         while !self.calls.is_empty() {
-            let Pending { serial, step, generation, call } = self.calls.remove(0);
+            let Pending { serial, step, generation, call, .. } = self.calls.remove(0);
             let result = self.reply(&call);
             self.input(Input::Called { serial, step, generation, result, waited: Duration::ZERO });
         }

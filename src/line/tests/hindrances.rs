@@ -1,7 +1,10 @@
 //! What keeps the station from its work is journaled when it lasts.
 
+use std::time::Duration;
+
 use super::harness::Harness;
 use super::setup::{unit, unit_in};
+use crate::cloud::{ACCOUNT, HeldBack};
 use crate::device::operator::Order;
 use crate::journal::{Cause, StationEvent};
 use crate::line::Input;
@@ -115,6 +118,69 @@ fn a_port_that_cannot_be_opened_is_told_with_the_reason_until_it_is_open() {
     // What was the reason once says nothing of the next time.
     h.input(Input::PortLost(0));
     assert_eq!(told(&h), [format!("fixture {name}: the port is not open")]);
+}
+
+/// What the status says of AWS's limits after a look that found `limits`.
+fn of_limits(h: &mut Harness, limits: &[HeldBack]) -> Vec<String> {
+    h.wait(Duration::from_millis(250));
+    if !limits.is_empty() {
+        h.input(Input::HeldBack(limits.to_vec()));
+    }
+    h.input(Input::Gate(None));
+    h.line.status().degraded.into_iter().filter(|it| it.starts_with("AWS ")).collect()
+}
+
+fn learned(limit: &'static str, rate: f64, ceiling: Option<f64>) -> [HeldBack; 1] {
+    [HeldBack { limit, rate: Some(rate), ceiling, paused_until: None }]
+}
+
+#[test]
+fn a_limit_far_below_its_ceiling_is_told_while_calls_wait_for_it_and_the_figure_stands_still() {
+    let mut h = Harness::ready();
+    let policies = |rate| learned("create-policy", rate, Some(10.0));
+    assert!(of_limits(&mut h, &policies(8.0)).is_empty(), "not far");
+    let told = ["AWS allows 0.1 of 10 CreatePolicy a second"];
+    for rate in [0.1, 0.11, 0.09] {
+        assert_eq!(of_limits(&mut h, &policies(rate)), told, "{rate}");
+    }
+    // For a moment nobody waits, and all the while no call is refused.
+    for look in 0..40 {
+        let limits = if look % 8 == 0 { &[][..] } else { &policies(0.1)[..] };
+        assert_eq!(of_limits(&mut h, limits), told);
+    }
+    let throttled = |h: &Harness| told_of(h, Cause::Throttled);
+    assert_eq!(throttled(&h), [true]);
+    assert_eq!(of_limits(&mut h, &policies(8.0)).len(), 1, "it comes back, and is not there yet");
+    assert!(of_limits(&mut h, &policies(9.5)).is_empty());
+    assert_eq!(throttled(&h), [true, false]);
+    let account = learned(ACCOUNT, 12.0, None);
+    assert_eq!(of_limits(&mut h, &account), ["AWS allows 12 calls in all a second"]);
+    h.seconds(5);
+    assert!(of_limits(&mut h, &[]).is_empty(), "nobody waits any more");
+}
+
+#[test]
+fn a_pause_that_aws_asks_for_is_told_with_its_end() {
+    let mut h = Harness::ready();
+    let paused = |h: &Harness, s: u64| {
+        let paused_until = Some(h.now.mono + Duration::from_secs(s));
+        [HeldBack { limit: "create-policy", rate: None, ceiling: Some(10.0), paused_until }]
+    };
+    let short = paused(&h, 2);
+    assert!(of_limits(&mut h, &short).is_empty());
+    let (long, end) = (paused(&h, 90), h.now.wall + Duration::from_secs(90));
+    let told = [format!("AWS asks to stay away from CreatePolicy until {}", end.strftime("%H:%M:%S UTC"))];
+    for _ in 0..300 {
+        assert_eq!(of_limits(&mut h, &long), told);
+    }
+    assert_eq!(told_of(&h, Cause::Throttled), [true]);
+    h.seconds(20);
+    assert!(of_limits(&mut h, &[]).is_empty());
+    assert_eq!(told_of(&h, Cause::Throttled), [true, false]);
+}
+
+fn told_of(h: &Harness, cause: Cause) -> Vec<bool> {
+    told(h).into_iter().filter(|it| it.0 == cause).map(|it| it.2).collect()
 }
 
 #[test]

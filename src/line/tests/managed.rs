@@ -67,6 +67,21 @@ fn an_answer_that_is_lost_makes_no_second_one_over_a_restart() {
 }
 
 #[test]
+fn a_given_locker_that_is_not_there_is_named_after_half_a_minute_and_not_looked_for_for_ever() {
+    let mut h = ready_with(Some(LockerRule::Given { id: "NOSUCHLOCKER1".to_owned() }));
+    h.account.always.insert(CREATE, Fault::Fail(FailureKind::NotFound));
+    assert_eq!(h.unit(0, unit(1, "SN1")), ["ack 1"]);
+    h.seconds(1);
+    assert!(h.state("SN1").is_unfinished(), "it may not be visible yet");
+    h.seconds(58);
+    assert!(h.sentence(0).contains("the locker NOSUCHLOCKER1 is not there"), "{}", h.sentence(0));
+    assert_eq!((h.hear(0), h.state("SN1")), (vec!["fail rejected 1 SN1".to_owned()], State::Quarantined));
+    let asked = h.account.count(CREATE);
+    h.seconds(600);
+    assert_eq!(h.account.count(CREATE), asked);
+}
+
+#[test]
 fn one_that_somebody_else_has_made_is_a_conflict() {
     let mut h = ready_with(None);
     let theirs = ("theirs".to_owned(), "SN:SN1;UPC:036000291452".to_owned(), true);

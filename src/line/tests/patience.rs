@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::account::Fault;
 use super::harness::Harness;
 use super::setup::{Setup, shared_policy, unit, unit_in};
-use crate::cloud::{FailureKind, Operation, StopCause};
+use crate::cloud::{Class, FailureKind, Operation, StopCause};
 use crate::device::State;
 use crate::line::Input;
 
@@ -53,6 +53,21 @@ fn the_work_goes_on_and_the_unit_goes_straight_to_credentials_when_it_is_back() 
 }
 
 #[test]
+fn calls_that_wait_go_to_the_backlog_with_their_device_and_come_back_with_it() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    h.unit(0, unit(1, "SN1"));
+    let all_are =
+        |h: &Harness, class| !h.calls.is_empty() && h.calls.iter().all(|it| it.urgency.class() == class);
+    assert!(all_are(&h, Class::NestNew), "{:?}", h.calls);
+    h.seconds(60);
+    assert_eq!(h.hear(0), ["fail throttled 1 SN1"]);
+    assert!(all_are(&h, Class::BacklogNew), "{:?}", h.calls);
+    h.unit(0, unit(2, "SN1"));
+    assert!(all_are(&h, Class::NestNew), "{:?}", h.calls);
+}
+
+#[test]
 fn a_deferred_device_goes_on_after_a_restart() {
     let mut h = Harness::ready();
     h.account.down = Some(FailureKind::Throttled);
@@ -73,6 +88,20 @@ fn a_unit_whose_calls_are_out_and_unanswered_is_told_to_wait_too() {
     h.answers = false;
     h.unit(0, unit(1, "SN1"));
     h.seconds(60);
+    assert_eq!(h.hear(0), ["fail throttled 1 SN1"]);
+}
+
+#[test]
+fn who_waits_for_something_to_show_is_not_told_of_an_outage() {
+    let mut h = Harness::ready();
+    h.answers = false;
+    h.unit(0, unit(1, "SN1"));
+    h.seconds(57);
+    h.account.always.insert(Operation::AttachPolicy, Fault::Fail(FailureKind::NotFound));
+    h.answers = true;
+    h.answer_all();
+    h.seconds(3);
+    assert!(h.sentence(0).contains("AttachPolicy"), "{}", h.sentence(0));
     assert_eq!(h.hear(0), ["fail throttled 1 SN1"]);
 }
 

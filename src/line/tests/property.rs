@@ -303,7 +303,7 @@ fn answer(h: &mut Harness, which: usize, how: How) {
         return;
     }
     let which = which % h.calls.len();
-    let Pending { serial, step, generation, call } = h.calls.remove(which);
+    let Pending { serial, step, generation, call, .. } = h.calls.remove(which);
     let operation = call.operation();
     let retires = step.retires();
     let result = match how {

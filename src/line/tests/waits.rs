@@ -13,7 +13,7 @@ use crate::line::{Deliver, Input};
 
 /// Answers all calls that are out, each having waited so long for its turn.
 fn answer(h: &mut Harness, waited: Duration) {
-    for Pending { serial, step, generation, call } in std::mem::take(&mut h.calls) {
+    for Pending { serial, step, generation, call, .. } in std::mem::take(&mut h.calls) {
         let result = h.reply(&call);
         h.input(Input::Called { serial, step, generation, result, waited });
     }
@@ -260,6 +260,10 @@ fn what_aws_was_called_for_is_journaled_when_its_five_minutes_are_over_and_at_a_
     assert!(actions.iter().any(last), "{actions:?}");
 }
 
+fn held(limit: &'static str, rate: f64, ceiling: Option<f64>) -> HeldBack {
+    HeldBack { limit, rate: Some(rate), ceiling, paused_until: None }
+}
+
 #[test]
 fn what_aws_was_found_to_allow_is_journaled_while_calls_wait_for_it() {
     let mut h = Harness::ready();
@@ -267,7 +271,7 @@ fn what_aws_was_found_to_allow_is_journaled_while_calls_wait_for_it() {
     h.written(0, 1, "SN1");
     let look = |h: &mut Harness, rate: Option<f64>| {
         h.wait(Duration::from_millis(250));
-        h.input(Input::HeldBack(rate.map(|rate| HeldBack { limit: ACCOUNT, rate }).into_iter().collect()));
+        h.input(Input::HeldBack(rate.map(|rate| held(ACCOUNT, rate, None)).into_iter().collect()));
         h.input(Input::Gate(None));
         h.line.status().calls.and_then(|it| it.learned.get(ACCOUNT).copied())
     };

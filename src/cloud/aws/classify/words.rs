@@ -80,15 +80,56 @@ pub(super) fn deepest(error: &(dyn Error + 'static)) -> String {
     told.last().unwrap_or_default()
 }
 
-/// Why there are no credentials. The chain tells what was tried; a helper's output may be in it.
+/// How the SDK begins what it says of a `credential_process`.
+const HELPER: &str = "Error retrieving credentials";
+
+/// What programs say, in small letters, when it is the network that fails them. A `credential_process` tells of its
+/// failure in words only.
+const NO_NETWORK: &[&str] = &[
+    "no such host",
+    "name resolution",
+    "name or service not known",
+    "could not resolve",
+    "dns error",
+    "connection refused",
+    "network is unreachable",
+    "no route to host",
+    "host is down",
+    "could not connect",
+    "connection timed out",
+    "connect timeout",
+    "i/o timeout",
+    "handshake timeout",
+    "deadline exceeded",
+];
+
+/// Why there are no credentials, in one line. The chain tells what was tried; a helper's output may be in it.
 pub(in super::super) fn credentials(error: &CredentialsError) -> String {
     match error {
         CredentialsError::CredentialsNotLoaded(_) => {
             "no credentials in the environment, the profile, or from this host".to_owned()
         }
         CredentialsError::ProviderTimedOut(_) => "the credentials lookup took too long".to_owned(),
-        other => chain(other),
+        other => one_line(&helper(other).unwrap_or_else(|| chain(other))),
     }
+}
+
+/// What the helper of a `credential_process` said, if it was one that failed.
+fn helper(error: &CredentialsError) -> Option<String> {
+    let causes = std::iter::successors(Some(error as &(dyn Error + 'static)), |&it| it.source());
+    let told = causes.map(ToString::to_string).find(|it| it.starts_with(HELPER))?;
+    let said = told.strip_prefix(HELPER)?.trim_start_matches(" from external process");
+    let said = said.trim_start_matches([':', ',', ' ']).replacen("external process exited with code ", "", 1);
+    Some(format!(
+        "the credentials helper failed: {}",
+        said.replacen(". Stderr:", ":", 1).trim_end_matches([':', ' '])
+    ))
+}
+
+/// Whether a helper's words say that it is the network that it could not use.
+pub(super) fn tells_of_no_network(error: &CredentialsError) -> bool {
+    let said = helper(error).unwrap_or_default().to_lowercase();
+    NO_NETWORK.iter().any(|it| said.contains(it))
 }
 
 /// `, but text/html`, or nothing.

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{self, ProvideCredentials};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use super::super::super::{FailureKind, StopCause};
 use super::*;
@@ -48,9 +49,8 @@ async fn without_credentials(
 
 #[tokio::test]
 async fn a_credentials_lookup_that_fails_stops_the_line_before_anything_is_sent() {
-    let failures: [fn() -> CredentialsError; 4] = [
+    let failures: [fn() -> CredentialsError; 3] = [
         || CredentialsError::not_loaded("nothing found"),
-        || CredentialsError::provider_timed_out(Duration::from_secs(1)),
         || CredentialsError::invalid_configuration("profile loops"),
         || CredentialsError::provider_error("helper exited with 1"),
     ];
@@ -62,9 +62,41 @@ async fn a_credentials_lookup_that_fails_stops_the_line_before_anything_is_sent(
 }
 
 #[tokio::test]
-async fn a_credentials_lookup_that_hangs_stops_the_line_within_half_a_call() {
+async fn a_credentials_lookup_that_hangs_is_an_outage_within_half_a_call() {
     let (error, requests) = without_credentials(Silent, Duration::from_millis(80)).await;
-    assert_eq!((error.kind, requests), (FailureKind::Stop(StopCause::Credentials), 0));
+    assert_eq!((error.kind, requests), (FailureKind::Unreachable, 0));
+}
+
+/// What the SDK says when a `credential_process` fails; the helper's words are the last.
+fn helper(said: &str) -> CredentialsError {
+    CredentialsError::provider_error(format!(
+        "Error retrieving credentials: external process exited with code exit status: 1. Stderr: {said}"
+    ))
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_fetched_without_network_are_an_outage_and_no_refusal() {
+    let failures: [fn() -> CredentialsError; 4] = [
+        || CredentialsError::provider_timed_out(Duration::from_secs(1)),
+        || helper("dial tcp: lookup rolesanywhere.eu-west-1.amazonaws.com: no such host\n"),
+        || helper("dial tcp 10.0.0.1:443: i/o timeout"),
+        || CredentialsError::provider_error(ConnectorError::io("connection reset".into())),
+    ];
+    for failure in failures {
+        let (error, requests) = without_credentials(Failing(failure), PATIENCE).await;
+        assert_eq!((error.kind, requests), (FailureKind::Unreachable, 0), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_helper_that_fails_is_named_with_what_it_said_and_no_secret() {
+    let (error, _) = without_credentials(Failing(|| helper("no such host: x\n")), PATIENCE).await;
+    assert_eq!(error.message, "the credentials helper failed: exit status: 1: no such host: x");
+    let failing = || helper(&["the key AKIA", "IOSFODNN7EXAMPLE is revoked"].concat());
+    let (error, _) = without_credentials(Failing(failing), PATIENCE).await;
+    assert_eq!(error.kind, FailureKind::Stop(StopCause::Credentials));
+    assert_eq!(error.message, "the credentials helper failed: exit status: 1: the key [hidden] is revoked");
+    assert_eq!((error.code, error.status), (None, None), "AWS has said nothing");
 }
 
 #[tokio::test]

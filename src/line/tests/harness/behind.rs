@@ -143,13 +143,13 @@ impl Harness {
                     self.issue();
                 }
             }
-            Action::Call { serial, step, generation, call, .. } => {
+            Action::Call { serial, step, generation, urgency, call, .. } => {
                 self.check_call(&serial, &call);
                 if self.answers {
                     let (result, waited) = (self.reply(&call), Duration::ZERO);
                     self.inputs.push_back(Input::Called { serial, step, generation, result, waited });
                 } else {
-                    self.calls.push(Pending { serial, step, generation, call });
+                    self.calls.push(Pending { serial, step, generation, urgency, call });
                 }
             }
             Action::Answer { ticket, result, .. } => {
@@ -162,7 +162,8 @@ impl Harness {
                     self.issue();
                 }
             }
-            Action::Survey { number, call, .. } => {
+            Action::Survey { number, class, call, .. } => {
+                self.survey_classes.push(class);
                 if self.answers {
                     let result = self.reply(&call);
                     self.inputs.push_back(Input::Surveyed { number, result });
