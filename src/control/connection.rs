@@ -43,6 +43,8 @@ pub(super) struct Limits {
     pub(super) list: Duration,
     /// Between two comments on a quiet event stream.
     pub(super) keep_alive: Duration,
+    /// For the first request of a connection that was accepted and has asked nothing yet when the daemon ends.
+    pub(super) first: Duration,
     /// For what is under way when the daemon ends.
     pub(super) shutdown: Duration,
     /// A request's body, bytes.
@@ -63,6 +65,7 @@ impl Default for Limits {
             stall: Duration::from_secs(10),
             list: Duration::from_secs(600),
             keep_alive: Duration::from_secs(15),
+            first: Duration::from_secs(1),
             shutdown: Duration::from_secs(5),
             body_bytes: 64 << 10,
             head_bytes: 16 << 10,
