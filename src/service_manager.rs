@@ -18,6 +18,9 @@ const EXTENDED_BY: Duration = Duration::from_secs(30);
 /// For how long a start may ask for more time: a station that is not up by then is stuck.
 const EXTENDED_FOR: Duration = Duration::from_secs(900);
 
+/// The name that the socket unit gives the local API's socket.
+pub const API_SOCKET: &str = "api";
+
 /// Takes the listening socket that the service manager has opened under that name, or the only Unix
 /// socket if it has opened one under no name of ours. Once: the second time there is none.
 ///

@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, DEFAULT_PATH};
+use crate::control::last_words;
+use crate::control::server::ApiError;
 use crate::error::{Chain, ExitStatus};
+use crate::service_manager;
 use crate::station::supervisor::{self, RunError};
 use crate::telemetry::Format;
 
@@ -23,24 +26,43 @@ pub struct RunArgs {
 
 /// Runs the command.
 pub async fn run(args: RunArgs) -> ExitStatus {
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
-        Err(errors) => {
-            // Nobody is left to be told if stderr is gone.
-            let _ = writeln!(io::stderr(), "{errors}");
-            return ExitStatus::Configuration;
-        }
+    let passed = match service_manager::passed_socket(service_manager::API_SOCKET) {
+        Ok(it) => it,
+        Err(error) => return ended(&format!("error: {}", Chain(&ApiError::Passed(error))), ExitStatus::Io),
     };
-    match supervisor::run(&config, Arc::new(SystemClock::default())).await {
-        Ok(()) => ExitStatus::Done,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {}", Chain(&error));
-            match error {
-                RunError::Setup(error) => error.exit_status(),
-                RunError::Station(error) => error.exit_status(),
-                RunError::Api(_) | RunError::Signals(_) => ExitStatus::Io,
-                RunError::Stuck => ExitStatus::Bug,
-            }
+    // What is served is closed with the station; whoever waits beyond that may have to be told something.
+    let waiting = passed.as_ref().and_then(|it| it.try_clone().ok());
+    let (why, status) = match Config::load(&args.config) {
+        Err(errors) => (errors.to_string(), ExitStatus::Configuration),
+        Ok(config) => match supervisor::run(&config, passed, Arc::new(SystemClock::default())).await {
+            Ok(()) => return ExitStatus::Done,
+            Err(error) => (format!("error: {}", Chain(&error)), status_of(&error)),
+        },
+    };
+    ended(&why, status);
+    if let (Some(waiting), ExitStatus::Configuration | ExitStatus::Busy) = (waiting, status) {
+        // The service manager starts it no more, unless somebody waits at its socket.
+        service_manager::status("it does not start; whoever asks is told why");
+        match last_words::tell(waiting, why.strip_prefix("error: ").unwrap_or(&why)).await {
+            Ok(0) => {}
+            Ok(clients) => tracing::info!(clients, "clients that waited at the socket were told why"),
+            Err(error) => tracing::warn!(%error, "clients that wait at the socket cannot be told why"),
         }
+    }
+    status
+}
+
+fn ended(why: &str, status: ExitStatus) -> ExitStatus {
+    // Nobody is left to be told if stderr is gone.
+    let _ = writeln!(io::stderr(), "{why}");
+    status
+}
+
+fn status_of(error: &RunError) -> ExitStatus {
+    match error {
+        RunError::Setup(error) => error.exit_status(),
+        RunError::Station(error) => error.exit_status(),
+        RunError::Api(_) | RunError::Signals(_) => ExitStatus::Io,
+        RunError::Stuck => ExitStatus::Bug,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::server::{Api, ApiError, Board, Listeners, OpenFiles, serve};
 
@@ -18,7 +19,8 @@ const NICE: i32 = 5;
 #[derive(Debug)]
 pub struct Serving {
     end: oneshot::Sender<()>,
-    ended: oneshot::Receiver<()>,
+    /// Cancelled when its thread has ended, in whatever way.
+    ended: CancellationToken,
 }
 
 impl Serving {
@@ -26,7 +28,12 @@ impl Serving {
     pub async fn end(self, within: Duration) {
         drop(self.end);
         // It is gone either way: with its thread, or with the process.
-        let _ = tokio::time::timeout(within, self.ended).await;
+        let _ = tokio::time::timeout(within, self.ended.cancelled()).await;
+    }
+
+    /// Returns when nobody serves any more, though nobody has said so: always a bug.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 }
 
@@ -61,9 +68,12 @@ impl Places {
 pub fn start(listeners: Listeners, api: Api, files: OpenFiles) -> Result<Serving, ApiError> {
     let places = Places::leave(listeners).map_err(ApiError::Thread)?;
     let (end, told) = oneshot::channel::<()>();
-    let (done, ended) = oneshot::channel();
+    let ended = CancellationToken::new();
+    let done = ended.clone().drop_guard();
     let (ready, is_ready) = sync_channel(1);
     let work = move || {
+        // Dropped at the end of the thread, a panic's too.
+        let _done = done;
         // Of this thread alone: that is what the number 0 means on Linux. Where it is forbidden it goes on as the others do.
         let present = rustix::process::getpriority_process(None);
         if let Err(error) = present.and_then(|it| rustix::process::setpriority_process(None, it + NICE)) {
@@ -88,7 +98,6 @@ pub fn start(listeners: Listeners, api: Api, files: OpenFiles) -> Result<Serving
         }));
         // What it reads for somebody who has gone may take long; it ends with the process.
         runtime.shutdown_background();
-        drop(done);
     };
     std::thread::Builder::new().name("api".to_owned()).spawn(work).map_err(ApiError::Thread)?;
     // It takes no longer than two calls of the system.

@@ -47,6 +47,8 @@ pub(super) struct Limits {
     pub(super) keep_alive: Duration,
     /// For which a screen follows the board; then it has to ask again.
     pub(super) follow: Duration,
+    /// For the first request of a connection that was accepted and has asked nothing yet when the daemon ends.
+    pub(super) first: Duration,
     /// For what is under way when the daemon ends.
     pub(super) shutdown: Duration,
     /// A request's body, bytes.
@@ -68,6 +70,7 @@ impl Default for Limits {
             list: Duration::from_secs(600),
             keep_alive: Duration::from_secs(15),
             follow: Duration::from_secs(120),
+            first: Duration::from_secs(1),
             shutdown: Duration::from_secs(5),
             body_bytes: 64 << 10,
             head_bytes: 16 << 10,

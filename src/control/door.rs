@@ -165,9 +165,12 @@ async fn connection<E: Entrance>(socket: E::Socket, room: Room) {
     let (limits, ending) = (room.limits, room.ending.clone());
     let (mut socket, progress) = Watched::new(socket, limits);
     socket.guarded = room.guard.is_some();
+    let asked = CancellationToken::new();
+    let has_asked = asked.clone();
     // At once, and not when the answer is begun: until then the socket would take what it reads for a head's.
     let service = hyper::service::service_fn(move |request| {
         let serving = progress.serve();
+        has_asked.cancel();
         respond(request, room.clone(), caller, serving)
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -177,9 +180,15 @@ async fn connection<E: Entrance>(socket: E::Socket, room: Room) {
         .max_buf_size(limits.head_bytes)
         .serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
+    // One that was accepted a moment ago, and whose request is still on its way, would be cut off without a word. What is
+    // under way ends at once: it has asked.
+    let may_end = async {
+        ending.cancelled().await;
+        let _ = tokio::time::timeout(limits.first, asked.cancelled()).await;
+    };
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = ending.cancelled() => {
+        () = may_end => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

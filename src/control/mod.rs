@@ -19,6 +19,7 @@ mod events;
 mod farewell;
 pub mod figures;
 mod guard;
+pub mod last_words;
 mod listening;
 mod metrics;
 mod openapi;

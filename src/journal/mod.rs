@@ -410,6 +410,10 @@ pub enum JournalError {
     )]
     Gone { dir: PathBuf, keys: PathBuf, count: usize },
     #[error(
+        "there is no journal in {dir}, but {trace} shows that there was one, and in a new one all devices would be new: put it back, or restore a backup with `linemint journal restore`; only to begin anew on purpose move that into another directory"
+    )]
+    MovedAway { dir: PathBuf, trace: PathBuf },
+    #[error(
         "the journal in {dir} has lost records: {what}; it is left as it is: restore a backup with `linemint journal restore`, or call the line engineer"
     )]
     Lost { dir: PathBuf, what: String },

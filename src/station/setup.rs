@@ -30,7 +30,7 @@ use crate::line::{Deliver, FixtureSettings, KnownCa, News, Product, Settings};
 use crate::pki::issuer::{CaError, StationIssuer};
 use crate::pki::pkcs11::{TokenIssuer, TokenOptions};
 use crate::pki::summary::expiry_warning;
-use crate::pki::{IssueError, Issuer};
+use crate::pki::{Fingerprint, IssueError, Issuer};
 use crate::report::fold::Maker;
 use crate::report::keys::ReportKeyError;
 use crate::timesync::Keepers;
@@ -295,6 +295,14 @@ fn previous_ca(pki: &Pki, now: Timestamp) -> Option<KnownCa> {
             None
         }
     }
+}
+
+/// What lies in the files of the CAs' certificates now: the present one's, then that of the previous one. None for one that
+/// cannot be read.
+pub(super) fn ca_files(config: &Config) -> Vec<Option<Fingerprint>> {
+    let paths = config.pki.iter().flat_map(|it| [Some(&it.ca_certificate), it.previous.as_ref()]).flatten();
+    let read = |path: &PathBuf| read_regular_text(path, MAX_CERTIFICATE_LEN).ok();
+    paths.map(|it| read(it).map(|it| Fingerprint::of(it.as_bytes()))).collect()
 }
 
 /// A CA by its certificate alone.

@@ -7,6 +7,7 @@
 mod reload;
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener as Passed;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use super::instruments::Panel;
 use super::picture::Painter;
 use super::reconcile::Reconciler;
 use super::reporter::{Reported, Reporter};
-use super::setup::{Assembled, SetupError, StationCloud, assemble, directories};
+use super::setup::{Assembled, SetupError, StationCloud, assemble, ca_files, directories};
 use super::shift_end::ShiftEnd;
 use super::{Command, Station, StationError};
 use crate::clock::TimeSource;
@@ -76,19 +77,30 @@ pub enum RunError {
     Stuck,
 }
 
-/// Runs a station as configured until it is told to end.
+/// Runs a station as configured until it is told to end. Its local API is served at the socket that was `passed`, if one was.
 ///
 /// # Errors
 /// It could not be set up, or had to stop.
-pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunError> {
+pub async fn run(
+    config: &Config,
+    passed: Option<Passed>,
+    clock: Arc<dyn TimeSource>,
+) -> Result<(), RunError> {
     let mut signals = Signals::listen().map_err(RunError::Signals)?;
     let open_files = OpenFiles { limit: hardening::raise_open_files(), reserve: reserve(config) };
     // First of all: nobody else may touch what lies there.
     let lock = JournalLock::take(&config.journal.dir).map_err(SetupError::Journal)?;
     let patience = Patience::ask().map_err(StationError::Thread)?;
     service_manager::status("starting: the journal is being opened");
-    let (listeners, is_ours) = listen(config).await?;
-    let assembled = assemble(config, lock, None, clock.clone()).await?;
+    let (listeners, is_ours) = listen(config, passed).await?;
+    let assembled = match recover(config, lock, &clock, &mut signals).await? {
+        Some(it) => it,
+        None => {
+            tracing::info!("told to end before the station was ready: nothing was begun");
+            remove(&config.api.socket, is_ours);
+            return Ok(());
+        }
+    };
     let mut daemon = Daemon::start(config, assembled, (listeners, open_files), clock)?;
     tracing::info!(station = config.station.id, "the station is ready");
     drop(patience);
@@ -96,12 +108,50 @@ pub async fn run(config: &Config, clock: Arc<dyn TimeSource>) -> Result<(), RunE
     let ended = daemon.attend(&mut signals).await;
     service_manager::stopping("draining: units in the nests are finished");
     let result = daemon.end(ended, &mut signals).await;
-    if is_ours {
-        // Whoever looks for the daemon should find nothing rather than a dead socket; the next start
-        // would replace it anyway.
-        let _ = std::fs::remove_file(&config.api.socket);
-    }
+    remove(&config.api.socket, is_ours);
     result
+}
+
+/// Whoever looks for the daemon should find nothing rather than a dead socket; the next start would replace it anyway.
+fn remove(socket: &Path, is_ours: bool) {
+    if is_ours {
+        let _ = std::fs::remove_file(socket);
+    }
+}
+
+/// Opens and checks everything, which takes minutes where a long journal has lost its index; none if the station is told
+/// to end meanwhile. Nothing is promised yet, and what is half done is done again by the next start, as after a kill.
+async fn recover(
+    config: &Config,
+    lock: JournalLock,
+    clock: &Arc<dyn TimeSource>,
+    signals: &mut Signals,
+) -> Result<Option<Assembled>, RunError> {
+    // In a task of its own: it reads files, and hears nothing while it does.
+    let (config, clock) = (config.clone(), clock.clone());
+    let assembling = tokio::spawn(async move {
+        #[cfg(debug_assertions)]
+        stall();
+        assemble(&config, lock, None, clock).await
+    });
+    tokio::select! {
+        () = signals.end_only() => Ok(None),
+        assembled = assembling => match assembled {
+            Ok(assembled) => Ok(Some(assembled?)),
+            Err(_) => Err(StationError::Ended("start").into()),
+        },
+    }
+}
+
+/// Hangs for ever where a test says so: a journal that takes long to open.
+#[cfg(debug_assertions)]
+fn stall() {
+    if std::env::var_os("LINEMINT_DEBUG_STALL_START").is_some() {
+        tracing::warn!("the start hangs, as this test build was told");
+        loop {
+            std::thread::park();
+        }
+    }
 }
 
 /// Open files that are kept for the station: as if all its calls to AWS were under way at once.
@@ -109,15 +159,10 @@ fn reserve(config: &Config) -> usize {
     FILES + FIXTURE_FILES * config.fixtures.len() + 2 * config.directories().len() + MAX_IN_FLIGHT
 }
 
-/// The name that the service manager's socket unit gives its socket.
-const SOCKET_NAME: &str = "api";
-
 /// The local API's socket, and whether it was made here. The service manager's own outlives us: clients
 /// wait at it for the next start.
-fn socket(path: &Path) -> Result<(UnixListener, bool), ApiError> {
-    let Some(passed) = service_manager::passed_socket(SOCKET_NAME).map_err(ApiError::Passed)? else {
-        return Ok((server::bind(path)?, true));
-    };
+fn socket(path: &Path, passed: Option<Passed>) -> Result<(UnixListener, bool), ApiError> {
+    let Some(passed) = passed else { return Ok((server::bind(path)?, true)) };
     let there = passed.local_addr().ok().and_then(|it| it.as_pathname().map(Path::to_owned));
     if there.as_deref() != Some(path) {
         tracing::warn!(
@@ -130,8 +175,8 @@ fn socket(path: &Path) -> Result<(UnixListener, bool), ApiError> {
 }
 
 /// Listens where the configuration says. Nobody hears anything yet.
-async fn listen(config: &Config) -> Result<(Listeners, bool), ApiError> {
-    let (socket, is_ours) = socket(&config.api.socket)?;
+async fn listen(config: &Config, passed: Option<Passed>) -> Result<(Listeners, bool), ApiError> {
+    let (socket, is_ours) = socket(&config.api.socket, passed)?;
     let Some(address) = config.api.board else { return Ok((Listeners { socket, board: None }, is_ours)) };
     let listener = TcpListener::bind(address).await.map_err(|source| ApiError::Board { address, source })?;
     let at = listener.local_addr().unwrap_or(address);
@@ -156,6 +201,8 @@ struct Daemon {
     api: Serving,
     /// What holds now.
     config: Config,
+    /// What lay in its CAs' files at the start.
+    ca_files: Vec<Option<Fingerprint>>,
     alive: Alive,
 }
 
@@ -224,8 +271,8 @@ impl Daemon {
         let api =
             Api { store, status: status_told, durable, commands: command_sender, taps, sight, reporting };
         let api = aside::start(listeners, api, open_files)?;
-        let (reconciler, config) = (Arc::new(reconciler), config.clone());
-        Ok(Self { station, commands, status, reported, reconciler, api, config, alive })
+        let (reconciler, ca_files, config) = (Arc::new(reconciler), ca_files(config), config.clone());
+        Ok(Self { station, commands, status, reported, reconciler, api, config, ca_files, alive })
     }
 
     /// The station in one sentence.
@@ -242,6 +289,8 @@ impl Daemon {
                     Heard::Reload => self.reload().await,
                 },
                 ended = self.station.ended() => return ended,
+                // Nobody could see or tell the station anything any more; the next start serves it again.
+                () = self.api.ended() => return Err(StationError::Ended("API")),
                 Some(command) = self.commands.recv() => self.carry_out(command).await,
             }
         }
@@ -401,6 +450,14 @@ impl Signals {
             _ = self.terminate.recv() => Heard::End,
             _ = self.interrupt.recv() => Heard::End,
             _ = self.hang_up.recv() => Heard::Reload,
+        }
+    }
+
+    /// Returns when the process is told to end, and leaves SIGHUP for later.
+    async fn end_only(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Mode, World, merged, put};
+use crate::harness::{Mode, Process, World, linemint, merged, put};
 
 /// Has the station read `text` as its configuration, and waits for what the log says of it.
 fn reload(world: &mut World, text: &str, said: &str) -> String {
@@ -137,5 +137,21 @@ fn what_is_wrong_or_takes_a_restart_changes_nothing_and_is_said() {
     fixture.provision(1, "SN0000000001");
     assert!(events(&world, "reconfigured").is_empty());
     reload(&mut world, &right, "it says the same");
+    assert!(events(&world, "reconfigured").is_empty());
+}
+
+#[test]
+fn a_ca_that_is_replaced_in_its_place_takes_a_restart() {
+    let (mut world, _fixture) = World::running("");
+    let text = config(&world);
+    reload(&mut world, &text, "it says the same");
+    let made = world.path("next");
+    let made = made.to_str().unwrap();
+    assert_eq!(Process::run(&mut linemint(&["ca", "init", "--dir", made])).0, 0);
+    for name in ["ca.pem", "ca.key"] {
+        fs::rename(world.path("next").join(name), world.path("ca").join(name)).unwrap();
+    }
+    let line = reload(&mut world, &text, "the configuration is not taken over");
+    assert!(line.contains("[pki] (a CA's certificate was replaced") && line.contains("restart it"), "{line}");
     assert!(events(&world, "reconfigured").is_empty());
 }

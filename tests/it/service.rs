@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Deadline, PATIENCE, World};
+use crate::harness::{Deadline, PATIENCE, Process, World, linemint, put};
 
 const SERIALS: [&str; 2] = ["SN0000000001", "SN0000000002"];
 
@@ -79,6 +79,26 @@ fn a_station_that_cannot_start_is_never_ready() {
 }
 
 #[test]
+fn told_to_end_while_it_opens_its_journal_it_ends_at_once() {
+    let mut world = World::new("");
+    let manager = Manager::new(&world);
+    let shell = notifying(&world, "LINEMINT_DEBUG_STALL_START=1");
+    world.start_after(&shell);
+    world.station().stderr.wait_for("the start hangs");
+    world.terminate();
+    let (status, log) = world.ended();
+    assert_eq!(status, 0, "{log}");
+    assert!(log.contains("told to end before the station was ready"), "{log}");
+    assert!(!world.path("api.sock").exists());
+    while let Some(heard) = manager.hears() {
+        assert!(!heard.contains("READY"), "{heard}");
+    }
+    // Nothing is left half done.
+    world.start();
+    world.becomes("/v1/status", "/station", &json!("IT"));
+}
+
+#[test]
 fn the_watchdog_is_fed_while_it_works_and_starves_when_the_journal_hangs() {
     // Started, rules, the fixture's reset, and then the first unit's record is never done.
     hangs("LINEMINT_DEBUG_STALL_JOURNAL_AT=4", "the journal hangs");
@@ -146,4 +166,46 @@ fn a_socket_that_is_handed_over_serves_and_keeps_clients_waiting_over_a_restart(
     assert!(answer.contains(SERIALS[0]), "{answer}");
     let log = world.station().stderr.text();
     assert!(!log.contains("another place"), "{log}");
+}
+
+#[test]
+fn whoever_waits_at_a_socket_that_is_handed_over_is_told_why_nothing_starts() {
+    use std::io::{Read as _, Write as _};
+    let mut world = World::new("");
+    // Another CA's key, which only a start finds out.
+    let other = world.path("other");
+    assert_eq!(Process::run(&mut linemint(&["ca", "init", "--dir", other.to_str().unwrap()])).0, 0);
+    std::fs::rename(other.join("ca.key"), world.path("ca/ca.key")).unwrap();
+    let listener = UnixListener::bind(world.path("api.sock")).unwrap();
+    let shell = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=api";
+    let refused = |world: &mut World, status: i32, why: &str| {
+        let mut waiting: Vec<UnixStream> =
+            (0..3).map(|_| UnixStream::connect(world.path("api.sock")).unwrap()).collect();
+        for client in &mut waiting {
+            client.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        }
+        world.start_handing(listener.try_clone().unwrap().into(), shell);
+        for client in &mut waiting {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            assert!(answer.contains("application/problem+json") && answer.contains(why), "{answer}");
+        }
+        assert_eq!(world.ended().0, status);
+        // Nobody is left for whom the service manager would start it again.
+        listener.set_nonblocking(true).unwrap();
+        let left = listener.accept().map(|_| ()).unwrap_err();
+        assert_eq!(left.kind(), std::io::ErrorKind::WouldBlock);
+    };
+    // Found when the station is set up, with the socket in hand; before; and where another holds the journal.
+    refused(&mut world, 78, "different pairs");
+    let file = world.path("linemint.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let configure = |text: &str| put(&file, text.as_bytes());
+    configure(&config.replace("eu-west-1", "the moon"));
+    refused(&mut world, 78, "aws.region");
+    configure(&config);
+    // Its CA is looked at after the lock.
+    let _held = linemint::journal::store::JournalLock::take(&world.path("state/journal")).unwrap();
+    refused(&mut world, 75, "holds");
 }

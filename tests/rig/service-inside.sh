@@ -67,6 +67,21 @@ hang() { # stops the daemon's process; whether it is soon there again, as anothe
   done
   return 1
 }
+starve() { # has a test build's journal hang at its first record; whether the watchdog ends it, and the packaged one goes on
+  local dropin=/etc/systemd/system/linemint.service.d/starve.conf before held=1
+  before=$(systemctl show -p NRestarts --value linemint)
+  printf '%s\n' '[Service]' 'Environment=LINEMINT_DEBUG_STALL_JOURNAL_AT=1' ExecStart= \
+    'ExecStart=/opt/linemint-test run --config /etc/linemint/linemint.toml' > "$dropin"
+  systemctl daemon-reload
+  systemctl kill -s KILL linemint
+  # Once for the kill, and once for the watchdog.
+  until_true 60 eval 'test "$(systemctl show -p NRestarts --value linemint)" -ge $((before + 2))' && held=0
+  journalctl -u linemint -o cat | grep -q 'the journal hangs, as this test build was told' || held=1
+  rm "$dropin"
+  systemctl daemon-reload
+  systemctl kill -s KILL linemint
+  until_true 30 linemint status && return $held
+}
 clients() { # asks forty times; says who was refused, and ends with how many were
   python3 - <<'P'
 import http.client, socket, time
@@ -182,6 +197,28 @@ cp /tmp/right.toml /etc/linemint/linemint.toml
 check 'it is the same process, active and with a status' bash -c "
   test \$(systemctl show -p MainPID --value linemint) = $before && test \$(systemctl show -p ActiveState --value linemint) = active"
 
+echo '== its socket alone'
+systemctl stop linemint
+check 'with its socket alone a client starts it, and is answered' bash -c '
+  ! systemctl is-active -q linemint && systemctl is-active -q linemint.socket && linemint status && systemctl is-active -q linemint'
+systemctl stop linemint
+sed -i 's/^region = .*/region = "the moon"/' /etc/linemint/linemint.toml
+check 'with a wrong configuration each client is told why' bash -c '
+  for i in $(seq 30); do
+    linemint status > /tmp/why 2>&1 && exit 1
+    grep -q aws.region /tmp/why || { cat /tmp/why; exit 1; }
+  done'
+check 'and the socket stays' systemctl is-active -q linemint.socket
+cp /tmp/right.toml /etc/linemint/linemint.toml
+check 'with a right one the next client starts it' linemint status
+check 'a damaged journal is not begun anew while somebody restores it' bash -c '
+  systemctl stop linemint.socket linemint &&
+  mv /var/lib/linemint/journal /var/lib/linemint/journal.damaged && systemctl start linemint
+  test ! -e /var/lib/linemint/journal/log && journalctl -u linemint -o cat | grep -q "shows that there was one" &&
+  systemctl stop linemint.socket linemint &&
+  rm -rf /var/lib/linemint/journal && mv /var/lib/linemint/journal.damaged /var/lib/linemint/journal &&
+  systemctl start linemint.socket linemint && linemint status'
+
 echo '== devices'
 check 'she opens a batch' runuser -u ada -- linemint batch open WO-1 --product thermostat --count 50
 check 'more is logged from now on' api PUT /v1/log-level '{"level": "debug", "reason": "the rig looks"}'
@@ -196,7 +233,12 @@ check 'and steps with STEP and REQUEST_ID' until_true 10 told "
 check 'journalctl finds one device by its field' one_device
 
 echo '== in mid-shift'
-check 'hung, it is ended by the watchdog, and comes back' hang
+if [ -x /opt/linemint-test ]; then
+  check 'with a journal that hangs it starves, is ended by the watchdog, and comes back' starve
+else
+  echo 'skipped a journal that hangs: there is no test build'
+fi
+check 'stopped as a process, it is ended by the watchdog, and comes back' hang
 check 'the system says so' bash -c 'journalctl -u linemint -o cat | grep -i "watchdog"'
 check 'kill -9: it comes back by itself' bash -c '
   systemctl kill -s KILL linemint; sleep 0.5

@@ -12,5 +12,8 @@ package=${1:-$(ls -t "$here"/../../target/package/out/linemint_*.deb | head -1)}
 "$rig" up --fresh
 trap '"$rig" down' EXIT
 "$rig" put "$package" /opt/linemint.deb
+# A test build, where there is one: what hangs by a debug switch is no part of the package.
+debug=$here/../../target/debug/linemint
+[ ! -x "$debug" ] || "$rig" put "$debug" /opt/linemint-test
 "$rig" put "$here/service-inside.sh" /opt/service-inside.sh
 "$rig" run 'bash /opt/service-inside.sh'

@@ -199,6 +199,22 @@ async fn half_a_request_costs_its_own_connection_only() {
 }
 
 #[tokio::test]
+async fn who_was_let_in_before_the_end_is_heard_after_it() {
+    let station = Station::new();
+    let mut early = station.connect().await;
+    // Let in one behind the other: when this one is answered, the one before it is in.
+    assert_eq!(station.get("/v1/status").await.status, 200);
+    station.ending.cancel();
+    while tokio::net::UnixStream::connect(&station.path).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    early.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    // Closed behind the answer.
+    assert_eq!(read_all(&mut early).await.status, 200);
+    station.end().await;
+}
+
+#[tokio::test]
 async fn a_gigabyte_is_refused_before_it_comes() {
     let station = Station::new();
     for target in ["/v1/drain", "/v1/status", "/nowhere"] {

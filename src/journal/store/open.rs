@@ -1,6 +1,7 @@
 //! Opening a journal: which of its parts is there, in what state, and what is to be done.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files::{create_dir, io, remove, rename};
@@ -9,12 +10,16 @@ use super::guard::guarded;
 use super::index::Index;
 use super::indexer::Indexer;
 use super::{JournalLock, Opened, Shared, Store, StoreWriter, migrate};
+use crate::durable_fs;
 use crate::error::Chain;
 use crate::journal::JournalError;
 use crate::journal::log::disk::{Disk, SystemDisk};
 use crate::journal::log::read::{Walk, files, repair, total_bytes};
 use crate::journal::log::write::LogWriter;
 use crate::journal::log::{self, MAX_FILE_BYTES};
+
+/// What the names of indexes that are kept aside begin with.
+const ASIDE: &str = "sled.damaged-";
 
 /// Indexes that are kept aside at most.
 const MAX_ASIDE: u32 = 1000;
@@ -64,11 +69,12 @@ pub(crate) fn open_on(
     Ok(Opened { store, writer, recovered, id })
 }
 
-/// Whether a journal may be begun in `dir`, if there is none: not if private keys lie in `keys` that were
-/// sealed for one, as many as `count` says. Its devices would be given second certificates.
+/// Whether a journal may be begun in `dir`, if there is none: not if something beside it shows that there was one. Its
+/// devices would be made twice. Private keys in `keys` show it, as many as `count` says, and so does a file of slots
+/// without one; an index that was kept aside; and a journal that was moved aside, `journal.damaged`.
 ///
 /// # Errors
-/// [`JournalError::Gone`] says how many keys there are.
+/// [`JournalError::Gone`] says how many keys there are, [`JournalError::MovedAway`] what else shows it.
 pub fn refuse_if_gone(
     dir: &Path,
     keys: &Path,
@@ -77,10 +83,44 @@ pub fn refuse_if_gone(
     if !files(&log::dir_of(dir))?.is_empty() || dir.join("sled").exists() {
         return Ok(());
     }
-    match count(keys).map_err(|source| io("read", keys, source))? {
-        0 => Ok(()),
-        count => Err(JournalError::Gone { dir: dir.to_owned(), keys: keys.to_owned(), count }),
+    let count = count(keys).map_err(|source| io("read", keys, source))?;
+    if count > 0 {
+        return Err(JournalError::Gone { dir: dir.to_owned(), keys: keys.to_owned(), count });
     }
+    match trace(dir, keys)? {
+        Some(trace) => Err(JournalError::MovedAway { dir: dir.to_owned(), trace }),
+        None => Ok(()),
+    }
+}
+
+/// What a journal that was in `dir` has left, if anything: the first by name.
+fn trace(dir: &Path, keys: &Path) -> Result<Option<PathBuf>, JournalError> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let aside = |it: &str| it.strip_prefix(&*name).is_some_and(|rest| rest.starts_with('.'));
+    // Not any directory of such a name: one in which a journal's log or index lies.
+    let held = |it: &PathBuf| log::dir_of(it).exists() || it.join("sled").exists();
+    let above = durable_fs::parent(dir);
+    let traces = [
+        entries(keys, |_| true)?,
+        entries(dir, |it| it.starts_with(ASIDE))?,
+        entries(above, aside)?.into_iter().filter(held).collect(),
+    ];
+    Ok(traces.into_iter().flatten().next())
+}
+
+/// What is in a directory under such names, in their order; nothing where there is no such directory, or it may not be read.
+fn entries(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, JournalError> {
+    let found = match dir.read_dir() {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            return Ok(Vec::new());
+        }
+        found => found.and_then(|it| it.collect::<Result<Vec<_>, _>>()),
+    };
+    let found = found.map_err(|source| io("read", dir, source))?;
+    let mut found: Vec<_> = found.into_iter().map(|it| it.path()).collect();
+    found.retain(|it| it.file_name().is_some_and(|it| wanted(&it.to_string_lossy())));
+    found.sort();
+    Ok(found)
 }
 
 /// There is no log: makes the first file of a new journal, or reads into a log what the version
@@ -101,7 +141,7 @@ fn begin(dir: &Path, log_dir: &Path, sled_dir: &Path, max_file_bytes: u64) -> Re
     }
     // An empty directory may be there; a log is not, and would not be replaced.
     match std::fs::remove_dir(log_dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             return Err(io("replace the empty", log_dir, error));
         }
         _ => {}
@@ -145,6 +185,10 @@ fn rebuild(dir: &Path, log_dir: &Path, sled_dir: &Path) -> Result<(Index, Walk),
     let mut index = Index::create(&new, &id)?;
     let walk = catch_up(&mut index, dir, log_dir)?;
     index.sync()?;
+    // A new journal has none, and nothing to tell.
+    if index.position.seq > 0 {
+        tracing::info!(records = index.position.seq, "the journal's index is made again from the log");
+    }
     drop(index);
     rename(&new, sled_dir)?;
     Ok((Index::open(sled_dir)?, walk))
@@ -184,9 +228,9 @@ fn locate(log_dir: &Path, error: JournalError) -> JournalError {
 
 fn set_aside(dir: &Path, sled_dir: &Path, why: &JournalError) -> Result<(), JournalError> {
     let aside = (1..=MAX_ASIDE)
-        .map(|number| dir.join(format!("sled.damaged-{number}")))
+        .map(|number| dir.join(format!("{ASIDE}{number}")))
         .find(|it| !it.exists())
-        .ok_or_else(|| JournalError::InTheWay { path: dir.join("sled.damaged-1") })?;
+        .ok_or_else(|| JournalError::InTheWay { path: dir.join(format!("{ASIDE}1")) })?;
     rename(sled_dir, &aside)?;
     tracing::error!(why = %Chain(why), kept = %aside.display(), "the journal's index is of no use; it is kept aside and made again from the log, which may take minutes");
     Ok(())

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 
 use super::Daemon;
-use crate::config::{Changes, Config};
+use crate::config::{Changes, Config, ConfigErrors};
 use crate::control::sight::Plant;
 use crate::control::tap::Tap;
+use crate::pki::Fingerprint;
 use crate::service_manager;
 use crate::station::reporter::limits;
-use crate::station::setup::{StationCloud, line_products, news};
+use crate::station::setup::{StationCloud, ca_files, line_products, news};
 use crate::station::{Command, PortCounters, Station};
 
 /// What follows another configuration while the daemon works.
@@ -46,9 +47,13 @@ impl Daemon {
     pub(super) async fn reload(&mut self) {
         service_manager::reloading();
         let path = self.config.path.clone();
-        let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
-        let taken = match read {
-            Ok(Ok(new)) => self.take_over(new).await,
+        let read = tokio::task::spawn_blocking(move || {
+            let new = Config::load(&path)?;
+            let ca_files = ca_files(&new);
+            Ok::<_, ConfigErrors>((new, ca_files))
+        });
+        let taken = match read.await {
+            Ok(Ok((new, ca_files))) => self.take_over(new, &ca_files).await,
             Ok(Err(errors)) => Err(errors.to_string()),
             // The runtime is ending.
             Err(_) => return,
@@ -65,9 +70,16 @@ impl Daemon {
         service_manager::ready(&self.sentence());
     }
 
-    /// What it has changed; or why it changes nothing.
-    async fn take_over(&mut self, new: Config) -> Result<Vec<String>, String> {
-        let Changes { alive: changed, restart } = self.config.changes(&new);
+    /// What it has changed; or why it changes nothing. `ca_files` is what lies in the CAs' files now.
+    async fn take_over(
+        &mut self,
+        new: Config,
+        ca_files: &[Option<Fingerprint>],
+    ) -> Result<Vec<String>, String> {
+        let Changes { alive: changed, mut restart } = self.config.changes(&new);
+        if restart.iter().all(|it| it != "[pki]") && self.ca_files != ca_files {
+            restart.push("[pki] (a CA's certificate was replaced in its place)".to_owned());
+        }
         if !restart.is_empty() {
             return Err(format!("{} cannot change while the station works: restart it", restart.join(", ")));
         }

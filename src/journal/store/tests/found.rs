@@ -164,6 +164,42 @@ fn a_journal_that_is_gone_with_keys_left_behind_is_not_begun_anew() {
 }
 
 #[test]
+fn a_journal_that_was_moved_aside_is_not_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, keys) = (dir.path().join("journal"), dir.path().join("keys"));
+    let refuse = || refuse_if_gone(&journal, &keys, |it| crate::journal::keys::stored_in(it, |_| true));
+    let shows = |trace: &std::path::Path| {
+        let error = refuse().unwrap_err();
+        assert!(matches!(&error, JournalError::MovedAway { trace: it, .. } if it == trace), "{error}");
+        assert_eq!(SetupError::Journal(error).exit_status(), crate::error::ExitStatus::Io);
+    };
+    for name in ["journal", "journal.conf", "journal2"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    refuse().unwrap();
+    // As a daemon that has no device without its key leaves it.
+    std::fs::create_dir(&keys).unwrap();
+    let slots = keys.join("0011223344556677.slots");
+    put(&slots, &[0; 4096]);
+    shows(&slots);
+    std::fs::remove_file(&slots).unwrap();
+    refuse().unwrap();
+    let aside = journal.join("sled.damaged-1");
+    std::fs::create_dir(&aside).unwrap();
+    shows(&aside);
+    std::fs::remove_dir(&aside).unwrap();
+    drop(open_in(&journal).unwrap());
+    // Another station's is none of its business; its own is, under whatever name it is kept.
+    std::fs::rename(&journal, dir.path().join("journal2/of another")).unwrap();
+    refuse().unwrap();
+    let moved = dir.path().join("journal.damaged-2026");
+    std::fs::rename(dir.path().join("journal2/of another"), &moved).unwrap();
+    shows(&moved);
+    drop(open_in(&journal).unwrap());
+    refuse().unwrap();
+}
+
+#[test]
 fn a_log_that_has_lost_its_end_is_refused_and_left_alone() {
     let dir = journal(5);
     let path = log_file(dir.path());
