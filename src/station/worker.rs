@@ -86,8 +86,8 @@ mod tests {
         let worker = Worker::new(Arc::new(Broken), inputs);
         let call = || Call::DescribeThing { name: "SN1".to_owned() };
         let serial = SerialNumber::parse("SN0000000001").unwrap();
-        worker.call(serial, Step::Thing, 7, (Class::NestNew, call()));
-        worker.survey(3, call());
+        worker.call(serial, Step::Thing, 7, (Class::NestNew.into(), call()));
+        worker.survey(3, Class::Backlog, call());
         // Nobody is left who could still say something.
         drop(worker);
         let Some(Input::Called { generation: 7, result: Err(error), .. }) = heard.recv().await else {
