@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | credentials or clock refused, once | every call | AWS answers one of them otherwise |
 //! | another account than the configured one, once | every call | one succeeds whose answer is the configured one's |
-//! | no permission, or a quota of the account used up, once | calls of that operation | one of them is accepted |
+//! | no permission, a quota of the account used up, or a CA that the account does not have or has asleep, once | calls of that operation | one of them is accepted |
 //! | [`OUTAGE_AFTER`] calls to a service in a row without AWS's answer | calls to that service | AWS answers one of them |
 //!
 //! While it is open the calls wait in the order in which they came. When its pause is over one of them
@@ -292,11 +292,17 @@ fn stop_sentence(error: &CloudError, cause: StopCause) -> String {
         StopCause::Quota => quota_remedy(operation).to_owned(),
         StopCause::Clock => "set the station's clock".to_owned(),
         StopCause::Account => "give the station credentials of the configured account".to_owned(),
+        StopCause::Ca => "register it and make it active with `linemint ca register`".to_owned(),
     };
     // AWS's own words name the quota, or the resource and the permission, more exactly than its reference does.
     let words: String =
         error.message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect();
-    let words = if words.is_empty() { words } else { format!(" (AWS says: {words})") };
+    let words = match cause {
+        _ if words.is_empty() => words,
+        // That the station has asked for itself.
+        StopCause::Ca => format!(" ({words})"),
+        _ => format!(" (AWS says: {words})"),
+    };
     format!("{operation}: {cause}; {remedy}{words}")
 }
 

@@ -41,6 +41,7 @@ mod starts;
 mod status;
 mod survey;
 mod timers;
+mod told;
 mod unit;
 mod waits;
 mod work;

@@ -1,8 +1,12 @@
 //! The device's certificate signing request: proof that it holds a private key, and no more.
 
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::error::X509Error;
-use x509_parser::oid_registry::{OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA};
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::oid_registry::{
+    OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA, OID_X509_COMMON_NAME,
+};
 use x509_parser::prelude::FromDer as _;
 
 use super::DevicePublicKey;
@@ -14,31 +18,35 @@ const MAX_CSR_CHARS: usize = 4096;
 /// Above this a verification is dear, and no device has it.
 pub(crate) const MAX_DEVICE_RSA_BITS: usize = 4096;
 
-/// Why a CSR is not accepted. The device that sent it is told.
+/// Why a CSR is not accepted. The device that sent it is told in a line that has room for about 60 characters of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum CsrError {
     #[error("the CSR is longer than {MAX_CSR_CHARS} characters")]
     TooLong,
-    #[error("the CSR cannot be read")]
+    #[error("bad CSR")]
     Pem(#[source] PemError),
-    #[error("the CSR must be one PEM block CERTIFICATE REQUEST; it is {found}")]
+    #[error("send one PEM block CERTIFICATE REQUEST, not {found}")]
     Label { found: String },
     #[error("the CSR is not a PKCS #10 certification request")]
     Malformed,
-    #[error("the CSR's key is not accepted")]
-    Key(#[source] KeyRefused),
-    #[error(
-        "the CSR is signed with an algorithm that is not supported: use SHA-256 or SHA-384, with RSA in PKCS #1"
-    )]
+    #[error(transparent)]
+    Key(KeyRefused),
+    #[error("sign the CSR with SHA-256 or SHA-384, RSA by PKCS #1 v1.5")]
     Algorithm,
-    #[error("the CSR's signature does not fit its key: the device has not shown that it holds the key")]
+    #[error("the CSR's signature does not fit its key")]
     Signature,
+    #[error("the CSR asks for a CA's rights: leave its extensions out")]
+    AsksForCa,
+    #[error("leave the extensions out of the CSR: AWS gets all of it")]
+    Extensions,
+    #[error("leave the CSR's subject empty, or CN={wanted}")]
+    Subject { wanted: String },
 }
 
 /// Takes the public key out of a CSR in PEM, if the signature shows that the device holds
 /// the private one. Whatever else it asks for, subject, CA rights, extensions, is ignored:
-/// what a certificate says is the station's to decide.
+/// what a certificate says is the station's to decide. Where AWS issues, see [`read_csr_for_aws`].
 ///
 /// # Errors
 /// It is too long, no CSR, of a key that AWS IoT or this station does not accept, or not
@@ -82,6 +90,56 @@ pub fn read_csr(pem: &str) -> Result<(DevicePublicKey, Vec<u8>), CsrError> {
         _ => CsrError::Signature,
     })?;
     Ok((DevicePublicKey { spki_der: spki.raw.to_vec() }, block.der.to_vec()))
+}
+
+/// As [`read_csr`], for AWS to issue: AWS gets the whole request, so that it may ask for no more than the station would give.
+/// Its subject is empty or `common_name` and nothing else; any common name where that is not known yet.
+///
+/// # Errors
+/// As for [`check_csr`]; it asks for more.
+pub fn read_csr_for_aws(
+    pem: &str,
+    common_name: Option<&str>,
+) -> Result<(DevicePublicKey, Vec<u8>), CsrError> {
+    let (key, der) = read_csr(pem)?;
+    check_wishes(&der, common_name)?;
+    Ok((key, der))
+}
+
+fn check_wishes(der: &[u8], common_name: Option<&str>) -> Result<(), CsrError> {
+    let (_, csr) = X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
+    let info = &csr.certification_request_info;
+    for attribute in info.iter_attributes() {
+        match attribute.parsed_attribute() {
+            ParsedCriAttribute::ExtensionRequest(it) => {
+                it.extensions.iter().try_for_each(|it| check_extension(it.parsed_extension()))?;
+            }
+            // Between the device and whoever issues; none gets into the certificate.
+            ParsedCriAttribute::ChallengePassword(_) => {}
+            _ => return Err(CsrError::Extensions),
+        }
+    }
+    let mut subject = info.subject.iter_attributes();
+    let named = match (subject.next(), subject.next()) {
+        (None, _) => true,
+        (Some(only), None) => {
+            let is_name = only.attr_type() == &OID_X509_COMMON_NAME;
+            is_name && common_name.is_none_or(|it| only.as_str() == Ok(it))
+        }
+        _ => false,
+    };
+    let wanted = || common_name.unwrap_or("and one name").to_owned();
+    if named { Ok(()) } else { Err(CsrError::Subject { wanted: wanted() }) }
+}
+
+/// What every leaf says of itself may be asked for.
+fn check_extension(extension: &ParsedExtension<'_>) -> Result<(), CsrError> {
+    match extension {
+        ParsedExtension::BasicConstraints(it) if it.ca => Err(CsrError::AsksForCa),
+        ParsedExtension::KeyUsage(it) if it.key_cert_sign() || it.crl_sign() => Err(CsrError::AsksForCa),
+        ParsedExtension::BasicConstraints(_) | ParsedExtension::KeyUsage(_) => Ok(()),
+        _ => Err(CsrError::Extensions),
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use linemint::pki::to_pem;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ED25519,
-    PublicKeyData as _,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    PKCS_ED25519, PublicKeyData as _,
 };
 use serde_json::{Value, json};
 use x509_parser::pem::Pem;
@@ -57,6 +57,45 @@ fn a_bad_csr_is_told_at_once_and_nothing_is_made_for_it() {
     assert_eq!(world.get("/v1/devices").unwrap()["devices"], json!([]), "none is admitted");
     let made: Vec<_> = world.cloud().rows().into_iter().filter(|it| it.effect).collect();
     assert!(made.is_empty(), "{made:?}");
+}
+
+/// AWS gets the whole of it, and would sign what it asks for.
+#[test]
+fn a_csr_that_asks_aws_for_more_than_a_certificate_of_its_name_is_refused() {
+    let (world, mut fixture) =
+        World::running("[product.thermostat.certificate]\nkey = \"device\"\nissuer = \"aws\"\n");
+    let key = KeyPair::generate().unwrap();
+    let mut another = params();
+    another.distinguished_name.push(DnType::CommonName, "SN9999999999");
+    let mut more = params();
+    more.distinguished_name.push(DnType::OrganizationName, "Somebody");
+    let ca = CertificateParams { is_ca: IsCa::Ca(BasicConstraints::Unconstrained), ..params() };
+    let usage =
+        CertificateParams { extended_key_usages: vec![ExtendedKeyUsagePurpose::ServerAuth], ..params() };
+    let csr = |it: &CertificateParams| it.serialize_request(&key).unwrap().pem().unwrap();
+    let refused = [
+        (another, "or CN=SN0000000001"),
+        (more, "or CN=SN0000000001"),
+        (ca, "asks for a CA's rights"),
+        (usage, "leave the extensions out"),
+    ];
+    for (id, (params, sentence)) in (1..).zip(refused) {
+        fixture.send(&json!({ "type": "unit", "id": id, "serial": "SN0000000001", "csr": csr(&params) }));
+        let nak = fixture.expect(&json!({ "type": "nak", "id": id, "code": "bad-unit" }));
+        assert!(nak["message"].as_str().unwrap().contains(sentence), "{sentence}: {nak}");
+    }
+    let nobody = CertificateParams { distinguished_name: DistinguishedName::new(), ..params() };
+    for (id, serial, key, params) in
+        [(8, "SN0000000001", &key, params()), (9, "SN0000000002", &KeyPair::generate().unwrap(), nobody)]
+    {
+        let csr = params.serialize_request(key).unwrap().pem().unwrap();
+        fixture.send(&json!({ "type": "unit", "id": id, "serial": serial, "csr": csr }));
+        let credentials = fixture.until(&["credentials"]);
+        let leaf = der(credentials["certificate"].as_str().unwrap());
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        assert!(!leaf.is_ca() && leaf.public_key().raw == key.subject_public_key_info());
+    }
+    assert_eq!(world.get("/v1/devices").unwrap()["devices"].as_array().unwrap().len(), 2);
 }
 
 #[test]
