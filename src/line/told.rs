@@ -2,15 +2,12 @@
 
 use super::from_csr::of_device;
 use crate::device::request::CertificateRequest;
-use crate::device::rules::{Filling, KeyOrigin, Place, ProductRules, Register};
-use crate::device::serial::{Mac, SerialNumber};
+use crate::device::rules::{KeyOrigin, ProductRules, Register};
 use crate::error::Chain;
 use crate::pki::{DevicePublicKey, csr};
 
 /// As much of a unit as its key is judged by.
 pub(super) struct Told<'a> {
-    pub(super) serial: &'a SerialNumber,
-    pub(super) mac: Option<&'a Mac>,
     /// PEM.
     pub(super) csr: Option<&'a str>,
 }
@@ -33,19 +30,11 @@ impl Told<'_> {
         };
         let by_aws = rules.certificate.register == Register::Aws;
         let read = match by_aws {
-            true => csr::read_csr_for_aws(pem, self.common_name(rules).as_deref()),
+            true => csr::read_csr_for_aws(pem),
             false => csr::read_csr(pem),
         };
         let (key, der) = read.map_err(|error| Chain(&error).to_string())?;
         let request = by_aws.then(|| of_device(&key.spki_der, der));
         Ok((Some(key), request))
-    }
-
-    /// The name that its certificate is to have; none where a batch has its part in it, which comes later.
-    fn common_name(&self, rules: &ProductRules) -> Option<String> {
-        let template = &rules.certificate.common_name;
-        let (station, product) = (rules.station.as_str(), rules.product.as_str());
-        let filling = Filling { serial: self.serial, mac: self.mac, batch: None, station, product };
-        (!template.has(Place::Batch)).then(|| template.fill(&filling))
     }
 }

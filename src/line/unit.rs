@@ -173,7 +173,7 @@ impl Line {
         if unit.attributes.len() > MAX_ATTRIBUTES {
             return Err(bad(format!("more than {MAX_ATTRIBUTES} attributes")));
         }
-        let told = Told { serial: &serial, mac: mac.as_ref(), csr: unit.csr.as_deref() };
+        let told = Told { csr: unit.csr.as_deref() };
         let (key, request) = told.keys(&product.rules).map_err(bad)?;
         let holds = match unit.holds.as_deref() {
             None => None,

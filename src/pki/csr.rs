@@ -4,9 +4,7 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::error::X509Error;
 use x509_parser::extensions::ParsedExtension;
-use x509_parser::oid_registry::{
-    OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA, OID_X509_COMMON_NAME,
-};
+use x509_parser::oid_registry::{OID_PKCS1_RSASSAPSS, OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA};
 use x509_parser::prelude::FromDer as _;
 
 use super::DevicePublicKey;
@@ -38,10 +36,6 @@ pub enum CsrError {
     Signature,
     #[error("the CSR asks for a CA's rights: leave its extensions out")]
     AsksForCa,
-    #[error("leave the extensions out of the CSR: AWS gets all of it")]
-    Extensions,
-    #[error("leave the CSR's subject empty, or CN={wanted}")]
-    Subject { wanted: String },
 }
 
 /// Takes the public key out of a CSR in PEM, if the signature shows that the device holds
@@ -92,53 +86,29 @@ pub fn read_csr(pem: &str) -> Result<(DevicePublicKey, Vec<u8>), CsrError> {
     Ok((DevicePublicKey { spki_der: spki.raw.to_vec() }, block.der.to_vec()))
 }
 
-/// As [`read_csr`], for AWS to issue: AWS gets the whole request, so that it may ask for no more than the station would give.
-/// Its subject is empty or `common_name` and nothing else; any common name where that is not known yet.
+/// As [`read_csr`], for AWS to issue: AWS gets the whole request, so that it may not ask for a CA's rights. What else it
+/// says of itself is AWS's to take or to leave.
 ///
 /// # Errors
-/// As for [`check_csr`]; it asks for more.
-pub fn read_csr_for_aws(
-    pem: &str,
-    common_name: Option<&str>,
-) -> Result<(DevicePublicKey, Vec<u8>), CsrError> {
+/// As for [`check_csr`]; it asks for a CA's rights.
+pub fn read_csr_for_aws(pem: &str) -> Result<(DevicePublicKey, Vec<u8>), CsrError> {
     let (key, der) = read_csr(pem)?;
-    check_wishes(&der, common_name)?;
-    Ok((key, der))
+    let (_, csr) = X509CertificationRequest::from_der(&der).map_err(|_| CsrError::Malformed)?;
+    let attributes = csr.certification_request_info.iter_attributes();
+    let requests = attributes.filter_map(|it| match it.parsed_attribute() {
+        ParsedCriAttribute::ExtensionRequest(it) => Some(&it.extensions),
+        _ => None,
+    });
+    let asks = requests.flatten().any(|it| is_a_cas(it.parsed_extension()));
+    if asks { Err(CsrError::AsksForCa) } else { Ok((key, der)) }
 }
 
-fn check_wishes(der: &[u8], common_name: Option<&str>) -> Result<(), CsrError> {
-    let (_, csr) = X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
-    let info = &csr.certification_request_info;
-    for attribute in info.iter_attributes() {
-        match attribute.parsed_attribute() {
-            ParsedCriAttribute::ExtensionRequest(it) => {
-                it.extensions.iter().try_for_each(|it| check_extension(it.parsed_extension()))?;
-            }
-            // Between the device and whoever issues; none gets into the certificate.
-            ParsedCriAttribute::ChallengePassword(_) => {}
-            _ => return Err(CsrError::Extensions),
-        }
-    }
-    let mut subject = info.subject.iter_attributes();
-    let named = match (subject.next(), subject.next()) {
-        (None, _) => true,
-        (Some(only), None) => {
-            let is_name = only.attr_type() == &OID_X509_COMMON_NAME;
-            is_name && common_name.is_none_or(|it| only.as_str() == Ok(it))
-        }
-        _ => false,
-    };
-    let wanted = || common_name.unwrap_or("and one name").to_owned();
-    if named { Ok(()) } else { Err(CsrError::Subject { wanted: wanted() }) }
-}
-
-/// What every leaf says of itself may be asked for.
-fn check_extension(extension: &ParsedExtension<'_>) -> Result<(), CsrError> {
+/// Whether it is what only a CA has.
+fn is_a_cas(extension: &ParsedExtension<'_>) -> bool {
     match extension {
-        ParsedExtension::BasicConstraints(it) if it.ca => Err(CsrError::AsksForCa),
-        ParsedExtension::KeyUsage(it) if it.key_cert_sign() || it.crl_sign() => Err(CsrError::AsksForCa),
-        ParsedExtension::BasicConstraints(_) | ParsedExtension::KeyUsage(_) => Ok(()),
-        _ => Err(CsrError::Extensions),
+        ParsedExtension::BasicConstraints(it) => it.ca,
+        ParsedExtension::KeyUsage(it) => it.key_cert_sign() || it.crl_sign(),
+        _ => false,
     }
 }
 
