@@ -156,8 +156,8 @@ pub fn read_regular_text(path: &Path, max_bytes: u64) -> io::Result<String> {
 }
 
 /// Reads a small secret, at most `max_bytes` long. One that others than its owner may read
-/// is refused, unless systemd handed it over: below `$CREDENTIALS_DIRECTORY` access is
-/// granted by ACL, which shows as group permissions.
+/// is refused, unless systemd handed it over: below `$CREDENTIALS_DIRECTORY`, which is closed to others, access is
+/// granted by ACL, which shows as group permissions. Whose it is does not matter: root looks at the keys of the daemon's user.
 ///
 /// # Errors
 /// It cannot be read, is no regular file, is too long, or is exposed.
@@ -173,7 +173,8 @@ fn read_secret_beside(
 ) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let file = open_regular(path).map_err(FileError::io("open", path))?;
     let mode = file.metadata().map_err(FileError::io("examine", path))?.permissions().mode() & 0o7777;
-    let is_credential = credentials.is_some_and(|it| !it.as_os_str().is_empty() && path.parent() == Some(it));
+    let is_credential = credentials
+        .is_some_and(|it| !it.as_os_str().is_empty() && path.parent() == Some(it) && is_closed_to_others(it));
     if mode & 0o077 != 0 && !is_credential {
         return Err(FileError::Exposed { path: path.to_owned(), mode });
     }
@@ -194,6 +195,11 @@ fn read_secret_beside(
     }
     secret.truncate(length);
     Ok(secret)
+}
+
+/// As systemd's directories of credentials are: nobody but its owner, and whom an ACL names, gets at what is in it.
+fn is_closed_to_others(dir: &Path) -> bool {
+    std::fs::metadata(dir).is_ok_and(|it| it.permissions().mode() & 0o007 == 0)
 }
 
 /// The directory that names `path`: `.` for a bare name.
@@ -350,12 +356,17 @@ mod tests {
     fn a_secret_that_others_may_read_is_refused_unless_it_is_a_credential() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
         create_new(&path, 0o440, b"secret").unwrap();
         for elsewhere in [None, Some(Path::new("")), Some(Path::new("/run/credentials"))] {
             let error = read_secret_beside(&path, 6, elsewhere).unwrap_err();
             assert!(matches!(error, FileError::Exposed { mode: 0o440, .. }), "{error}");
         }
         assert_eq!(read_secret_beside(&path, 6, Some(dir.path())).unwrap().as_slice(), b"secret");
+        // Whoever calls a directory that one's does not close it by that.
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let open = read_secret_beside(&path, 6, Some(dir.path())).unwrap_err();
+        assert!(matches!(open, FileError::Exposed { mode: 0o440, .. }), "{open}");
         std::fs::set_permissions(&path, Permissions::from_mode(0o400)).unwrap();
         assert_eq!(read_secret(&path, 6).unwrap().as_slice(), b"secret");
         assert!(matches!(read_secret(&path, 5), Err(FileError::TooLong { max_bytes: 5, .. })));

@@ -190,7 +190,7 @@ mod tests {
             [certificate_path(&dir), key_path(&dir)].map(|it| std::fs::read_to_string(it).unwrap());
         let issuer = StationIssuer::load(&certificate, key.into(), now()).unwrap();
         assert_eq!(issuer.subject(), "CN=Line 3");
-        assert_eq!(issuer.not_after(), "2051-11-21T10:00:00Z".parse().unwrap());
+        assert_eq!(issuer.end().at, "2051-11-21T10:00:00Z".parse().unwrap());
     }
 
     #[test]

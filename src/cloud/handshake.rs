@@ -2,14 +2,18 @@
 //! checked by its name and the product's roots.
 //!
 //! With TLS 1.3 a client has done its part of the handshake before the server has looked at its certificate:
-//! the refusal comes afterwards. So a connection counts when it still stands a moment later.
+//! the refusal comes afterwards. So a connection counts when it still stands a moment later, and when the
+//! server has asked for the certificate at all: one that lets everybody in has proved nothing.
 
 use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::AsyncReadExt as _;
@@ -41,7 +45,9 @@ pub async fn connect(
     let (host, port) = split(endpoint)?;
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| Unproved::Misconfigured(format!("{host:?} is not the name of a host")))?;
-    let config = config(roots_pem, chain_pem, key)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let shown = Arc::new(Shown::new(&provider, chain_pem, key)?);
+    let config = config(provider, roots_pem, shown.clone())?;
     let unreachable = |what: &str| Unproved::Unreachable(format!("{endpoint} {what}"));
     let connected = async {
         let stream = TcpStream::connect((host, port))
@@ -56,6 +62,11 @@ pub async fn connect(
         .await
         .map_err(|_| unreachable("does not answer in time"))??;
     let hung_up = || Unproved::Refused(format!("{endpoint} has hung up on the certificate"));
+    // The handshake is over: a server that asks has asked by now.
+    if !shown.asked.load(Ordering::Relaxed) {
+        let what = "has not asked for the device's certificate: it is no endpoint for devices";
+        return Err(Unproved::Misconfigured(format!("{endpoint} {what}")));
+    }
     let mut first = [0; 1];
     match tokio::time::timeout(SETTLED, stream.read(&mut first)).await {
         // Silence: a server waits for its client to begin.
@@ -78,24 +89,57 @@ fn split(endpoint: &str) -> Result<(&str, u16), Unproved> {
     }
 }
 
-fn config(roots_pem: &str, chain_pem: &str, key: &Zeroizing<Vec<u8>>) -> Result<ClientConfig, Unproved> {
-    let wrong =
-        |what: &str, error: &dyn std::fmt::Display| Unproved::Misconfigured(format!("{what}: {error}"));
-    let read = |pem: &str| -> Result<Vec<CertificateDer<'static>>, _> {
-        CertificateDer::pem_slice_iter(pem.as_bytes()).collect()
-    };
+/// The device's certificate and key, and whether the server has asked for them and was given them.
+#[derive(Debug)]
+struct Shown {
+    identity: Arc<CertifiedKey>,
+    asked: AtomicBool,
+}
+
+impl Shown {
+    fn new(provider: &CryptoProvider, chain_pem: &str, key: &Zeroizing<Vec<u8>>) -> Result<Self, Unproved> {
+        let chain = read(chain_pem).map_err(|error| wrong("the certificate cannot be read", &error))?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.to_vec()));
+        let identity = CertifiedKey::from_der(chain, key, provider)
+            .map_err(|error| wrong("the certificate and its key cannot be used", &error))?;
+        Ok(Self { identity: Arc::new(identity), asked: AtomicBool::new(false) })
+    }
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _roots: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // A server that takes no signature of this kind of key is given an empty certificate.
+        self.identity.key.choose_scheme(schemes)?;
+        self.asked.store(true, Ordering::Relaxed);
+        Some(self.identity.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn config(
+    provider: Arc<CryptoProvider>,
+    roots_pem: &str,
+    shown: Arc<Shown>,
+) -> Result<ClientConfig, Unproved> {
     let mut roots = RootCertStore::empty();
     for root in read(roots_pem).map_err(|error| wrong("the product's roots cannot be read", &error))? {
         roots.add(root).map_err(|error| wrong("the product's roots cannot be trusted", &error))?;
     }
-    let chain = read(chain_pem).map_err(|error| wrong("the certificate cannot be read", &error))?;
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.to_vec()));
-    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| wrong("TLS cannot be set up", &error))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| wrong("the certificate and its key cannot be used", &error))
+        .map_err(|error| wrong("TLS cannot be set up", &error))?;
+    Ok(builder.with_root_certificates(roots).with_client_cert_resolver(shown))
+}
+
+fn read(pem: &str) -> Result<Vec<CertificateDer<'static>>, rustls_pki_types::pem::Error> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect()
+}
+
+fn wrong(what: &str, error: &dyn std::fmt::Display) -> Unproved {
+    Unproved::Misconfigured(format!("{what}: {error}"))
 }
 
 /// What ended the connection: the server's word counts, the network's does not.
@@ -114,33 +158,42 @@ fn judge(endpoint: &str, error: &std::io::Error) -> Unproved {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+    use rcgen::{KeyPair, generate_simple_self_signed};
     use rustls::ServerConfig;
+    use rustls::server::WebPkiClientVerifier;
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
     use tokio_rustls::server::TlsStream;
 
     use super::*;
 
-    /// What a server that shakes hands with everybody does after that with the connection.
+    /// What a server does after the handshake with the connection of a device that it knows, or, where it
+    /// asks for no certificate, of anybody.
     async fn after(
+        asks: bool,
         what: impl FnOnce(TlsStream<TcpStream>) -> Option<TlsStream<TcpStream>>,
     ) -> Result<(), Unproved> {
-        let CertifiedKey { cert, signing_key } =
+        let rcgen::CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .unwrap();
+        let own = KeyPair::generate().unwrap();
+        let device = rcgen::CertificateParams::default().self_signed(&own).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut known = RootCertStore::empty();
+        known.add(device.der().clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(known), provider.clone());
+        let server =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let server = match asks {
+            true => server.with_client_cert_verifier(verifier.build().unwrap()),
+            false => server.with_no_client_auth(),
+        };
+        let server = server.with_single_cert(vec![cert.der().clone()], key).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(server));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("localhost:{}", listener.local_addr().unwrap().port());
-        let own = KeyPair::generate().unwrap();
-        let device = rcgen::CertificateParams::default().self_signed(&own).unwrap().pem();
-        let own = Zeroizing::new(own.serialize_der());
+        let (device, own) = (device.pem(), own.serialize_der());
+        let own = Zeroizing::new(own);
         let (roots, serving) = (cert.pem(), async {
             let (stream, _) = listener.accept().await.unwrap();
             what(acceptor.accept(stream).await.unwrap())
@@ -151,17 +204,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_asks_for_no_certificate_proves_nothing() {
+        let result = after(false, Some).await;
+        let Err(Unproved::Misconfigured(why)) = &result else { panic!("{result:?}") };
+        assert!(why.contains("has not asked for the device's certificate"), "{why}");
+    }
+
+    #[tokio::test]
     async fn a_server_that_hangs_up_without_a_word_has_refused_the_certificate() {
-        assert!(matches!(after(Some).await, Ok(())));
+        assert!(matches!(after(true, Some).await, Ok(())));
         // Neither says that TLS is over; the second does not even end the connection in good order.
-        let ended = after(|it| {
+        let ended = after(true, |it| {
             drop(it.into_inner().0);
             None
         });
         assert!(
             matches!(&ended.await, Err(Unproved::Refused(why)) if why.ends_with("hung up on the certificate"))
         );
-        let reset = after(|it| {
+        let reset = after(true, |it| {
             let socket = rustix::net::sockopt::set_socket_linger(it.get_ref().0, Some(Duration::ZERO));
             socket.unwrap();
             drop(it.into_inner().0);

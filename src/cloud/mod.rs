@@ -399,6 +399,8 @@ pub enum StopCause {
     Clock,
     /// The credentials belong to another account than the configured one.
     Account,
+    /// The account does not have the CA that has signed, or not as active.
+    Ca,
 }
 
 impl fmt::Display for StopCause {
@@ -409,6 +411,7 @@ impl fmt::Display for StopCause {
             Self::Quota => "an account quota is used up",
             Self::Clock => "AWS refuses the signature; the station's clock may be wrong",
             Self::Account => "the AWS credentials belong to another account",
+            Self::Ca => "AWS takes no certificates of the station's CA",
         })
     }
 }

@@ -99,6 +99,10 @@ impl Grants<'_> {
 
     /// Certificates and their attachments; a certificate's id is known only when it is made.
     fn certificate(&mut self, rules: &ProductRules) {
+        if matches!(rules.certificate.register, Register::WithCa | Register::Jitp) {
+            // The doctor asks whether AWS has the CA; so does the line when AWS refuses a certificate of it.
+            self.allow(self.arn("iot", "cacert/*"), &["iot:DescribeCACertificate"]);
+        }
         let register = match rules.certificate.register {
             Register::WithoutCa => "iot:RegisterCertificateWithoutCA",
             Register::WithCa => "iot:RegisterCertificate",
@@ -327,6 +331,8 @@ mod tests {
         assert!(!grants.iter().any(|(action, _)| action == "iot:DeletePolicy"), "a shared policy stays");
         assert!(grants.contains(&("iot:RegisterCertificate".to_owned(), "*".to_owned())));
         assert!(grants.contains(&("iot:ListCertificatesByCA".to_owned(), "*".to_owned())));
+        let ca = has("iot:DescribeCACertificate", "cacert/*");
+        assert!(ca, "AWS is asked for the CA where it refuses a certificate of it");
         assert!(
             !grants.iter().any(|(action, _)| action == "iot:ListCertificates"),
             "its CA's list has them all"
@@ -341,6 +347,7 @@ mod tests {
         let plain = actions(MINIMAL);
         assert!(plain.contains("iot:DetachPolicy") && plain.contains("iot:DetachThingPrincipal"));
         assert!(plain.contains("iot:ListThingPrincipals") && plain.contains("iot:UpdateCertificate"));
+        assert!(!plain.contains("iot:DescribeCACertificate"));
         let jitp = actions(&MINIMAL.replace("certificate = {}", "certificate = { register = \"jitp\" }"));
         assert!(!jitp.iter().any(|it| it.contains("Register") || it.contains("iot:Attach")));
         assert!(jitp.contains("iot:UpdateCertificate"), "a replaced certificate is deactivated");

@@ -24,6 +24,7 @@ mod quota;
 mod reports;
 mod scanner;
 mod secret;
+pub(crate) mod serials;
 mod shifts;
 mod station;
 mod table;

@@ -404,7 +404,7 @@ pub struct Backlog {
 pub struct CaStatus {
     /// Its subject.
     pub subject: String,
-    /// End of its life.
+    /// When it can issue no more: its end, or that of a certificate above it in its file if that is earlier.
     #[schema(value_type = String, format = DateTime)]
     pub not_after: Timestamp,
     /// What has to be done about it, in one sentence; `null` while there is time.

@@ -8,7 +8,8 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 
 use super::probes::{Probe, operations, probes};
-use super::{ACCOUNT, CREDENTIALS, ENDPOINT, Finding, PERMISSION, QUOTAS, REGION};
+use super::registered;
+use super::{ACCOUNT, CA_REGISTERED, CREDENTIALS, ENDPOINT, Finding, PERMISSION, QUOTAS, REGION};
 use crate::clock::TimeSource;
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError, Caller};
 use crate::cloud::pace::Paced;
@@ -48,8 +49,10 @@ pub(super) async fn look(
     let now = clock.now().wall;
     match set_up(options, stand_in(&config.aws), credentials).await {
         Ok((caller, cloud)) => {
+            let registered = registered::look(config, &cloud).await;
             let cloud = Paced::new(cloud, config.aws.quotas.clone(), clock, IN_FLIGHT);
             findings.extend(ask(config, &caller, &cloud, now).await);
+            findings.push(registered);
         }
         Err(error) => {
             let remedy = "put right what the sentence says in [aws] or in the environment";
@@ -57,6 +60,7 @@ pub(super) async fn look(
             findings.push(ACCOUNT.skipped("AWS cannot be set up"));
             findings.push(ENDPOINT.failed(Chain(&error).to_string(), remedy));
             findings.push(PERMISSION.skipped("AWS cannot be set up"));
+            findings.push(CA_REGISTERED.skipped("AWS cannot be set up"));
         }
     }
     findings.push(quotas(config));

@@ -9,8 +9,12 @@ use crate::device::rules::Register;
 use crate::durable_fs::FileError;
 use crate::error::Chain;
 use crate::pki::issuer::CaError;
-use crate::pki::summary::expiry_warning;
+use crate::pki::summary::{CaEnd, expiry_warning};
+use crate::station::names;
 use crate::station::setup::{SetupError, load_ca, read_certificate};
+
+/// What to do about names that the CA does not allow.
+const OTHER_NAMES: &str = "change certificate.common_name, or have the CA issued for these names";
 
 /// Both checks.
 pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
@@ -21,8 +25,12 @@ pub(super) fn look(config: &Config, now: Timestamp) -> Vec<Finding> {
     match load_ca(pki, now) {
         Ok(issuer) => {
             let subject = &issuer.subject;
-            let issues = CA.ok(format!("{subject} can issue: key and certificate belong together"));
-            let life = life(issuer.not_after, longest(config), now);
+            let refused = names::refused(config, &issuer, now);
+            let issues = match refused.is_empty() {
+                true => CA.ok(format!("{subject} can issue: key and certificate belong together")),
+                false => CA.warning(refused.join("; "), OTHER_NAMES),
+            };
+            let life = life(&issuer.end, longest(config), now);
             let unread = pki.previous.as_ref().and_then(|it| read_certificate(it, now).err());
             match unread {
                 Some(error) => {
@@ -76,11 +84,12 @@ fn longest(config: &Config) -> u32 {
     rules.filter(|it| it.register != Register::Aws).map(|it| it.days).max().unwrap_or(0)
 }
 
-fn life(not_after: Timestamp, days: u32, now: Timestamp) -> Finding {
-    let left = not_after.duration_since(now);
-    let detail = format!("it ends on {}, in {} days", not_after.strftime("%F"), left.as_hours() / 24);
-    if expiry_warning(not_after, now).is_some() {
-        let remedy = "have the CA renewed now: what it issues ends with it";
+fn life(end: &CaEnd, days: u32, now: Timestamp) -> Finding {
+    let left = end.at.duration_since(now);
+    let whose = end.above.as_ref().map_or_else(|| "it".to_owned(), |_| end.whose());
+    let detail = format!("{whose} ends on {}, in {} days", end.at.strftime("%F"), left.as_hours() / 24);
+    if expiry_warning(end, now).is_some() {
+        let remedy = "have it renewed now: what is issued ends with it";
         return CA_LIFE.warning(detail, remedy);
     }
     if left < SignedDuration::from_hours(i64::from(days) * 24) {
@@ -168,13 +177,15 @@ mod tests {
 
     #[test]
     fn a_ca_that_ends_soon_is_told() {
-        let end = |days: i64| now() + SignedDuration::from_hours(24 * days);
-        assert_eq!(life(end(364), 10, now()).status, Verdict::Warning);
-        assert_eq!(life(end(3_000), 3_650, now()).status, Verdict::Warning);
-        let finding = life(end(4_000), 3_650, now());
+        let end = |days: i64| CaEnd { at: now() + SignedDuration::from_hours(24 * days), above: None };
+        assert_eq!(life(&end(364), 10, now()).status, Verdict::Warning);
+        assert_eq!(life(&end(3_000), 3_650, now()).status, Verdict::Warning);
+        let finding = life(&end(4_000), 3_650, now());
         assert_eq!(
             (finding.status, finding.detail.as_str()),
             (Verdict::Ok, "it ends on 2037-11-04, in 4000 days")
         );
+        let above = CaEnd { above: Some("CN=Policy".to_owned()), ..end(364) };
+        assert!(life(&above, 10, now()).detail.starts_with("CN=Policy, above the CA, ends on "));
     }
 }

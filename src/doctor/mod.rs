@@ -14,6 +14,7 @@ mod folders;
 mod modem;
 mod ports;
 mod probes;
+mod registered;
 mod udev;
 
 pub mod run;
@@ -140,9 +141,9 @@ checks! {
     CLOCK, "clock", "clock",
         "Fails if the clock is before the day on which this version was made or whoever keeps it says that it is not synchronised; warns if nobody says anything.";
     CA, "ca", "station CA",
-        "Certificate and key are read, held against each other, and a certificate is issued for trial and thrown away.";
+        "Certificate and key are read, held against each other, and a certificate is issued for trial and thrown away. Where the CA, or one above it, has name constraints, another is issued for a name like each product's; warns if they do not allow it.";
     CA_LIFE, "ca-life", "station CA's life",
-        "Warns if the CA ends in less than a year, or before a certificate that is issued today would; \
+        "Warns if the CA, or a certificate above it in its file, ends in less than a year, or before a certificate that is issued today would; \
          and if that of `[pki.previous]` is of no use.";
     PORT, "port", "port is there",
         "The path, or exactly one adapter that fits `usb`.";
@@ -170,6 +171,8 @@ checks! {
         "One for each service that the configuration uses: whether its endpoint answers, and answers as AWS does.";
     PERMISSION, "aws-permission", "AWS permission",
         "One for each action of `linemint check-config --iam` that can be tried by reading something that does not exist, and one that names those that no harmless call would show.";
+    CA_REGISTERED, "ca-registered", "AWS has the station's CA",
+        "Where a product has `register = \"with-ca\"` or `\"jitp\"`: fails if the account does not have the CA, or not as active, and with `jitp` if AWS registers no device of it at its first connection. Skipped where the credentials may not ask (`iot:DescribeCACertificate`).";
     QUOTAS, "quotas", "quotas",
         "What the configuration lets this station call in a second, beside the default that AWS publishes for the Region. AWS is not asked for the quotas that it applies to the account: Service Quotas shows those. Warns where the configuration has more than the default, which is right only if AWS has raised it.";
 }

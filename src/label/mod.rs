@@ -38,6 +38,13 @@ const BAR_HEIGHT: usize = 40;
 /// Modules that a line of text takes.
 const TEXT_HEIGHT: usize = 14;
 
+/// Sizes of text in modules: as it is written, and the smallest that a person reads without a glass.
+const TEXT_SIZE: usize = 10;
+const SMALLEST_TEXT: usize = 6;
+
+/// What a character takes in breadth, in tenths of its size: in a font of one breadth six, and a little more for a printer's.
+const BREADTH: usize = 7;
+
 /// Whether a character can stand in the serial number on a label: none of them means something to a printer.
 #[must_use]
 pub fn takes(it: char) -> bool {
@@ -145,6 +152,22 @@ impl Layout {
         })
     }
 
+    /// The product's name and the size that it is written in: smaller where there is no room for it beside the copy mark, and
+    /// cut where that is not enough.
+    fn title(&self, label: &Label) -> (String, usize) {
+        let copy = label.copy().map_or(0, |it| breadth(it.len() + 1, TEXT_SIZE));
+        let room = self.width.saturating_sub(2 * BESIDE_BARS + copy);
+        let name = &label.product;
+        let fits = |size: &usize| breadth(name.len(), *size) <= room;
+        if let Some(size) = (SMALLEST_TEXT..=TEXT_SIZE).rev().find(fits) {
+            return (name.clone(), size);
+        }
+        let kept = (room * 10 / (BREADTH * SMALLEST_TEXT)).saturating_sub(2);
+        // It holds ASCII only, or there is no label.
+        let cut = name.get(..kept).filter(|it| !it.is_empty()).map(|it| format!("{it}.."));
+        (cut.unwrap_or_default(), SMALLEST_TEXT)
+    }
+
     /// Where the bars of the serial number begin, from the top.
     const fn serial_top() -> usize {
         TEXT_HEIGHT
@@ -159,6 +182,11 @@ impl Layout {
     fn qr_left(&self) -> usize {
         self.width - QR_SCALE * (self.qr.len() + 2 * AROUND_QR)
     }
+}
+
+/// Modules that so many characters take.
+const fn breadth(characters: usize, size: usize) -> usize {
+    (characters * BREADTH * size).div_ceil(10)
 }
 
 /// The encoding for the library: an even number of digits takes half the width in character set C.

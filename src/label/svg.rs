@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::{AROUND_QR, BAR_HEIGHT, BESIDE_BARS, Label, Layout, QR_SCALE, TEXT_HEIGHT, runs};
+use super::{AROUND_QR, BAR_HEIGHT, BESIDE_BARS, Label, Layout, QR_SCALE, TEXT_HEIGHT, TEXT_SIZE, runs};
 
 /// Micrometres of a module.
 const MODULE: usize = 250;
+
+/// Where a text stands by, and its size.
+const START: (&str, usize) = ("start", TEXT_SIZE);
 
 /// Draws it.
 pub(super) fn draw(label: &Label, layout: &Layout) -> String {
@@ -21,14 +24,15 @@ pub(super) fn draw(label: &Label, layout: &Layout) -> String {
             rectangle(&mut dark, (left + QR_SCALE * x, top + QR_SCALE * y), (QR_SCALE * length, QR_SCALE));
         }
     }
-    let mut texts = text(BESIDE_BARS, Layout::serial_top() - 4, "start", &label.product);
-    texts += &text(BESIDE_BARS, Layout::below_top() - 4, "start", &label.serial);
+    let (title, size) = layout.title(label);
+    let mut texts = text(BESIDE_BARS, Layout::serial_top() - 4, ("start", size), &title);
+    texts += &text(BESIDE_BARS, Layout::below_top() - 4, START, &label.serial);
     if let Some(copy) = label.copy() {
-        texts += &text(width - BESIDE_BARS, Layout::serial_top() - 4, "end", &copy);
+        texts += &text(width - BESIDE_BARS, Layout::serial_top() - 4, ("end", TEXT_SIZE), &copy);
     }
     if let Some(article) = &label.article {
         let below = Layout::below_top() + BAR_HEIGHT + TEXT_HEIGHT - 4;
-        texts += &text(BESIDE_BARS, below, "start", article.as_str());
+        texts += &text(BESIDE_BARS, below, START, article.as_str());
     }
     let (wide, high) = (millimetres(width), millimetres(height));
     format!(
@@ -55,8 +59,8 @@ fn rectangle(dark: &mut String, (x, y): (usize, usize), (wide, high): (usize, us
     let _ = write!(dark, "M{x} {y}h{wide}v{high}h-{wide}z");
 }
 
-fn text(x: usize, y: usize, anchor: &str, text: &str) -> String {
+fn text(x: usize, y: usize, (anchor, size): (&str, usize), text: &str) -> String {
     format!(
-        "<text x=\"{x}\" y=\"{y}\" font-family=\"monospace\" font-size=\"10\" text-anchor=\"{anchor}\">{text}</text>\n"
+        "<text x=\"{x}\" y=\"{y}\" font-family=\"monospace\" font-size=\"{size}\" text-anchor=\"{anchor}\">{text}</text>\n"
     )
 }

@@ -44,3 +44,45 @@ fn digits_take_half_the_width() {
     assert_eq!(width("A23456789012"), 35 + 12 * 11);
     assert_eq!(width(&"W".repeat(MAX_SERIAL)), 35 + 50 * 11);
 }
+
+/// Where the texts of a label's first line begin and end, in modules, and what they are.
+fn first_line(label: &Label) -> (usize, Vec<(usize, usize, String)>) {
+    let svg = label.render().unwrap().svg;
+    let attribute = |text: &str, name: &str| -> String {
+        let (_, rest) = text.split_once(&format!(" {name}=\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let number = |text: &str, name: &str| attribute(text, name).parse::<usize>().unwrap();
+    let width = attribute(&svg, "viewBox").split(' ').nth(2).unwrap().parse().unwrap();
+    let first = svg.lines().filter(|it| it.starts_with("<text") && number(it, "y") == TEXT_HEIGHT - 4);
+    let texts = first.map(|it| {
+        let said = it.split('>').nth(1).unwrap().split('<').next().unwrap().to_owned();
+        // A font of one breadth has characters of six tenths of its size.
+        let (at, wide) = (number(it, "x"), (said.len() * 6 * number(it, "font-size")).div_ceil(10));
+        let begin = if attribute(it, "text-anchor") == "end" { at - wide } else { at };
+        (begin, begin + wide, said)
+    });
+    (width, texts.collect())
+}
+
+#[test]
+fn a_long_name_leaves_its_place_to_the_copy_mark_and_stays_on_the_label() {
+    for serial in ["1", "SN0000000001", "123456789012", &"W".repeat(50)] {
+        for name in ["thermostat", "thermostat-outdoor-battery-eu2", &"w".repeat(64)] {
+            for number in [1, 2, 99] {
+                let (serial, product) = (serial.to_owned(), name.to_owned());
+                let (width, texts) = first_line(&Label { serial, product, article: None, number });
+                for (begin, end, said) in &texts {
+                    assert!(*begin >= BESIDE_BARS && *end <= width - BESIDE_BARS, "{said} in {width}");
+                }
+                let marks: Vec<_> = texts.iter().filter(|it| it.2 == format!("COPY {number}")).collect();
+                assert_eq!(marks.len(), usize::from(number > 1));
+                assert!(marks.iter().all(|mark| texts[0].1 < mark.0), "{texts:?}");
+            }
+        }
+    }
+    let of = |product: &str, number| first_line(&Label { product: product.to_owned(), ..label(number) }).1;
+    let long = "thermostat-outdoor-battery-eu2";
+    assert_eq!(of(long, 1)[0].2, long, "written smaller");
+    assert!(of(long, 2)[0].2.starts_with("thermostat-outdoor") && of(long, 2)[0].2.ends_with(".."));
+}

@@ -1,6 +1,6 @@
 //! The label as ZPL II, by the printer's own bar codes (Zebra's ZPL II programming guide: `^BC`, `^BE`, `^BQ`), so that they are as sharp as it prints.
 
-use super::{AROUND_QR, BAR_HEIGHT, BESIDE_BARS, Label, Layout, QR_SCALE, TEXT_HEIGHT};
+use super::{AROUND_QR, BAR_HEIGHT, BESIDE_BARS, Label, Layout, QR_SCALE, TEXT_HEIGHT, TEXT_SIZE, breadth};
 
 /// Dots of a module: 0.25 mm at 203 dpi.
 const MODULE: usize = 2;
@@ -12,12 +12,15 @@ const QR_DOWN: usize = 10;
 pub(super) fn write(label: &Label, layout: &Layout) -> String {
     let dots = |modules: usize| MODULE * modules;
     let (left, high) = (dots(BESIDE_BARS), dots(BAR_HEIGHT));
-    let font = format!("^A0N,{0},{0}", dots(TEXT_HEIGHT) - 6);
+    let font_of = |size: usize| format!("^A0N,{0},{0}", (dots(TEXT_HEIGHT) - 6) * size / TEXT_SIZE);
+    let font = font_of(TEXT_SIZE);
     let field = |x: usize, y: usize, what: &str, data: &str| format!("^FO{x},{y}{what}^FD{data}^FS\n");
     let mut zpl = format!("^XA^CI28^PW{}^LL{}^BY{MODULE}\n", dots(layout.width), dots(layout.height));
-    zpl += &field(left, 2, &font, &label.product);
+    let (title, size) = layout.title(label);
+    zpl += &field(left, 2, &font_of(size), &title);
     if let Some(copy) = label.copy() {
-        zpl += &field(dots(layout.width) * 2 / 3, 2, &font, &copy);
+        let at = dots(layout.width).saturating_sub(left + dots(breadth(copy.len(), TEXT_SIZE)));
+        zpl += &field(at, 2, &font, &copy);
     }
     // Mode A chooses the character set by itself.
     zpl += &field(left, dots(Layout::serial_top()), &format!("^BCN,{high},N,N,N,A"), &label.serial);

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | credentials or clock refused, once | every call | AWS answers one of them otherwise |
 //! | another account than the configured one, once | every call | one succeeds whose answer is the configured one's |
-//! | no permission, or a quota of the account used up, once | calls of that operation | one of them is accepted |
+//! | no permission, a quota of the account used up, or a CA that the account does not have or has asleep, once | calls of that operation | one of them is accepted |
 //! | [`OUTAGE_AFTER`] calls to a service in a row without AWS's answer | calls to that service | AWS answers one of them |
 //!
 //! While it is open the calls wait in the order in which they came. When its pause is over one of them
@@ -292,16 +292,19 @@ fn stop_sentence(error: &CloudError, cause: StopCause) -> String {
         StopCause::Quota => quota_remedy(operation).to_owned(),
         StopCause::Clock => "set the station's clock".to_owned(),
         StopCause::Account => "give the station credentials of the configured account".to_owned(),
+        StopCause::Ca => "register it and make it active with `linemint ca register`".to_owned(),
     };
     // AWS's own words name the quota, or the resource and the permission, more exactly than its reference does.
     let words: String =
         error.message.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_WORDS).collect();
     // Without code and status it was not AWS that spoke.
     let is_aws = error.code.is_some() || error.status.is_some();
-    let words = match (words.is_empty(), is_aws) {
-        (true, _) => words,
-        (false, true) => format!(" (AWS says: {words})"),
-        (false, false) => format!(" ({words})"),
+    let words = match cause {
+        _ if words.is_empty() => words,
+        // That the station has asked for itself.
+        StopCause::Ca => format!(" ({words})"),
+        _ if is_aws => format!(" (AWS says: {words})"),
+        _ => format!(" ({words})"),
     };
     format!("{operation}: {cause}; {remedy}{words}")
 }

@@ -43,6 +43,7 @@ mod status;
 mod survey;
 mod throttle;
 mod timers;
+mod told;
 mod unit;
 mod waits;
 mod work;

@@ -4,21 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::batches::{Joined, Joining};
-use super::from_csr::of_device;
 use super::link::{LinkState, Open};
+use super::told::Told;
 use super::{Line, Timer};
 use crate::device::State;
 use crate::device::event::{Admission, CloseReason, Event, Outcome, Waited};
 use crate::device::request::CertificateRequest;
-use crate::device::rules::{
-    CertificateRule, Filling, KeyOrigin, Place, ProductRules, Register, Repeat, Template,
-};
+use crate::device::rules::{Filling, Place, ProductRules, Repeat, Template};
 use crate::device::serial::{Mac, SerialNumber};
 use crate::device::steps::Subject;
-use crate::error::Chain;
 use crate::fixture::{FailCode, NakCode, StationMessage, Unit};
 use crate::journal::{JournalError, KnownPresentation, Shelf};
-use crate::pki::{DevicePublicKey, Fingerprint, csr};
+use crate::pki::{DevicePublicKey, Fingerprint};
 use crate::sabotage::sabotaged;
 
 /// Members of `attributes` at most.
@@ -176,7 +173,8 @@ impl Line {
         if unit.attributes.len() > MAX_ATTRIBUTES {
             return Err(bad(format!("more than {MAX_ATTRIBUTES} attributes")));
         }
-        let (key, request) = read_csr(&product.rules.certificate, unit.csr.as_deref()).map_err(bad)?;
+        let told = Told { csr: unit.csr.as_deref() };
+        let (key, request) = told.keys(&product.rules).map_err(bad)?;
         let holds = match unit.holds.as_deref() {
             None => None,
             Some("") => Some(None),
@@ -485,24 +483,6 @@ fn differs(device: &crate::device::Device, it: &Presented) -> Option<&'static st
         Some("public key")
     } else {
         None
-    }
-}
-
-/// The device's own key, and its request where AWS is to get it.
-type Keys = (Option<DevicePublicKey>, Option<CertificateRequest>);
-
-fn read_csr(rule: &CertificateRule, csr: Option<&str>) -> Result<Keys, String> {
-    match (rule.key, csr) {
-        (KeyOrigin::Station, None) => Ok((None, None)),
-        (KeyOrigin::Station, Some(_)) => {
-            Err("this product's keys are made by the station: no CSR is wanted".to_owned())
-        }
-        (KeyOrigin::Device, None) => Err("this product makes its own key: a CSR is missing".to_owned()),
-        (KeyOrigin::Device, Some(pem)) => {
-            let (key, der) = csr::read_csr(pem).map_err(|error| Chain(&error).to_string())?;
-            let request = (rule.register == Register::Aws).then(|| of_device(&key.spki_der, der));
-            Ok((Some(key), request))
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use x509_parser::time::ASN1Time;
 
 use super::pem::{self, PemError};
 use super::public_key::{self, KeyKind, KeyRefused};
+use super::summary::CaEnd;
 use super::{IssueError, to_pem};
 
 /// Certificates in the CA's file at most: webpki follows no more than six above a leaf.
@@ -86,7 +87,10 @@ pub(crate) struct CaChain {
     /// What kind of key it is.
     pub(crate) kind: KeyKind,
     pub(crate) not_before: Timestamp,
-    pub(crate) not_after: Timestamp,
+    /// The first end of all certificates in the file: past it nothing verifies, and no start takes the file.
+    pub(crate) end: CaEnd,
+    /// Whether one of them holds what is below it to names.
+    pub(crate) constrained: bool,
     /// All of the CA's file, PEM.
     pub(crate) file_pem: String,
     /// Certificates in the CA's file.
@@ -119,7 +123,7 @@ impl CaChain {
         let follow = certificates.iter().zip(&ders).filter(|(it, _)| !is_self_issued(it));
         let follow_pem = follow.map(|(_, der)| to_pem("CERTIFICATE", der).to_string()).collect();
         let issuing = &certificates[0];
-        let (not_before, not_after) = validity(issuing);
+        let (not_before, _) = validity(issuing);
         let (anchor_der, below_anchor) = ders.split_last().ok_or(CaError::TooMany)?;
         let anchor = webpki::anchor_from_trusted_cert(anchor_der)
             .map_err(|reason| CaError::Anchor { subject: subject(&certificates[ders.len() - 1]), reason })?;
@@ -132,7 +136,8 @@ impl CaChain {
             public_key: issuing.public_key().subject_public_key.data.to_vec(),
             kind: kinds[0],
             not_before,
-            not_after,
+            end: end(&certificates),
+            constrained: certificates.iter().any(|it| !matches!(it.name_constraints(), Ok(None))),
             file_pem: ders.iter().map(|it| to_pem("CERTIFICATE", it).to_string()).collect(),
             length: ders.len(),
             intermediates: below_anchor.to_vec(),
@@ -211,7 +216,15 @@ fn subject(certificate: &X509Certificate<'_>) -> String {
     certificate.subject().to_string()
 }
 
-fn validity(certificate: &X509Certificate<'_>) -> (Timestamp, Timestamp) {
+/// The first of the ends. Of several at one time it is the lowest's.
+fn end(certificates: &[X509Certificate<'_>]) -> CaEnd {
+    let ends = certificates.iter().enumerate().map(|(above, it)| (validity(it).1, above));
+    let (at, above) = ends.min().unwrap_or((Timestamp::MAX, 0));
+    CaEnd { at, above: (above > 0).then(|| subject(&certificates[above])) }
+}
+
+/// From, until.
+pub(crate) fn validity(certificate: &X509Certificate<'_>) -> (Timestamp, Timestamp) {
     // "No end" is written as the year 9999's last second, which is a day past the last
     // timestamp; nothing issued here lives to see the difference.
     let time = |it: ASN1Time, beyond| Timestamp::from_second(it.timestamp()).unwrap_or(beyond);

@@ -16,6 +16,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::chain::CaChain;
 use super::csr::MAX_DEVICE_RSA_BITS;
 use super::public_key::{self, KeyKind};
+use super::summary::CaEnd;
 use super::{Fingerprint, IssueError, IssuedLeaf, Issuer, LeafKey, LeafRequest, hex, pem};
 
 pub use super::chain::CaError;
@@ -94,7 +95,7 @@ impl<K: SigningKey> StationIssuer<K> {
         if issuer.as_ref() != Ok(&self.chain.subject_der) {
             return Err(CaError::Subject { subject: self.chain.subject.clone() });
         }
-        self.verify(&leaf, now).map_err(CaError::Trial)
+        self.verify(&leaf, &request, now).map_err(CaError::Trial)
     }
 
     /// The issuing CA's subject, for people.
@@ -109,10 +110,16 @@ impl<K: SigningKey> StationIssuer<K> {
         &self.chain.file_pem
     }
 
-    /// The end of the issuing CA's life, and so of every leaf's.
+    /// When it can issue no more: the end of every leaf's life.
     #[must_use]
-    pub const fn not_after(&self) -> Timestamp {
-        self.chain.not_after
+    pub const fn end(&self) -> &CaEnd {
+        &self.chain.end
+    }
+
+    /// Whether it, or a CA above it in its file, holds its leaves to names.
+    #[must_use]
+    pub const fn is_constrained(&self) -> bool {
+        self.chain.constrained
     }
 
     fn sign(&self, request: &LeafRequest, now: Timestamp) -> Result<IssuedLeaf, IssueError> {
@@ -144,15 +151,22 @@ impl<K: SigningKey> StationIssuer<K> {
         })
     }
 
-    fn verify(&self, leaf: &IssuedLeaf, now: Timestamp) -> Result<(), IssueError> {
-        self.chain.verify(&CertificateDer::from(leaf.der.as_slice()), now).map_err(IssueError::Verify)
+    fn verify(&self, leaf: &IssuedLeaf, request: &LeafRequest, now: Timestamp) -> Result<(), IssueError> {
+        let verified = self.chain.verify(&CertificateDer::from(leaf.der.as_slice()), now);
+        verified.map_err(|error| match error {
+            webpki::Error::NameConstraintViolation => IssueError::Name { name: request.common_name.clone() },
+            error => IssueError::Verify(error),
+        })
     }
 
     /// From, until, and whether until was cut. Whole seconds, as certificates have them.
     fn validity(&self, days: u32, now: Timestamp) -> Result<(Timestamp, Timestamp, bool), IssueError> {
-        let (ca_from, ca_until) = (self.chain.not_before, self.chain.not_after);
-        if !(ca_from..=ca_until).contains(&now) {
-            return Err(IssueError::CaNotValid { not_before: ca_from, not_after: ca_until });
+        let (ca_from, ca_until) = (self.chain.not_before, self.chain.end.at);
+        if now < ca_from {
+            return Err(IssueError::CaNotValidYet { not_before: ca_from });
+        }
+        if now > ca_until {
+            return Err(IssueError::CaEnded { whose: self.chain.end.whose(), not_after: ca_until });
         }
         if days == 0 {
             return Err(IssueError::Request("a certificate for 0 days is of no use".to_owned()));
@@ -169,7 +183,7 @@ impl<K: SigningKey> StationIssuer<K> {
 impl<K: SigningKey + Send + Sync> Issuer for StationIssuer<K> {
     fn issue(&self, request: &LeafRequest, now: Timestamp) -> Result<IssuedLeaf, IssueError> {
         let leaf = self.sign(request, now)?;
-        self.verify(&leaf, now)?;
+        self.verify(&leaf, request, now)?;
         Ok(leaf)
     }
 

@@ -19,6 +19,8 @@ pub struct Leaf {
     pub serial_number: String,
     /// Valid until.
     pub not_after: Timestamp,
+    /// Whether it may issue others.
+    pub is_ca: bool,
     /// Its subject's common name, where it has one that is text.
     pub common_name: Option<String>,
 }
@@ -38,6 +40,7 @@ pub fn read_leaf(text: &str) -> Option<Leaf> {
         public_key: Fingerprint::of(parsed.public_key().raw),
         serial_number: hex(parsed.raw_serial()),
         not_after: Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()?,
+        is_ca: parsed.is_ca(),
         common_name: parsed
             .subject()
             .iter_common_name()

@@ -104,7 +104,7 @@ impl TryFrom<String> for Fingerprint {
 pub struct LeafRequest {
     /// Subject CN, and the subject alternative name: a dNSName where it is a legal host name, else a URI.
     pub common_name: String,
-    /// Life in days from now; cut to the CA's own end.
+    /// Life in days from now; cut to the end of the CA or of what is above it.
     pub days: u32,
     /// Whose key is certified.
     pub key: LeafKey,
@@ -176,8 +176,12 @@ pub enum IssueError {
     Sign(#[source] rcgen::Error),
     #[error("the certificate that was made does not verify against the CA: {0}")]
     Verify(webpki::Error),
-    #[error("the CA is not valid now: it is valid from {not_before} to {not_after}")]
-    CaNotValid { not_before: Timestamp, not_after: Timestamp },
+    #[error("the CA is not valid now: it is valid from {not_before} on")]
+    CaNotValidYet { not_before: Timestamp },
+    #[error("the CA's name constraints do not allow {name}")]
+    Name { name: String },
+    #[error("{whose} is not valid any more: it has ended at {not_after}")]
+    CaEnded { whose: String, not_after: Timestamp },
     #[error("{0}")]
     Request(String),
     #[error("the system has no random numbers")]

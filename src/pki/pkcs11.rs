@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use super::chain::CaChain;
 use super::issuer::{CaError, StationIssuer};
 use super::public_key::KeyKind;
+use super::summary::CaEnd;
 use super::token::{TokenUri, der_signature};
 use super::{Fingerprint, IssueError, IssuedLeaf, Issuer, LeafRequest};
 
@@ -86,10 +87,16 @@ impl TokenIssuer {
         self.issuer.subject()
     }
 
-    /// The end of the CA's life.
+    /// Whether it, or a CA above it in its file, holds its leaves to names.
     #[must_use]
-    pub const fn not_after(&self) -> Timestamp {
-        self.issuer.not_after()
+    pub const fn is_constrained(&self) -> bool {
+        self.issuer.is_constrained()
+    }
+
+    /// When it can issue no more.
+    #[must_use]
+    pub const fn end(&self) -> &CaEnd {
+        self.issuer.end()
     }
 }
 
@@ -345,6 +352,8 @@ fn slot(module: &Pkcs11, uri: &TokenUri) -> Result<Slot, String> {
         module.get_token_info(*slot).is_ok_and(|info| {
             uri.token.as_ref().is_none_or(|it| info.label() == it)
                 && uri.serial.as_ref().is_none_or(|it| info.serial_number() == it)
+                && uri.model.as_ref().is_none_or(|it| info.model() == it)
+                && uri.manufacturer.as_ref().is_none_or(|it| info.manufacturer_id() == it)
         })
     };
     let mut found = slots.into_iter().filter(is_it);

@@ -26,13 +26,11 @@ pub(crate) enum KeyKind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum KeyRefused {
-    #[error("the key is {kind}; P-256, P-384 and RSA from 2048 to {max_rsa_bits} bits are accepted")]
+    #[error("the key is {kind}; use P-256, P-384 or RSA 2048-{max_rsa_bits}")]
     Kind { kind: &'static str, max_rsa_bits: usize },
-    #[error(
-        "the RSA key has {bits} bits; P-256, P-384 and RSA from 2048 to {max_rsa_bits} bits are accepted"
-    )]
+    #[error("the RSA key has {bits} bits; use P-256, P-384 or RSA 2048-{max_rsa_bits}")]
     RsaLength { bits: usize, max_rsa_bits: usize },
-    #[error("the RSA key's public exponent is not an odd number from 3 to 2^33")]
+    #[error("the RSA key's exponent is not an odd number from 3 to 2^33")]
     RsaExponent,
     #[error("the key's encoding is broken or unusual")]
     Encoding,
@@ -70,7 +68,7 @@ fn curve_of(spki: &SubjectPublicKeyInfo<'_>, max_rsa_bits: usize) -> Result<KeyK
             return Err(KeyRefused::Kind { kind: "ECDSA on P-521", max_rsa_bits });
         }
         Some(_) => {
-            return Err(KeyRefused::Kind { kind: "ECDSA on another curve", max_rsa_bits });
+            return Err(KeyRefused::Kind { kind: "of another curve", max_rsa_bits });
         }
         None => return Err(KeyRefused::Encoding),
     };

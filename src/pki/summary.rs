@@ -5,9 +5,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer as _;
 
-use super::chain::{CaChain, CaError};
+use super::chain::{CaChain, CaError, validity};
 use super::public_key::KeyKind;
-use super::{Fingerprint, hex};
+use super::{Fingerprint, hex, pem};
 
 /// A CA certificate that may issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct CaSummary {
     pub not_before: Timestamp,
     /// Valid until.
     pub not_after: Timestamp,
+    /// When it can issue no more.
+    pub end: CaEnd,
     /// Certificates in its file.
     pub certificates: usize,
     /// It alone, PEM: what is registered with AWS.
@@ -67,28 +69,53 @@ pub fn read_authority(ca_pem: &str, now: Timestamp) -> Result<CaSummary, CaError
         name_constraints: certificate.name_constraints().ok().flatten().is_some(),
         subject: chain.subject,
         not_before: chain.not_before,
-        not_after: chain.not_after,
+        not_after: validity(&certificate).1,
+        end: chain.end,
         certificates: chain.length,
         pem: chain.pem,
     })
 }
 
+/// The SHA-256 and the subject of a certificate in PEM, if it is one.
+pub(crate) fn name_of(certificate_pem: &str) -> Option<(Fingerprint, String)> {
+    let block = pem::blocks(certificate_pem).ok()?.into_iter().next()?;
+    let (_, certificate) = X509Certificate::from_der(&block.der).ok()?;
+    Some((Fingerprint::of(&block.der), certificate.subject().to_string()))
+}
+
 /// Earlier than this a CA's end is no matter: renewing one takes a company weeks or months.
 const WARNED_BEFORE: SignedDuration = SignedDuration::from_hours(365 * 24);
 
+/// When a CA can issue no more: at its own end, or at that of a certificate above it in its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaEnd {
+    /// The first of these.
+    pub at: Timestamp,
+    /// The subject of the certificate above that ends first; none if it is the CA's own.
+    pub above: Option<String>,
+}
+
+impl CaEnd {
+    /// Whose end it is, for the middle of a sentence.
+    #[must_use]
+    pub fn whose(&self) -> String {
+        self.above.as_ref().map_or_else(|| "the CA".to_owned(), |it| format!("{it}, above the CA,"))
+    }
+}
+
 /// What has to be done about a CA that ends within a year, in one sentence.
 #[must_use]
-pub fn expiry_warning(not_after: Timestamp, now: Timestamp) -> Option<String> {
-    let left = not_after.duration_since(now);
+pub fn expiry_warning(end: &CaEnd, now: Timestamp) -> Option<String> {
+    let left = end.at.duration_since(now);
     if left >= WARNED_BEFORE {
         return None;
     }
-    let days = left.as_hours() / 24;
-    let rest = "have it renewed: what it issues ends with it";
+    let (whose, day) = (end.whose(), end.at.strftime("%F"));
     Some(if left.is_negative() {
-        format!("the CA has ended on {}, and nothing is issued any more", not_after.strftime("%F"))
+        format!("{whose} has ended on {day}, and nothing is issued any more")
     } else {
-        format!("the CA ends on {}, in {days} days; {rest}", not_after.strftime("%F"))
+        let days = left.as_hours() / 24;
+        format!("{whose} ends on {day}, in {days} days; have it renewed: what is issued ends with it")
     })
 }
 
@@ -100,10 +127,14 @@ mod tests {
     #[test]
     fn a_cas_end_is_told_a_year_ahead() {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
-        let in_days = |days: i64| expiry_warning(now + SignedDuration::from_hours(24 * days), now);
+        let end = |days: i64| CaEnd { at: now + SignedDuration::from_hours(24 * days), above: None };
+        let in_days = |days: i64| expiry_warning(&end(days), now);
         assert_eq!(in_days(365), None);
         assert!(in_days(364).unwrap().starts_with("the CA ends on 2027-11-20, in 364 days; have it renewed"));
         assert!(in_days(-1).unwrap().starts_with("the CA has ended on 2026-11-20"));
+        let above = CaEnd { above: Some("CN=Policy".to_owned()), ..end(3) };
+        let told = expiry_warning(&above, now).unwrap();
+        assert!(told.starts_with("CN=Policy, above the CA, ends on 2026-11-24, in 3 days; "), "{told}");
     }
 
     #[test]

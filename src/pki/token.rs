@@ -10,6 +10,10 @@ pub struct TokenUri {
     pub token: Option<String>,
     /// The token's serial number.
     pub serial: Option<String>,
+    /// The token's model.
+    pub model: Option<String>,
+    /// Who has made the token.
+    pub manufacturer: Option<String>,
     /// The key's label (CKA_LABEL).
     pub object: Option<String>,
     /// The key's id (CKA_ID).
@@ -40,11 +44,21 @@ impl FromStr for TokenUri {
             match name {
                 "token" => it.token = Some(words(name, bytes)?),
                 "serial" => it.serial = Some(words(name, bytes)?),
+                "model" => it.model = Some(words(name, bytes)?),
+                "manufacturer" => it.manufacturer = Some(words(name, bytes)?),
                 "object" => it.object = Some(words(name, bytes)?),
                 "id" => it.id = Some(bytes),
                 "type" if bytes == b"private" => {}
                 "type" => return bad("its type has to be private".to_owned()),
-                other => return bad(format!("{other:?} is none of token, serial, object, id, type")),
+                // Of where the token sits and of its module: token and key are named without them, and pki.pkcs11_module names
+                // the module.
+                "slot-id" | "slot-manufacturer" | "slot-description" => {}
+                "library-manufacturer" | "library-description" | "library-version" => {}
+                other => {
+                    return bad(format!(
+                        "{other:?} is none of token, serial, model, manufacturer, object, id, type"
+                    ));
+                }
             }
         }
         for pair in query.split('&').filter(|it| !it.is_empty()) {
@@ -55,6 +69,7 @@ impl FromStr for TokenUri {
                     let source = words(name, bytes)?;
                     it.pin_source = Some(source.strip_prefix("file:").unwrap_or(&source).into());
                 }
+                "module-name" => {}
                 "pin-value" => {
                     return bad("a PIN does not belong here: use pin-source, or pki.pkcs11_pin".to_owned());
                 }
@@ -135,6 +150,14 @@ mod tests {
         assert_eq!(it.module_path, Some("/usr/lib/p11.so".into()));
         assert_eq!(it.pin_source, Some("/run/pin".into()));
         assert!("pkcs11:serial=0123;id=%01".parse::<TokenUri>().is_ok());
+        // As `p11tool --list-tokens` prints it, with the key behind it.
+        let it: TokenUri = "pkcs11:model=SoftHSM%20v2;manufacturer=SoftHSM%20project;serial=01;token=ca;slot-id=3;object=k?module-name=p11"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            (it.model.as_deref(), it.manufacturer.as_deref()),
+            (Some("SoftHSM v2"), Some("SoftHSM project"))
+        );
     }
 
     #[test]

@@ -9,7 +9,6 @@ pub mod conformance;
 pub mod drain;
 pub mod fixture;
 mod report;
-mod serials;
 mod stage;
 pub mod stations;
 pub mod workbench;

@@ -21,6 +21,7 @@ mod follower;
 mod herald;
 mod instruments;
 pub(crate) mod intake;
+pub(crate) mod names;
 mod picture;
 mod prover;
 pub mod reconcile;

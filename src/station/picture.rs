@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::PortCounters;
@@ -22,7 +21,7 @@ use crate::control::{
 use crate::fixture::NakCode;
 use crate::journal::store::Store;
 use crate::line::{self, BatchStatus, LineStatus, LinkStatus};
-use crate::pki::summary::expiry_warning;
+use crate::pki::summary::{CaEnd, expiry_warning};
 
 /// What the picture is made from.
 pub(super) struct Painter {
@@ -32,7 +31,7 @@ pub(super) struct Painter {
     pub(super) cloud: Arc<StationCloud>,
     pub(super) store: Store,
     pub(super) journal_id: String,
-    pub(super) ca: Option<(String, Timestamp)>,
+    pub(super) ca: Option<(String, CaEnd)>,
     /// By their fixtures' numbers.
     pub(super) ports: watch::Receiver<Vec<Arc<PortCounters>>>,
     pub(super) bound: Bound,
@@ -98,10 +97,10 @@ impl Painter {
                 oldest_s: line.oldest_s.and_then(|it| u64::try_from(it).ok()),
             },
             binding: self.bound.binding(),
-            ca: self.ca.clone().map(|(subject, not_after)| CaStatus {
+            ca: self.ca.clone().map(|(subject, end)| CaStatus {
                 subject,
-                not_after,
-                warning: expiry_warning(not_after, self.clock.now().wall),
+                not_after: end.at,
+                warning: expiry_warning(&end, self.clock.now().wall),
             }),
             today: self.tally.borrow().today(self.clock.now().wall, self.plant.borrow().takt),
             calls: line.calls.clone(),

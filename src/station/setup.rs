@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use jiff::Timestamp;
 
 use super::reporter::orders::Batches;
-use super::{FixturePort, Parts, StationError, reporter, timekeeper};
+use super::{FixturePort, Parts, StationError, names, reporter, timekeeper};
 use crate::clock::{ClockSync, TimeSource, made_at};
 use crate::cloud::aws::{AwsCloud, AwsOptions, AwsSetupError};
 use crate::cloud::pace::{MAX_IN_FLIGHT, Paced};
@@ -29,7 +29,7 @@ use crate::journal::store::{self, JournalLock, Store};
 use crate::line::{Deliver, FixtureSettings, KnownCa, News, Product, Settings};
 use crate::pki::issuer::{CaError, StationIssuer};
 use crate::pki::pkcs11::{TokenIssuer, TokenOptions};
-use crate::pki::summary::expiry_warning;
+use crate::pki::summary::{CaEnd, expiry_warning};
 use crate::pki::{Fingerprint, IssueError, Issuer};
 use crate::report::fold::Maker;
 use crate::report::keys::ReportKeyError;
@@ -74,8 +74,8 @@ pub struct Assembled {
     pub journal_id: String,
     /// What reports are made with.
     pub maker: Maker,
-    /// The CA's subject and the end of its life, if the station has one.
-    pub ca: Option<(String, Timestamp)>,
+    /// The CA's subject and when it can issue no more, if the station has one.
+    pub ca: Option<(String, CaEnd)>,
 }
 
 /// Why a station cannot be set up.
@@ -163,7 +163,10 @@ pub async fn assemble(
         },
         None => (None, None),
     };
-    if let Some(warning) = issuer.as_ref().and_then(|it| expiry_warning(it.not_after, now)) {
+    if let Some(warning) = issuer.as_ref().and_then(|it| expiry_warning(&it.end, now)) {
+        tracing::warn!(warning);
+    }
+    for warning in issuer.iter().flat_map(|it| names::refused(config, it, now)) {
         tracing::warn!(warning);
     }
     store::refuse_if_gone(&config.journal.dir, &keys_dir(config), |dir| stored_in(dir, |_| true))
@@ -193,7 +196,7 @@ pub async fn assemble(
             orders: Some(Arc::new(Batches(journal.store.clone()))),
             ..reporter::maker(config, &journal.id).map_err(SetupError::ReportKey)?
         },
-        ca: issuer.as_ref().map(|it| (it.subject.clone(), it.not_after)),
+        ca: issuer.as_ref().map(|it| (it.subject.clone(), it.end.clone())),
         parts: Parts {
             settings: Settings { previous_ca, ..settings(config, issuer.as_ref().map(|it| &*it.issuer)) },
             station: config.station.id.clone(),
@@ -234,8 +237,10 @@ pub(crate) struct StationCa {
     pub(crate) issuer: Arc<dyn Issuer>,
     /// Its subject, for people.
     pub(crate) subject: String,
-    /// The end of its life.
-    pub(crate) not_after: Timestamp,
+    /// When it can issue no more.
+    pub(crate) end: CaEnd,
+    /// Whether it holds its leaves to names.
+    pub(crate) constrained: bool,
 }
 
 /// Reads the CA and tries it out.
@@ -246,16 +251,18 @@ pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationCa, SetupError
     match &pki.ca_key {
         CaKeyRef::Secret(key) => {
             let issuer = StationIssuer::load(&pem, secret(key)?, now).map_err(SetupError::Ca)?;
-            let (subject, not_after) = (issuer.subject().to_owned(), issuer.not_after());
-            Ok(StationCa { issuer: Arc::new(issuer), subject, not_after })
+            let (subject, end) = (issuer.subject().to_owned(), issuer.end().clone());
+            let constrained = issuer.is_constrained();
+            Ok(StationCa { issuer: Arc::new(issuer), subject, end, constrained })
         }
         CaKeyRef::Token { uri, module, pin } => {
             // A PIN in a file often ends with a line.
             let pin = Zeroizing::new(secret(pin)?.trim_end_matches(['\r', '\n']).to_owned());
             let options = TokenOptions { uri: uri.clone(), module: module.clone(), pin };
             let issuer = TokenIssuer::open(&pem, options, now).map_err(not_opened)?;
-            let (subject, not_after) = (issuer.subject().to_owned(), issuer.not_after());
-            Ok(StationCa { issuer: Arc::new(issuer), subject, not_after })
+            let (subject, end) = (issuer.subject().to_owned(), issuer.end().clone());
+            let constrained = issuer.is_constrained();
+            Ok(StationCa { issuer: Arc::new(issuer), subject, end, constrained })
         }
     }
 }

@@ -87,7 +87,7 @@ mod tests {
         let call = || Call::DescribeThing { name: "SN1".to_owned() };
         let serial = SerialNumber::parse("SN0000000001").unwrap();
         worker.call(serial, Step::Thing, 7, (Class::NestNew.into(), call()));
-        worker.survey(3, Class::Backlog, call());
+        worker.survey(3, Class::BacklogNew, call());
         // Nobody is left who could still say something.
         drop(worker);
         let Some(Input::Called { generation: 7, result: Err(error), .. }) = heard.recv().await else {

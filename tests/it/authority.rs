@@ -80,6 +80,24 @@ fn a_ca_under_the_companys_root_is_made_registered_and_issues_what_openssl_verif
         serde_json::from_str::<Value>(&out).unwrap()["cas"][0].clone()
     };
     assert_eq!(known()["aws"], json!({ "registered": false }));
+    let doctored = || {
+        let (_, out, log) = aws(&["doctor", "--json"]);
+        let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{log}"));
+        let checks = report["checks"].as_array().unwrap().iter();
+        checks.clone().find(|it| it["id"] == "ca-registered").unwrap()["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(doctored().ends_with("is not registered in the account"), "{}", doctored());
+    // A device that comes too early waits for it, and the sentence says what to do.
+    let mut fixture = world.fixture("nest-1");
+    world.start();
+    fixture.hello("nest-1", 1);
+    fixture.send(&json!({ "type": "unit", "id": 1, "serial": "SN0000000001" }));
+    fixture.expect(&json!({ "type": "ack", "id": 1 }));
+    world.eventually("the line says why it waits", |world| {
+        let status = world.get("/v1/status").map_err(|it| it.to_string())?.to_string();
+        let told = status.contains("CN=Line 3, ") && status.contains("`linemint ca register`");
+        if told { Ok(()) } else { Err(status) }
+    });
     for word in ["registered", "was registered before"] {
         let (status, out, log) = aws(&["ca", "register"]);
         assert_eq!(status, 0, "{log}");
@@ -94,10 +112,12 @@ fn a_ca_under_the_companys_root_is_made_registered_and_issues_what_openssl_verif
     );
 
     // What it issues is taken by AWS, and by openssl at its strictest.
-    let mut fixture = world.fixture("nest-1");
-    world.start();
-    fixture.hello("nest-1", 1);
-    let credentials = fixture.provision(1, "SN0000000001");
+    let credentials = fixture.expect(&json!({ "type": "credentials", "id": 1, "serial": "SN0000000001" }));
+    let sha256 = &credentials["certificate_sha256"];
+    fixture
+        .send(&json!({ "type": "written", "id": 1, "serial": "SN0000000001", "certificate_sha256": sha256 }));
+    fixture.expect(&json!({ "type": "pass", "id": 1, "serial": "SN0000000001" }));
+    assert!(doctored().contains("is registered and active"), "{}", doctored());
     world.assert_audit(&["SN0000000001"]);
     let chain = credentials["certificate"].as_str().unwrap();
     let end = "-----END CERTIFICATE-----\n";
@@ -211,4 +231,30 @@ fn in_sni_only_mode_no_proof_is_needed_and_a_sleeping_ca_is_woken() {
     world.set_cloud(Mode::Off);
     let (status, out, log) = aws(&["ca", "show"]);
     assert!(status == 0 && out.contains("AWS          could not be asked: "), "{out}{log}");
+}
+
+/// Systemd hands a credential to the service alone: whoever registers the CA at a shell has none.
+#[test]
+fn a_ca_whose_key_is_a_credential_is_registered_without_the_key_or_says_how_to_hand_it_over() {
+    let world = World::new("[pki]\nca_certificate = \"ca/ca.pem\"\nca_key = \"credential:ca.key\"\n");
+    let config = world.path("linemint.toml");
+    let register = |args: &[&str], credentials: Option<&Path>| {
+        let mut command =
+            linemint(&[&["ca", "register", "--config", config.to_str().unwrap()], args].concat());
+        command.env_remove("CREDENTIALS_DIRECTORY");
+        command.envs(credentials.map(|it| ("CREDENTIALS_DIRECTORY", it)));
+        Process::run(command.env("AWS_ACCESS_KEY_ID", "AKID").env("AWS_SECRET_ACCESS_KEY", "secret"))
+    };
+    let (status, _, log) = register(&[], None);
+    assert_eq!(status, 78, "{log}");
+    assert!(log.contains("set CREDENTIALS_DIRECTORY") && log.contains("or use --mode SNI_ONLY"), "{log}");
+    let (status, out, log) = register(&["--mode", "SNI_ONLY"], None);
+    assert!(status == 0 && out.contains(": registered, active, mode SNI_ONLY"), "{out}{log}");
+    let other = World::new("[pki]\nca_certificate = \"ca/ca.pem\"\nca_key = \"credential:ca.key\"\n");
+    let config = other.path("linemint.toml");
+    let mut command = linemint(&["ca", "register", "--config", config.to_str().unwrap()]);
+    command.env("CREDENTIALS_DIRECTORY", other.path("ca"));
+    let (status, out, log) =
+        Process::run(command.env("AWS_ACCESS_KEY_ID", "AKID").env("AWS_SECRET_ACCESS_KEY", "secret"));
+    assert!(status == 0 && out.contains(": registered, active, mode DEFAULT"), "{out}{log}");
 }

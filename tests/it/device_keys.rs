@@ -2,8 +2,8 @@
 
 use linemint::pki::to_pem;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ED25519,
-    PublicKeyData as _,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ED25519, PublicKeyData as _,
 };
 use serde_json::{Value, json};
 use x509_parser::pem::Pem;
@@ -57,6 +57,35 @@ fn a_bad_csr_is_told_at_once_and_nothing_is_made_for_it() {
     assert_eq!(world.get("/v1/devices").unwrap()["devices"], json!([]), "none is admitted");
     let made: Vec<_> = world.cloud().rows().into_iter().filter(|it| it.effect).collect();
     assert!(made.is_empty(), "{made:?}");
+}
+
+/// AWS gets the whole of it, and would sign what it asks for.
+#[test]
+fn a_csr_that_asks_aws_for_a_cas_rights_is_refused() {
+    let (world, mut fixture) =
+        World::running("[product.thermostat.certificate]\nkey = \"device\"\nissuer = \"aws\"\n");
+    let key = KeyPair::generate().unwrap();
+    let ca = CertificateParams { is_ca: IsCa::Ca(BasicConstraints::Unconstrained), ..params() };
+    let signs = CertificateParams { key_usages: vec![KeyUsagePurpose::KeyCertSign], ..params() };
+    let csr = |it: &CertificateParams| it.serialize_request(&key).unwrap().pem().unwrap();
+    let refused = [(ca, "asks for a CA's rights"), (signs, "asks for a CA's rights")];
+    for (id, (params, sentence)) in (1..).zip(refused) {
+        fixture.send(&json!({ "type": "unit", "id": id, "serial": "SN0000000001", "csr": csr(&params) }));
+        let nak = fixture.expect(&json!({ "type": "nak", "id": id, "code": "bad-unit" }));
+        assert!(nak["message"].as_str().unwrap().contains(sentence), "{sentence}: {nak}");
+    }
+    let nobody = CertificateParams { distinguished_name: DistinguishedName::new(), ..params() };
+    for (id, serial, key, params) in
+        [(8, "SN0000000001", &key, params()), (9, "SN0000000002", &KeyPair::generate().unwrap(), nobody)]
+    {
+        let csr = params.serialize_request(key).unwrap().pem().unwrap();
+        fixture.send(&json!({ "type": "unit", "id": id, "serial": serial, "csr": csr }));
+        let credentials = fixture.until(&["credentials"]);
+        let leaf = der(credentials["certificate"].as_str().unwrap());
+        let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        assert!(!leaf.is_ca() && leaf.public_key().raw == key.subject_public_key_info());
+    }
+    assert_eq!(world.get("/v1/devices").unwrap()["devices"].as_array().unwrap().len(), 2);
 }
 
 #[test]

@@ -10,14 +10,20 @@ use toml::Table;
 use crate::authority::{has_openssl, openssl};
 use crate::harness::{Process, World, linemint, put};
 
-/// A server of openssl's with a certificate for `localhost`, which lets in what `trusted` has issued and nobody else.
+/// A server of openssl's with a certificate for `localhost`.
 struct Server {
     process: Process,
     port: String,
 }
 
 impl Server {
+    /// One that lets in what `trusted` has issued and nobody else.
     fn start(dir: &Path, trusted: &str) -> Self {
+        let asks = ["-Verify", "5", "-verify_return_error", "-x509_strict", "-purpose", "sslclient"];
+        Self::with(dir, &[&asks[..], &["-CAfile", trusted]].concat())
+    }
+
+    fn with(dir: &Path, args: &[&str]) -> Self {
         if !dir.join("server.pem").exists() {
             let root = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout roots.key -out roots.pem \
                         -days 30 -subj /CN=Servers -addext basicConstraints=critical,CA:TRUE";
@@ -32,8 +38,7 @@ impl Server {
         }
         let mut command = Command::new("openssl");
         // `-www` has it read nothing from its standard input.
-        command.current_dir(dir).args(["s_server", "-accept", "127.0.0.1:0", "-www", "-Verify", "5"]);
-        command.args(["-verify_return_error", "-x509_strict", "-purpose", "sslclient", "-CAfile", trusted]);
+        command.current_dir(dir).args(["s_server", "-accept", "127.0.0.1:0", "-www"]).args(args);
         command.args(["-cert", "server.pem", "-key", "server.key"]);
         let process = Process::start(&mut command);
         let said = process.stdout.wait_for("ACCEPT 127.0.0.1:");
@@ -143,6 +148,26 @@ fn a_device_that_openssl_as_a_server_does_not_let_in_does_not_pass() {
     assert_ne!(device["state"], json!("passed"), "{device}");
 }
 
+#[test]
+fn a_server_that_asks_nobody_for_a_certificate_lets_no_device_pass() {
+    if !has_openssl("a handshake with an openssl s_server that asks for nothing") {
+        return;
+    }
+    let mut world = World::new("");
+    let server = Server::with(&world.path(""), &[]);
+    connects_to(&world, &server);
+    let mut fixture = world.fixture("nest-1");
+    world.start();
+    fixture.hello("nest-1", 1);
+    fixture.send(&json!({ "type": "unit", "id": 1, "serial": "SN0000000001" }));
+    fixture.expect(&json!({ "type": "ack", "id": 1 }));
+    world.eventually("the sentence is in the device's history", |world| {
+        let history = world.get("/v1/devices/SN0000000001").map_err(|it| it.to_string())?.to_string();
+        if history.contains("has not asked for the device's certificate") { Ok(()) } else { Err(history) }
+    });
+    world.becomes("/v1/devices/SN0000000001", "/state", &json!("provisioning"));
+}
+
 /// Runs pkilint's checks of RFC 5280 (`lint_pkix_cert`) on a certificate; what it has found of the severity `error` or worse.
 fn linted(certificate: &Path) -> Option<String> {
     let done = Command::new("lint_pkix_cert")
@@ -194,7 +219,7 @@ fn a_bad_csr_is_refused_with_its_sentence_and_one_for_another_serial_number_chan
     let broken = linemint::pki::to_pem("CERTIFICATE REQUEST", &broken).to_string();
     let refused = [
         (format!("{pem}{}", "x".repeat(5_000 - pem.len())), "the CSR is longer than 4096 characters"),
-        ("no CSR at all, just noise".to_owned(), "the CSR cannot be read"),
+        ("no CSR at all, just noise".to_owned(), "bad CSR"),
         (pem.replace("MI", "AA"), "the CSR"),
         (broken, "the CSR's signature does not fit its key"),
     ];

@@ -11,7 +11,7 @@ use super::told;
 use crate::cli::text::plain;
 use crate::cloud::aws::{AwsCloud, AwsSetupError, CaMode, CaRegistration, RegisteredCa};
 use crate::cloud::{CloudError, FailureKind};
-use crate::config::{Config, DEFAULT_PATH};
+use crate::config::{Config, DEFAULT_PATH, NoCredential, Pki};
 use crate::durable_fs;
 use crate::error::{Chain, ExitStatus};
 use crate::pki::issuer::CaError;
@@ -73,6 +73,12 @@ enum Error {
     NoCa,
     #[error("the CA cannot be used")]
     Setup(#[source] SetupError),
+    #[error(
+        "the CA's key is the credential {name:?}, which systemd hands to the service alone, and mode DEFAULT wants proof of the \
+         key: set CREDENTIALS_DIRECTORY to the directory in which the key lies under that name, have systemd hand it to this \
+         command too (`systemd-run --pipe -p LoadCredential={name}:PATH linemint ca register`), or use --mode SNI_ONLY"
+    )]
+    NotHandedOver { name: String },
     #[error("failed to read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} cannot issue", path.display())]
@@ -101,7 +107,9 @@ enum Error {
 impl Error {
     fn exit_status(&self) -> ExitStatus {
         match self {
-            Self::Config(_) | Self::NoCa | Self::Unfit { .. } | Self::Aws(_) => ExitStatus::Configuration,
+            Self::Config(_) | Self::NoCa | Self::NotHandedOver { .. } | Self::Unfit { .. } | Self::Aws(_) => {
+                ExitStatus::Configuration
+            }
             Self::Setup(error) => error.exit_status(),
             Self::Read { .. } => ExitStatus::Io,
             Self::Cloud(CloudError { kind: FailureKind::Stop(_), .. }) => ExitStatus::NotPermitted,
@@ -131,13 +139,14 @@ async fn registered(
     now: Timestamp,
 ) -> Result<(String, RegisteredCa, &'static str), Error> {
     let config = Config::load(&args.config).map_err(Error::Config)?;
-    let issuer = setup::load_ca(config.pki.as_ref().ok_or(Error::NoCa)?, now).map_err(Error::Setup)?;
+    let pki = config.pki.as_ref().ok_or(Error::NoCa)?;
+    let ca = read(&pki.ca_certificate, now)?;
     let aws = AwsCloud::connect(setup::aws_options(&config.aws)).await.map_err(Error::Aws)?;
     let mode = match args.mode {
         Mode::Default => CaMode::Default,
         Mode::SniOnly => CaMode::SniOnly,
     };
-    let (id, subject) = (issuer.issuer.ca(), issuer.subject.clone());
+    let (id, subject) = (ca.fingerprint, ca.subject.clone());
     // What was registered before, by whomever, has the template that it was registered with.
     let templated = |found: RegisteredCa| match &args.jitp_template {
         Some(template) if !found.auto_registration => {
@@ -155,15 +164,9 @@ async fn registered(
         None => {
             let verification = match mode {
                 CaMode::SniOnly => None,
-                CaMode::Default => {
-                    let code = aws.registration_code().await.map_err(Error::Cloud)?;
-                    // A leaf like any other, whose private key nobody keeps.
-                    let request = LeafRequest { common_name: code, days: 1, key: LeafKey::Station };
-                    let leaf = issuer.issuer.issue(&request, now).map_err(Error::Certify)?;
-                    Some(to_pem("CERTIFICATE", &leaf.der).to_string())
-                }
+                CaMode::Default => Some(verification(pki, &aws, now).await?),
             };
-            let (ca_pem, jitp_template) = (issuer.issuer.ca_pem(), args.jitp_template.as_deref());
+            let (ca_pem, jitp_template) = (ca.pem.as_str(), args.jitp_template.as_deref());
             let it =
                 CaRegistration { ca_pem, verification_pem: verification.as_deref(), mode, jitp_template };
             match aws.register_ca(&it).await {
@@ -178,6 +181,19 @@ async fn registered(
         Some(found) if found.active => Ok((subject, templated(found)?, was)),
         _ => Err(Error::NotActive),
     }
+}
+
+/// The CA's signature under AWS's registration code, PEM: the one thing here that needs the CA's key.
+async fn verification(pki: &Pki, aws: &AwsCloud, now: Timestamp) -> Result<String, Error> {
+    let issuer = setup::load_ca(pki, now).map_err(|error| match error {
+        SetupError::Credential(NoCredential { name }) => Error::NotHandedOver { name },
+        error => Error::Setup(error),
+    })?;
+    let code = aws.registration_code().await.map_err(Error::Cloud)?;
+    // A leaf like any other, whose private key nobody keeps.
+    let request = LeafRequest { common_name: code, days: 1, key: LeafKey::Station };
+    let leaf = issuer.issuer.issue(&request, now).map_err(Error::Certify)?;
+    Ok(to_pem("CERTIFICATE", &leaf.der).to_string())
 }
 
 /// What is shown of a CA.
@@ -239,7 +255,7 @@ async fn known(summary: CaSummary, aws: Option<&AwsCloud>) -> Known {
 }
 
 fn days_left(it: &CaSummary, now: Timestamp) -> i64 {
-    it.not_after.duration_since(now).as_hours() / 24
+    it.end.at.duration_since(now).as_hours() / 24
 }
 
 fn print_text(all: &[Shown], now: Timestamp, out: &mut impl Write) -> io::Result<()> {
@@ -260,6 +276,9 @@ fn print_text(all: &[Shown], now: Timestamp, out: &mut impl Write) -> io::Result
         writeln!(out, "key          {}, id {}", it.key, it.key_id.as_deref().unwrap_or("none"))?;
         writeln!(out, "valid        {} to {}", it.not_before.strftime("%F"), it.not_after.strftime("%F"))?;
         writeln!(out, "left         {} days", days_left(it, now))?;
+        if let Some(above) = &it.end.above {
+            writeln!(out, "ends with    {}, on {}", plain(above), it.end.at.strftime("%F"))?;
+        }
         writeln!(out, "path length  {length}")?;
         writeln!(
             out,
@@ -313,6 +332,7 @@ fn print_json(all: &[Shown], now: Timestamp, out: &mut impl Write) -> io::Result
             "not_before": it.not_before,
             "not_after": it.not_after,
             "days_left": days_left(it, now),
+            "ends_with": it.end.above,
             "certificates": it.certificates,
             "aws": aws,
         })

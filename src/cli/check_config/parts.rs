@@ -9,6 +9,7 @@ use crate::doctor::{no_managed_integrations, previous_unused};
 use crate::durable_fs::FileError;
 use crate::error::Chain;
 use crate::pki::issuer::CaError;
+use crate::station::names;
 use crate::station::setup::{SetupError, load_ca, read_certificate};
 
 const CERTIFICATE: &[&str] = &["pki", "ca_certificate"];
@@ -61,7 +62,11 @@ fn ca(config: &Config, pki: &Pki, now: Timestamp, looked: &mut Looked) {
         return looked.notes.push(at(KEY, message, "`linemint doctor` tries it"));
     }
     match load_ca(pki, now) {
-        Ok(_) => {}
+        Ok(ca) => {
+            let hint = "change certificate.common_name, or have the CA issued for these names";
+            let told = names::refused(config, &ca, now).into_iter();
+            looked.notes.extend(told.map(|it| at(CERTIFICATE, format!("warning: {it}"), hint)));
+        }
         // Systemd hands it to the service alone.
         Err(SetupError::Credential(_)) => {
             let message = "not looked at: only the service itself is given a credential".to_owned();

@@ -3,10 +3,14 @@
 
 use aws_sdk_iot::types::{CaCertificateStatus, CertificateMode, RegistrationConfig};
 
-use super::super::{CloudError, FailureKind, Operation};
+use super::super::{CloudError, FailureKind, Operation, StopCause};
 use super::AwsCloud;
 use super::classify::bare;
 use crate::pki::Fingerprint;
+use crate::pki::summary::name_of;
+
+/// What AWS says of a certificate that it does not register, be it for the certificate's sake or for its CA's.
+const NOT_VALID: &str = "CertificateValidationException";
 
 /// How a CA's certificates are told apart by AWS IoT ([dev-ca] in the project's AWS facts).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,34 @@ impl AwsCloud {
         let mode = it.certificate_mode.map_or_else(|| "DEFAULT".to_owned(), |it| it.as_str().to_owned());
         let auto_registration = it.auto_registration_status.is_some_and(|it| it.as_str() == "ENABLE");
         Ok(Some(RegisteredCa { arn, active: status == "ACTIVE", mode, auto_registration }))
+    }
+
+    /// AWS has one code for a certificate that is wrong and for a CA that it does not have, or has asleep. The one
+    /// concerns a single device, the other every one: so AWS is asked for the CA before either is said.
+    pub(super) async fn whose_fault(&self, error: CloudError, ca_pem: &str) -> CloudError {
+        if error.code.as_deref() != Some(NOT_VALID) {
+            return error;
+        }
+        let Some((id, subject)) = name_of(ca_pem) else { return error };
+        let stop = |what: &str| CloudError {
+            kind: FailureKind::Stop(StopCause::Ca),
+            message: format!("{subject}, {id}, {what}"),
+            ..error.clone()
+        };
+        match self.describe_ca(&id).await {
+            Ok(None) => stop("is not registered in the account"),
+            Ok(Some(ca)) if !ca.active => stop("is registered in the account, but not active"),
+            Ok(Some(_)) => error,
+            Err(asked) => match asked.kind {
+                // Who may not ask knows no better than AWS's code says it.
+                FailureKind::Stop(_) | FailureKind::Refused => CloudError {
+                    message: format!("{}; whether AWS has the CA could not be asked: {asked}", error.message),
+                    ..error
+                },
+                // Nothing was registered; with the next try it is asked again.
+                kind => CloudError { kind, ..error },
+            },
+        }
     }
 
     /// The code that the CA has to certify, to show that whoever registers it holds its key.

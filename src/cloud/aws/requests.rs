@@ -186,7 +186,10 @@ impl AwsCloud {
     async fn register_with_ca(&self, pem: &str, ca_pem: &str) -> Outcome {
         let request = self.iot.register_certificate().certificate_pem(pem).ca_certificate_pem(ca_pem);
         let request = request.status(IotStatus::Active);
-        let (output, exam) = self.examine(Operation::RegisterCertificate, request.send().await)?;
+        let (output, exam) = match self.examine(Operation::RegisterCertificate, request.send().await) {
+            Ok(it) => it,
+            Err(error) => return Err(self.whose_fault(error, ca_pem).await),
+        };
         let (id, arn) = exam.certificate(output.certificate_id, output.certificate_arn)?;
         Ok(exam.passed(Reply::Certificate { id, arn }))
     }

@@ -57,6 +57,10 @@ impl Subject<'_> {
     fn issued(&self, arn: &str, pem: &str, adopted: bool) -> Option<Verdict> {
         let request = self.device.request.as_ref()?;
         let leaf = read_leaf(pem).filter(|it| it.public_key == request.public_key)?;
+        if leaf.is_ca {
+            // It is inactive, and stays so.
+            return Some(never(FailCode::Rejected, "AWS has issued a CA's certificate for the request"));
+        }
         let certificate = request::certificate(leaf, arn.to_owned(), request.key);
         Some(Verdict::Issued { certificate: Box::new(certificate), adopted })
     }

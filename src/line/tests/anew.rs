@@ -41,7 +41,7 @@ fn corrected(setup: Setup) -> Harness {
 }
 
 fn csr() -> String {
-    let csr = crate::pki::request::make_request("whatever").unwrap().csr;
+    let csr = crate::pki::request::make_request("SN1").unwrap().csr;
     to_pem("CERTIFICATE REQUEST", &csr).to_string()
 }
 

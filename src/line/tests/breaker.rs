@@ -6,6 +6,7 @@ use super::setup::{Setup, unit_in};
 use crate::cloud::testing::failure;
 use crate::cloud::{CloudError, FailureKind, Operation, Service, StopCause};
 use crate::device::State;
+use crate::device::rules::Register;
 use crate::device::steps::Step;
 use crate::fixture::FailCode;
 use crate::line::Input;
@@ -133,6 +134,22 @@ fn a_stop_says_what_is_missing_and_what_to_ask_for() {
         assert!(matches!(&stopped[..], [it] if it.contains(told)), "{stopped:?}");
         assert!(stopped[0].contains("AWS says: as AWS says it"), "{stopped:?}");
     }
+}
+
+/// Not each device is quarantined for it, and it goes on by itself.
+#[test]
+fn a_ca_that_aws_does_not_have_stops_the_line_until_it_is_registered() {
+    let mut h = Harness::ready_with(Setup::with(|it| it.certificate.register = Register::WithCa));
+    let refused = Fault::Fail(FailureKind::Stop(StopCause::Ca));
+    h.account.always.insert(Operation::RegisterCertificate, refused);
+    present(&mut h, 1, 5);
+    h.seconds(20);
+    let stopped = h.line.status().stopped;
+    assert!(matches!(&stopped[..], [it] if it.contains("with `linemint ca register`")), "{stopped:?}");
+    assert!((1..=5).all(|it| h.state(&format!("SN{it}")) == State::Provisioning));
+    h.account.always.clear();
+    h.seconds(31);
+    assert!(h.line.status().stopped.is_empty() && all_offered(&h, 1, 5));
 }
 
 #[test]

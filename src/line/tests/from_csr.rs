@@ -512,7 +512,7 @@ fn a_renewal_deactivates_detaches_and_deletes_the_old_certificate_in_awss_order(
 
 /// A unit that makes its own key, and its request.
 fn own_key(id: u64) -> (Unit, Vec<u8>) {
-    let csr = crate::pki::request::make_request("whatever it calls itself").unwrap().csr;
+    let csr = crate::pki::request::make_request("SN1").unwrap().csr;
     let pem = to_pem("CERTIFICATE REQUEST", &csr).to_string();
     (Unit { csr: Some(pem), ..unit(id, "SN1") }, csr)
 }

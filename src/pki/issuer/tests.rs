@@ -159,7 +159,7 @@ fn common_names_that_do_not_fit_are_refused() {
 #[test]
 fn a_leafs_life_stays_within_its_cas() {
     let issuer = new_issuer();
-    let end = issuer.not_after();
+    let end = issuer.end().at;
     for (days, shortened) in [(25 * 365, false), (26 * 365, true), (u32::MAX, true)] {
         let leaf = issuer.issue(&LeafRequest { days, ..request("a") }, now()).unwrap();
         assert_eq!(leaf.shortened, shortened, "{days}");
@@ -173,12 +173,36 @@ fn a_leafs_life_stays_within_its_cas() {
     assert_eq!((late.not_after, late.shortened), (end, true));
 }
 
+/// Past it nothing verifies: not a leaf that lives on, nor one that is issued then.
+#[test]
+fn a_leafs_life_stays_within_those_of_the_certificates_above_its_ca() {
+    let it = tower(|name, params| {
+        if name == "intermediate" {
+            params.not_after = date(at("2027-01-01T00:00:00Z")).unwrap();
+        }
+    });
+    let file = [&it.issuing, &it.intermediate, &it.root];
+    let issuer = it.load(&file).unwrap();
+    let end = CaEnd { at: at("2027-01-01T00:00:00Z"), above: Some("CN=intermediate".to_owned()) };
+    assert_eq!(*issuer.end(), end);
+    let leaf = issuer.issue(&request("SN1"), now()).unwrap();
+    assert_eq!((leaf.not_after, leaf.shortened), (end.at, true));
+    let late = issuer.issue(&request("SN1"), end.at + DAY).unwrap_err().to_string();
+    assert_eq!(
+        late,
+        "CN=intermediate, above the CA, is not valid any more: it has ended at 2027-01-01T00:00:00Z"
+    );
+    let summary = crate::pki::summary::read_authority(&file.map(String::as_str).concat(), now()).unwrap();
+    assert_eq!((summary.not_after, summary.end), (at("2040-01-01T00:00:00Z"), end));
+}
+
 #[test]
 fn a_ca_that_is_not_valid_now_issues_nothing() {
     let issuer = new_issuer();
-    for wrong in [now() - SignedDuration::from_hours(2), issuer.not_after() + DAY] {
+    for wrong in [now() - SignedDuration::from_hours(2), issuer.end().at + DAY] {
         let error = issuer.issue(&request("a"), wrong).unwrap_err();
-        assert!(matches!(error, IssueError::CaNotValid { .. }), "{error}");
+        let told = matches!(error, IssueError::CaNotValidYet { .. } | IssueError::CaEnded { .. });
+        assert!(told && error.to_string().starts_with("the CA is not valid "), "{error}");
     }
     let key = p256();
     for (from, until) in
@@ -199,7 +223,7 @@ fn a_ca_without_end_is_taken() {
     params.not_after = params.not_after.replace_day(31).unwrap().replace_hour(23).unwrap();
     let issuer = load_self_signed(&params, &p256()).unwrap();
     let leaf = issuer.issue(&LeafRequest { days: u32::MAX, ..request("a") }, now()).unwrap();
-    assert_eq!(leaf.not_after, issuer.not_after());
+    assert_eq!(leaf.not_after, issuer.end().at);
 }
 
 #[test]
@@ -491,4 +515,29 @@ fn a_new_root_is_what_the_station_needs() {
 #[test]
 fn an_issuer_shows_its_name_and_not_its_key() {
     assert_eq!(format!("{:?}", new_issuer()), "StationIssuer { subject: \"CN=Test CA\", .. }");
+}
+
+#[test]
+fn a_name_that_the_cas_constraints_exclude_is_told_by_name() {
+    let within = |at: &'static str| {
+        let it = tower(move |name, params| {
+            let only = rcgen::GeneralSubtree::DnsName("plant.example".to_owned());
+            if name == at {
+                params.name_constraints = Some(rcgen::NameConstraints {
+                    permitted_subtrees: vec![only],
+                    excluded_subtrees: vec![],
+                });
+            }
+        });
+        it.load(&[&it.issuing, &it.intermediate, &it.root]).unwrap()
+    };
+    for (at, constrained) in [("", false), ("issuing", true), ("intermediate", true)] {
+        let issuer = within(at);
+        assert_eq!(issuer.is_constrained(), constrained, "{at}");
+        issuer.issue(&request("sn1.plant.example"), now()).unwrap();
+        let other = issuer.issue(&request("sn1.elsewhere.example"), now());
+        let told = other.err().map(|it| it.to_string());
+        let sentence = "the CA's name constraints do not allow sn1.elsewhere.example";
+        assert_eq!(told.as_deref(), constrained.then_some(sentence), "{at}");
+    }
 }

@@ -10,7 +10,7 @@ use linemint::pki::authority::make_root;
 use linemint::pki::issuer::StationIssuer;
 use linemint::pki::{Issuer as _, LeafKey, LeafRequest, to_pem};
 use linemint::rehearsal::cloud::LedgerRow;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -194,6 +194,7 @@ impl Life {
             lamps.provision(1, "L00000000001");
             self.look();
         }
+        self.doctored();
         self.ends();
         if self.world.path("old").exists() {
             // The CA before it has come to its end.
@@ -203,6 +204,14 @@ impl Life {
             self.world.eventually("it answers again", |world| world.get("/v1/status").map(|_| ()));
             self.look();
             self.ends();
+        }
+    }
+
+    /// The doctor, and nobody else where nothing is wrong, asks whether AWS has the CA.
+    fn doctored(&self) {
+        if matches!(self.register, Register::WithCa | Register::Jitp) {
+            let (status, out, log) = self.world.command(&["doctor"]);
+            assert!(status <= 1 && !out.contains("may not ask"), "{status} {out} {log}");
         }
     }
 
@@ -218,7 +227,9 @@ impl Life {
         let id = self.last_id;
         let mut unit = json!({ "type": "unit", "id": id, "serial": serial });
         if self.device_keys {
-            let csr = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap();
+            let mut params = CertificateParams::default();
+            params.distinguished_name = DistinguishedName::new();
+            let csr = params.serialize_request(&KeyPair::generate().unwrap()).unwrap();
             unit["csr"] = Value::from(csr.pem().unwrap());
         }
         fixture.send(&unit);

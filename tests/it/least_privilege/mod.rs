@@ -34,6 +34,7 @@ fn resource_of(row: &LedgerRow) -> String {
         | O::ListAttachedPolicies
         | O::AttachThingPrincipal
         | O::DetachThingPrincipal => one("cert", "0123456789abcdef"),
+        O::DescribeCaCertificate => one("cacert", &row.resource),
         O::GetCredentialLocker | O::DeleteCredentialLocker => one("credential-locker", &row.resource),
         O::GetManagedThing | O::DeleteManagedThing => one("managed-thing", &row.resource),
         _ => "*".to_owned(),

@@ -1,6 +1,8 @@
 //! AWS's own errors, by name, and what is not AWS's.
 
-use super::super::super::{FailureKind, StopCause};
+use serde_json::json;
+
+use super::super::super::{FailureKind, Operation, StopCause};
 use super::*;
 
 /// The error of the one request that `call` makes when `step` is the answer.
@@ -61,6 +63,42 @@ async fn the_errors_of_registering_a_certificate() {
     ];
     let call = Call::RegisterCertificate { certificate_pem: "PEM".into(), ca_certificate_pem: "CA".into() };
     modelled(call, &errors).await;
+}
+
+/// AWS has one code for a certificate that is wrong and for a CA that it does not have.
+#[tokio::test]
+async fn a_certificate_that_is_refused_for_its_cas_sake_stops_the_line_and_one_for_its_own_does_not() {
+    let now = "2026-11-21T10:00:00Z".parse().unwrap();
+    let ca = crate::pki::authority::make_root("Line 3", now).unwrap();
+    let described = |status: &str| {
+        let body = json!({ "certificateDescription": {
+            "certificateArn": iot_arn(&format!("cacert/{}", ca.fingerprint)),
+            "certificateId": ca.fingerprint.to_string(), "status": status,
+        } });
+        Step::aws(200, &[], &body.to_string())
+    };
+    let stop = FailureKind::Stop(StopCause::Ca);
+    for (answer, kind, part) in [
+        (Step::error(404, "ResourceNotFoundException"), stop, "is not registered in the account"),
+        (described("INACTIVE"), stop, "is registered in the account, but not active"),
+        (described("ACTIVE"), FailureKind::Refused, "why not"),
+        // Whoever may not ask, or is not answered, says no more than is known.
+        (Step::error(403, "AccessDeniedException"), FailureKind::Refused, "could not be asked"),
+        (Step::error(429, "ThrottlingException"), FailureKind::Throttled, "why not"),
+        (Step::error(503, "ServiceUnavailableException"), FailureKind::Unknown, "why not"),
+    ] {
+        let refused = Step::error(400, "CertificateValidationException");
+        let call = Call::RegisterCertificate {
+            certificate_pem: "PEM".into(),
+            ca_certificate_pem: ca.certificate_pem.clone(),
+        };
+        let (outcome, seen) = play(call, vec![refused, answer]).await;
+        let error = outcome.unwrap_err();
+        assert_eq!(seen.len(), 2);
+        assert_eq!((error.operation, error.kind), (Operation::RegisterCertificate, kind), "{error}");
+        assert!(error.message.contains(part), "{error}");
+        assert_eq!(error.message.starts_with("CN=Line 3, "), kind == stop, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ const MAX_DRAWS: usize = 1000;
 
 /// `count` serial numbers that match `pattern`, none of them in `seen`, which they are added to.
 /// None if the pattern is wrong or allows too few.
-pub(super) fn matching(
+pub(crate) fn matching(
     pattern: &str,
     count: usize,
     seed: u64,
