@@ -89,16 +89,17 @@ pub(super) fn downtime(slot: &Slot) -> Vec<Downtime> {
     rows
 }
 
-/// What each hour lost, and to what for the longest.
+/// What each hour lost, and to what for the longest; the first has what is counted from `counted` on, and the last up
+/// to `end`.
 pub(super) fn losses(
     source: &dyn Source,
     hours: &mut [Hour],
-    end: Timestamp,
-    now: Timestamp,
+    (counted, end, now): (Timestamp, Timestamp, Timestamp),
 ) -> Result<(), JournalError> {
     let ends: Vec<_> = hours.iter().skip(1).map(|it| it.begin).chain([end]).collect();
-    for (hour, end) in hours.iter_mut().zip(ends).filter(|(it, _)| it.seconds > 0) {
-        let slot = source.slots(hour.begin, end, now)?;
+    let begins: Vec<_> = [counted].into_iter().chain(hours.iter().skip(1).map(|it| it.begin)).collect();
+    for (hour, (begin, end)) in hours.iter_mut().zip(begins.into_iter().zip(ends)) {
+        let slot = source.slots(begin, end, now)?;
         let longest = slot.down.iter().filter(|(_, it)| it.ms > 0).max_by_key(|(_, it)| it.ms);
         (hour.failed, hour.deferred) = (slot.failed, slot.deferred);
         hour.cause = longest.map(|(cause, _)| cause.clone());
