@@ -12,7 +12,7 @@ use super::model::{
     Balance, Certificates, Exception, Exceptions, Handover, Hour, JournalRange, MAX_SERIALS, Pace, Ratio,
     Report, SCHEMA, Span, StationHead, Times, Yields,
 };
-use super::rows::{Reasons, downtime, losses, overrides, take_live};
+use super::rows::{Reasons, downtime, losses, outside, overrides, take_live};
 use super::selection::Selection;
 use super::sign::Signer;
 use super::slot::Slot;
@@ -182,7 +182,8 @@ pub fn make(
         head_hash: head.hash,
     };
     let span = span(selection, begin, end, context);
-    Ok(tally.finish(span, journal, &slot, context))
+    let outside = outside(source, selection, &context.calendar)?;
+    Ok(Report { outside, ..tally.finish(span, journal, &slot, context) })
 }
 
 /// The first instant and the first one after it.
@@ -534,6 +535,7 @@ impl Tally {
             fixtures: self.fixtures,
             batches: self.batches,
             balance: self.balance,
+            outside: None,
             yields,
             pace,
             times,

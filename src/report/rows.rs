@@ -1,8 +1,10 @@
 //! Rows that follow from what was counted by time: downtime, what the hours lost, what people ordered.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use super::model::{Downtime, FailureRow, Hour, Override};
+use super::model::{Downtime, FailureRow, Hour, Outside, Override};
+use super::selection::Selection;
 use super::slot::{self, Down, Slot};
 use super::source::Source;
 use super::summary::Fails;
@@ -10,6 +12,7 @@ use crate::device::serial::SerialNumber;
 use crate::fixture::FailCode;
 use crate::fixture::text::Messages;
 use crate::journal::{Called, JournalError};
+use crate::shift::Calendar;
 use jiff::Timestamp;
 
 /// Serial numbers that are named with a reason.
@@ -87,6 +90,22 @@ pub(super) fn downtime(slot: &Slot) -> Vec<Downtime> {
     let mut rows: Vec<_> = slot.down.iter().map(row).collect();
     rows.sort_by_key(|it| (std::cmp::Reverse(it.ms), it.cause.clone(), it.of.clone()));
     rows
+}
+
+/// Devices that came after the shift before and outside every one: no other report tells of them.
+pub(super) fn outside(
+    source: &dyn Source,
+    selection: &Selection,
+    calendar: &Calendar,
+) -> Result<Option<Outside>, JournalError> {
+    let Selection::Shift(span) = selection else { return Ok(None) };
+    let Some(since) = calendar.ended_by(span.begin).next().map(|it| it.end) else { return Ok(None) };
+    let mut devices = 0;
+    source.summaries(since, span.begin, &mut |it| {
+        devices += u64::from(it.was_presented() && calendar.at(it.first).is_none());
+        ControlFlow::Continue(())
+    })?;
+    Ok((devices > 0).then_some(Outside { since, devices }))
 }
 
 /// What each hour lost, and to what for the longest; the first has what is counted from `counted` on, and the last up
