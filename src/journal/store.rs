@@ -48,7 +48,7 @@
 //! | `t` time serial | what reports tell of a device, by its first presentation, or until then by when it came into the journal (ms since 1970, as all times here) |
 //! | `f` time time serial | nothing: that device first passed then, in a later hour than it was first presented |
 //! | `q` number | what happened in those five minutes |
-//! | `y` batch | when its first and last device were first presented |
+//! | `y` batch | when its first device was first presented, when any was worked on last, and the newest record of any |
 //! | `p` fixture 0 boot n | the presentations whose numbers are 8 n to 8 n + 7 |
 //! | `r` hash | rules |
 //! | `s` name | nothing: a shared policy that is there |
@@ -108,8 +108,9 @@ pub use self::open::{open, refuse_if_gone};
 pub use self::writer::StoreWriter;
 
 /// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no rows of batches, reports and
-/// keys, 4 a row for each presentation, 5 deferrals among the failures.
-pub const FORMAT: u32 = 6;
+/// keys, 4 a row for each presentation, 5 deferrals among the failures, 6 of a batch's time only first presentations
+/// and no downtime before a crash.
+pub const FORMAT: u32 = 7;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;

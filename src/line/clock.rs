@@ -82,6 +82,16 @@ impl ClockGate {
             }
     }
 
+    /// For how long the clock is known to be right, whatever it has said in that time; none while it is doubted. As
+    /// [`proves`](Self::proves), but a person's word is enough: what follows can be corrected.
+    pub(super) fn proven(&self) -> Option<Duration> {
+        match (&self.doubt, &self.overridden, &self.sync) {
+            (Some(_), Some(_), _) | (None, _, ClockSync::Synchronised) => Some(Duration::MAX),
+            (None, _, ClockSync::Unsaid) => Some(self.seen.mono.saturating_sub(self.steady_since)),
+            (Some(_), None, _) | (None, _, ClockSync::Unsynchronised(_)) => None,
+        }
+    }
+
     fn look(&mut self, now: Now) {
         let wall = now.wall.duration_since(self.seen.wall);
         let mono = SignedDuration::try_from(now.mono.saturating_sub(self.seen.mono)).unwrap_or_default();

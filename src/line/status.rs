@@ -47,6 +47,8 @@ pub struct LineStatus {
     pub products: Vec<(String, String)>,
     /// What AWS was called for since that was journaled last.
     pub calls: Option<Called>,
+    /// For how long what the clock says is known to be so; none while it is doubted.
+    pub clock_proven: Option<Duration>,
 }
 
 /// A picture of one fixture.
@@ -133,6 +135,7 @@ impl Line {
                 .map(|(name, it)| (name.clone(), it.serial.as_str().to_owned()))
                 .collect(),
             calls: self.calls.told(),
+            clock_proven: self.clock.proven(),
         }
     }
 

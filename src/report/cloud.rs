@@ -1,6 +1,6 @@
 //! The third witness: what the account was found to hold for the devices of a report.
 
-use super::model::{CloudCheck, CloudFinding, Report};
+use super::model::{CloudCheck, CloudFinding, Report, StationCloud, StationRow};
 use crate::reconcile::newest::Look;
 
 impl CloudCheck {
@@ -42,8 +42,38 @@ impl CloudCheck {
     }
 
     /// Findings that were not repaired.
-    fn open(&self) -> u64 {
+    pub(super) fn open(&self) -> u64 {
         self.found().saturating_sub(self.repaired)
+    }
+}
+
+impl Report {
+    /// What the account was found to hold, in a sentence, and whether that is what it should; of several stations which
+    /// of them found what. None where nobody has looked.
+    #[must_use]
+    pub fn cloud_headline(&self) -> Option<(bool, String)> {
+        if let Some(cloud) = &self.cloud {
+            return Some((cloud.agrees, cloud.headline()));
+        }
+        let of = |which: &dyn Fn(&StationRow) -> bool| {
+            let ids: Vec<_> = self.stations.iter().filter(|it| which(it)).map(|it| it.id.as_str()).collect();
+            (!ids.is_empty()).then(|| ids.join(", "))
+        };
+        let cloud = |it: &StationRow, found: fn(&StationCloud) -> bool| it.cloud.as_ref().is_some_and(found);
+        let differs = of(&|it| cloud(it, |it| !it.agrees && it.open > 0));
+        let unseen = of(&|it| cloud(it, |it| !it.agrees && it.open == 0));
+        let agrees = of(&|it| cloud(it, |it| it.agrees));
+        let parts = [
+            differs.as_ref().map(|ids| format!("THE CLOUD DIFFERS at {ids}")),
+            unseen.as_ref().map(|ids| format!("THE CLOUD IS NOT WHOLLY SEEN at {ids}")),
+            agrees.map(|ids| format!("THE CLOUD AGREES at {ids}")),
+        ];
+        let mut parts: Vec<_> = parts.into_iter().flatten().collect();
+        if parts.is_empty() {
+            return None;
+        }
+        parts.extend(of(&|it| it.cloud.is_none()).map(|ids| format!("not looked at by {ids}")));
+        Some((differs.is_none() && unseen.is_none(), parts.join("; ")))
     }
 }
 

@@ -12,7 +12,7 @@ use super::model::{
     Balance, Certificates, Exception, Exceptions, Handover, Hour, JournalRange, MAX_SERIALS, Pace, Ratio,
     Report, SCHEMA, Span, StationHead, Times, Yields,
 };
-use super::rows::{Reasons, downtime, losses, overrides, take_live};
+use super::rows::{Reasons, downtime, losses, outside, overrides, take_live};
 use super::selection::Selection;
 use super::sign::Signer;
 use super::slot::Slot;
@@ -125,7 +125,8 @@ pub fn make(
 ) -> Result<Report, JournalError> {
     let head = source.head()?;
     let (begin, end) = span_of(source, selection, context)?;
-    let admitted_before = source.slots(begin, end, context.now)?.admitted;
+    let counted = counted_from(selection, begin);
+    let admitted_before = source.slots(counted, end, context.now)?.admitted;
     let mut tally = Tally::new(begin, end, context);
     let batch = match selection {
         Selection::Batch(id) => Some(id.as_str()),
@@ -163,11 +164,11 @@ pub fn make(
             ControlFlow::Continue(())
         })?;
     }
-    let mut slot = source.slots(begin, end, context.now)?;
+    let mut slot = source.slots(counted, end, context.now)?;
     if let Some(called) = &context.live.calls {
-        take_live(source, &mut slot, called, (begin, end, context.now))?;
+        take_live(source, &mut slot, called, (counted, end, context.now))?;
     }
-    losses(source, &mut tally.hours, end, context.now)?;
+    losses(source, &mut tally.hours, (counted, end, context.now))?;
     match (batch, expected) {
         (Some(id), Some(order)) => tally.weigh_order(source, (id, head.seq), order)?,
         (Some(_), None) => tally.weigh_alone(),
@@ -181,7 +182,8 @@ pub fn make(
         head_hash: head.hash,
     };
     let span = span(selection, begin, end, context);
-    Ok(tally.finish(span, journal, &slot, context))
+    let outside = outside(source, selection, &context.calendar)?;
+    Ok(Report { outside, ..tally.finish(span, journal, &slot, context) })
 }
 
 /// The first instant and the first one after it.
@@ -198,6 +200,15 @@ fn span_of(
             None => (context.now, context.now),
         },
     })
+}
+
+/// From when on what is counted by time belongs to it: a batch may begin at any instant, and has the five minutes in
+/// which it does, as it has those in which it ends.
+fn counted_from(selection: &Selection, begin: Timestamp) -> Timestamp {
+    match selection {
+        Selection::Batch(_) => super::slot::begin(super::slot::number(begin)),
+        _ => begin,
+    }
 }
 
 /// What is counted.
@@ -524,6 +535,7 @@ impl Tally {
             fixtures: self.fixtures,
             batches: self.batches,
             balance: self.balance,
+            outside: None,
             yields,
             pace,
             times,

@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::handover::with_actions;
 use super::model::{
     Balance, Certificates, Downtime, Exceptions, FailureRow, Handover, Hour, JournalRange, Listed,
-    MAX_LISTED, Pace, Ratio, Report, Span, StationRow, Times, Twice, Yields,
+    MAX_LISTED, Outside, Pace, Ratio, Report, Span, StationCloud, StationRow, Times, Twice, Yields,
 };
+use crate::journal::Cause;
+
+/// Of this downtime each fixture has its own.
+const FIXTURE_AWAY: &str = Cause::FixtureAway.as_str();
 
 /// Why reports cannot be one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +66,8 @@ pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Re
     sum.stations = signed.iter().map(row).collect();
     sum.exceptions = Exceptions::default();
     sum.handover = Handover::default();
+    let equal = equal_fixtures(&reports);
+    tell_apart(&mut sum, first, &equal);
     let ids: Vec<_> = reports.iter().map(|it| it.station.id.as_str()).collect();
     sum.station.id = ids.join(" ");
     let versions: BTreeSet<_> = reports.iter().map(|it| it.station.software.as_str()).collect();
@@ -72,7 +78,9 @@ pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Re
     }
     sum.journal = JournalRange::default();
     for it in rest {
-        add(&mut sum, it);
+        let mut own = (*it).clone();
+        tell_apart(&mut own, it, &equal);
+        add(&mut sum, &own);
     }
     reports.iter().for_each(|it| list(&mut sum.exceptions, it));
     sum.balance.problems = problems(&reports, twice.0);
@@ -84,7 +92,41 @@ pub fn merge(signed: &[(Report, String)], twice: (u64, Vec<Twice>)) -> Result<Re
     sum.twice = twice.1;
     sum.handover = with_actions(Handover::default(), &sum.balance, &sum.certificates);
     sum.handover.actions.extend(rest.iter().filter_map(|it| other_time(it, first)));
+    sum.handover.actions.extend(reports.iter().flat_map(|it| left_to_do(it)));
     Ok(sum)
+}
+
+/// What a station leaves to do beside what follows from its figures, which are added up.
+fn left_to_do(it: &Report) -> Vec<String> {
+    let follows = with_actions(Handover::default(), &it.balance, &it.certificates).actions;
+    let own = it.handover.actions.iter().filter(|action| !follows.contains(action));
+    own.map(|action| format!("{}: {action}", it.station.id)).collect()
+}
+
+/// The names of fixtures that several stations have: each is another one.
+fn equal_fixtures(reports: &[&Report]) -> BTreeSet<String> {
+    let mut stations: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for it in reports {
+        let away = it.downtime.iter().filter(|it| it.cause == FIXTURE_AWAY).filter_map(|it| it.of.as_ref());
+        for name in it.fixtures.keys().chain(away) {
+            stations.entry(name).or_default().insert(&it.station.id);
+        }
+    }
+    let equal = stations.into_iter().filter(|(_, stations)| stations.len() > 1);
+    equal.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Gives what would be mistaken for another station's its own station's name.
+fn tell_apart(it: &mut Report, of: &Report, equal: &BTreeSet<String>) {
+    let station = &of.station.id;
+    let own = |name: &String| if equal.contains(name) { format!("{station} {name}") } else { name.clone() };
+    it.fixtures = of.fixtures.iter().map(|(name, count)| (own(name), *count)).collect();
+    for row in it.downtime.iter_mut().filter(|it| it.cause == FIXTURE_AWAY) {
+        row.of = row.of.as_ref().map(own);
+    }
+    for order in &mut it.overrides {
+        order.what = format!("{station}: {}", order.what);
+    }
 }
 
 /// That a report is of other hours than the first one; a batch takes as long as it does at each station.
@@ -131,6 +173,11 @@ fn row((it, hash): &(Report, String)) -> StationRow {
         open: it.balance.failed + it.balance.in_progress,
         closes: it.balance.closes,
         downtime_ms: it.downtime.iter().map(|it| it.ms).sum(),
+        cloud: it.cloud.as_ref().map(|cloud| StationCloud {
+            agrees: cloud.agrees,
+            open: cloud.open(),
+            headline: cloud.headline(),
+        }),
     }
 }
 
@@ -163,6 +210,10 @@ fn add(sum: &mut Report, it: &Report) {
         from.iter().for_each(|(name, count)| *into.entry(name.clone()).or_default() += count);
     }
     add_balance(&mut sum.balance, &it.balance);
+    sum.outside = match (sum.outside, it.outside) {
+        (Some(a), Some(b)) => Some(Outside { since: a.since.min(b.since), devices: a.devices + b.devices }),
+        (a, b) => a.or(b),
+    };
     add_pace(&mut sum.pace, &it.pace);
     add_certificates(&mut sum.certificates, &it.certificates);
     for row in &it.downtime {

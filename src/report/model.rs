@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// The schema that `docs/report.schema.json` describes.
 pub const SCHEMA: &str = "linemint-report/1";
 
-/// Devices that are listed in each list of exceptions at most; the rest by their number. All are in the CSV.
+/// Devices that are listed in each list of exceptions at most; the rest by their number. Those that were presented are
+/// in the CSV, and those that are missing in the batch (`linemint batch show ID --missing`).
 pub const MAX_LISTED: usize = 200;
 
 /// Devices that are named in a report at most: beyond, their serial numbers are in the CSV only.
@@ -41,6 +42,9 @@ pub struct Report {
     pub batches: BTreeMap<String, u64>,
     /// Whether it comes out even.
     pub balance: Balance,
+    /// Of a shift: devices that came between the shift before and this one, if any did. No shift's report has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<Outside>,
     /// How many were good.
     pub yields: Yields,
     /// How fast it went.
@@ -516,6 +520,15 @@ pub struct Handover {
     pub actions: Vec<String>,
 }
 
+/// Devices that were first presented outside every shift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// The end of the shift before.
+    pub since: Timestamp,
+    /// How many.
+    pub devices: u64,
+}
+
 /// One station's part in a merged report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StationRow {
@@ -539,6 +552,20 @@ pub struct StationRow {
     pub closes: bool,
     /// Downtime, milliseconds.
     pub downtime_ms: u64,
+    /// What its look at the account has shown; none where its report has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<StationCloud>,
+}
+
+/// What one station's look at the account has shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StationCloud {
+    /// The account holds what it should, as far as was looked.
+    pub agrees: bool,
+    /// Findings that were not repaired.
+    pub open: u64,
+    /// The second headline of its report.
+    pub headline: String,
 }
 
 /// A serial number that several stations have.

@@ -1,8 +1,10 @@
 //! Rows that follow from what was counted by time: downtime, what the hours lost, what people ordered.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use super::model::{Downtime, FailureRow, Hour, Override};
+use super::model::{Downtime, FailureRow, Hour, Outside, Override};
+use super::selection::Selection;
 use super::slot::{self, Down, Slot};
 use super::source::Source;
 use super::summary::Fails;
@@ -10,6 +12,7 @@ use crate::device::serial::SerialNumber;
 use crate::fixture::FailCode;
 use crate::fixture::text::Messages;
 use crate::journal::{Called, JournalError};
+use crate::shift::Calendar;
 use jiff::Timestamp;
 
 /// Serial numbers that are named with a reason.
@@ -89,16 +92,33 @@ pub(super) fn downtime(slot: &Slot) -> Vec<Downtime> {
     rows
 }
 
-/// What each hour lost, and to what for the longest.
+/// Devices that came after the shift before and outside every one: no other report tells of them.
+pub(super) fn outside(
+    source: &dyn Source,
+    selection: &Selection,
+    calendar: &Calendar,
+) -> Result<Option<Outside>, JournalError> {
+    let Selection::Shift(span) = selection else { return Ok(None) };
+    let Some(since) = calendar.ended_by(span.begin).next().map(|it| it.end) else { return Ok(None) };
+    let mut devices = 0;
+    source.summaries(since, span.begin, &mut |it| {
+        devices += u64::from(it.was_presented() && calendar.at(it.first).is_none());
+        ControlFlow::Continue(())
+    })?;
+    Ok((devices > 0).then_some(Outside { since, devices }))
+}
+
+/// What each hour lost, and to what for the longest; the first has what is counted from `counted` on, and the last up
+/// to `end`.
 pub(super) fn losses(
     source: &dyn Source,
     hours: &mut [Hour],
-    end: Timestamp,
-    now: Timestamp,
+    (counted, end, now): (Timestamp, Timestamp, Timestamp),
 ) -> Result<(), JournalError> {
     let ends: Vec<_> = hours.iter().skip(1).map(|it| it.begin).chain([end]).collect();
-    for (hour, end) in hours.iter_mut().zip(ends).filter(|(it, _)| it.seconds > 0) {
-        let slot = source.slots(hour.begin, end, now)?;
+    let begins: Vec<_> = [counted].into_iter().chain(hours.iter().skip(1).map(|it| it.begin)).collect();
+    for (hour, (begin, end)) in hours.iter_mut().zip(begins.into_iter().zip(ends)) {
+        let slot = source.slots(begin, end, now)?;
         let longest = slot.down.iter().filter(|(_, it)| it.ms > 0).max_by_key(|(_, it)| it.ms);
         (hour.failed, hour.deferred) = (slot.failed, slot.deferred);
         hour.cause = longest.map(|(cause, _)| cause.clone());

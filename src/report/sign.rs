@@ -6,6 +6,8 @@
 //! ```
 //! What is signed is all the rest, in canonical form, with the journal's head hash in it and in the header.
 
+mod unique;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -15,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
+use self::unique::Unique;
 use super::model::{Report, SCHEMA};
 use super::render::json::canonical;
 use crate::pki::hex;
@@ -130,7 +133,7 @@ pub fn hash(report: &Report) -> String {
 /// # Errors
 /// It is not, and why.
 pub fn verify(text: &str, pems: &[String]) -> Result<Verified, Untrue> {
-    let mut value: Value = serde_json::from_str(text).map_err(|error| Untrue::Foreign(error.to_string()))?;
+    let Unique(mut value) = serde_json::from_str(text).map_err(|error| Untrue::Foreign(error.to_string()))?;
     if value["schema"] != SCHEMA {
         return Err(Untrue::Foreign(format!("its schema is not {SCHEMA}")));
     }

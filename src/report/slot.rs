@@ -176,9 +176,10 @@ pub fn of_first(device: &Device) -> Option<(i64, Slot)> {
     Some((number(at), Slot { admitted: 1, seq: device.last_seq, ..Slot::default() }))
 }
 
-/// What a record adds to which slots. `open` is what keeps the station from its work, before and after it.
+/// What a record adds to which slots. `open` is what keeps the station from its work, before and after it; `latest` the
+/// latest time that a record before it bears.
 #[must_use]
-pub fn of(record: &Record, open: &mut Open) -> Vec<(i64, Slot)> {
+pub fn of(record: &Record, open: &mut Open, latest: Option<Timestamp>) -> Vec<(i64, Slot)> {
     let mut slot = Slot { seq: record.seq, ..Slot::default() };
     match &record.what {
         What::Device(event) => {
@@ -194,11 +195,16 @@ pub fn of(record: &Record, open: &mut Open) -> Vec<(i64, Slot)> {
             }
             vec![(number(record.at), slot)]
         }
-        What::Station(event) => of_station(event, record, open, slot),
+        What::Station(event) => of_station(event, record, (open, latest), slot),
     }
 }
 
-fn of_station(event: &StationEvent, record: &Record, open: &mut Open, mut slot: Slot) -> Vec<(i64, Slot)> {
+fn of_station(
+    event: &StationEvent,
+    record: &Record,
+    (open, latest): (&mut Open, Option<Timestamp>),
+    mut slot: Slot,
+) -> Vec<(i64, Slot)> {
     let now = record.at.as_millisecond();
     let mut all = Vec::new();
     match event {
@@ -233,8 +239,11 @@ fn of_station(event: &StationEvent, record: &Record, open: &mut Open, mut slot: 
             if open.contains_key(&off) {
                 end_one(open, &off, record, &mut all);
             } else if record.seq > 1 {
-                // Nobody knows when it ended: what was open then is not counted, and the time neither.
-                open.clear();
+                // Nobody knows when it ended: what was open is counted as far as there are records, no further.
+                let known = latest.unwrap_or(record.at).min(record.at).as_millisecond();
+                for (what, since) in std::mem::take(open) {
+                    spread(&what, since, known.max(since), record.seq, &mut all);
+                }
                 slot.crashes = 1;
                 all.push((number(record.at), slot));
             }
@@ -308,10 +317,12 @@ mod tests {
 
     fn fold(records: Vec<Record>) -> (BTreeMap<i64, Slot>, Open) {
         let (mut slots, mut open) = (BTreeMap::<i64, Slot>::new(), Open::new());
+        let mut latest = None;
         for it in records {
-            for (number, slot) in of(&it, &mut open) {
+            for (number, slot) in of(&it, &mut open, latest) {
                 slots.entry(number - 6_000_000).or_default().add(&slot);
             }
+            latest = latest.max(Some(it.at));
         }
         (slots, open)
     }
@@ -345,8 +356,37 @@ mod tests {
             1
         );
         assert_eq!(slots[&2].down["station-off"], Down { times: 1, ms: 10_000 });
-        // The daemon was killed: since when the fixture was there again nobody knows.
-        assert_eq!((slots[&2].crashes, slots[&2].down.len(), open.len()), (1, 2, 0));
+        // The daemon was killed: whether the fixture was away after the newest record nobody knows.
+        assert_eq!(slots[&2].down["fixture-away nest-1"], Down { times: 1, ms: 10_000 });
+        assert_eq!((slots[&2].crashes, slots[&2].down.len(), open.len()), (1, 3, 0));
+    }
+
+    #[test]
+    fn what_was_away_counts_up_to_the_last_record_before_a_kill() {
+        let started = StationEvent::Started { version: String::new(), config: String::new() };
+        let hindered = StationEvent::Hindered {
+            cause: Cause::Offline,
+            of: Some("iot".into()),
+            since: Timestamp::from_second(1_800_000_010).unwrap(),
+            message: String::new(),
+        };
+        let by = Operator { uid: 1, name: "ada".to_owned(), reason: "it is right".to_owned() };
+        let begin = |last: i64, again: i64| {
+            let (slots, open) = fold(vec![
+                record(1, 0, started.clone()),
+                record(2, 20, hindered.clone()),
+                record(3, last, StationEvent::Resumed { by: by.clone() }),
+                record(4, again, started.clone()),
+            ]);
+            assert!(open.is_empty());
+            let down = slots.values().filter_map(|it| it.down.get("offline iot"));
+            let (times, ms) = down.fold((0, 0), |sum, it| (sum.0 + it.times, sum.1 + it.ms));
+            (times, ms, slots.values().map(|it| it.crashes).sum::<u64>())
+        };
+        assert_eq!(begin(3_610, 7_200), (1, 3_600_000, 1), "an hour is known, and the other not");
+        // The clock was ahead when the newest record was written, and is not when the station starts.
+        assert_eq!(begin(9_000, 110), (1, 100_000, 1));
+        assert_eq!(begin(9_000, 5), (1, 0, 1));
     }
 
     #[test]

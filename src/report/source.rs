@@ -55,7 +55,8 @@ pub trait Source {
     /// As above.
     fn slots(&self, begin: Timestamp, end: Timestamp, now: Timestamp) -> Result<Slot, JournalError>;
 
-    /// When the first and the last device of a batch were first presented; none if none was.
+    /// When the first device of a batch was first presented, and when any of them was worked on last
+    /// ([`super::summary::is_work`]); none if none was presented.
     ///
     /// # Errors
     /// As above.

@@ -411,6 +411,20 @@ impl Summary {
     }
 }
 
+/// Whether an event is of the work that a batch's time is made of. What is done with a device that is done with is not:
+/// a key's end, a deletion, a repair in the account may be years later.
+#[must_use]
+pub fn is_work(event: &Event, before: Option<State>, after: &Device) -> bool {
+    let is_done = |it: State| matches!(it, State::Passed | State::Scrapped);
+    match event {
+        Event::Repeated { .. } | Event::Retried { .. } | Event::Released { .. } => false,
+        Event::KeyDestroyed { .. } | Event::KeyLost { .. } | Event::KeyExpired { .. } => false,
+        Event::Scrapping { .. } | Event::Scrapped => false,
+        Event::Mending { .. } | Event::MendFailed { .. } | Event::OrphanFound { .. } => false,
+        _ => after.scrap.is_none() && !(before.is_some_and(is_done) && is_done(after.state)),
+    }
+}
+
 fn once_more(all: &mut Vec<Fails>, code: FailCode, at: Timestamp) {
     match all.iter_mut().find(|it| it.code == code) {
         Some(it) => (it.times, it.last) = (it.times + 1, at),

@@ -1,24 +1,28 @@
 //! The report of each shift, written by itself when the shift has ended: into a directory, in four formats, then
 //! to whoever wants it. Which reports there are is seen from the directory, so that one that was missed while the
-//! station was down is made at the next start, and none is made twice.
+//! station was down is made at the next start, and none is made twice: a shift that was given another name has the
+//! report that lies there. Nothing is written while the clock may be wrong, and what was written by a clock that was
+//! ahead is corrected when the shift has truly ended.
 //!
 //! The JSON gets its name last: a report whose JSON is there is whole.
 
 mod files;
 pub(crate) mod orders;
 mod post;
+mod present;
 mod tell;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, watch};
 
 use self::files::WriteError;
+use self::present::{Directory, Present};
 use self::tell::Teller;
 use crate::clock::TimeSource;
 use crate::cloud::Quotas;
@@ -28,6 +32,7 @@ use crate::control::report::live;
 use crate::control::sight::Plant;
 use crate::error::Chain;
 use crate::journal::store::Store;
+use crate::line::LineStatus;
 use crate::reconcile::newest::Newest;
 use crate::report::fold::{Live, Maker};
 use crate::report::keys::{ReportKeyError, load_or_create};
@@ -107,8 +112,12 @@ pub(super) struct Reporter {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn TimeSource>,
     pub(super) status: watch::Receiver<Arc<Status>>,
+    /// The line's own pictures, which tell whether the clock can be right.
+    pub(super) line: watch::Receiver<Arc<LineStatus>>,
     pub(super) dir: PathBuf,
     pub(super) options: config::Reports,
+    /// What lies in the directory.
+    pub(super) present: Mutex<Directory>,
 }
 
 impl Reporter {
@@ -158,6 +167,10 @@ impl Reporter {
     }
 
     fn make_missing(&self, made: &mut Vec<PathBuf>) -> Result<(), WriteError> {
+        // What is signed by a wrong clock stays signed.
+        if self.line.borrow().clock_proven.is_none_or(|it| it < self.options.grace) {
+            return Ok(());
+        }
         let now = self.clock.now().wall;
         let due = self.due(now)?;
         if due.is_empty() {
@@ -213,8 +226,27 @@ impl Reporter {
         let Ok(by) = now.checked_sub(grace) else { return Ok(Vec::new()) };
         let look_back = MISSED.min(self.options.keep);
         let calendar = self.maker().calendar;
-        let missing = |it: &ShiftSpan| !self.dir.join(files::name(it, "json")).exists();
-        let mut due: Vec<_> = calendar.ended_by(by).take(look_back).filter(missing).collect();
+        let mut present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        present.look(&self.dir, &calendar)?;
+        let mut due = Vec::new();
+        let mut others = Vec::new();
+        for span in calendar.ended_by(by).take(look_back) {
+            match present.named(&files::stem(&span)) {
+                Some(Some(it)) if self.was_early(it, &span)? => due.push(span),
+                Some(_) => {}
+                None => match present.over(&span) {
+                    Some(other) => others.push((span.clone(), other.to_owned())),
+                    None => due.push(span),
+                },
+            }
+        }
+        for (span, other) in others {
+            if !present.told.contains(&span) {
+                let (begin, end) = (span.begin, span.end);
+                tracing::warn!(shift = %span, report = %other, %begin, %end, "this shift gets no report by itself, since that report tells of a part of its time: `linemint report --since --until` makes one of the rest");
+                present.told.push(span);
+            }
+        }
         if due.is_empty() {
             return Ok(due);
         }
@@ -225,13 +257,29 @@ impl Reporter {
         Ok(due)
     }
 
+    /// Whether a report was made before its shift had ended, by a clock that was ahead: by what it says itself, or
+    /// since what the journal holds behind it was before that end.
+    fn was_early(&self, it: &Present, span: &ShiftSpan) -> Result<bool, WriteError> {
+        let end = it.selection.end.min(span.end);
+        if it.made_at < end {
+            return Ok(true);
+        }
+        if it.journal.id != self.maker.journal_id {
+            return Ok(false);
+        }
+        Ok(self.store.events(it.journal.head, 1)?.first().is_some_and(|it| it.at < end))
+    }
+
     fn write(&self, span: &ShiftSpan) -> Result<(PathBuf, bool), WriteError> {
         let now = self.clock.now().wall;
         let selection = Selection::Shift(span.clone());
         let live = live(&self.status.borrow().clone());
         let maker = self.maker();
-        let report = maker.make(&self.store, &selection, now, live)?;
+        let mut report = maker.make(&self.store, &selection, now, live)?;
         let stem = files::stem(span);
+        if let Some((version, old)) = present::signed(&self.dir.join(files::name(span, "json"))) {
+            (report.version, report.corrects) = (version.saturating_add(1), Some(old));
+        }
         let path = files::write(&self.dir, &stem, &maker, (&self.store, &selection), &report)?;
         Ok((path, report.balance.closes))
     }

@@ -260,8 +260,12 @@ impl Daemon {
         if let Some(dir) = options.dir.clone() {
             let (maker, store, clock, status) = (maker.clone(), store.clone(), clock.clone(), status.clone());
             let plant = alive.plant.subscribe();
+            let line = station.status.clone();
             // It ends with the process: what it did not write is written after the next start.
-            tokio::spawn(Reporter { told, maker, plant, store, clock, status, dir, options }.run());
+            let present = Default::default();
+            tokio::spawn(
+                Reporter { told, maker, plant, store, clock, status, line, dir, options, present }.run(),
+            );
         }
         let reporting = Reporting { maker, clock };
         let (command_sender, commands) = mpsc::channel(COMMANDS);

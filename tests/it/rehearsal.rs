@@ -69,6 +69,26 @@ fn what_is_kept_can_be_read_afterwards() {
 }
 
 #[test]
+fn a_report_may_be_read_alike_in_all_formats_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let keep = dir.path().join("kept");
+    let args = ["rehearse", "--devices", "1", "--quota", "unlimited", "--rtt", "0", "--keep"];
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", "umask 077; exec \"$0\" \"$@\""])
+        .arg(linemint(&[]).get_program())
+        .args(args)
+        .arg(&keep);
+    let (status, out, log) = Process::run(&mut shell);
+    assert_eq!(status, 0, "{out}\n{log}");
+    for format in ["csv", "html", "txt", "json"] {
+        let mode = fs::metadata(keep.join(format!("report.{format}"))).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o644, "{format}");
+    }
+}
+
+#[test]
 fn a_rehearsal_of_what_is_no_configuration_ends_with_78() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("bad.toml");

@@ -84,7 +84,8 @@ pub(super) fn run(args: &MergeArgs, out: &mut impl Write) -> Result<ExitStatus, 
             out.flush()?;
         }
     }
-    Ok(if merged.balance.closes { ExitStatus::Done } else { ExitStatus::Bad })
+    let agrees = merged.cloud_headline().is_none_or(|(agrees, _)| agrees);
+    Ok(if merged.balance.closes && agrees { ExitStatus::Done } else { ExitStatus::Bad })
 }
 
 /// The serial numbers that several lists have: how many, and the first of them. Of a CSV's in memory is a number for

@@ -158,6 +158,7 @@ fn reports_of_two_stations_add_up_and_a_serial_at_both_is_found() {
     let (mut a, mut b) = (outage().1, rework().1);
     a.station.id = "L3-S01".to_owned();
     b.station.id = "L3-S02".to_owned();
+    (a.cloud, b.cloud) = (None, None);
     (b.selection.name, b.selection.begin) = (a.selection.name.clone(), a.selection.begin);
     let named = b.serials.take().unwrap();
     assert_eq!(named.len() as u64, b.balance.total + b.balance.extras, "each device is named");
@@ -407,4 +408,62 @@ async fn a_look_that_is_refused_leaves_the_report_its_sentence_and_status_4() {
     let refused = refusal(400, "400 Bad Request", "there is no shift");
     let (status, out, err, _) = before(&shift, vec![summary(), refused]).await;
     assert_eq!((status, out.as_str(), err.as_str()), (ExitStatus::Refused, "", "there is no shift\n"));
+}
+
+#[test]
+fn what_each_station_found_in_the_cloud_and_leaves_to_do_stays_in_the_sum() {
+    let dir = tempfile::tempdir().unwrap();
+    let (signer, mut a) = (signer(), outage().1);
+    let station = |it: &mut Report, id: &str| {
+        it.station.id = id.to_owned();
+        it.serials = Some(vec![format!("of {id}")]);
+    };
+    station(&mut a, "S1");
+    a.handover.actions.push("THE CLOUD DIFFERS: see to it".to_owned());
+    let check = crate::report::model::CloudCheck {
+        compared: 4,
+        findings: [("missing".to_owned(), 1)].into(),
+        ..Default::default()
+    };
+    let by = crate::report::model::Override {
+        at: a.made_at,
+        what: "go on".to_owned(),
+        who: "ada".to_owned(),
+        why: "it is right".to_owned(),
+    };
+    (a.cloud, a.overrides) = (Some(check.clone()), vec![by]);
+    let (mut b, mut c) = (a.clone(), a.clone());
+    station(&mut b, "S2");
+    (b.cloud, b.overrides, b.handover) = (None, Vec::new(), Default::default());
+    station(&mut c, "S3");
+    (c.overrides, c.handover) = (Vec::new(), Default::default());
+    c.cloud = Some(crate::report::model::CloudCheck { agrees: true, findings: Default::default(), ..check });
+    for (name, it) in [("a.json", &a), ("b.json", &b), ("c.json", &c)] {
+        put(&dir.path().join(name), signer.signed(it));
+    }
+    let merge = |names: &[&str], format: &str| merged(dir.path(), names, format).unwrap();
+    let all = ["a.json", "b.json", "c.json"];
+    let (status, text) = merge(&all, "text");
+    assert_eq!(status, ExitStatus::Bad, "as of a single report that the account differs from");
+    assert!(
+        text.contains("\nTHE CLOUD DIFFERS at S1; THE CLOUD AGREES at S3; not looked at by S2\n"),
+        "{text}"
+    );
+    assert!(text.contains("[ ] S1: THE CLOUD DIFFERS: see to it\n"), "{text}");
+    assert!(text.contains(" by ada: S1: go on (it is right)"), "{text}");
+    assert!(text.contains("takt of each station its own") && !text.contains("none set"), "{text}");
+    for (id, word) in [("S1", "DIFFERS"), ("S2", "-"), ("S3", "agrees")] {
+        let row = text.lines().find(|it| it.starts_with(&format!("  {id} "))).unwrap();
+        assert!(row.ends_with(&format!(" {word}")), "{row}");
+    }
+    let (_, page) = merge(&all, "html");
+    assert!(page.contains("THE CLOUD DIFFERS at S1") && page.contains("takt of each station its own"));
+    let sum: Report = serde_json::from_str(&merge(&all, "json").1).unwrap();
+    let nest = a.fixtures.keys().next().unwrap();
+    assert_eq!(sum.fixtures[&format!("S1 {nest}")], a.fixtures[nest]);
+    assert_eq!(sum.fixtures.len(), 3 * a.fixtures.len());
+    let away = sum.downtime.iter().filter(|it| it.cause == "fixture-away").count();
+    assert_eq!(away, 3 * a.downtime.iter().filter(|it| it.cause == "fixture-away").count());
+    // Where all agree, or nobody has looked, the sums alone decide.
+    assert_eq!(merge(&["b.json", "c.json"], "text").0, ExitStatus::Done);
 }

@@ -161,7 +161,7 @@ impl Index {
         let (db, path) = (self.db.clone(), self.path.clone());
         let mut folding = Folding::new(&db, &path);
         for (entry, at) in records {
-            folding.take(entry, &mut self.down)?;
+            folding.take(entry, &mut self.down, self.latest)?;
             self.latest = self.latest.max(Some(entry.record.at));
             self.add(&mut rows, entry)?;
             batches.take(&mut rows, entry)?;

@@ -21,18 +21,22 @@ use crate::journal::record::{decode, encode};
 use crate::journal::{Entry, JournalError, Record, What};
 use crate::report::slot::{self, Open, Slot};
 use crate::report::source::{Head, Source};
-use crate::report::summary::{Summary, to_millisecond};
+use crate::report::summary::{Summary, is_work, to_millisecond};
 
 /// A row and what is to stand in it.
 type Row = (Vec<u8>, Option<Vec<u8>>);
 
-/// When the devices of a batch were first presented.
+/// When a batch's devices were worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Span {
+    /// The first presentation of any of them.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     first: Timestamp,
+    /// The newest event that was work on one of them.
     #[serde(with = "jiff::fmt::serde::timestamp::millisecond::required")]
     last: Timestamp,
+    /// The newest record of any of them, work or not.
+    seq: u64,
 }
 
 /// The rows that records change, as they will be written.
@@ -53,9 +57,14 @@ impl<'a> Folding<'a> {
         Self { db, path, summaries, slots, batches, late: Vec::new(), moved: Vec::new() }
     }
 
-    /// Takes in a record; `open` is what keeps the station from its work.
-    pub(super) fn take(&mut self, entry: &'a Entry, open: &mut Open) -> Result<(), JournalError> {
-        for (number, news) in slot::of(&entry.record, open) {
+    /// Takes in a record; `open` is what keeps the station from its work, `latest` the latest time of a record before.
+    pub(super) fn take(
+        &mut self,
+        entry: &'a Entry,
+        open: &mut Open,
+        latest: Option<Timestamp>,
+    ) -> Result<(), JournalError> {
+        for (number, news) in slot::of(&entry.record, open, latest) {
             self.slot(number)?.add(&news);
         }
         let (Some((device, before)), What::Device(event)) = (&entry.device, &entry.record.what) else {
@@ -75,8 +84,10 @@ impl<'a> Folding<'a> {
         let had_passed = known.as_ref().is_some_and(|it: &Summary| it.passed.is_some());
         let had_batch = begun.is_none() && known.as_ref().is_some_and(|it| it.batch.is_some());
         let it = Summary::after(known, device, event, entry.record.at);
-        if let (false, Some(batch)) = (had_batch, it.batch.as_ref().filter(|_| it.was_presented())) {
-            self.note_batch(batch, it.first)?;
+        if let Some(batch) = it.batch.as_ref().filter(|_| it.was_presented()) {
+            let is_work = !had_batch || is_work(event, *before, device);
+            let last = if is_work { it.updated } else { it.first };
+            self.note_batch(batch, Span { first: it.first, last, seq: entry.record.seq })?;
         }
         // Where the pass is in a later hour than the first presentation, it is found by its own time too.
         if let Some(passed) = it.passed.filter(|passed| !had_passed && hour(*passed) != hour(it.first)) {
@@ -94,13 +105,14 @@ impl<'a> Folding<'a> {
         Ok(self.slots.entry(number).or_default())
     }
 
-    fn note_batch(&mut self, batch: &str, first: Timestamp) -> Result<(), JournalError> {
+    fn note_batch(&mut self, batch: &str, news: Span) -> Result<(), JournalError> {
         let known = match self.batches.get(batch) {
             Some(it) => Some(*it),
             None => read(self.db, self.path, &key(b'y', batch))?,
         };
-        let Span { first: begin, last } = known.unwrap_or(Span { first, last: first });
-        self.batches.insert(batch.to_owned(), Span { first: begin.min(first), last: last.max(first) });
+        let known: Span = known.unwrap_or(news);
+        let (first, last) = (known.first.min(news.first), known.last.max(news.last));
+        self.batches.insert(batch.to_owned(), Span { first, last, seq: news.seq });
         Ok(())
     }
 
@@ -160,13 +172,17 @@ fn slot_key(number: i64) -> Vec<u8> {
     [&[b'q'][..], &ordered(number)].concat()
 }
 
-/// Whether the index holds the newest summary of that device, and where it was first presented later than it came into
-/// the journal, nothing of it at its earlier place and what that presentation counts.
+/// Whether the index holds the newest summary of that device and what its batch has of it, and where it was first
+/// presented later than it came into the journal, nothing of it at its earlier place and what that presentation counts.
 pub(super) fn has_summary(db: &sled::Db, path: &Path, device: &Device) -> Result<bool, JournalError> {
     let (row, earlier) = (summary_key(device), row_key(device.admitted_at, device));
     let found: Option<Summary> = read(db, path, &row)?;
-    if found.is_none_or(|it| it.seqs.1 != device.last_seq) {
-        return Ok(false);
+    let Some(found) = found.filter(|it| it.seqs.1 == device.last_seq) else { return Ok(false) };
+    if let Some(batch) = found.batch.as_ref().filter(|_| found.was_presented()) {
+        let span: Option<Span> = read(db, path, &key(b'y', batch))?;
+        if span.is_none_or(|it| it.seq < device.last_seq) {
+            return Ok(false);
+        }
     }
     let Some(presented) = device.presented_at else { return Ok(true) };
     if row != earlier && read::<Summary>(db, path, &earlier)?.is_some() {
@@ -181,7 +197,7 @@ pub(super) fn has_summary(db: &sled::Db, path: &Path, device: &Device) -> Result
 pub(super) fn note_slots(record: &Record, newest: &mut BTreeMap<i64, u64>) {
     // What a hindrance has spread over earlier slots follows from the rows that are written with them.
     if let What::Device(_) = &record.what {
-        for (number, it) in slot::of(record, &mut Open::new()) {
+        for (number, it) in slot::of(record, &mut Open::new(), None) {
             newest.insert(number, it.seq);
         }
     }

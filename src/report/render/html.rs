@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::super::model::{Ratio, Report};
 use super::text::{remarks, title};
-use super::{counted, local, number, percent, plain, span};
+use super::{counted, local, number, percent, plain, span, takt};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -81,8 +81,8 @@ fn verdict(it: &Report) -> Markup {
     let sign = |good: bool| if good { "✔ " } else { "✖ " };
     html! {
         p class=(class(it.balance.closes, "")) { (sign(it.balance.closes)) (it.balance.headline()) }
-        @if let Some(cloud) = &it.cloud {
-            p class=(class(cloud.agrees, " second")) { (sign(cloud.agrees)) (cloud.headline()) }
+        @if let Some((agrees, headline)) = it.cloud_headline() {
+            p class=(class(agrees, " second")) { (sign(agrees)) (headline) }
         }
         @for remark in remarks(it) { p class="note" { (remark) } }
     }
@@ -95,7 +95,10 @@ fn tiles(it: &Report) -> Markup {
     let show = |it: Option<u64>| it.map_or_else(|| "–".to_owned(), span);
     let down = it.downtime.first();
     let actions = it.handover.actions.len();
-    let takt = pace.takt_ms.map_or_else(|| "no takt set".to_owned(), |it| format!("takt {}", span(it)));
+    let takt = match takt(pace, "").as_str() {
+        "" => "no takt set".to_owned(),
+        takt => format!("takt {takt}"),
+    };
     let tile = |class: &str, figure: String, words: String| {
         html! { div class=(class) { b { (figure) } span { (words) } } }
     };

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::limits::CERTIFICATES;
-use super::model::{CloudCheck, Downtime, Hour, OperationRow, Quota, Report, Times};
+use super::model::{CloudCheck, Downtime, Hour, OperationRow, Pace, Quota, Report, Times};
 use crate::cloud::ACCOUNT;
 
 pub mod csv;
@@ -35,6 +35,33 @@ fn span(ms: u64) -> String {
 /// So many of them: `1 device`, `2 devices`.
 fn counted(count: u64, one: &str) -> String {
     format!("{} {one}{}", number(count), if count == 1 { "" } else { "s" })
+}
+
+/// Where the devices of a list are that it does not show. The CSV has a line for what was presented, and so none for
+/// what is missing.
+fn rest_of(report: &Report, list: &str) -> String {
+    match (list, report.selection.name.as_deref()) {
+        ("missing", Some(batch)) => format!("`linemint batch show {batch} --missing`"),
+        _ => "the CSV".to_owned(),
+    }
+}
+
+/// The planned time for a device; of several stations each has its own.
+fn takt(pace: &Pace, none: &str) -> String {
+    match pace.takt_ms {
+        Some(ms) => span(ms),
+        None if pace.hours.iter().any(|it| it.target.is_some()) => "of each station its own".to_owned(),
+        None => none.to_owned(),
+    }
+}
+
+/// Ends that the daemon has not told, and what follows for the downtime.
+fn unsaid(crashes: u64) -> String {
+    format!(
+        "the daemon ended {} without saying so: what was away before counts up to the last record, how long anything \
+         was away after it is not known",
+        counted(crashes, "time")
+    )
 }
 
 /// What a cause of downtime means to somebody who does not know its name.

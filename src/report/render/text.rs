@@ -5,13 +5,13 @@ use std::fmt::{self, Write};
 use super::super::model::{FailureRow, Report};
 use super::{
     at_work, cloud_remarks, counted, delta, headroom, hundredths, is_notable, limit, local, meaning, milli,
-    number, percent, plain, quiet, shares_of_time, span,
+    number, percent, plain, quiet, rest_of, shares_of_time, span, takt, unsaid,
 };
 
 /// Widest line, characters.
 pub const WIDTH: usize = 100;
 
-/// Devices of a list that are shown; the others are in the CSV.
+/// Devices of a list that are shown.
 const SHOWN: usize = 10;
 
 /// Orders of people to the station that are shown.
@@ -58,20 +58,36 @@ fn write(out: &mut String, it: &Report) -> fmt::Result {
 
 /// A sentence over as many lines as it needs, the further ones with an indent.
 fn wrapped(text: &str, indent: usize) -> String {
-    let mut lines = vec![String::new()];
+    fill(String::new(), indent, text, indent)
+}
+
+/// A sentence behind something on its line, and over as many lines as it needs.
+fn behind(before: String, text: &str, indent: usize) -> String {
+    let used = before.chars().count();
+    fill(before, used, text, indent)
+}
+
+/// Words behind what has so many columns already. What is longer than a line is cut into several.
+fn fill(mut out: String, mut used: usize, text: &str, indent: usize) -> String {
+    let mut at_begin = true;
     for word in text.split_whitespace() {
-        let full = lines.last().is_some_and(|it| it.chars().count() + word.chars().count() >= WIDTH - indent);
-        if full {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
+        let letters: Vec<_> = word.chars().collect();
+        for piece in letters.chunks(WIDTH - indent) {
+            let blank = usize::from(!at_begin);
+            if used + blank + piece.len() > WIDTH && used > indent {
+                out.push('\n');
+                out.push_str(&" ".repeat(indent));
+                used = indent;
+            } else if !at_begin {
+                out.push(' ');
+                used += 1;
             }
-            line.push_str(word);
+            out.extend(piece);
+            used += piece.len();
+            at_begin = false;
         }
     }
-    lines.join(&format!("\n{}", " ".repeat(indent)))
+    out
 }
 
 /// What the report is of, in a few words.
@@ -94,6 +110,13 @@ pub(super) fn remarks(it: &Report) -> Vec<String> {
         all.push(format!("the clocks change in this shift: it has {real} instead of {usual}"));
     }
     all.extend(span.odd_days.iter().map(|(day, hours)| format!("{day} has {hours} hours")));
+    if let Some(outside) = &it.outside {
+        let devices = counted(outside.devices, "device");
+        all.push(format!(
+            "presented outside every shift since {}: {devices}, in no shift's report",
+            local(it, outside.since)
+        ));
+    }
     if !span.over {
         all.push("it is not over yet: these are the figures up to now".to_owned());
     }
@@ -111,8 +134,8 @@ fn list(counts: &std::collections::BTreeMap<String, u64>) -> String {
 fn head(out: &mut String, it: &Report) -> fmt::Result {
     writeln!(out, "{}  ·  station {}", title(it), it.station.id)?;
     writeln!(out, "{}", wrapped(&it.balance.headline(), 2))?;
-    if let Some(cloud) = &it.cloud {
-        writeln!(out, "{}", wrapped(&cloud.headline(), 2))?;
+    if let Some((_, headline)) = it.cloud_headline() {
+        writeln!(out, "{}", wrapped(&headline, 2))?;
     }
     writeln!(out)?;
     let span = &it.selection;
@@ -121,10 +144,10 @@ fn head(out: &mut String, it: &Report) -> fmt::Result {
     for remark in remarks(it) {
         writeln!(out, "  note      {}", wrapped(&remark, 12))?;
     }
-    writeln!(out, "  products  {}", list(&it.products))?;
-    writeln!(out, "  fixtures  {}", list(&it.fixtures))?;
+    writeln!(out, "  products  {}", wrapped(&list(&it.products), 12))?;
+    writeln!(out, "  fixtures  {}", wrapped(&list(&it.fixtures), 12))?;
     if !it.batches.is_empty() {
-        writeln!(out, "  batches   {}", list(&it.batches))?;
+        writeln!(out, "  batches   {}", wrapped(&list(&it.batches), 12))?;
     }
     if !it.stations.is_empty() {
         writeln!(out, "  made      {} by linemint {}", it.made_at, it.station.software)?;
@@ -209,7 +232,7 @@ fn yields(out: &mut String, it: &Report) -> fmt::Result {
 fn pace(out: &mut String, it: &Report) -> fmt::Result {
     section(out, "pace")?;
     let pace = &it.pace;
-    let takt = pace.takt_ms.map_or_else(|| "none set".to_owned(), span);
+    let takt = takt(pace, "none set");
     let actual = pace.actual_ms.map_or_else(|| "-".to_owned(), span);
     let since = pace.longest_gap_at.map_or_else(String::new, |at| format!(" from {}", local(it, at)));
     let gap = span(pace.longest_gap_ms);
@@ -273,11 +296,7 @@ fn stops(out: &mut String, it: &Report) -> fmt::Result {
         writeln!(out, "  none")?;
     }
     if it.crashes > 0 {
-        writeln!(
-            out,
-            "  the daemon ended {} times without saying so; how long it was away then is not known",
-            it.crashes
-        )?;
+        writeln!(out, "  {}", wrapped(&unsaid(it.crashes), 4))?;
     }
     Ok(())
 }
@@ -306,7 +325,7 @@ fn reasons(out: &mut String, it: &Report, rows: &[FailureRow]) -> fmt::Result {
             number(row.devices)
         )?;
         if rank < 3 {
-            writeln!(out, "    {}", row.remedy)?;
+            writeln!(out, "    {}", wrapped(&row.remedy, 6))?;
         }
     }
     Ok(())
@@ -321,11 +340,12 @@ fn exceptions(out: &mut String, it: &Report) -> fmt::Result {
         for device in listed.devices.iter().take(SHOWN) {
             let at = device.at.map_or_else(String::new, |at| format!("{} ", local(it, at)));
             let code = device.code.as_ref().map_or_else(String::new, |it| format!("{it}: "));
-            writeln!(out, "    {:<24} {at}{code}{}", plain(&device.serial, 50), device.why)?;
+            let begin = format!("    {:<24} ", plain(&device.serial, 50));
+            writeln!(out, "{}", behind(begin, &format!("{at}{code}{}", device.why), 6))?;
         }
         let more = listed.count.saturating_sub(SHOWN.min(listed.devices.len()) as u64);
         if more > 0 {
-            writeln!(out, "    and {} more: see the CSV", number(more))?;
+            writeln!(out, "    and {} more: see {}", number(more), rest_of(it, word))?;
         }
     }
     if it.overridden() > 0 {
@@ -384,8 +404,9 @@ fn cloud(out: &mut String, it: &Report) -> fmt::Result {
     }
     for found in cloud.devices.iter().take(SHOWN) {
         let serial = plain(found.serial.as_deref().unwrap_or("-"), 24);
-        writeln!(out, "    {serial:<24} {}: {}: {}", found.class, found.resource, found.held)?;
-        writeln!(out, "      {}", found.remedy)?;
+        let told = format!("{}: {}: {}", found.class, found.resource, found.held);
+        writeln!(out, "{}", behind(format!("    {serial:<24} "), &told, 6))?;
+        writeln!(out, "      {}", wrapped(&found.remedy, 6))?;
     }
     let found: u64 = cloud.findings.values().sum();
     match found.saturating_sub(SHOWN.min(cloud.devices.len()) as u64) {
@@ -431,21 +452,26 @@ fn stations(out: &mut String, it: &Report) -> fmt::Result {
     section(out, "stations")?;
     writeln!(
         out,
-        "  {:<24}{:>9}{:>9}{:>11}{:>9}{:>12}{:>9}  balance",
-        "station", "total", "good", "first-pass", "scrapped", "quarantined", "open"
+        "  {:<20}{:>8}{:>8}{:>11}{:>9}{:>12}{:>7}  {:<10}cloud",
+        "station", "total", "good", "first-pass", "scrapped", "quarantined", "open", "balance"
     )?;
     for row in &it.stations {
         let [total, good, first, scrapped, quarantined, open] =
             [row.total, row.good, row.first_pass, row.scrapped, row.quarantined, row.open].map(number);
         let closes = if row.closes { "closes" } else { "DOES NOT" };
+        let cloud = row.cloud.as_ref().map_or("-", |it| match (it.agrees, it.open) {
+            (true, _) => "agrees",
+            (false, 0) => "NOT SEEN",
+            (false, _) => "DIFFERS",
+        });
         writeln!(
             out,
-            "  {:<24}{total:>9}{good:>9}{first:>11}{scrapped:>9}{quarantined:>12}{open:>9}  {closes}",
-            plain(&row.id, 23)
+            "  {:<20}{total:>8}{good:>8}{first:>11}{scrapped:>9}{quarantined:>12}{open:>7}  {closes:<10}{cloud}",
+            plain(&row.id, 19)
         )?;
     }
     for it in &it.twice {
-        writeln!(out, "  {} is at {}", it.serial, it.stations.join(" and "))?;
+        writeln!(out, "  {}", wrapped(&format!("{} is at {}", it.serial, it.stations.join(" and ")), 4))?;
     }
     Ok(())
 }

@@ -118,3 +118,27 @@ fn an_extra_that_is_deleted_and_a_device_that_was_only_claimed_are_lines_of_thei
     assert_eq!((it.class(), it.failed_times(), it.passed_in), (Class::FirstPass, 0, 1));
     assert_eq!((it.spent.making, it.spent.operator, it.spent.fixture), (3_000, 0, 1_000));
 }
+
+#[test]
+fn devices_between_two_shifts_are_told_by_the_report_of_the_next() {
+    let mut history = History::default();
+    // The early shift ends at noon; these come before the late one, in it, and before the night.
+    for (number, time) in (1_u64..).zip(["11:30", "12:05", "12:30", "13:00", "20:59"]) {
+        let now = at(&format!("2026-11-20T{time}:00Z"));
+        history.device(now, &serial(&format!("SN{number}")), admitted(number));
+    }
+    let mut context = context(at("2026-11-21T23:00:00Z"));
+    context.calendar.shifts[0].end = crate::shift::parse_time("13:00").unwrap();
+    let of = |context: &super::super::fold::Context, name: &str| {
+        let shift = context.calendar.named(name).unwrap();
+        make(&history, &Selection::Shift(shift), context, None).unwrap()
+    };
+    let late = of(&context, "2026-11-20/late");
+    let outside = late.outside.unwrap();
+    assert_eq!((outside.since, outside.devices, late.balance.total), (at("2026-11-20T12:00:00Z"), 2, 2));
+    let words = "presented outside every shift since";
+    assert!(text::render(&late).contains(words) && html::render(&late).contains(words));
+    assert_eq!(of(&context, "2026-11-20/night").outside, None);
+    context.calendar.shifts[0].end = crate::shift::parse_time("14:00").unwrap();
+    assert_eq!(of(&context, "2026-11-20/late").outside, None);
+}

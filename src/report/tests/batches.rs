@@ -4,6 +4,7 @@ use super::super::fold::make;
 use super::super::model::Report;
 use super::super::selection::Selection;
 use super::*;
+use crate::journal::{CallCount, Called, Cause};
 
 fn name(number: u64) -> SerialNumber {
     serial(&format!("D{number}"))
@@ -121,4 +122,77 @@ fn what_aws_has_issued_is_active_when_it_was_made_so() {
     assert_eq!((it.active, it.active_without_pass), (1, 1));
     let it = with_certificate(Some(false), false, true).certificates;
     assert_eq!((it.active, it.passed_without_active), (0, 1));
+}
+
+/// Five devices in five nests, all passed after the last had come; then a re-test after an outage, a day of rework, and
+/// what comes of the devices when the batch is long over.
+pub(crate) fn to_its_end() -> History {
+    let mut history = History::default();
+    let begin = at("2026-11-20T08:02:10.250Z");
+    history.station(begin, StationEvent::Started { version: "1".to_owned(), config: "c".to_owned() });
+    let call = CallCount { calls: 5, ..CallCount::default() };
+    let operations = [("create-thing".to_owned(), call)].into();
+    let called = Called { since: seconds(begin, 1), operations, busy_ms: 5_000, learned: BTreeMap::new() };
+    for number in 0..5 {
+        history.device(
+            seconds(begin, 1),
+            &name(number),
+            Event::Admitted(Box::new(admission(Some("WO-1"), &format!("nest-{number}"), number + 1))),
+        );
+    }
+    (0..3).for_each(|it| history.make(seconds(begin, 2), &name(it), 4));
+    (0..3).for_each(|it| history.pass(seconds(begin, 7), &name(it), 2));
+    history.station(seconds(begin, 15), StationEvent::Called(Box::new(called)));
+    // Two wait for AWS, which is away for forty minutes; one of them is given up, and let out on the next day.
+    let (iot, message) = (Some("iot".to_owned()), "why".to_owned());
+    let (cause, since) = (Cause::Offline, seconds(begin, 20));
+    history.station(seconds(begin, 30), StationEvent::Hindered { cause, of: iot.clone(), since, message });
+    let away = seconds(begin, 2_420);
+    history.station(away, StationEvent::Unhindered { cause: Cause::Offline, of: iot });
+    (3..5).for_each(|it| history.make(away, &name(it), 4));
+    history.fail(seconds(away, 5), &name(3), FailCode::WriteFailed, "it did not take it");
+    history.present(seconds(away, 60), &name(3), 8);
+    history.pass(seconds(away, 61), &name(3), 2);
+    let (message, waited) = ("look at it".to_owned(), Waited::default());
+    let quarantined = Event::Quarantined { presentation: None, code: FailCode::Mismatch, message, waited };
+    history.device(seconds(away, 90), &name(4), quarantined);
+    let next = seconds(begin, 86_400);
+    history.device(next, &name(4), Event::Released { by: operator("it is right") });
+    history.present(seconds(next, 60), &name(4), 9);
+    history.pass(seconds(next, 61), &name(4), 2);
+    // A year later.
+    let by = operator("it came back");
+    let presentation =
+        Event::Repeated { presentation: presentation("nest-1", 10), nest: None, attributes: BTreeMap::new() };
+    history.device(seconds(begin, 365 * 86_400), &name(0), presentation);
+    let scrapping = Event::Scrapping {
+        presentation: None,
+        by,
+        policy: None,
+        message: "scrapped".to_owned(),
+        asked: false,
+        managed_thing: false,
+    };
+    history.device(seconds(begin, 365 * 86_400 + 60), &name(0), scrapping);
+    history
+}
+
+#[test]
+fn a_batch_lasts_until_its_last_device_was_worked_on_and_no_longer() {
+    let history = to_its_end();
+    let context = context(at("2028-01-01T00:00:00Z"));
+    let it = make(&history, &Selection::Batch("WO-1".to_owned()), &context, None).unwrap();
+    let span = &it.selection;
+    let last = at("2026-11-21T08:03:13.251Z");
+    assert_eq!((span.begin, span.end), (at("2026-11-20T08:02:11.250Z"), last));
+    let hours: Vec<_> =
+        it.pace.hours.iter().map(|it| (it.presented, it.passed, it.failed, it.down_ms)).collect();
+    assert_eq!(hours.first(), Some(&(5, 4, 1, 2_400_000)));
+    assert_eq!(hours.iter().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1)), (5, 5));
+    let down: Vec<_> = it.downtime.iter().map(|it| (it.cause.as_str(), it.times, it.ms)).collect();
+    assert_eq!(down, [("offline", 1, 2_400_000)]);
+    let quota = it.quota.unwrap();
+    let calls: Vec<_> = quota.operations.iter().map(|it| (it.operation.as_str(), it.calls)).collect();
+    assert_eq!(calls, [("create-thing", 5)], "the five minutes in which it began are its own");
+    assert_eq!((it.balance.first_pass, it.balance.scrapped, it.balance.closes), (2, 1, true));
 }

@@ -7,9 +7,9 @@ use super::super::selection::Selection;
 use serde_json::Value;
 
 use super::super::merge::merge;
-use super::super::model::{Report, Twice};
+use super::super::model::{CloudFinding, Exception, Report, Twice};
 use super::super::render::{csv, html, json, text};
-use super::super::sign::{Signer, hash};
+use super::super::sign::{Signer, hash, verify};
 use super::*;
 
 fn lines(history: &History, report: &Report) -> String {
@@ -162,7 +162,7 @@ fn a_page_of_very_many_exceptions_stays_small_and_says_how_many_there_are() {
     let shift = context.calendar.named("2026-11-20/early").unwrap();
     let report = super::super::fold::make(&history, &Selection::Shift(shift), &context, None).unwrap();
     let page = html::render(&report);
-    assert!(page.contains("in quarantine: 3,000") && page.contains("2,800 more are in the CSV"));
+    assert!(page.contains("in quarantine: 3,000") && page.contains("2,800 more: see the CSV."));
     assert!(page.len() < 200_000, "{}", page.len());
     assert!(text::render(&report).contains("and 2,990 more: see the CSV"));
 }
@@ -228,4 +228,53 @@ fn a_spreadsheet_takes_nothing_for_a_formula() {
         "{line}"
     );
     assert_eq!(line.matches(',').count(), csv::COLUMNS.len(), "one comma is in the batch");
+}
+
+#[test]
+fn what_is_missing_is_sought_where_it_is_and_nothing_that_is_to_be_done_is_cut() {
+    let mut report = shifts::rework().1;
+    report.selection.kind = "batch".to_owned();
+    report.selection.name = Some("WO-4711".to_owned());
+    let why = "ordered and never presented in this batch".to_owned();
+    for number in 0..300 {
+        let (serial, why) = (format!("SN{number}"), why.clone());
+        report.exceptions.missing.push(|| Exception { serial, at: None, code: None, why });
+    }
+    let long = format!("Put the unit aside, {}and call the line lead.", "and then ".repeat(20));
+    let word = "x".repeat(150);
+    report.exceptions.quarantined.devices[0].why = long.clone();
+    report.batches = (0..30).map(|it| (format!("WO-{it:04}"), it)).collect();
+    let found = CloudFinding {
+        class: "half-made".to_owned(),
+        serial: Some("SN1".to_owned()),
+        resource: word.clone(),
+        expected: String::new(),
+        held: long.clone(),
+        remedy: long.clone(),
+    };
+    let mut cloud = super::super::model::CloudCheck::default();
+    (cloud.devices, cloud.findings) = (vec![found], [("half-made".to_owned(), 1)].into());
+    report.cloud = Some(cloud);
+    let (text, page) = (text::render(&report), html::render(&report));
+    assert!(text.contains("and 290 more: see `linemint batch show WO-4711 --missing`\n"), "{text}");
+    assert!(page.contains("100 more: see `linemint batch show WO-4711 --missing`."));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = words(&text);
+    assert_eq!(told.matches(&long).count(), 3, "{text}");
+    assert!(told.replace(' ', "").contains(&word) && told.contains("WO-0029 29"), "{text}");
+    assert!(text.lines().all(|it| it.chars().count() <= text::WIDTH), "{text}");
+}
+
+#[test]
+fn a_report_in_which_a_member_is_there_twice_is_not_authentic() {
+    let signer = Signer::from_pkcs8(&Signer::generate().unwrap()).unwrap();
+    let text = signer.signed(&shifts::outage().1);
+    assert!(verify(&text, &[]).is_ok());
+    // A reader that takes the first of two sees another report than the one that was signed.
+    for (member, other) in [("\"version\":1", "\"version\":9"), ("\"closes\":true", "\"closes\":false")] {
+        let twice = text.replacen(member, &format!("{other},{member}"), 1);
+        assert_ne!(twice, text, "{member}");
+        let why = verify(&twice, &[]).unwrap_err().to_string();
+        assert!(why.contains("is there twice"), "{why}");
+    }
 }

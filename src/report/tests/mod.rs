@@ -1,7 +1,7 @@
 //! Reports of histories that are told here, and a journal in memory to read them from.
 
 mod absent;
-mod batches;
+pub(crate) mod batches;
 mod calls;
 mod golden;
 mod property;
@@ -20,7 +20,7 @@ use super::limits::{CERTIFICATES, Limits};
 use super::model::StationHead;
 use super::slot::{self, Open, Slot};
 use super::source::{Expected, Head, Source};
-use super::summary::{Summary, to_millisecond};
+use super::summary::{Summary, is_work, to_millisecond};
 use crate::device::event::{Admission, CloseReason, Event, Output, PresentationKey, Waited};
 use crate::device::operator::Operator;
 use crate::device::serial::SerialNumber;
@@ -40,6 +40,8 @@ pub(crate) struct History {
     summaries: BTreeMap<(Timestamp, SerialNumber), Summary>,
     slots: BTreeMap<i64, Slot>,
     open: Open,
+    /// When each batch's first device came, and any was worked on last.
+    batches: BTreeMap<String, (Timestamp, Timestamp)>,
     /// What the next device to be offered has waited for.
     pub(crate) waited: Waited,
 }
@@ -96,9 +98,17 @@ impl History {
             self.slots.entry(*number).or_default().add(news);
         }
         let row = |first| (to_millisecond(first), serial.clone());
-        let known = self.summaries.remove(&row(begun.map_or(after.first_at(), |_| after.admitted_at)));
+        let known =
+            self.summaries.remove(&row(begun.as_ref().map_or(after.first_at(), |_| after.admitted_at)));
         let key = row(after.first_at());
-        self.summaries.insert(key, Summary::after(known, &after, &event, at));
+        let had_batch = begun.is_none() && known.as_ref().is_some_and(|it| it.batch.is_some());
+        let it = Summary::after(known, &after, &event, at);
+        if let Some(batch) = it.batch.as_ref().filter(|_| it.was_presented()) {
+            let last = if !had_batch || is_work(&event, state, &after) { it.updated } else { it.first };
+            let (first, last_of) = self.batches.entry(batch.clone()).or_insert((it.first, last));
+            (*first, *last_of) = (it.first.min(*first), last.max(*last_of));
+        }
+        self.summaries.insert(key, it);
         self.devices.insert(serial.clone(), after.clone());
         self.take(Entry { record, device: Some((Box::new(after), state)) });
         true
@@ -119,7 +129,8 @@ impl History {
     }
 
     fn take(&mut self, entry: Entry) {
-        for (number, news) in slot::of(&entry.record, &mut self.open) {
+        let latest = self.entries.iter().map(|it| it.record.at).max();
+        for (number, news) in slot::of(&entry.record, &mut self.open, latest) {
             self.slots.entry(number).or_default().add(&news);
         }
         self.entries.push(entry);
@@ -214,10 +225,7 @@ impl Source for History {
     }
 
     fn batch(&self, id: &str) -> Result<Option<(Timestamp, Timestamp)>, JournalError> {
-        let mut firsts =
-            self.summaries.values().filter(|it| it.batch.as_deref() == Some(id)).map(|it| it.first);
-        let first = firsts.next();
-        Ok(first.map(|first| (first, firsts.next_back().unwrap_or(first))))
+        Ok(self.batches.get(id).copied())
     }
 
     fn summary(&self, serial: &SerialNumber) -> Result<Option<Summary>, JournalError> {

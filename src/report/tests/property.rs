@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::fold::make;
+use super::super::model::Hour;
 use super::super::selection::Selection;
 use super::super::summary::Class;
 use super::*;
@@ -166,6 +167,11 @@ fn class_of(history: &History, serial: &SerialNumber) -> Class {
     }
 }
 
+/// An hour after all of it.
+fn soon_after(history: &History) -> Timestamp {
+    seconds(history.entries.last().map_or(at("2026-10-24T18:00:00Z"), |it| it.record.at), 3_600)
+}
+
 /// The counts of a balance by class.
 fn counts(it: &super::super::model::Balance) -> [u64; 7] {
     [it.first_pass, it.after_retest, it.after_rework, it.scrapped, it.quarantined, it.failed, it.in_progress]
@@ -224,7 +230,7 @@ proptest! {
         ordered in proptest::collection::btree_set(0..40_u8, 0..40),
     ) {
         let history = history(&moves);
-        let context = context(at("2027-01-01T00:00:00Z"));
+        let context = context(soon_after(&history));
         let order = Order(ordered.iter().map(|it| serial(&format!("D{it}"))).collect());
         let report = make(&history, &Selection::Batch("WO-1".to_owned()), &context, Some(&order)).unwrap();
         let balance = &report.balance;
@@ -236,6 +242,13 @@ proptest! {
         prop_assert_eq!(balance.missing, order.0.iter().filter(|it| !made.contains(it)).count() as u64);
         prop_assert_eq!(balance.extras, made.iter().filter(|it| !order.0.contains(**it)).count() as u64);
         prop_assert_eq!(balance.total, ordered.len() as u64);
+        // Each first presentation and each first pass of the batch lies in its time, however late.
+        let alone = make(&history, &Selection::Batch("WO-1".to_owned()), &context, None).unwrap();
+        let sum = |which: fn(&Hour) -> u64| alone.pace.hours.iter().map(which).sum::<u64>();
+        let passed = present.iter().filter(|(it, told)| it.batch.is_some() && told.first_pass.is_some());
+        prop_assert_eq!(sum(|it| it.passed), passed.count() as u64);
+        prop_assert_eq!(sum(|it| it.presented), made.len() as u64);
+        prop_assert_eq!(alone.balance.passed_after, 0);
     }
 
     #[test]
@@ -244,7 +257,7 @@ proptest! {
         ordered in 0..24_u64,
     ) {
         let history = history(&moves);
-        let context = context(at("2027-01-01T00:00:00Z"));
+        let context = context(soon_after(&history));
         let report = make(&history, &Selection::Batch("WO-1".to_owned()), &context, Some(&Count(ordered))).unwrap();
         let balance = &report.balance;
         prop_assert!(balance.closes, "{}", balance.headline());

@@ -1,7 +1,8 @@
 //! The files of a report: `shift-2026-11-22-early.{csv,html,txt,json}`.
 
-use std::fs::File;
+use std::fs::{OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -19,6 +20,12 @@ use crate::shift::{Calendar, ShiftSpan};
 
 /// The formats, in the order in which they are written.
 const FORMATS: [&str; 4] = ["csv", "html", "txt", "json"];
+
+/// Who may read a report is for the directory to say; whatever umask the daemon has, its files are alike.
+const FILE_MODE: u32 = 0o644;
+
+/// Of the directory and those above it, where the daemon makes them itself.
+const DIR_MODE: u32 = 0o755;
 
 /// Why a report is not there.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +58,25 @@ pub(super) fn write(
     (store, selection): (&Store, &Selection),
     report: &Report,
 ) -> Result<PathBuf, WriteError> {
-    create_dir(dir, 0o755)?;
+    make_dir(dir)?;
     let path = |format: &str| dir.join(format!("{stem}.{format}"));
     lines(&path("csv"), store, selection, report)?;
-    replace(&path("html"), 0o644, html::render(report).as_bytes())?;
-    replace(&path("txt"), 0o644, text::render(report).as_bytes())?;
-    replace(&path("json"), 0o644, maker.json(report).as_bytes())?;
+    replace(&path("html"), FILE_MODE, html::render(report).as_bytes())?;
+    replace(&path("txt"), FILE_MODE, text::render(report).as_bytes())?;
+    replace(&path("json"), FILE_MODE, maker.json(report).as_bytes())?;
     Ok(path("json"))
+}
+
+/// Makes the directory where it is missing; one that is there keeps its mode.
+fn make_dir(dir: &Path) -> Result<(), WriteError> {
+    let missing: Vec<_> =
+        dir.ancestors().take_while(|it| !it.as_os_str().is_empty() && !it.is_dir()).collect();
+    create_dir(dir, DIR_MODE)?;
+    for made in missing {
+        let failed = |source| WriteError::Io { attempt: "open to readers", path: made.to_owned(), source };
+        std::fs::set_permissions(made, Permissions::from_mode(DIR_MODE)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// The lines of a hundred thousand devices are not held in memory.
@@ -67,7 +86,11 @@ fn lines(path: &Path, store: &Store, selection: &Selection, report: &Report) -> 
         let path = new.clone();
         move |source| WriteError::Io { attempt, path, source }
     };
-    let mut out = BufWriter::new(File::create(&new).map_err(failed("make"))?);
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new);
+    let file = file.map_err(failed("make"))?;
+    // The umask has taken from the mode.
+    file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(failed("open to readers"))?;
+    let mut out = BufWriter::new(file);
     let span = (report.selection.begin, report.selection.end);
     write_lines(store, selection, span, &mut out)
         .map_err(|source| WriteError::Lines { path: new.clone(), source })?;
@@ -112,7 +135,7 @@ pub(super) fn prune(dir: &Path, keep: usize, calendar: &Calendar) -> Result<(), 
 
 /// When the shift of `shift-2026-11-22-early` began; none if the name is not one of ours. One that the calendar
 /// does not know any more began with its day.
-fn begin_of(stem: &str, calendar: &Calendar) -> Option<Timestamp> {
+pub(super) fn begin_of(stem: &str, calendar: &Calendar) -> Option<Timestamp> {
     let name = stem.strip_prefix("shift-")?;
     let day: Date = name.get(..10)?.parse().ok()?;
     let shift = name.get(10..)?.strip_prefix('-')?;

@@ -61,10 +61,17 @@ fn reporter(dir: &Path, keep: usize, now: &str) -> (Opened, Reporter) {
         store: opened.store.clone(),
         clock: Arc::new(ManualClock::at(now.parse().unwrap())),
         status,
+        line: clock_of(Some(Duration::MAX)),
         options: options(&reports, keep),
         dir: reports,
+        present: Default::default(),
     };
     (opened, it)
+}
+
+/// A line whose clock is known to be right for so long.
+fn clock_of(clock_proven: Option<Duration>) -> watch::Receiver<Arc<LineStatus>> {
+    watch::channel(Arc::new(LineStatus { clock_proven, ..LineStatus::default() })).1
 }
 
 /// What is made when all goes well.
@@ -275,4 +282,86 @@ async fn a_report_is_sent_again_until_it_is_taken_and_no_more_often_than_that() 
     assert_eq!(heard.lock().unwrap().len(), 3, "what is refused for good is not sent again");
     teller.tell(&path).await;
     assert_eq!(heard.lock().unwrap().len(), 6, "three tries");
+}
+
+#[test]
+fn nothing_is_written_while_the_clock_may_be_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, mut it) = reporter(dir.path(), 10, "2026-11-20T13:10:00Z");
+    for proven in [None, Some(Duration::ZERO), Some(Duration::from_secs(599))] {
+        it.line = clock_of(proven);
+        assert!(made_by(&it).is_empty(), "{proven:?}");
+    }
+    it.line = clock_of(Some(it.options.grace));
+    assert_eq!(names(&made_by(&it)), ["shift-2026-11-20-early.json"]);
+}
+
+#[test]
+fn what_was_written_by_a_clock_that_was_ahead_is_corrected_when_the_shift_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut opened, mut it) = reporter(dir.path(), 10, "2026-11-20T21:10:00Z");
+    // It is early afternoon, and the clock says ten at night.
+    let made = made_by(&it);
+    assert_eq!(names(&made), ["shift-2026-11-20-early.json", "shift-2026-11-20-late.json"]);
+    let read = |path: &Path| verify(&std::fs::read_to_string(path).unwrap(), &[]).unwrap();
+    let (early, first) = (read(&made[0]), read(&made[1]));
+    assert_eq!(first.report.balance.total, 0);
+    // The clock is put right, and a device comes into the shift of which there is a report.
+    let mut history = outage().0;
+    let at = crate::report::tests::at("2026-11-20T15:00:00Z");
+    let known = history.entries.len();
+    let admission = crate::report::tests::admission(None, "nest-1", 9_000);
+    let late = crate::report::tests::serial("LATE1");
+    history.device(at, &late, crate::device::event::Event::Admitted(Box::new(admission)));
+    opened.writer.commit(history.entries[known..].to_vec()).unwrap();
+    it.clock = Arc::new(ManualClock::at("2026-11-20T15:00:01Z".parse().unwrap()));
+    assert!(made_by(&it).is_empty(), "the shift lasts");
+    it.clock = Arc::new(ManualClock::at("2026-11-20T21:10:00Z".parse().unwrap()));
+    let again = made_by(&it);
+    assert_eq!(names(&again), ["shift-2026-11-20-late.json"], "the other was right");
+    let second = read(&again[0]).report;
+    assert_eq!((second.version, second.corrects, second.balance.total), (2, Some(first.hash), 1));
+    assert!(made_by(&it).is_empty(), "once");
+    // One that says itself that its shift had not ended.
+    let mut tale: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&made[0]).unwrap()).unwrap();
+    tale["made_at"] = "2026-11-20T12:59:59Z".into();
+    put(&made[0], tale.to_string());
+    assert_eq!(names(&made_by(&it)), ["shift-2026-11-20-early.json"]);
+    assert_eq!(read(&made[0]).report.balance, early.report.balance);
+}
+
+#[test]
+fn a_shift_with_another_name_has_the_report_that_lies_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, mut it) = reporter(dir.path(), 10, "2026-11-20T13:10:00Z");
+    assert_eq!(names(&made_by(&it)), ["shift-2026-11-20-early.json"]);
+    let mut plant = (**it.plant.borrow()).clone();
+    plant.calendar.shifts[0].name = "dawn".to_owned();
+    it.plant = watch::channel(Arc::new(plant)).1;
+    assert!(made_by(&it).is_empty(), "its devices are in a signed report");
+    assert_eq!(it.present.lock().unwrap().told.len(), 1, "that is said once");
+    assert!(made_by(&it).is_empty());
+    assert_eq!(it.present.lock().unwrap().told.len(), 1);
+    it.clock = Arc::new(ManualClock::at("2026-11-21T13:10:00Z".parse().unwrap()));
+    let made = names(&made_by(&it));
+    let next = ["shift-2026-11-20-late.json", "shift-2026-11-20-night.json", "shift-2026-11-21-dawn.json"];
+    assert_eq!(made, next, "those that only touch it are their own");
+}
+
+#[test]
+fn reports_are_read_alike_in_all_formats_and_a_directory_that_is_there_keeps_its_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_opened, mut it) = reporter(dir.path(), 10, "2026-11-20T13:10:00Z");
+    it.dir = dir.path().join("line/reports");
+    let made = made_by(&it);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    for format in ["csv", "html", "txt", "json"] {
+        assert_eq!(mode(&made[0].with_extension(format)), 0o644, "{format}");
+    }
+    assert_eq!((mode(&it.dir), mode(&dir.path().join("line"))), (0o755, 0o755));
+    std::fs::set_permissions(&it.dir, std::fs::Permissions::from_mode(0o750)).unwrap();
+    it.clock = Arc::new(ManualClock::at("2026-11-20T21:10:00Z".parse().unwrap()));
+    assert_eq!(made_by(&it).len(), 1);
+    assert_eq!(mode(&it.dir), 0o750, "one that is there keeps its mode");
 }

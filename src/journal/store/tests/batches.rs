@@ -281,3 +281,76 @@ fn a_device_that_came_into_its_batch_later_is_in_the_batchs_report() {
     assert_eq!((first.balance.in_progress, first.balance.missing), (1, 1));
     assert_eq!(first.batches["WO-1"], 1);
 }
+
+/// The records of a station that was killed in an outage, and of a batch that goes on after its last new device.
+fn ended_by_a_kill() -> reports::History {
+    let mut history = reports::batches::to_its_end();
+    let begin = reports::at("2028-02-01T08:00:00Z");
+    let (cause, of) = (crate::journal::Cause::Offline, Some("iot".to_owned()));
+    let message = "why".to_owned();
+    history.station(begin, StationEvent::Hindered { cause, of, since: begin, message });
+    let by = reports::operator("as planned");
+    history.station(reports::seconds(begin, 3_600), StationEvent::Resumed { by });
+    let started = StationEvent::Started { version: "1".to_owned(), config: "c".to_owned() };
+    history.station(reports::seconds(begin, 9_000), started);
+    history
+}
+
+#[test]
+fn a_batchs_time_and_what_was_away_before_a_kill_are_the_same_in_the_index_and_made_again_from_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = ended_by_a_kill();
+    let mut opened = open_in(dir.path()).unwrap();
+    // One record at a time, so that each row is read and written again.
+    for entry in &history.entries {
+        opened.writer.commit(vec![entry.clone()]).unwrap();
+    }
+    let context = reports::context("2028-02-02T00:00:00Z".parse().unwrap());
+    let (begin, end) = ("2028-02-01T00:00:00Z".parse().unwrap(), "2028-02-02T00:00:00Z".parse().unwrap());
+    let selections = [Selection::Batch("WO-1".to_owned()), Selection::Time { begin, end }];
+    let hold = |opened: &Opened| {
+        for selection in &selections {
+            let mut of_history = make(&history, selection, &context, None).unwrap();
+            let of_store = make(&opened.store, selection, &context, None).unwrap();
+            of_history.journal.head_hash.clone_from(&of_store.journal.head_hash);
+            assert_eq!(of_store, of_history);
+            assert_eq!(
+                of_store.downtime[0].ms,
+                if selection.kind() == "batch" { 2_400_000 } else { 3_600_000 }
+            );
+        }
+    };
+    hold(&opened);
+    drop(opened);
+    let opened = open_in(dir.path()).unwrap();
+    assert!(!dir.path().join("sled.damaged-1").exists());
+    hold(&opened);
+    drop(opened);
+    std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    hold(&open_in(dir.path()).unwrap());
+}
+
+#[test]
+fn an_index_in_which_a_power_cut_took_a_batchs_time_back_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    use crate::report::source::Source as _;
+    let mut opened = open_in(dir.path()).unwrap();
+    let row = super::super::key(b'y', "WO-1");
+    let entries = ended_by_a_kill().entries;
+    let device = entries.iter().rposition(|it| it.device.is_some()).unwrap();
+    opened.writer.commit(entries[..device].to_vec()).unwrap();
+    opened.store.head().unwrap();
+    let before = opened.store.db.get(&row).unwrap().unwrap();
+    opened.writer.commit(entries[device..].to_vec()).unwrap();
+    opened.store.head().unwrap();
+    opened.store.db.insert(&row, before).unwrap();
+    drop(opened);
+    let db = super::super::index::open_sled(&dir.path().join("sled")).unwrap();
+    let id: String = super::super::index::read(&db, dir.path(), b"mid").unwrap().unwrap();
+    // As if nothing had been synced yet.
+    db.insert(b"msynced", encode(&Position::genesis(&id)).unwrap()).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    drop(open_in(dir.path()).unwrap());
+    assert!(dir.path().join("sled.damaged-1").exists());
+}

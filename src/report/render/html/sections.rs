@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::super::super::model::{CloudFinding, FailureRow, Listed, Report};
 use super::super::{
     at_work, cloud_remarks, counted, headroom, hundredths, is_notable, limit, local, meaning, milli, number,
-    percent, plain, quiet, shares_of_time, span, svg,
+    percent, plain, quiet, rest_of, shares_of_time, span, svg, takt, unsaid,
 };
 use super::{MAX_WORDS, cause};
 
@@ -17,7 +17,7 @@ pub(super) fn pace(it: &Report) -> Markup {
         section class="whole" {
             h2 { "Pace" }
             p {
-                "Takt " b { (show(pace.takt_ms)) } ", actual " b { (show(pace.actual_ms)) } " a passed device, longest gap " b { (span(pace.longest_gap_ms)) }
+                "Takt " b { (takt(pace, "–")) } ", actual " b { (show(pace.actual_ms)) } " a passed device, longest gap " b { (span(pace.longest_gap_ms)) }
                 @if let Some(at) = pace.longest_gap_at { " from " (local(it, at)) }
                 "."
             }
@@ -86,7 +86,7 @@ pub(super) fn downtime(it: &Report) -> Markup {
             }
             @if it.downtime.len() > 1 { p class="note" { "What overlaps counts each for itself." } }
             @if it.crashes > 0 {
-                p class="note" { "The daemon ended " (it.crashes) " times without saying so; how long it was away then is not known." }
+                p class="note" { (unsaid(it.crashes)) }
             }
         }
     }
@@ -158,7 +158,7 @@ fn list(report: &Report, word: &str, listed: &Listed) -> Markup {
                 }
             }
         }
-        @if more > 0 { p class="note" { "These are the first " (listed.devices.len()) "; " (number(more)) " more are in the CSV." } }
+        @if more > 0 { p class="note" { "These are the first " (listed.devices.len()) "; " (number(more)) " more: see " (rest_of(report, word)) "." } }
     }
 }
 
@@ -270,12 +270,13 @@ pub(super) fn stations(it: &Report) -> Markup {
         section {
             h2 { "Stations" }
             table {
-                tr { th { "station" } th class="n" { "total" } th class="n" { "good" } th class="n" { "first-pass" } th class="n" { "scrapped" } th class="n" { "quarantined" } th class="n" { "open" } th { "balance" } }
+                tr { th { "station" } th class="n" { "total" } th class="n" { "good" } th class="n" { "first-pass" } th class="n" { "scrapped" } th class="n" { "quarantined" } th class="n" { "open" } th { "balance" } th { "cloud" } }
                 @for row in &it.stations {
                     tr {
                         td { (row.id) } td class="n" { (number(row.total)) } td class="n" { (number(row.good)) } td class="n" { (number(row.first_pass)) }
                         td class="n" { (number(row.scrapped)) } td class="n" { (number(row.quarantined)) } td class="n" { (number(row.open)) }
                         td { @if row.closes { "closes" } @else { b { "does not close" } } }
+                        td { @match &row.cloud { Some(it) if it.agrees => "agrees", Some(it) => b { (it.headline) }, None => "–" } }
                     }
                 }
             }
