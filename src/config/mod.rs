@@ -195,7 +195,7 @@ pub enum CaKeyRef {
     /// In a token, which it never leaves.
     Token {
         /// Which token and key.
-        uri: TokenUri,
+        uri: Box<TokenUri>,
         /// The PKCS #11 module.
         module: PathBuf,
         /// The user's PIN.

@@ -245,7 +245,7 @@ fn token(table: &Table<'_>, at: &At<&str>) -> Option<CaKeyRef> {
         table.problem(&at.place, message, "install it, or correct the path");
         return None;
     }
-    Some(CaKeyRef::Token { uri, module, pin })
+    Some(CaKeyRef::Token { uri: Box::new(uri), module, pin })
 }
 
 /// `[pki.previous]`: the CA that issued before. Its key is not asked for, since nothing more is signed with it.

@@ -258,7 +258,7 @@ pub(crate) fn load_ca(pki: &Pki, now: Timestamp) -> Result<StationCa, SetupError
         CaKeyRef::Token { uri, module, pin } => {
             // A PIN in a file often ends with a line.
             let pin = Zeroizing::new(secret(pin)?.trim_end_matches(['\r', '\n']).to_owned());
-            let options = TokenOptions { uri: uri.clone(), module: module.clone(), pin };
+            let options = TokenOptions { uri: (**uri).clone(), module: module.clone(), pin };
             let issuer = TokenIssuer::open(&pem, options, now).map_err(not_opened)?;
             let (subject, end) = (issuer.subject().to_owned(), issuer.end().clone());
             let constrained = issuer.is_constrained();
@@ -463,7 +463,7 @@ mod tests {
 
     /// The token that this names is nowhere.
     fn in_a_token(ca_certificate: PathBuf, pin: PathBuf) -> Pki {
-        let uri = "pkcs11:token=Line3;object=ca".parse().unwrap();
+        let uri = Box::new("pkcs11:token=Line3;object=ca".parse().unwrap());
         let (module, pin) = (PathBuf::from("/none.so"), SecretRef::Path(pin));
         Pki { ca_certificate, ca_key: CaKeyRef::Token { uri, module, pin }, previous: None }
     }

@@ -46,6 +46,30 @@ fn signed(dir: &Path, extensions: &str) {
 const CA: &str = "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n\
                   subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
 
+/// That openssl takes a device's certificates at its strictest, under the root in `dir`.
+fn openssl_verifies(dir: &Path, chain: &str) {
+    let end = "-----END CERTIFICATE-----\n";
+    let (leaf, above) = chain.split_at(chain.find(end).unwrap() + end.len());
+    put(&dir.join("leaf.pem"), leaf.as_bytes());
+    put(&dir.join("above.pem"), above.as_bytes());
+    let verify = [
+        "verify",
+        "-x509_strict",
+        "-purpose",
+        "sslclient",
+        "-CAfile",
+        "root.pem",
+        "-untrusted",
+        "above.pem",
+        "leaf.pem",
+    ];
+    assert!(openssl(dir, &verify).contains("leaf.pem: OK"));
+    let text = openssl(dir, &["x509", "-in", "leaf.pem", "-noout", "-text"]);
+    for part in ["CA:FALSE", "TLS Web Client Authentication", "Digital Signature", "Issuer: CN = Line 3"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
 #[test]
 fn a_ca_under_the_companys_root_is_made_registered_and_issues_what_openssl_verifies() {
     if !has_openssl("the life of a CA") {
@@ -119,27 +143,7 @@ fn a_ca_under_the_companys_root_is_made_registered_and_issues_what_openssl_verif
     fixture.expect(&json!({ "type": "pass", "id": 1, "serial": "SN0000000001" }));
     assert!(doctored().contains("is registered and active"), "{}", doctored());
     world.assert_audit(&["SN0000000001"]);
-    let chain = credentials["certificate"].as_str().unwrap();
-    let end = "-----END CERTIFICATE-----\n";
-    let (leaf, above) = chain.split_at(chain.find(end).unwrap() + end.len());
-    put(&dir.join("leaf.pem"), leaf.as_bytes());
-    put(&dir.join("above.pem"), above.as_bytes());
-    let verify = [
-        "verify",
-        "-x509_strict",
-        "-purpose",
-        "sslclient",
-        "-CAfile",
-        "root.pem",
-        "-untrusted",
-        "above.pem",
-        "leaf.pem",
-    ];
-    assert!(openssl(&dir, &verify).contains("leaf.pem: OK"));
-    let text = openssl(&dir, &["x509", "-in", "leaf.pem", "-noout", "-text"]);
-    for part in ["CA:FALSE", "TLS Web Client Authentication", "Digital Signature", "Issuer: CN = Line 3"] {
-        assert!(text.contains(part), "{part}: {text}");
-    }
+    openssl_verifies(&dir, credentials["certificate"].as_str().unwrap());
 }
 
 #[test]

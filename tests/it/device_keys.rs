@@ -65,8 +65,10 @@ fn a_csr_that_asks_aws_for_a_cas_rights_is_refused() {
     let (world, mut fixture) =
         World::running("[product.thermostat.certificate]\nkey = \"device\"\nissuer = \"aws\"\n");
     let key = KeyPair::generate().unwrap();
-    let ca = CertificateParams { is_ca: IsCa::Ca(BasicConstraints::Unconstrained), ..params() };
-    let signs = CertificateParams { key_usages: vec![KeyUsagePurpose::KeyCertSign], ..params() };
+    let (mut ca, mut signs, mut nobody) = (params(), params(), params());
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    signs.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    nobody.distinguished_name = DistinguishedName::new();
     let csr = |it: &CertificateParams| it.serialize_request(&key).unwrap().pem().unwrap();
     let refused = [(ca, "asks for a CA's rights"), (signs, "asks for a CA's rights")];
     for (id, (params, sentence)) in (1..).zip(refused) {
@@ -74,7 +76,6 @@ fn a_csr_that_asks_aws_for_a_cas_rights_is_refused() {
         let nak = fixture.expect(&json!({ "type": "nak", "id": id, "code": "bad-unit" }));
         assert!(nak["message"].as_str().unwrap().contains(sentence), "{sentence}: {nak}");
     }
-    let nobody = CertificateParams { distinguished_name: DistinguishedName::new(), ..params() };
     for (id, serial, key, params) in
         [(8, "SN0000000001", &key, params()), (9, "SN0000000002", &KeyPair::generate().unwrap(), nobody)]
     {

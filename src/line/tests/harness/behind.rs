@@ -2,6 +2,7 @@
 
 use super::checks::is_old;
 use super::{Harness, Pending};
+use crate::cloud::{Call, Class};
 use crate::device::event::Event;
 use crate::device::request::CertificateRequest;
 use crate::device::{Certificate, KeyState};
@@ -162,15 +163,7 @@ impl Harness {
                     self.issue();
                 }
             }
-            Action::Survey { number, class, call, .. } => {
-                self.survey_classes.push(class);
-                if self.answers {
-                    let result = self.reply(&call);
-                    self.inputs.push_back(Input::Surveyed { number, result });
-                } else {
-                    self.surveys.push((number, call));
-                }
-            }
+            Action::Survey { number, class, call, .. } => self.look(number, class, call),
             Action::DestroyKey { serial, fingerprint, .. } => {
                 let device = &self.shelf.devices[&serial];
                 assert!(
@@ -182,6 +175,16 @@ impl Harness {
                     self.destroy();
                 }
             }
+        }
+    }
+
+    fn look(&mut self, number: u64, class: Class, call: Call) {
+        self.survey_classes.push(class);
+        if self.answers {
+            let result = self.reply(&call);
+            self.inputs.push_back(Input::Surveyed { number, result });
+        } else {
+            self.surveys.push((number, call));
         }
     }
 
