@@ -118,6 +118,8 @@ impl Grants<'_> {
                 ];
                 let certificates = self.arn("iot", "cert/*");
                 self.allow(certificates.clone(), &actions);
+                // Whose thing an unknown certificate of the CA's is at: another station's may have the same CA.
+                self.allow("*".to_owned(), &["iot:ListPrincipalThings"]);
                 if rules.policy != PolicyRule::None {
                     self.allow(certificates, &["iot:DetachPolicy"]);
                 }
