@@ -249,7 +249,7 @@ async fn one_screen_too_many_is_told_so_and_takes_no_place_from_programs_at_the_
 
 #[tokio::test]
 async fn a_screen_that_never_reads_loses_its_place_though_nothing_stalls() {
-    let limits = Limits { streams: 1, follow: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { streams: 1, follow: Duration::from_secs(1), ..Limits::default() };
     let station = Station::with(limits, Access::default());
     let mut silent = Watcher::open(&station).await;
     silent.socket.readable().await.unwrap();

@@ -200,7 +200,8 @@ async fn half_a_request_costs_its_own_connection_only() {
 
 #[tokio::test]
 async fn who_was_let_in_before_the_end_is_heard_after_it() {
-    let station = Station::new();
+    let limits = Limits { first: PATIENCE, ..Limits::default() };
+    let station = Station::with(limits, Access::default());
     let mut early = station.connect().await;
     // Let in one behind the other: when this one is answered, the one before it is in.
     assert_eq!(station.get("/v1/status").await.status, 200);
