@@ -1,7 +1,7 @@
 //! How AWS is doing, operation by operation, and when the line is stopped.
 
 use super::{Line, Timer};
-use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation};
+use crate::cloud::{Answer, Call, CloudError, FailureKind, Operation, StopCause};
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::journal::StationEvent;
@@ -38,6 +38,21 @@ impl Line {
             self.unpark();
         }
         self.plan_probe();
+    }
+
+    /// What is to be made of it that AWS does not have the CA that issued before: that concerns the devices which bear
+    /// its certificates, and stops nobody else.
+    pub(super) fn of_another_ca(
+        &self,
+        call: &Call,
+        result: &Result<Answer, CloudError>,
+    ) -> Option<Result<Answer, CloudError>> {
+        let (Call::RegisterCertificate { ca_certificate_pem, .. }, Err(error)) = (call, result) else {
+            return None;
+        };
+        let is_another = *ca_certificate_pem != self.settings.ca_pem;
+        (is_another && error.kind == FailureKind::Stop(StopCause::Ca))
+            .then(|| Err(CloudError { kind: FailureKind::Refused, ..error.clone() }))
     }
 
     /// Keeps a call back until it may go out.

@@ -352,7 +352,8 @@ impl Line {
                 self.answered(serial, step, &call, &whole);
             }
         } else {
-            self.answered(serial, step, &call, result);
+            let of_another = self.of_another_ca(&call, result);
+            self.answered(serial, step, &call, of_another.as_ref().unwrap_or(result));
         }
     }
 

@@ -4,7 +4,7 @@ use super::account::{Fault, arn};
 use super::harness::Harness;
 use super::setup::{DOCUMENT, KEEP, Setup, text, unit, unit_in};
 use crate::clock::ClockSync;
-use crate::cloud::{Call, CertificateStatus, FailureKind, Operation};
+use crate::cloud::{Call, CertificateStatus, FailureKind, Operation, StopCause};
 use crate::device::State;
 use crate::device::operator::Order;
 use crate::device::rules::{KeyOrigin, PolicyRule, Register, Repeat};
@@ -310,4 +310,23 @@ fn when_the_ca_is_rotated_devices_in_flight_keep_what_the_old_one_has_issued() {
     // And each device gets the chain above its own.
     assert!(h.credentials("SN1").certificate.ends_with("the chain of the CA\n"));
     assert!(h.credentials("SN2").certificate.ends_with("-----\nthe chain\n"));
+}
+
+#[test]
+fn a_ca_of_before_that_aws_does_not_have_any_more_stops_nobody_else() {
+    let mut h = Harness::ready_with(Setup::with(|it| it.certificate.register = Register::WithCa));
+    h.answers = false;
+    h.unit(0, unit_in(1, "SN1", "a"));
+    (h.setup.ca, h.setup.previous_ca) = ("another CA", Some("the CA"));
+    let refused = Fault::Fail(FailureKind::Stop(StopCause::Ca));
+    h.account.always.insert(Operation::RegisterCertificate, refused);
+    h.answers = true;
+    h.restart();
+    h.seconds(10);
+    assert_eq!(h.state("SN1"), State::Quarantined);
+    assert!(h.line.status().stopped.is_empty());
+    h.account.always.clear();
+    h.connect(0, 1);
+    h.hello(0, 1);
+    h.pass(0, 2, "SN2");
 }
