@@ -122,11 +122,11 @@ impl ReportQuery {
 
     /// Which version of which report it is to be.
     fn correction(&self) -> Result<Option<(u32, String)>, Refused> {
+        let version = query::number("version", self.version.clone(), 2..=10_000)?.unwrap_or(2);
         let Some(old) = query::given(self.corrects.clone()) else { return Ok(None) };
         if old.len() != 64 || !old.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(bad_request("corrects is the SHA-256 of a report, 64 digits"));
         }
-        let version = query::number("version", self.version.clone(), 2..=10_000)?.unwrap_or(2);
         Ok(Some((version, old)))
     }
 }

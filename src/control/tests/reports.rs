@@ -117,6 +117,7 @@ async fn what_cannot_be_asked_for_is_refused_with_a_reason() {
         ("/v1/report?format=pdf", 400, "none of text, json, csv and html"),
         ("/v1/report?batch=NONE", 404, "no order is known"),
         ("/v1/report?corrects=abc", 400, "64 digits"),
+        ("/v1/report?version=1", 400, "version"),
         ("/v1/report?wrong=1", 400, "wrong"),
         ("/v1/report?name=1", 400, "name is true or false"),
         ("/v1/report?reconciled=", 400, "reconciled is true or false"),
