@@ -202,6 +202,15 @@ fn is_closed_to_others(dir: &Path) -> bool {
     std::fs::metadata(dir).is_ok_and(|it| it.permissions().mode() & 0o007 == 0)
 }
 
+/// Bytes that are free on the disk of `path` for somebody who is not root.
+///
+/// # Errors
+/// The file system cannot be asked.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// The directory that names `path`: `.` for a bare name.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {

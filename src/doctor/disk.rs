@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{DISK_FREE, Finding, JOURNAL_SYNC, JOURNAL_WRITABLE};
 use crate::clock::TimeSource;
 use crate::config::Journal;
+use crate::durable_fs::free_bytes;
 
 /// Blocks that are synced one by one.
 const SYNCS: usize = 20;
@@ -101,11 +102,10 @@ fn sync_time(times: &mut [Duration]) -> Finding {
 }
 
 fn free(dir: &Path, min_free: u64) -> Finding {
-    let stat = match rustix::fs::statvfs(dir) {
-        Ok(stat) => stat,
+    let free = match free_bytes(dir) {
+        Ok(free) => free,
         Err(error) => return DISK_FREE.skipped(format!("{} cannot be asked: {error}", dir.display())),
     };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let mib = |bytes: u64| bytes >> 20;
     let detail = format!("{} MiB are free, journal.min_free is {} MiB", mib(free), mib(min_free));
     let remedy = "make room on that disk, or move the journal to a larger one";
@@ -158,8 +158,7 @@ mod tests {
         assert_eq!(sync_time(&mut [50, 50, 90].map(Duration::from_millis)).status, Verdict::Ok);
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(free(dir.path(), u64::MAX).status, Verdict::Failed);
-        let stat = rustix::fs::statvfs(dir.path()).unwrap();
-        let available = stat.f_bavail * stat.f_frsize;
+        let available = free_bytes(dir.path()).unwrap();
         assert_eq!(free(dir.path(), available / 4 * 3).status, Verdict::Warning);
         assert_eq!(free(dir.path(), available / 4).status, Verdict::Ok);
         assert_eq!(free(Path::new("/nonexistent"), 1).status, Verdict::Skipped);

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::{DIRECTORY_FREE, DIRECTORY_WRITABLE, Finding};
 use crate::config::Config;
+use crate::durable_fs::free_bytes;
 use crate::line::Deliver;
 
 /// One of them.
@@ -138,11 +139,10 @@ fn fill(file: &mut File) -> io::Result<()> {
 }
 
 fn free(dir: &Path, min_free: u64) -> Finding {
-    let stat = match rustix::fs::statvfs(dir) {
-        Ok(stat) => stat,
+    let free = match free_bytes(dir) {
+        Ok(free) => free,
         Err(error) => return DIRECTORY_FREE.skipped(format!("{} cannot be asked: {error}", dir.display())),
     };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let mib = |bytes: u64| bytes >> 20;
     let detail = format!("{} MiB are free, journal.min_free is {} MiB", mib(free), mib(min_free));
     if free < min_free {

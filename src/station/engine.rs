@@ -16,6 +16,7 @@ use super::{Command, StationError};
 use crate::clock::{ClockSync, TimeSource};
 use crate::cloud::Cloud;
 use crate::device::operator::Refusal;
+use crate::durable_fs::free_bytes;
 use crate::journal::keys::KeyStore;
 use crate::journal::store::Store;
 use crate::journal::{Entry, JournalError};
@@ -330,17 +331,14 @@ fn pass_on<T: Send + 'static>(
 
 /// Why no new device may be admitted: the disk is nearly full, or cannot be asked.
 fn gate(dir: &Path, min_free: u64) -> Option<String> {
-    match rustix::fs::statvfs(dir) {
-        Ok(it) => {
-            let free = it.f_bavail.saturating_mul(it.f_frsize);
-            // No figure that moves: what is said to a repeated unit is said the same.
-            (free < min_free).then(|| {
-                format!(
-                    "the station's disk is nearly full: less than {} MiB left (journal.min_free)",
-                    min_free >> 20
-                )
-            })
-        }
+    match free_bytes(dir) {
+        // No figure that moves: what is said to a repeated unit is said the same.
+        Ok(free) => (free < min_free).then(|| {
+            format!(
+                "the station's disk is nearly full: less than {} MiB left (journal.min_free)",
+                min_free >> 20
+            )
+        }),
         Err(error) => Some(format!("the station's disk cannot be asked for its free space: {error}")),
     }
 }

@@ -112,11 +112,7 @@ fn a_ca_under_the_companys_root_is_made_registered_and_issues_what_openssl_verif
     };
     assert!(doctored().ends_with("is not registered in the account"), "{}", doctored());
     // A device that comes too early waits for it, and the sentence says what to do.
-    let mut fixture = world.fixture("nest-1");
-    world.start();
-    fixture.hello("nest-1", 1);
-    fixture.send(&json!({ "type": "unit", "id": 1, "serial": "SN0000000001" }));
-    fixture.expect(&json!({ "type": "ack", "id": 1 }));
+    let mut fixture = world.presented("SN0000000001");
     world.eventually("the line says why it waits", |world| {
         let status = world.get("/v1/status").map_err(|it| it.to_string())?.to_string();
         let told = status.contains("CN=Line 3, ") && status.contains("`linemint ca register`");

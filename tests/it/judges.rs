@@ -130,20 +130,12 @@ fn a_device_that_openssl_as_a_server_does_not_let_in_does_not_pass() {
     assert_eq!(run(&["ca", "init", "--dir", other.to_str().unwrap()]).0, 0);
     let server = Server::start(&world.path(""), "other/ca.pem");
     connects_to(&world, &server);
-    let mut fixture = world.fixture("nest-1");
-    world.start();
-    fixture.hello("nest-1", 1);
-    fixture.send(&json!({ "type": "unit", "id": 1, "serial": "SN0000000001" }));
-    fixture.expect(&json!({ "type": "ack", "id": 1 }));
+    let _fixture = world.presented("SN0000000001");
     world.eventually("the server refuses it", |_| {
         let said = server.said();
         if said.contains("verify error") { Ok(()) } else { Err(said) }
     });
-    world.eventually("that is in the device's history", |world| {
-        let history = world.get("/v1/devices/SN0000000001").map_err(|it| it.to_string())?;
-        let tried = history.to_string().contains("\"step\":\"connect\"");
-        if tried { Ok(()) } else { Err(history.to_string()) }
-    });
+    world.tells("SN0000000001", "\"step\":\"connect\"");
     let device: Value = world.get("/v1/devices/SN0000000001").unwrap();
     assert_ne!(device["state"], json!("passed"), "{device}");
 }
@@ -156,15 +148,8 @@ fn a_server_that_asks_nobody_for_a_certificate_lets_no_device_pass() {
     let mut world = World::new("");
     let server = Server::with(&world.path(""), &[]);
     connects_to(&world, &server);
-    let mut fixture = world.fixture("nest-1");
-    world.start();
-    fixture.hello("nest-1", 1);
-    fixture.send(&json!({ "type": "unit", "id": 1, "serial": "SN0000000001" }));
-    fixture.expect(&json!({ "type": "ack", "id": 1 }));
-    world.eventually("the sentence is in the device's history", |world| {
-        let history = world.get("/v1/devices/SN0000000001").map_err(|it| it.to_string())?.to_string();
-        if history.contains("has not asked for the device's certificate") { Ok(()) } else { Err(history) }
-    });
+    let _fixture = world.presented("SN0000000001");
+    world.tells("SN0000000001", "has not asked for the device's certificate");
     world.becomes("/v1/devices/SN0000000001", "/state", &json!("provisioning"));
 }
 

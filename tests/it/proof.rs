@@ -39,15 +39,8 @@ fn a_server_that_the_products_roots_do_not_know_is_told_and_nobody_passes() {
     let mut world = world();
     // The station's own CA instead of the server's.
     put(&world.path("roots.pem"), &std::fs::read(world.path("ca/ca.pem")).unwrap());
-    let mut fixture = world.fixture("nest-1");
-    world.start();
-    fixture.hello("nest-1", 1);
-    fixture.send(&json!({ "type": "unit", "id": 1, "serial": "SN0000000001" }));
-    fixture.expect(&json!({ "type": "ack", "id": 1 }));
-    world.eventually("the sentence is in the device's history", |world| {
-        let history = world.get("/v1/devices/SN0000000001").map_err(|it| it.to_string())?.to_string();
-        if history.contains("is not trusted by the product's roots") { Ok(()) } else { Err(history) }
-    });
+    let _fixture = world.presented("SN0000000001");
+    world.tells("SN0000000001", "is not trusted by the product's roots");
     assert_eq!(world.connections(), 0);
     world.becomes("/v1/devices/SN0000000001", "/state", &json!("provisioning"));
 }

@@ -11,7 +11,7 @@ use linemint::control::client::{Client, ClientError};
 use linemint::rehearsal::cloud::{Audit, AuditScope, CloudOptions, SimulatedCloud};
 use linemint::rehearsal::fixture::{FixtureOptions, SimulatedFixture};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use toml::Table;
@@ -120,6 +120,25 @@ impl World {
         world.start();
         fixture.hello("nest-1", 1);
         (world, fixture)
+    }
+
+    /// Starts the station; its fixture `nest-1` is greeted and has presented `serial` under the id 1.
+    pub(crate) fn presented(&mut self, serial: &str) -> TestFixture {
+        let mut fixture = self.fixture("nest-1");
+        self.start();
+        fixture.hello("nest-1", 1);
+        fixture.send(&json!({ "type": "unit", "id": 1, "serial": serial }));
+        fixture.expect(&json!({ "type": "ack", "id": 1 }));
+        fixture
+    }
+
+    /// A device's history comes to have these words.
+    pub(crate) fn tells(&self, serial: &str, words: &str) {
+        self.eventually("the sentence is in the device's history", |world| {
+            let history =
+                world.get(&format!("/v1/devices/{serial}")).map_err(|it| it.to_string())?.to_string();
+            if history.contains(words) { Ok(()) } else { Err(history) }
+        });
     }
 
     /// Has the product's devices connect to the simulated AWS before they pass.
