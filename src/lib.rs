@@ -10,7 +10,7 @@
 //!       doctor ──────────── looks at a station from outside, changes nothing
 //!        │
 //!   T2  fixture::port   cloud::aws, cloud::pace   pki::issuer   journal::{log, store, copy, keys}
-//!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening, allocator, service_manager
+//!       control::server, control::client          config        durable_fs, telemetry, timesync, hardening, os, service_manager
 //!        │               delivery
 //!        │                     (adapters: each does one kind of I/O, none names another)
 //!   T1  line ────────────── decides: inputs in, actions out; no I/O, no clock, no waiting
@@ -52,7 +52,6 @@
 //! The `Cloud` trait has one method that takes a [`cloud::Call`], instead of a method for each
 //! operation: so pace, statistics, faults and recording each need one place only.
 
-pub mod allocator;
 pub mod batch;
 pub mod cli;
 pub mod clock;
@@ -70,6 +69,7 @@ pub mod histogram;
 pub mod journal;
 pub mod label;
 pub mod line;
+pub mod os;
 pub mod pki;
 pub mod reconcile;
 pub mod rehearsal;

@@ -22,7 +22,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::clock::{SystemClock, TimeSource as _};
 use crate::error::{Chain, ExitStatus};
-use crate::{allocator, hardening, telemetry};
+use crate::{hardening, os, telemetry};
 
 /// Gives manufactured devices their identity, on the line, exactly once.
 #[derive(Debug, Parser)]
@@ -100,7 +100,7 @@ pub fn main() -> ExitStatus {
         Command::Run(args) => {
             telemetry::start_as("info", args.log_format);
             hardening::harden();
-            allocator::keep_little();
+            os::keep_little();
             on_runtime(run::run(args))
         }
         Command::Rehearse(args) => {

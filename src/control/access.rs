@@ -1,27 +1,33 @@
 //! Who may change something: root, the daemon's own user, and the group [`ADMIN_GROUP`].
 //!
-//! The kernel says who has opened the connection (`SO_PEERCRED`: user, primary group and process at
-//! that instant). A membership counts where `/etc/group` names the user, or where the process has the
-//! group among its supplementary ones, which is how a directory service shows. What cannot be read
-//! counts as nothing: under `ProtectProc=invisible`, as the unit is shipped, no process of another user.
+//! The kernel says who has opened the connection (`SO_PEERCRED`: user, primary group and process at that instant;
+//! `SO_PEERGROUPS`: the supplementary groups). A membership counts where the process had the group, primary or
+//! supplementary, which shows users of a directory service too, or where `/etc/group` names the user.
+//!
+//! Under the unit's `PrivateUsers=yes` the kernel shows the numbers of root and of the daemon's own user and group, and one
+//! and the same for all others ([`Numbers`]). Then the group alone counts, which is shown since it is the unit's own, and a
+//! caller has no name.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::ADMIN_GROUP;
+use super::numbers::Numbers;
 use super::server::Peer;
 
 /// Longest file of `/etc` that is looked at, bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
 /// Who has opened a connection, as the kernel says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
     pub(super) uid: u32,
     pub(super) gid: u32,
     /// None where the process is in another PID namespace.
     pub(super) pid: Option<i32>,
+    /// Its supplementary groups.
+    pub(super) groups: Vec<u32>,
 }
 
 /// Where this system says who is who.
@@ -31,31 +37,71 @@ pub(super) struct Access {
     pub(super) trusted: Vec<u32>,
     /// `/etc`.
     pub(super) etc: PathBuf,
-    /// `/proc`.
-    pub(super) proc: PathBuf,
+    /// Users whom the kernel tells apart.
+    pub(super) users: Numbers,
+    /// Groups that the kernel tells apart.
+    pub(super) groups: Numbers,
 }
 
 impl Default for Access {
     fn default() -> Self {
-        let own = rustix::process::geteuid().as_raw();
-        Self { trusted: vec![0, own], etc: PathBuf::from("/etc"), proc: PathBuf::from("/proc") }
+        let (own, proc) = (rustix::process::geteuid().as_raw(), Path::new("/proc"));
+        Self {
+            trusted: vec![0, own],
+            etc: PathBuf::from("/etc"),
+            users: Numbers::of_users(proc),
+            groups: Numbers::of_groups(proc),
+        }
     }
 }
 
 impl Access {
     /// The caller with its name, and whether it may change something. Reads files.
-    pub(super) fn judge(&self, caller: Caller) -> (Peer, bool) {
-        let names = names_of(caller.uid, &read(&self.etc.join("passwd")));
-        let may = self.trusted.contains(&caller.uid) || self.is_admin(caller, &names);
-        let name = names.into_iter().next().unwrap_or_else(|| format!("uid {}", caller.uid));
+    pub(super) fn judge(&self, caller: &Caller) -> (Peer, bool) {
+        let is_told = self.users.is_true(caller.uid);
+        let names = if is_told { names_of(caller.uid, &self.read("passwd")) } else { Vec::new() };
+        let may = is_told && self.trusted.contains(&caller.uid) || self.is_admin(caller, &names);
+        let name = match (names.into_iter().next(), is_told) {
+            (Some(name), _) => name,
+            (None, true) => format!("uid {}", caller.uid),
+            (None, false) => nameless(caller.pid, may),
+        };
         (Peer { uid: caller.uid, name }, may)
     }
 
-    fn is_admin(&self, caller: Caller, names: &[String]) -> bool {
-        let Some(admin) = group_of(ADMIN_GROUP, &read(&self.etc.join("group"))) else { return false };
-        let status = caller.pid.map(|pid| read(&self.proc.join(pid.to_string()).join("status")));
-        let supplementary = status.map(|it| supplementary_of(caller.uid, &it)).unwrap_or_default();
-        is_member(&admin, caller.gid, names, &supplementary)
+    fn is_admin(&self, caller: &Caller, names: &[String]) -> bool {
+        let Some(admin) = group_of(ADMIN_GROUP, &self.read("group")) else { return false };
+        let is_in = |gid: &u32| *gid == admin.gid && self.groups.is_true(*gid);
+        is_in(&caller.gid)
+            || caller.groups.iter().any(is_in)
+            || names.iter().any(|it| admin.members.contains(it))
+    }
+
+    /// Says so where the members of the group cannot be told from strangers.
+    pub(super) fn warn_if_blind(&self) {
+        let hidden = admin_group(&self.etc).filter(|it| !self.groups.is_true(*it));
+        if let Some(gid) = hidden {
+            tracing::warn!(
+                group = ADMIN_GROUP,
+                gid,
+                "the kernel does not show who is in this group: only root and the daemon's own user may change \
+                 something. With PrivateUsers= the unit's Group= has to be this one"
+            );
+        }
+    }
+
+    fn read(&self, name: &str) -> String {
+        read(&self.etc.join(name))
+    }
+}
+
+/// What somebody is called whom the kernel does not tell: the process is all that is known.
+fn nameless(pid: Option<i32>, may: bool) -> String {
+    let who =
+        if may { format!("a member of {ADMIN_GROUP}") } else { "a user without a name here".to_owned() };
+    match pid {
+        Some(pid) => format!("{who} (process {pid})"),
+        None => who,
     }
 }
 
@@ -68,12 +114,6 @@ pub(super) fn admin_group(etc: &Path) -> Option<u32> {
 struct Group {
     gid: u32,
     members: Vec<String>,
-}
-
-fn is_member(group: &Group, primary: u32, names: &[String], supplementary: &[u32]) -> bool {
-    primary == group.gid
-        || supplementary.contains(&group.gid)
-        || names.iter().any(|it| group.members.contains(it))
 }
 
 fn read(path: &Path) -> String {
@@ -107,18 +147,6 @@ fn names_of(uid: u32, file: &str) -> Vec<String> {
     names.collect()
 }
 
-/// The supplementary groups in a file like `/proc/PID/status` (proc(5)). Nothing if the process runs
-/// under any other user than the caller: then its number has been given to another one, or it has
-/// become another program.
-fn supplementary_of(uid: u32, status: &str) -> Vec<u32> {
-    let numbers = |key: &str| -> Vec<u32> {
-        let line = status.lines().find_map(|it| it.strip_prefix(key));
-        line.unwrap_or("").split_ascii_whitespace().filter_map(|it| it.parse().ok()).collect()
-    };
-    let uids = numbers("Uid:");
-    if uids.len() == 4 && uids.iter().all(|it| *it == uid) { numbers("Groups:") } else { Vec::new() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,10 +155,6 @@ mod tests {
         "root:x:0:\nbroken\nlinemint:x:990:\nlinemint-admin:x:991:ada,grace\nlinemint-admins:x:5:bob\n";
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nada:x:1001:1001::/home/ada:/bin/sh\n\
                           bob:x:1002:1002::/:/bin/sh\nada2:x:1001:1001::/:/bin/sh\n";
-
-    fn status(uids: &str, groups: &str) -> String {
-        format!("Name:\tcurl\nPid:\t7\nUid:\t{uids}\nGid:\t991\t991\t991\t991\nGroups:\t{groups} \n")
-    }
 
     #[test]
     fn a_group_is_found_by_its_whole_name() {
@@ -148,28 +172,8 @@ mod tests {
         assert!(names_of(0, ":x:0:0\n\nhalf:x\n").is_empty());
     }
 
-    #[test]
-    fn supplementary_groups_count_only_for_a_process_of_that_user() {
-        assert_eq!(supplementary_of(1002, &status("1002\t1002\t1002\t1002", "27 991")), [27, 991]);
-        let other: [u32; 0] = [];
-        assert_eq!(supplementary_of(1002, &status("1003\t1003\t1003\t1003", "27 991")), other);
-        assert_eq!(supplementary_of(1002, &status("1002\t0\t0\t0", "27 991")), other);
-        assert_eq!(supplementary_of(1002, ""), other);
-    }
-
-    #[test]
-    fn membership_comes_by_primary_group_by_name_or_by_process() {
-        let admin = group_of(ADMIN_GROUP, GROUP).unwrap();
-        let names = |it: &str| vec![it.to_owned()];
-        assert!(is_member(&admin, 991, &[], &[]));
-        assert!(is_member(&admin, 1, &names("grace"), &[]));
-        assert!(is_member(&admin, 1, &names("bob"), &[4, 991]));
-        assert!(!is_member(&admin, 1, &names("bob"), &[4, 990]));
-        assert!(!is_member(&admin, 1, &[], &[]));
-    }
-
-    #[test]
-    fn a_caller_is_judged_by_the_files_of_the_system() {
+    /// A system of these users and groups, in a namespace of that user and that group unless they are none.
+    fn system(namespace: Option<(u32, u32)>) -> (Access, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| {
             let path = dir.path().join(name);
@@ -178,28 +182,91 @@ mod tests {
         };
         put("etc/passwd", PASSWD);
         put("etc/group", GROUP);
-        put("proc/7/status", &status("1002\t1002\t1002\t1002", "991"));
-        put("proc/8/status", &status("1002\t1002\t1002\t1002", "990"));
-        let access = Access { trusted: vec![0], etc: dir.path().join("etc"), proc: dir.path().join("proc") };
-        let judge = |uid, gid, pid| {
-            let (peer, may) = access.judge(Caller { uid, gid, pid });
-            (peer.name, may)
+        let map = |number: Option<u32>| match number {
+            Some(number) => format!("0 0 1\n{number} {number} 1\n"),
+            None => "0 0 4294967295\n".to_owned(),
         };
-        assert_eq!(judge(0, 0, None), ("root".to_owned(), true));
-        assert_eq!(judge(1001, 1001, None), ("ada".to_owned(), true));
-        assert_eq!(judge(1002, 1002, Some(7)), ("bob".to_owned(), true));
-        assert_eq!(judge(1002, 1002, Some(8)), ("bob".to_owned(), false));
-        assert_eq!(judge(1002, 1002, Some(9)), ("bob".to_owned(), false));
-        assert_eq!(judge(1002, 1002, None), ("bob".to_owned(), false));
-        assert_eq!(judge(1003, 991, None), ("uid 1003".to_owned(), true));
+        put("proc/self/uid_map", &map(namespace.map(|it| it.0)));
+        put("proc/self/gid_map", &map(namespace.map(|it| it.1)));
+        let proc = dir.path().join("proc");
+        let access = Access {
+            trusted: vec![0, 990],
+            etc: dir.path().join("etc"),
+            users: Numbers::of_users(&proc),
+            groups: Numbers::of_groups(&proc),
+        };
+        (access, dir)
+    }
+
+    fn caller(uid: u32, gid: u32, groups: &[u32]) -> Caller {
+        Caller { uid, gid, pid: Some(7), groups: groups.to_vec() }
+    }
+
+    fn judged(access: &Access, uid: u32, gid: u32, groups: &[u32]) -> (String, bool) {
+        let (peer, may) = access.judge(&caller(uid, gid, groups));
+        assert_eq!(peer.uid, uid);
+        (peer.name, may)
+    }
+
+    #[test]
+    fn membership_comes_by_primary_group_by_name_or_by_supplementary_group() {
+        let (access, _dir) = system(None);
+        let told = |name: &str, may| (name.to_owned(), may);
+        assert_eq!(judged(&access, 0, 0, &[]), told("root", true));
+        assert_eq!(judged(&access, 990, 990, &[]), told("uid 990", true));
+        assert_eq!(judged(&access, 1001, 1001, &[]), told("ada", true));
+        assert_eq!(judged(&access, 1002, 1002, &[27, 991]), told("bob", true));
+        assert_eq!(judged(&access, 1002, 991, &[]), told("bob", true));
+        assert_eq!(judged(&access, 1002, 1002, &[27, 990]), told("bob", false));
+        assert_eq!(judged(&access, 1003, 991, &[]), told("uid 1003", true));
+        assert_eq!(judged(&access, 1003, 1003, &[]), told("uid 1003", false));
+    }
+
+    #[test]
+    fn in_a_namespace_the_group_is_what_counts_and_nobody_is_the_user_nobody() {
+        let (access, dir) = system(Some((990, 991)));
+        // The user whose number stands for everybody else is a member, and so is his group.
+        let group = format!("{GROUP}nogroup:x:65534:\n").replace("ada,grace", "ada,grace,nobody");
+        let passwd = format!("{PASSWD}nobody:x:65534:65534::/:/bin/false\n");
+        for (name, text) in [("etc/group", group), ("etc/passwd", passwd)] {
+            crate::durable_fs::replace(&dir.path().join(name), 0o600, text.as_bytes()).unwrap();
+        }
+        let told = |name: &str, may| (name.to_owned(), may);
+        let (member, stranger) =
+            ("a member of linemint-admin (process 7)", "a user without a name here (process 7)");
+        assert_eq!(judged(&access, 0, 0, &[]), told("root", true));
+        assert_eq!(judged(&access, 990, 991, &[65_534]), told("uid 990", true));
+        assert_eq!(judged(&access, 65_534, 65_534, &[65_534, 991]), told(member, true));
+        assert_eq!(judged(&access, 65_534, 991, &[]), told(member, true));
+        assert_eq!(judged(&access, 65_534, 65_534, &[65_534, 65_534]), told(stranger, false));
+        // What the kernel cannot have said: numbers that are nobody's in there.
+        assert!(!judged(&access, 1001, 1001, &[]).1);
+        let unseen = Caller { pid: None, ..caller(65_534, 991, &[]) };
+        assert_eq!(access.judge(&unseen).0.name, "a member of linemint-admin");
+    }
+
+    #[test]
+    fn where_the_group_is_not_the_namespaces_own_it_lets_nobody_in() {
+        let (access, dir) = system(Some((990, 990)));
+        assert!(!judged(&access, 65_534, 65_534, &[65_534]).1);
+        // Also where it has been given the number of all that have none.
+        let group = GROUP.replace("991", "65534");
+        crate::durable_fs::replace(&dir.path().join("etc/group"), 0o600, group.as_bytes()).unwrap();
+        assert!(!judged(&access, 65_534, 65_534, &[65_534]).1);
+    }
+
+    #[test]
+    fn who_is_trusted_by_number_is_so_only_where_the_kernel_tells_it() {
+        let (mut access, _dir) = system(Some((990, 991)));
+        access.trusted.push(65_534);
+        assert!(!judged(&access, 65_534, 65_534, &[]).1);
     }
 
     #[test]
     fn without_the_group_only_the_trusted_may() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_owned();
-        let access = Access { trusted: vec![0, 990], etc: path.clone(), proc: path };
-        assert!(access.judge(Caller { uid: 990, gid: 990, pid: None }).1);
-        assert!(!access.judge(Caller { uid: 1001, gid: 991, pid: None }).1);
+        let (access, dir) = system(None);
+        std::fs::remove_file(dir.path().join("etc/group")).unwrap();
+        assert!(judged(&access, 990, 990, &[]).1);
+        assert!(!judged(&access, 1001, 991, &[991]).1);
     }
 }

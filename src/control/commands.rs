@@ -58,7 +58,7 @@ pub(super) async fn resume(
 ) -> Result<Json<Draining>, Refused> {
     let wanted: Resuming = orders::read(orders::or_empty(&body))?;
     if wanted.clock {
-        orders::override_clock(&context, caller, wanted.reason.clone()).await?;
+        orders::override_clock(&context, caller.clone(), wanted.reason.clone()).await?;
     }
     command(&context, caller, (StationOrder::Resume, wanted.reason)).await?;
     Ok(Json(Draining { draining: false }))
@@ -109,7 +109,7 @@ pub(super) fn stopping() -> Refused {
 
 pub(super) async fn authorize(context: &Context, caller: Caller) -> Result<Peer, Refused> {
     let access = context.access.clone();
-    let judged = tokio::task::spawn_blocking(move || access.judge(caller)).await;
+    let judged = tokio::task::spawn_blocking(move || access.judge(&caller)).await;
     let (peer, may) = judged.map_err(|error| internal("find out who is calling", &error))?;
     if may {
         return Ok(peer);

@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,7 +66,13 @@ impl Entrance for UnixListener {
 
     fn caller(socket: &UnixStream) -> io::Result<Option<Caller>> {
         let it = socket.peer_cred()?;
-        Ok(Some(Caller { uid: it.uid(), gid: it.gid(), pid: it.pid().filter(|pid| *pid > 0) }))
+        // Who is not known by them may still be by his number.
+        let groups = crate::os::peer_groups(socket.as_fd()).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the kernel does not tell the groups of a caller");
+            Vec::new()
+        });
+        let pid = it.pid().filter(|pid| *pid > 0);
+        Ok(Some(Caller { uid: it.uid(), gid: it.gid(), pid, groups }))
     }
 }
 
@@ -171,7 +178,7 @@ async fn connection<E: Entrance>(socket: E::Socket, room: Room) {
     let service = hyper::service::service_fn(move |request| {
         let serving = progress.serve();
         has_asked.cancel();
-        respond(request, room.clone(), caller, serving)
+        respond(request, room.clone(), caller.clone(), serving)
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -207,11 +214,11 @@ async fn respond(
     serving: Serving,
 ) -> Result<Response<Held>, Infallible> {
     let Room { router, limits, guard, .. } = room;
-    if let (Some(caller), true) = (caller, batches::is_streamed(&request)) {
+    if let (Some(caller), true) = (&caller, batches::is_streamed(&request)) {
         // Read by its handler as it comes, which has limits of its own; so has what it waits for.
         serving.stream();
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(caller.clone());
         let response = match TowerToHyperService::new(router).call(request).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -22,6 +22,7 @@ mod guard;
 pub mod last_words;
 mod listening;
 mod metrics;
+mod numbers;
 mod openapi;
 mod orders;
 mod problem;

@@ -163,7 +163,9 @@ pub async fn serve(listeners: Listeners, api: Api, files: OpenFiles, shutdown: i
     } else {
         tracing::info!(limit, reserve, doors, connections, "open files suffice for the API's connections");
     }
-    serve_within(listeners, api, shutdown, limits, Access::default()).await;
+    let access = Access::default();
+    access.warn_if_blind();
+    serve_within(listeners, api, shutdown, limits, access).await;
 }
 
 /// What every handler has at hand.

@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -105,6 +105,10 @@ fn give_to_admins(file: &Path, etc: &Path) {
         );
         return;
     };
+    // Under the unit it has it from the beginning, and nothing may be given to anybody.
+    if std::fs::symlink_metadata(file).is_ok_and(|it| it.gid() == group) {
+        return;
+    }
     if let Err(error) = std::os::unix::fs::chown(file, None, Some(group)) {
         tracing::warn!(
             %error,
@@ -188,8 +192,6 @@ mod tests {
 
     #[tokio::test]
     async fn the_socket_is_its_groups_where_there_is_one() {
-        use std::os::unix::fs::MetadataExt as _;
-
         let dir = tempfile::tempdir().unwrap();
         let bound = |name: &str, groups: &str| {
             let etc = dir.path().join(name);

@@ -160,6 +160,38 @@ fn orders_end_with_the_statuses_of_the_contract() {
     assert_eq!(world.command(&["resume", "--clock"]).0, 2);
 }
 
+/// As under the unit: the kernel shows the daemon nearly everybody by the number of `nobody`.
+#[test]
+fn in_a_namespace_of_users_a_stranger_is_not_taken_for_nobody() {
+    let unshare = |command: &str| format!("unshare --user --map-root-user {command}");
+    let can = std::process::Command::new("/bin/sh").args(["-c", &unshare("true")]).status();
+    if !rustix::process::geteuid().is_root() || !can.is_ok_and(|it| it.success()) {
+        eprintln!("SKIPPED: another user, or a namespace, cannot be played");
+        return;
+    }
+    let mut world = World::new("");
+    let mut fixture = world.fixture("nest-1");
+    world.start_after(&format!("exec {}", unshare("\"$0\" \"$@\"")));
+    fixture.hello("nest-1", 1);
+    for (path, mode) in [("api.sock", 0o666), ("", 0o755)] {
+        std::fs::set_permissions(world.path(path), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let socket = world.path("api.sock");
+    for user in [1, NOBODY] {
+        let mut command = linemint(&["drain", "--socket"]);
+        let Ok(output) = command.arg(&socket).uid(user).gid(user).current_dir("/").output() else {
+            eprintln!("SKIPPED: another user cannot run the binary");
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(77), "{user}: {said}");
+        assert!(said.contains("a user without a name here (process "), "{user}: {said}");
+    }
+    // Root is root there, and the daemon's own user.
+    let (status, _, log) = world.command(&["drain"]);
+    assert_eq!(status, 0, "{log}");
+}
+
 #[test]
 fn another_user_may_look_but_not_touch() {
     if !rustix::process::geteuid().is_root() {

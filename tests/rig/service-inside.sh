@@ -40,14 +40,14 @@ P
 }
 told() { # a Python condition over `it`: whether it holds for a record of the service in the system's journal
   journalctl -u linemint -o json | python3 -c '
-import json, sys
+import json, re, sys
 found = [it for it in map(json.loads, sys.stdin) if eval(sys.argv[1].strip())]
 print(found[:2])
 raise SystemExit(not found)' "$1"
 }
 happened() { # the same over an event of the daemon
   api GET '/v1/events?limit=1000' | python3 -c '
-import json, sys
+import json, re, sys
 found = [it for it in json.load(sys.stdin)["events"] if eval(sys.argv[1].strip())]
 print(found[:2])
 raise SystemExit(not found)' "$1"
@@ -56,6 +56,18 @@ one_device() { # finds a device in the system's journal by its field
   local serial
   serial=$(linemint device list --state passed --limit 1 --json | tr -d ' \n' | grep -o '"serial":"[A-Z0-9]*"' | head -1 | cut -d'"' -f4)
   test -n "$serial" && test "$(journalctl -u linemint SERIAL="$serial" -o cat | wc -l)" -ge 2
+}
+in_groups() { # names…: whether the daemon's process is in just these groups, the first of them its primary one
+  local pid wanted
+  pid=$(systemctl show -p MainPID --value linemint)
+  grep -E '^(Gid|Groups):' "/proc/$pid/status"
+  wanted=$(for it in "$@"; do getent group "$it" | cut -d: -f3; done | sort -n | xargs)
+  test "$(awk '/^Gid:/ { print $2 }' "/proc/$pid/status")" = "$(getent group "$1" | cut -d: -f3)" &&
+    test "$(awk '/^G(id|roups):/ { for (i = 2; i <= NF; i++) print $i }' "/proc/$pid/status" | sort -nu | xargs)" = "$wanted"
+}
+alone() { # whether nothing below the state directory is for anybody but its owner
+  find /var/lib/linemint ! -type l -perm /077 ! -name '*.pub' -ls
+  test "$(find /var/lib/linemint ! -type l -perm /077 ! -name '*.pub' | wc -l)" = 0
 }
 hang() { # stops the daemon's process; whether it is soon there again, as another
   local before i
@@ -116,6 +128,7 @@ echo "== a bare machine: $(. /etc/os-release; echo "$PRETTY_NAME"), $(systemctl 
 check 'the package installs' dpkg -i --force-depends /opt/linemint.deb
 check 'nothing was started' bash -c '! systemctl is-active linemint linemint.socket'
 check 'there is the user, and the group of those who may change something' bash -c 'id linemint && getent group linemint-admin'
+check 'the user is in the group of the serial ports also where it runs under another' bash -c 'getent group linemint | grep -q ":linemint$"'
 check 'an unconfigured station is not started, and that is no failure' bash -c 'systemctl start linemint; ! systemctl is-failed linemint'
 
 echo '== configured'
@@ -164,23 +177,54 @@ systemd-run -q --unit rig-cloud linemint cloud simulate --listen 127.0.0.1:4599 
 check 'it starts, and is ready' systemctl start linemint.socket linemint
 check 'it says what it does' bash -c 'systemctl show -p StatusText --value linemint | grep -E "ready|degraded|starting"'
 check 'it runs as its own user' bash -c 'test "$(ps -o user= -p "$(systemctl show -p MainPID --value linemint)")" = linemint'
+check 'and under the two groups' in_groups linemint-admin linemint
+check 'in a namespace of users, with root, its own user and its own group in it' bash -c '
+  cd /proc/$(systemctl show -p MainPID --value linemint) && cat uid_map gid_map &&
+  test "$(awk "{ print \$1, \$2, \$3 }" uid_map | sort -n | xargs)" = "0 0 1 $(id -u linemint) $(id -u linemint) 1" &&
+  test "$(awk "{ print \$1 }" gid_map | sort -n | xargs)" = "0 $(getent group linemint-admin | cut -d: -f3)"'
+check 'what it has made is for its user alone' alone
 check 'it starts at boot when it is told to' systemctl enable linemint
 
 echo '== who may change something'
 useradd --no-create-home --groups linemint-admin ada
+useradd --no-create-home --gid linemint-admin grace
 useradd --no-create-home bob
 ada=$(id -u ada)
 check 'a member of linemint-admin is let in' runuser -u ada -- linemint drain --reason 'the shift is over'
+check 'the log calls her a member, and has her process' until_true 5 told "
+  it.get('MESSAGE') == 'told through the API' and re.fullmatch(r'a member of linemint-admin \\(process \\d+\\)', it.get('NAME'))"
+check 'so does the record' happened "
+  it['event'] == 'drained' and it['by']['reason'] == 'the shift is over' and it['by']['name'].startswith('a member of linemint-admin (process ')"
+check 'and she lets the station go on' runuser -u ada -- linemint resume
+check 'so is one whose primary group it is' runuser -u grace -- linemint resume --reason 'grace may'
+check 'and the daemon itself, by its name' bash -c 'runuser -u linemint -- linemint resume --reason "its own user"'
+check 'and root' linemint resume --reason 'root may'
+check 'the record bears these two names' happened "
+  it['event'] == 'resumed' and (it['by']['uid'], it['by']['name'], it['by']['reason']) == ($(id -u linemint), 'linemint', 'its own user')"
+check 'of root too' happened "
+  it['event'] == 'resumed' and (it['by']['uid'], it['by']['name'], it['by']['reason']) == (0, 'root', 'root may')"
+check 'a stranger cannot open the socket' bash -c 'runuser -u bob -- linemint status; test $? = 77'
+chmod 666 /run/linemint/linemint.sock
+# To the daemon each stranger has the number of this one.
+usermod --append --groups linemint-admin nobody
+check 'where he can, he may look' runuser -u bob -- linemint status
+check 'and change nothing, status 77' bash -c 'runuser -u bob -- linemint drain; test $? = 77'
+check 'the log says that somebody was refused, and his process' until_true 5 told "
+  it.get('MESSAGE') == 'a command was refused' and re.fullmatch(r'a user without a name here \\(process \\d+\\)', it.get('NAME'))"
+gpasswd --delete nobody linemint-admin > /dev/null
+chmod 660 /run/linemint/linemint.sock
+printf '%s\n' '[Service]' PrivateUsers=no > /etc/systemd/system/linemint.service.d/names.conf
+systemctl daemon-reload
+check 'with PrivateUsers=no she is let in as well' bash -c 'systemctl restart linemint && runuser -u ada -- linemint drain --reason "by name"'
 check 'the log bears her number and her name' until_true 5 told "
   it.get('MESSAGE') == 'told through the API' and it.get('UID') == '$ada' and it.get('NAME') == 'ada'"
 check 'so does the record' happened "
-  it['event'] == 'drained' and it['by'] == {'uid': $ada, 'name': 'ada', 'reason': 'the shift is over'}"
-check 'and she lets the station go on' runuser -u ada -- linemint resume
-check 'a stranger cannot open the socket' bash -c 'runuser -u bob -- linemint status; test $? = 77'
-chmod 666 /run/linemint/linemint.sock
-check 'where he can, he may look' runuser -u bob -- linemint status
-check 'and change nothing, status 77' bash -c 'runuser -u bob -- linemint drain; test $? = 77'
-chmod 660 /run/linemint/linemint.sock
+  it['event'] == 'drained' and it['by'] == {'uid': $ada, 'name': 'ada', 'reason': 'by name'}"
+check 'and a stranger changes nothing' bash -c '
+  chmod 666 /run/linemint/linemint.sock; runuser -u bob -- linemint drain; it=$?; chmod 660 /run/linemint/linemint.sock; test $it = 77'
+rm /etc/systemd/system/linemint.service.d/names.conf
+systemctl daemon-reload
+check 'and back' bash -c 'systemctl restart linemint && runuser -u ada -- linemint resume'
 
 echo '== another configuration'
 before=$(systemctl show -p MainPID --value linemint)
@@ -210,6 +254,8 @@ check 'with a wrong configuration each client is told why' bash -c '
   done'
 check 'and the socket stays' systemctl is-active -q linemint.socket
 cp /tmp/right.toml /etc/linemint/linemint.toml
+# The last one told is not gone yet: it says its last words to whoever comes within half a second.
+until_true 20 systemctl is-failed linemint
 check 'with a right one the next client starts it' linemint status
 check 'a damaged journal is not begun anew while somebody restores it' bash -c '
   systemctl stop linemint.socket linemint &&
@@ -246,8 +292,15 @@ check 'kill -9: it comes back by itself' bash -c '
 clients > /tmp/clients 2>&1 & asking=$!
 check 'a restart with devices in flight' systemctl restart linemint
 check 'clients at its socket wait meanwhile, none is refused' all_answered "$asking"
+# As a version left it that ran under the group linemint.
+chown -R linemint:linemint /var/lib/linemint
+gpasswd --delete linemint linemint > /dev/null
 check 'an upgrade with devices in flight' bash -c 'dpkg -i --force-depends /opt/linemint.deb && systemctl is-active -q linemint'
+check 'what an older version has left to its group is taken over' bash -c '
+  test "$(find /var/lib/linemint ! -group linemint-admin -o ! -user linemint | wc -l)" = 0 && getent group linemint | grep -q ":linemint$"'
+check 'and it is in the two groups again' in_groups linemint-admin linemint
 check 'all 50 devices pass' until_true 180 passed 50
+check 'and all it has made is for its user alone' alone
 linemint device list --limit 1000 --json | tr -d ' ' | grep -o '"serial":"[A-Z0-9]*"' | cut -d'"' -f4 | sort -u > /tmp/serials
 check 'the simulated account holds what it should' bash -c '
   test "$(wc -l < /tmp/serials)" = 50 && python3 -c "

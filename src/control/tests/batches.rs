@@ -205,7 +205,7 @@ async fn a_number_opens_a_reason_opens_again_and_closing_needs_neither() {
 #[tokio::test]
 async fn who_is_not_an_administrator_opens_and_closes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let access = Access { trusted: Vec::new(), etc: dir.path().to_owned(), proc: dir.path().to_owned() };
+    let access = Access { trusted: Vec::new(), etc: dir.path().to_owned(), ..Access::default() };
     let station = Station::with(Limits::default(), access);
     let requests = [
         chunked(LIST, &["SN1\n"]),

@@ -107,8 +107,7 @@ async fn what_cannot_be_is_refused_before_the_station_hears_of_it_and_its_own_re
 
 #[tokio::test]
 async fn who_is_not_trusted_has_nothing_looked_through() {
-    let nowhere = PathBuf::from("/nonexistent");
-    let access = Access { trusted: vec![u32::MAX], etc: nowhere.clone(), proc: nowhere };
+    let access = Access { trusted: Vec::new(), etc: PathBuf::from("/nonexistent"), ..Access::default() };
     let mut station = Station::with(Limits::default(), access);
     let client = Client::new(&station.path);
     let refused = client.follow("/v1/reconcile", &Wish::default(), |_: Told| true).await.unwrap_err();

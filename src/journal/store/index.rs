@@ -26,7 +26,7 @@ const CACHE_BYTES: u64 = 1 << 20;
 
 /// What sled writes at once, and so the size of its buffers, which come and go by the dozen. At sled's own 512 KiB a
 /// station that made 15,000 devices in half a minute had 92 MiB at most, and so it has 62. No smaller than what the
-/// allocator gives a mapping of its own (`crate::allocator`).
+/// allocator gives a mapping of its own (`crate::os`).
 const SEGMENT_BYTES: usize = 128 << 10;
 
 /// Rows to be written together; none is to be removed.

@@ -56,6 +56,7 @@ const TIERS: &[(&str, u8)] = &[
     ("control::listening", 2),
     ("control::guard", 2),
     ("control::metrics", 2),
+    ("control::numbers", 2),
     ("control::openapi", 2),
     ("control::orders", 2),
     ("control::problem", 2),
@@ -72,7 +73,7 @@ const TIERS: &[(&str, u8)] = &[
     ("config", 2),
     ("delivery", 2),
     ("durable_fs", 2),
-    ("allocator", 2),
+    ("os", 2),
     ("hardening", 2),
     ("service_manager", 2),
     ("telemetry", 2),
@@ -103,6 +104,7 @@ const ADAPTERS: &[&[&str]] = &[
         "control::listening",
         "control::guard",
         "control::metrics",
+        "control::numbers",
         "control::openapi",
         "control::orders",
         "control::problem",
@@ -139,6 +141,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("control::devices", "journal::store", "the same"),
     ("control::report", "journal::store", "the same"),
     ("control::server", "journal::store", "the same"),
+    ("control::door", "os", "a peer's groups are asked for where all that has no safe interface is"),
 ];
 
 /// What the pure core does not touch: waiting, disks, networks, clocks and chance.
@@ -265,15 +268,15 @@ fn files_are_short() {
 }
 
 #[test]
-fn nothing_but_one_setting_is_unsafe_and_no_lint_is_waved_through() {
+fn nothing_but_two_calls_is_unsafe_and_no_lint_is_waved_through() {
     let banned = [concat!("uns", "afe "), concat!("#[al", "low("), concat!("#![al", "low(")];
     let mut violations = Vec::new();
     for source in sources() {
         let found = source.all().filter(|(_, text)| banned.iter().any(|it| text.contains(it)));
         let found: Vec<_> =
             found.map(|(line, text)| format!("{}: {}", source.place(line), text.trim())).collect();
-        match source.module == "allocator" {
-            true => assert_eq!(found.len(), 1, "{found:?}"),
+        match source.module == "os" {
+            true => assert_eq!(found.len(), 2, "{found:?}"),
             false => violations.extend(found),
         }
     }

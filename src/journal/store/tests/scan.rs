@@ -83,7 +83,7 @@ fn scan(dir: &Path) -> (u64, u64, Duration) {
 fn a_scan_of_many_rows_stays_within_the_cache() {
     // What has made the journal has much resident already.
     if let Some(dir) = std::env::var_os(SCANS) {
-        assert!(crate::allocator::keep_little());
+        assert!(crate::os::keep_little());
         let (before, most, took) = scan(Path::new(&dir));
         eprintln!("{DEVICES} rows in {took:?}: {before} KiB resident before, {most} KiB at most");
         assert!(most < before + MOST_KIB, "{before} KiB before, {most} KiB at most");
