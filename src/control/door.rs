@@ -28,10 +28,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Caller;
-use super::batches;
 use super::connection::{Held, Limits, Serving, Watched};
 use super::guard::Guard;
 use super::problem::{Refused, bad_request, too_large, too_slow, unavailable};
+use super::{aside, batches};
 
 /// On an answer whose body has no end: its connection has no deadline, but for the reader's own pace.
 #[derive(Debug, Clone, Copy)]
@@ -251,6 +251,7 @@ async fn respond(
     if response.extensions().get::<EndlessAnswer>().is_some() {
         serving.stream();
     }
+    aside::give_way();
     Ok(response.map(|body| Held::new(body, serving)))
 }
 
