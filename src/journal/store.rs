@@ -8,9 +8,10 @@
 //!
 //! ```text
 //!  commit ──> log: write, fdatasync ──> promised
-//!                     └──> pending (at most 4,096 records) ──> index thread: sled ──> checkpoint: sync
+//!                     └──> pending (at most 8,192 records) ──> index thread: sled ──> checkpoint: sync
 //! ```
-//! A record goes to sled when the log's sync has been seen through, by a thread of its own, and sled
+//! A record goes to sled when the log's sync has been seen through, at most a second later unless a reader waits, by a
+//! thread of its own, and sled
 //! is synced behind that by another, so that sled is never ahead of the log, and costs a promise
 //! neither a write nor a sync. What sled does not have yet is read from the records that wait for it
 //! (`pending`): what was promised is read, whether sled has it or not. A failure of either
@@ -70,6 +71,7 @@ mod index;
 mod indexer;
 mod lock;
 mod migrate;
+mod newest;
 mod numbers;
 mod open;
 mod pending;
@@ -186,10 +188,9 @@ impl Shelf for Store {
     }
 
     fn holder_of_key(&self, told: &Fingerprint) -> Result<Option<SerialNumber>, JournalError> {
-        match self.shared.pending.holder_of_key(told)? {
-            Some(serial) => Ok(Some(serial)),
-            None => self.read(&key(b'k', &told.to_string())),
-        }
+        let waiting = self.shared.pending.holder_of_key(told)?;
+        // Whoever is in the index came before. Asked last, since what waits may be there by now.
+        Ok(self.read(&key(b'k', &told.to_string()))?.or(waiting))
     }
 }
 
@@ -199,9 +200,14 @@ impl Store {
     /// # Errors
     /// A record cannot be read.
     pub fn events(&self, after: u64, limit: usize) -> Result<Vec<Record>, JournalError> {
-        let newest = self.caught_up()?;
+        let newest = self.shared.newest().seq;
         let mut records = Vec::new();
         if after >= newest || limit == 0 {
+            self.shared.pending.check()?;
+            return Ok(records);
+        }
+        // The newest are still in memory, and the index need not be hurried for whoever follows.
+        if let Some(records) = self.shared.pending.since(after, newest, limit)? {
             return Ok(records);
         }
         let mut walk = self.walk_from(after + 1)?;

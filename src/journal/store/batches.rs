@@ -11,11 +11,11 @@ use super::index::{Rows, failed, read};
 use super::scan::scan;
 use super::{Store, damaged, device_row, key, seq_key};
 use crate::batch::{Batch, BatchId};
-use crate::device::State;
 use crate::device::serial::SerialNumber;
+use crate::device::{Device, State};
 use crate::journal::fold::{Change, batch_after, change, moved};
 use crate::journal::record::{decode, encode};
-use crate::journal::{Entry, JournalError, Record};
+use crate::journal::{JournalError, Record};
 
 /// Serial numbers of a list that one call of [`Store::listed`] looks at, at most.
 pub const MAX_LISTED_SCAN: usize = 10_000;
@@ -32,9 +32,13 @@ impl<'a> Changes<'a> {
         Self { db, path, batches: BTreeMap::new() }
     }
 
-    /// Takes in what a record changes.
-    pub(super) fn take(&mut self, rows: &mut Rows, entry: &Entry) -> Result<(), JournalError> {
-        let record = &entry.record;
+    /// Takes in what a record changes; `device` is that after it, with its state before.
+    pub(super) fn take(
+        &mut self,
+        rows: &mut Rows,
+        record: &Record,
+        device: Option<(&Device, Option<State>)>,
+    ) -> Result<(), JournalError> {
         match change(record) {
             Some(Change::ListBegun(id)) => {
                 rows.insert(seq_key(b'o', record.seq), Some(encoded(self.path, id)?));
@@ -54,8 +58,8 @@ impl<'a> Changes<'a> {
             }
             _ => {}
         }
-        if let Some((device, before)) = &entry.device
-            && let Some(it) = moved(record, device, *before)
+        if let Some((device, before)) = device
+            && let Some(it) = moved(record, device, before)
             && let Ok(id) = BatchId::parse(it.batch)
             && let Some(batch) = self.find(&id)?
         {

@@ -1,6 +1,8 @@
 //! sled as the log's index: what the records make of each device, and where they lie.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,12 +16,12 @@ use super::places::Places;
 use super::summaries::Folding;
 use super::{FORMAT, device_row, key, presentations};
 use crate::device::serial::SerialNumber;
-use crate::device::{Device, State};
+use crate::device::{Device, IllegalTransition, State};
 use crate::durable_fs;
 use crate::journal::fold::{Change, change, told_key};
 use crate::journal::log::Position;
 use crate::journal::record::{decode, encode};
-use crate::journal::{Entry, JournalError, VOCABULARY, is_pending};
+use crate::journal::{Entry, JournalError, Record, VOCABULARY, What, is_pending};
 use crate::report::slot::Open;
 
 const CACHE_BYTES: u64 = 1 << 20;
@@ -156,33 +158,32 @@ impl Index {
     pub(super) fn apply(&mut self, records: &[(&Entry, &Position)]) -> Result<usize, JournalError> {
         let Some((_, last)) = records.last() else { return Ok(0) };
         let mut rows = Rows::new();
-        let mut devices: BTreeMap<&SerialNumber, (&Device, Vec<u64>)> = BTreeMap::new();
+        let mut devices = Devices::default();
         let mut batches = Changes::new(&self.db, &self.path);
         let (db, path) = (self.db.clone(), self.path.clone());
         let mut folding = Folding::new(&db, &path);
         for (entry, at) in records {
-            folding.take(entry, &mut self.down, self.latest)?;
-            self.latest = self.latest.max(Some(entry.record.at));
+            let record = &entry.record;
+            let device = devices.take(entry).map_err(|it| self.damaged(record, &it))?;
+            folding.take(record, device, &mut self.down, self.latest)?;
+            self.latest = self.latest.max(Some(record.at));
             self.add(&mut rows, entry)?;
-            batches.take(&mut rows, entry)?;
+            batches.take(&mut rows, record, device)?;
             if self.places.note(at) {
                 let (row, value) = self.places.row(&self.path)?;
                 rows.insert(row, Some(value));
             }
-            if let Some((device, before)) = &entry.device {
+            if let Some((device, before)) = device {
                 if let Some(before) = before {
-                    let count = self.counts.entry(*before).or_default();
+                    let count = self.counts.entry(before).or_default();
                     *count = count.saturating_sub(1);
                 }
                 *self.counts.entry(device.state).or_default() += 1;
-                let (newest, news) = devices.entry(&device.serial).or_insert((device, Vec::new()));
-                *newest = device;
-                news.push(at.seq);
             }
         }
         // Of several records of one device only the newest state is worth writing.
-        for (serial, (device, news)) in devices {
-            rows.extend(device_row::rows(&self.db, &self.path, device, &news)?);
+        for (serial, (device, news)) in &devices.0 {
+            rows.extend(device_row::rows(&self.db, &self.path, device, news)?);
             rows.insert(key(b'u', serial.as_str()), is_pending(device).then(Vec::new));
         }
         batches.finish(&mut rows)?;
@@ -274,11 +275,54 @@ impl Index {
         self.db.apply_batch(batch).map_err(|source| failed(&self.path, "write", source))
     }
 
+    fn damaged(&self, record: &Record, what: &impl std::fmt::Display) -> JournalError {
+        let what = format!("record {} does not fit: {what}", record.seq);
+        JournalError::Damaged { dir: self.path.clone(), what }
+    }
+
     fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, JournalError> {
         encode(value).map_err(|error| JournalError::Damaged {
             dir: self.path.clone(),
             what: format!("a row cannot be written: {error}"),
         })
+    }
+}
+
+/// Devices as they are after the records so far, and the numbers of those records.
+#[derive(Default)]
+struct Devices<'a>(BTreeMap<&'a SerialNumber, (Cow<'a, Device>, Vec<u64>)>);
+
+impl<'a> Devices<'a> {
+    /// The device after a record, and its state before. Where the record comes without, it follows from the one before.
+    fn take(&mut self, entry: &'a Entry) -> Result<Option<(&Device, Option<State>)>, IllegalTransition> {
+        let record = &entry.record;
+        let (What::Device(event), Some(serial)) = (&record.what, &record.serial) else { return Ok(None) };
+        let (device, before) = match (&entry.device, self.0.entry(serial)) {
+            (Some((device, before)), Slot::Vacant(slot)) => {
+                (slot.insert((Cow::Borrowed(&**device), Vec::new())), *before)
+            }
+            (Some((device, before)), Slot::Occupied(slot)) => {
+                let it = slot.into_mut();
+                it.0 = Cow::Borrowed(&**device);
+                (it, *before)
+            }
+            (None, Slot::Occupied(slot)) => {
+                let it = slot.into_mut();
+                let before = it.0.state;
+                it.0.to_mut().apply(record.seq, record.at, event)?;
+                (it, Some(before))
+            }
+            // The first of those that are given at once always comes with it.
+            (None, Slot::Vacant(_)) => {
+                return Err(IllegalTransition {
+                    event: event.name(),
+                    serial: serial.clone(),
+                    state: "unknown",
+                });
+            }
+        };
+        device.1.push(record.seq);
+        Ok(Some((&device.0, before)))
     }
 }
 

@@ -12,10 +12,6 @@ use super::index::Index;
 use crate::error::Chain;
 use crate::journal::JournalError;
 
-/// Records given to the index at once. The more there are the fewer rows each takes: a device that is
-/// in several of them is written once.
-const BATCH: usize = 1024;
-
 /// The thread. It ends when its queue is closed and empty, or at an error.
 #[derive(Debug)]
 pub(super) struct Indexer {
@@ -67,7 +63,7 @@ fn run(mut index: Index, mut checkpoints: Checkpoints, dir: &Path, shared: &Shar
 
 fn take_in(index: &mut Index, checkpoints: &Checkpoints, shared: &Shared) -> Result<(), JournalError> {
     loop {
-        let groups = shared.pending.oldest(BATCH);
+        let groups = shared.pending.oldest();
         // A sync that failed is final here too; why, is for whoever wants a promise.
         if groups.is_empty() || shared.pending.has_failed() {
             return Ok(());

@@ -15,10 +15,10 @@ use super::guard::guarded;
 use super::index::{failed, read};
 use super::scan::scan;
 use super::{Store, damaged, key};
-use crate::device::Device;
 use crate::device::serial::SerialNumber;
+use crate::device::{Device, State};
 use crate::journal::record::{decode, encode};
-use crate::journal::{Entry, JournalError, Record, What};
+use crate::journal::{JournalError, Record, What};
 use crate::report::slot::{self, Open, Slot};
 use crate::report::source::{Head, Source};
 use crate::report::summary::{Summary, is_work, to_millisecond};
@@ -57,21 +57,25 @@ impl<'a> Folding<'a> {
         Self { db, path, summaries, slots, batches, late: Vec::new(), moved: Vec::new() }
     }
 
-    /// Takes in a record; `open` is what keeps the station from its work, `latest` the latest time of a record before.
+    /// Takes in a record; `device` is that after it, with its state before, `open` is what keeps the station from its
+    /// work, `latest` the latest time of a record before.
     pub(super) fn take(
         &mut self,
-        entry: &'a Entry,
+        record: &'a Record,
+        device: Option<(&Device, Option<State>)>,
         open: &mut Open,
         latest: Option<Timestamp>,
     ) -> Result<(), JournalError> {
-        for (number, news) in slot::of(&entry.record, open, latest) {
+        for (number, news) in slot::of(record, open, latest) {
             self.slot(number)?.add(&news);
         }
-        let (Some((device, before)), What::Device(event)) = (&entry.device, &entry.record.what) else {
+        let (Some((device, before)), What::Device(event), Some(serial)) =
+            (device, &record.what, &record.serial)
+        else {
             return Ok(());
         };
         let begun = slot::of_first(device);
-        let known = match self.summaries.remove(&device.serial) {
+        let known = match self.summaries.remove(serial) {
             None if begun.is_some() => read(self.db, self.path, &row_key(device.admitted_at, device))?,
             None if before.is_some() => read(self.db, self.path, &summary_key(device))?,
             known => known,
@@ -83,17 +87,17 @@ impl<'a> Folding<'a> {
         }
         let had_passed = known.as_ref().is_some_and(|it: &Summary| it.passed.is_some());
         let had_batch = begun.is_none() && known.as_ref().is_some_and(|it| it.batch.is_some());
-        let it = Summary::after(known, device, event, entry.record.at);
+        let it = Summary::after(known, device, event, record.at);
         if let Some(batch) = it.batch.as_ref().filter(|_| it.was_presented()) {
-            let is_work = !had_batch || is_work(event, *before, device);
+            let is_work = !had_batch || is_work(event, before, device);
             let last = if is_work { it.updated } else { it.first };
-            self.note_batch(batch, Span { first: it.first, last, seq: entry.record.seq })?;
+            self.note_batch(batch, Span { first: it.first, last, seq: record.seq })?;
         }
         // Where the pass is in a later hour than the first presentation, it is found by its own time too.
         if let Some(passed) = it.passed.filter(|passed| !had_passed && hour(*passed) != hour(it.first)) {
             self.late.push((late_key(passed, device), Some(Vec::new())));
         }
-        self.summaries.insert(&device.serial, it);
+        self.summaries.insert(serial, it);
         Ok(())
     }
 

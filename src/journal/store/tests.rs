@@ -164,8 +164,12 @@ fn records_are_read_from_the_log_across_its_files_and_no_further_than_committed(
     let lock = JournalLock::take(dir.path()).unwrap();
     let disk = Box::<crate::journal::log::disk::SystemDisk>::default();
     let mut opened = open::open_on(lock, disk, 2000).unwrap();
-    for n in 1..=120 {
-        opened.writer.commit(entries(&format!("S{}", n % 7), n, &[admission(n)])[..1].to_vec()).unwrap();
+    for n in 1..=7 {
+        opened.writer.commit(entries(&format!("S{}", n % 7), n, &[admission(n)])).unwrap();
+    }
+    for n in 8..=120 {
+        let again = entries(&format!("S{}", n % 7), n - 1, &[admission(n - 1), presented(n)]);
+        opened.writer.commit(again[1..].to_vec()).unwrap();
     }
     for after in [0, 1, 59, 118, 119] {
         let seqs: Vec<_> = opened.store.events(after, 1000).unwrap().iter().map(|it| it.seq).collect();
