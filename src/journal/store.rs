@@ -8,12 +8,11 @@
 //!
 //! ```text
 //!  commit ──> log: write, fdatasync ──> promised
-//!                     └──> pending (at most 8,192 records) ──> index thread: sled ──> checkpoint: sync
+//!                     └──> pending (at most 4,096 records) ──> index thread: sled ──> checkpoint: sync
 //! ```
 //! A record goes to sled when the log's sync has been seen through, at most a second later unless a reader waits, by a
-//! thread of its own, and sled
-//! is synced behind that by another, so that sled is never ahead of the log, and costs a promise
-//! neither a write nor a sync. What sled does not have yet is read from the records that wait for it
+//! thread of its own, and sled is synced behind that by another, so that sled is never ahead of the log, and
+//! costs a promise neither a write nor a sync. What sled does not have yet is read from the records that wait for it
 //! (`pending`): what was promised is read, whether sled has it or not. A failure of either
 //! thread, a panic of sled's among them, is final like one of the log's: nothing more is promised, and
 //! nothing more is read.

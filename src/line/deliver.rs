@@ -81,9 +81,13 @@ impl Line {
         offer.copy = copy;
         let number = offer.number;
         let first = !std::mem::replace(&mut offer.first_sent, true);
-        self.later(leaves_in + resend, Timer::Resend(fixture, id, copy));
+        self.later_for((fixture, id), leaves_in + resend, Timer::Resend(fixture, id, copy));
         if first {
-            self.later(leaves_in + answer_within, Timer::AnswerWithin(fixture, id, number));
+            self.later_for(
+                (fixture, id),
+                leaves_in + answer_within,
+                Timer::AnswerWithin(fixture, id, number),
+            );
         }
     }
 
@@ -141,7 +145,7 @@ impl Line {
         let left = (open.since + limit).saturating_sub(self.now.mono);
         if link.state != LinkState::Ready || !left.is_zero() {
             let wait = left.max(link.settings.patience);
-            self.later(wait, Timer::Patience(fixture, id, epoch));
+            self.later_for((fixture, id), wait, Timer::Patience(fixture, id, epoch));
             return;
         }
         let (serial, presentation) = (open.serial.clone(), link.key(id));
@@ -159,8 +163,12 @@ impl Line {
 
     /// Notes an open presentation as ended.
     pub(super) fn forget_open(&mut self, fixture: usize, id: u64, serial: &SerialNumber, outcome: &Outcome) {
+        let open = self.links[fixture].open.remove(&id);
+        if let Some(open) = &open {
+            self.forget_timers(open);
+        }
         let link = &mut self.links[fixture];
-        let nest = link.open.remove(&id).and_then(|it| it.nest).unwrap_or_default();
+        let nest = open.and_then(|it| it.nest).unwrap_or_default();
         link.remember(id, KnownPresentation { serial: serial.clone(), outcome: Some(outcome.clone()) });
         let verdict = match outcome {
             Outcome::Passed { .. } => "pass",

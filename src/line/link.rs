@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::doubt::Doubts;
 use super::refused::Refused;
-use super::{Action, FixtureSettings, Line, Tag, Timer};
+use super::{Action, Due, FixtureSettings, Line, Tag, Timer};
 use crate::device::event::{CloseReason, Event, Outcome, PresentationKey};
 use crate::device::serial::SerialNumber;
 use crate::fixture::frame::BadReason;
@@ -78,6 +78,8 @@ pub(super) struct Open {
     pub(super) offer: Option<Offer>,
     /// `ack` was said: nothing else comes before it.
     pub(super) acked: bool,
+    /// What is due of it.
+    pub(super) timers: Vec<Due>,
 }
 
 /// Credentials on their way to a nest.
@@ -394,8 +396,9 @@ impl Line {
 
     /// Closes a presentation without an answer; the device stays as it is.
     pub(super) fn close_open(&mut self, fixture: usize, id: u64, why: CloseReason) {
+        let Some(open) = self.links[fixture].open.remove(&id) else { return };
+        self.forget_timers(&open);
         let link = &mut self.links[fixture];
-        let Some(open) = link.open.remove(&id) else { return };
         // Remembered, because on disk it is open until the record is written.
         link.remember(id, KnownPresentation { serial: open.serial.clone(), outcome: Some(Outcome::Closed) });
         let presentation = link.key(id);

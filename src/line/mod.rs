@@ -75,7 +75,7 @@ use crate::pki::{Fingerprint, LeafRequest};
 
 use self::clock::ClockGate;
 use self::link::Link;
-use self::timers::Timer;
+use self::timers::{Due, Timer};
 use self::work::Work;
 
 pub use self::batches::BatchStatus;
@@ -502,7 +502,7 @@ pub struct Line {
     epoch: u64,
     now: Now,
     random: fastrand::Rng,
-    timers: BTreeMap<(Duration, u64), Timer>,
+    timers: BTreeMap<Due, Timer>,
     out: Vec<Action>,
 }
 

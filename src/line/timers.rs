@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use super::Line;
+use super::link::Open;
 use crate::device::serial::SerialNumber;
 use crate::device::steps::Step;
 use crate::pki::Fingerprint;
+
+/// When something is due, on the monotonic clock, and its number.
+pub(super) type Due = (Duration, u64);
 
 /// Something that is due at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +61,24 @@ impl Line {
                 Timer::Destroy(serial, fingerprint) => self.destroy_again(&serial, fingerprint),
                 Timer::Probe => self.probe(),
             }
+        }
+    }
+
+    /// Does that later by so much, unless the presentation has ended by then. A station that passes hundreds a second would
+    /// else keep a hundred thousand such timers, each until a unit's patience is over.
+    pub(super) fn later_for(&mut self, (fixture, id): (usize, u64), by: Duration, timer: Timer) {
+        let due = (self.now.mono + by, self.next_epoch());
+        self.timers.insert(due, timer);
+        if let Some(open) = self.links[fixture].open.get_mut(&id) {
+            open.timers.retain(|it| self.timers.contains_key(it));
+            open.timers.push(due);
+        }
+    }
+
+    /// Nothing is due any more of a presentation that has ended.
+    pub(super) fn forget_timers(&mut self, open: &Open) {
+        for due in &open.timers {
+            self.timers.remove(due);
         }
     }
 

@@ -435,9 +435,10 @@ impl Line {
         let epoch = self.next_epoch();
         let since = self.now.mono;
         let link = &mut self.links[fixture];
-        link.open.insert(id, Open { serial, nest, since, epoch, offer: None, acked: true });
+        link.open
+            .insert(id, Open { serial, nest, since, epoch, offer: None, acked: true, timers: Vec::new() });
         let patience = link.settings.patience;
-        self.later(patience, Timer::Patience(fixture, id, epoch));
+        self.later_for((fixture, id), patience, Timer::Patience(fixture, id, epoch));
     }
 
     /// Why no new device may be taken in now.

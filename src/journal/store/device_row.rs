@@ -109,17 +109,20 @@ struct Newest {
     put_away: u64,
 }
 
-/// The rows of a device as it is now, after its records `news`, and those that go because of it.
+/// The rows of a device as it is now, after its records `news`, and those that go because of it. One that is new with
+/// those records has none yet.
 pub(super) fn rows(
     db: &sled::Db,
     path: &Path,
     device: &Device,
+    is_new: bool,
     news: &[u64],
 ) -> Result<Vec<Row>, JournalError> {
     let serial = &device.serial;
     let mut rows = Vec::with_capacity(1);
     let mut known = Newest::default();
-    if let Some((note, bytes)) = stored(db, path, serial)? {
+    let found = if is_new { None } else { stored(db, path, serial)? };
+    if let Some((note, bytes)) = found {
         rows.extend(note.iter().flat_map(|it| it.keys(serial)).map(|key| (key, None)));
         known = newest(path, &bytes)?;
     }

@@ -21,7 +21,7 @@ use super::newest::{Newest, Said};
 
 /// Records that wait at most: bounds their memory, and how far the index can be behind the log. A commit beyond it
 /// waits.
-const MAX_RECORDS: usize = 8192;
+const MAX_RECORDS: usize = 4096;
 
 /// How long the index waits for more, where it could begin with less than [`ENOUGH`] records: longer than a device is
 /// under way, so that most are written once, when they are done. Written at each stage a leaf of sled's keeps several
@@ -29,8 +29,8 @@ const MAX_RECORDS: usize = 8192;
 /// waiting by that.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// Records that are worth beginning with at once.
-const ENOUGH: usize = 4096;
+/// Records that are worth beginning with at once: what sled holds while it writes them is some megabytes.
+const ENOUGH: usize = 2048;
 
 /// Longest wait of a reader for the index: far beyond what the most records take.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(10);
