@@ -8,7 +8,7 @@ use crate::device::operator::StationOrder;
 use crate::fixture::FixtureMessage;
 use crate::fixture::frame::BadReason;
 use crate::journal::StationEvent;
-use crate::line::{Input, Tag};
+use crate::line::{Input, Tag, Timer};
 
 fn opened() -> Harness {
     let mut h = Harness::new(Setup::default());
@@ -343,4 +343,25 @@ fn another_fixture_on_the_cable_for_a_while_costs_no_unit_its_credentials() {
     h.say(0, hello("jig-1"));
     assert_eq!(h.hear(0), ["credentials 1 SN1"]);
     assert_eq!(h.written(0, 1, "SN1"), ["pass 1 SN1"]);
+}
+
+/// Else a fast station would keep each until the patience with its unit is over.
+#[test]
+fn nothing_is_due_of_a_presentation_that_has_ended() {
+    let mut h = Harness::ready();
+    for n in 0..20 {
+        let serial = format!("SN{n}");
+        h.unit(0, unit(3 * n + 1, &serial));
+        if n % 2 == 0 {
+            h.pass(0, 3 * n + 1, &serial);
+        } else {
+            h.removed(0, 3 * n + 1, &serial);
+        }
+        // The same again, taken out with its credentials on the way.
+        h.unit(0, unit(3 * n + 2, &serial));
+        h.removed(0, 3 * n + 2, &serial);
+    }
+    let of_a_unit =
+        |it: &&Timer| matches!(it, Timer::Resend(..) | Timer::AnswerWithin(..) | Timer::Patience(..));
+    assert_eq!(h.line.timers.values().find(of_a_unit), None);
 }
