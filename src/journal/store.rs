@@ -97,10 +97,10 @@ use super::log::read::{Found, Walk};
 use super::record::decode;
 use super::{JournalError, KnownPresentation, Record, Recovered, SharedLocker, Shelf, copy, log};
 use crate::batch::{Batch, BatchId};
-use crate::device::Device;
 use crate::device::event::PresentationKey;
 use crate::device::rules::{ProductRules, RulesId};
 use crate::device::serial::SerialNumber;
+use crate::device::{Device, IllegalTransition};
 use crate::pki::Fingerprint;
 
 pub use self::batches::{Listed, ListedPage, MAX_LISTED_SCAN};
@@ -467,6 +467,11 @@ fn seq_key(letter: u8, seq: u64) -> Vec<u8> {
 
 fn history_prefix(serial: &SerialNumber) -> Vec<u8> {
     [&key(b'h', serial.as_str())[..], &[0]].concat()
+}
+
+/// A record that cannot follow those before it.
+fn unfit(dir: &Path, record: &Record, why: &IllegalTransition) -> JournalError {
+    damaged(dir, &format!("record {} does not fit: {why}", record.seq))
 }
 
 fn damaged(dir: &Path, what: &str) -> JournalError {

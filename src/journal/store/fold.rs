@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::batches::Said;
-use super::device_row;
 use super::index::Index;
 use super::summaries::{has_slots, has_summary, note_slots};
+use super::{device_row, unfit};
 use crate::device::Device;
 use crate::device::serial::SerialNumber;
 use crate::journal::fold::device_after;
@@ -114,10 +114,7 @@ impl Batch {
                     None => device_row::read(&index.db, dir, serial)?,
                 };
                 let state = before.as_ref().map(|it: &Device| it.state);
-                let after = device_after(before, &record).map_err(|error| JournalError::Damaged {
-                    dir: dir.to_owned(),
-                    what: format!("record {} does not fit: {error}", record.seq),
-                })?;
+                let after = device_after(before, &record).map_err(|it| unfit(dir, &record, &it))?;
                 self.devices.extend(after.clone().map(|it| (serial.clone(), it)));
                 after.map(|it| (Box::new(it), state))
             }

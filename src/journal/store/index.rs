@@ -14,14 +14,14 @@ use super::batches::Changes;
 use super::files::io;
 use super::places::Places;
 use super::summaries::Folding;
-use super::{FORMAT, device_row, key, presentations};
+use super::{FORMAT, device_row, key, presentations, unfit};
 use crate::device::serial::SerialNumber;
 use crate::device::{Device, IllegalTransition, State};
 use crate::durable_fs;
 use crate::journal::fold::{Change, change, told_key};
 use crate::journal::log::Position;
 use crate::journal::record::{decode, encode};
-use crate::journal::{Entry, JournalError, Record, VOCABULARY, What, is_pending};
+use crate::journal::{Entry, JournalError, VOCABULARY, What, is_pending};
 use crate::report::slot::Open;
 
 const CACHE_BYTES: u64 = 1 << 20;
@@ -37,7 +37,7 @@ const SEGMENT_BYTES: usize = 128 << 10;
 /// hand, and all others of its part go.
 const ASKED_TIMES: usize = 65;
 
-/// Rows of a write that are asked for so.
+/// Rows of a write that are asked for so, at most.
 const ASKED_ROWS: usize = 32;
 
 /// Rows to be written together; none is to be removed.
@@ -173,7 +173,7 @@ impl Index {
         let mut folding = Folding::new(&db, &path);
         for (entry, at) in records {
             let record = &entry.record;
-            let device = devices.take(entry).map_err(|it| self.damaged(record, &it))?;
+            let device = devices.take(entry).map_err(|it| unfit(&self.path, record, &it))?;
             folding.take(record, device, &mut self.down, self.latest)?;
             self.latest = self.latest.max(Some(record.at));
             self.add(&mut rows, entry)?;
@@ -207,7 +207,10 @@ impl Index {
         rows.insert(key(b'm', "position"), Some(self.encode(last)?));
         rows.insert(key(b'm', "synced"), Some(self.encode(&self.synced)?));
         let count = rows.len();
+        let written = rows.iter().filter(|it| it.1.is_some()).step_by(count.div_ceil(ASKED_ROWS));
+        let some: Vec<_> = written.map(|it| it.0.clone()).collect();
         self.write(rows)?;
+        self.let_go(&some)?;
         self.position = **last;
         Ok(count)
     }
@@ -278,32 +281,21 @@ impl Index {
 
     fn write(&self, rows: Rows) -> Result<(), JournalError> {
         let mut batch = sled::Batch::default();
-        let mut written = Vec::with_capacity(rows.len());
         for (row, value) in rows {
             match value {
-                Some(value) => {
-                    written.push(row.clone());
-                    batch.insert(row, value);
-                }
+                Some(value) => batch.insert(row, value),
                 None => batch.remove(row),
             }
         }
-        self.db.apply_batch(batch).map_err(|source| failed(&self.path, "write", source))?;
-        self.let_go(&written)
+        self.db.apply_batch(batch).map_err(|source| failed(&self.path, "write", source))
     }
 
-    /// Has sled let go of pages.
+    /// Has sled let go of pages, by asking for these rows, which were written just now.
     fn let_go(&self, rows: &[Vec<u8>]) -> Result<(), JournalError> {
-        let step = rows.len().div_ceil(ASKED_ROWS).max(1);
-        for row in rows.iter().step_by(step).flat_map(|it| std::iter::repeat_n(it, ASKED_TIMES)) {
+        for row in rows.iter().flat_map(|it| std::iter::repeat_n(it, ASKED_TIMES)) {
             self.db.contains_key(row).map_err(|source| failed(&self.path, "read", source))?;
         }
         Ok(())
-    }
-
-    fn damaged(&self, record: &Record, what: &impl std::fmt::Display) -> JournalError {
-        let what = format!("record {} does not fit: {what}", record.seq);
-        JournalError::Damaged { dir: self.path.clone(), what }
     }
 
     fn encode<T: Serialize>(&self, value: &T) -> Result<Vec<u8>, JournalError> {

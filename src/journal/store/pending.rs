@@ -24,9 +24,8 @@ use super::newest::{Newest, Said};
 const MAX_RECORDS: usize = 4096;
 
 /// How long the index waits for more, where it could begin with less than [`ENOUGH`] records: longer than a device is
-/// under way, so that most are written once, when they are done. Written at each stage a leaf of sled's keeps several
-/// pieces of a page in its memory for good: 100,000 devices in a run grew by 5 MiB more. A reader that waits is not kept
-/// waiting by that.
+/// under way, so that most are written once, when they are done: each time costs sled processor time, and memory for a
+/// piece of a page. A reader that waits is not kept waiting by that.
 const GATHER: Duration = Duration::from_secs(1);
 
 /// Records that are worth beginning with at once: what sled holds while it writes them is some megabytes.
