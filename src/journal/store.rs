@@ -33,9 +33,9 @@
 //!
 //! # Keys
 //!
-//! Everything lies in one tree, so that one batch is all or none. Values are small (sled keeps what is
-//! over 128 KiB in files that it never syncs): records stay in the log, and `l` says where; a device
-//! that is longer than 4 KiB is cut into pieces (`device_row`). Nor are they many where they never change
+//! Everything lies in one tree, so that one batch is all or none. Values are small (a leaf of sled's that is
+//! over 64 KiB goes to a file that it never syncs): records stay in the log, and `l` says where; a device
+//! that is longer than 3 KB is cut into pieces (`device_row`). Nor are they many where they never change
 //! again: sled's file would grow without end (`places`). Keys begin with a letter:
 //!
 //! | key | value |
@@ -73,6 +73,7 @@ mod migrate;
 mod newest;
 mod numbers;
 mod open;
+mod packed;
 mod pending;
 mod places;
 mod presentations;
@@ -110,8 +111,8 @@ pub use self::writer::StoreWriter;
 
 /// Format of the index; 1 was sled alone, 2 had a row for each place in the log, 3 no rows of batches, reports and
 /// keys, 4 a row for each presentation, 5 deferrals among the failures, 6 of a batch's time only first presentations
-/// and no downtime before a crash.
-pub const FORMAT: u32 = 7;
+/// and no downtime before a crash, 7 devices as plain JSON.
+pub const FORMAT: u32 = 8;
 
 /// Most devices that one call of [`Store::devices`] looks at.
 pub const MAX_SCAN: usize = 100_000;

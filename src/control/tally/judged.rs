@@ -38,6 +38,8 @@ impl Judged {
     pub(super) fn insert(&mut self, serial: &SerialNumber, word: Word) {
         let key = key(serial);
         let known = Word::ALL.into_iter().any(|it| self.0.remove(&(key | it as u64)));
+        // Room for all of them at once: what grows by doubling is for a while there twice.
+        self.0.reserve(if self.0.is_empty() { MAX_JUDGED } else { 0 });
         if known || self.0.len() < MAX_JUDGED {
             self.0.insert(key | word as u64);
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::Shared;
 use super::files::io;
 use super::guard::guarded;
-use super::index::failed;
+use super::index::{failed, free};
 use crate::journal::JournalError;
 use crate::journal::log::Position;
 
@@ -125,6 +125,7 @@ impl Worker {
 
     fn sync(&self) -> Result<(), JournalError> {
         self.db.flush().map_err(|source| failed(&self.path, "flush", source))?;
+        free();
         self.file.sync_data().map_err(|source| io("sync", &self.path.join("db"), source))
     }
 }

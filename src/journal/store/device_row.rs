@@ -2,9 +2,9 @@
 //! row and not two. Numbers that are older move, 64 at a time, into rows of their own, 512 in each. There
 //! are three of those, used again in turn: what is written over need not be cleared away (`places`).
 //!
-//! sled puts what is over 128 KiB, a leaf of some twenty rows together, into files that it never syncs
-//! (`facts/rust.md` 3.3). Nearly every device is well below a kilobyte; one that had hundreds of
-//! certificates is not. What is longer than [`MAX_VALUE`] is stored as
+//! sled puts a leaf of its tree, at most some twenty rows, that is over a quarter of a segment (64 KiB) into a
+//! file that it never syncs (`facts/rust.md` 3.3). Nearly every device is well below a kilobyte ([`packed`]); one
+//! that had hundreds of certificates is not. What is longer than [`MAX_VALUE`] is stored as
 //!
 //! ```text
 //! d serial            byte 0      2
@@ -22,16 +22,16 @@ use serde::{Deserialize, Serialize};
 
 use super::index::failed;
 use super::numbers::Numbers;
-use super::{damaged, history_prefix, key};
+use super::{damaged, history_prefix, key, packed};
 use crate::device::Device;
 use crate::device::serial::SerialNumber;
 use crate::journal::JournalError;
 use crate::journal::record::{decode, encode};
 
 /// Longest value of a device's row and of a piece, bytes.
-pub(super) const MAX_VALUE: usize = 4096;
+pub(super) const MAX_VALUE: usize = 3000;
 
-/// What the row of a device in pieces begins with; that of a whole one begins with 1.
+/// What the row of a device in pieces begins with; that of a whole one begins with 3.
 const IN_PIECES: u8 = 2;
 
 const NOTE_BYTES: usize = 17;
@@ -133,7 +133,7 @@ pub(super) fn rows(
         known.records.0.push(*seq);
     }
     let Newest { records, put_away } = known;
-    let whole = encode(&Stored { device, records: &records, put_away })
+    let whole = packed::encode(&Stored { device, records: &records, put_away })
         .map_err(|error| damaged(path, &format!("device {serial} cannot be written: {error}")))?;
     let row = key(b'd', serial.as_str());
     if whole.len() <= MAX_VALUE {
@@ -279,9 +279,10 @@ pub(super) fn read_row(
 }
 
 fn whole(path: &Path, bytes: &[u8]) -> Result<Device, JournalError> {
-    decode(bytes).map_err(|error| damaged(path, &format!("a device cannot be read: {error}")))
+    packed::decode(bytes).map_err(|error| damaged(path, &format!("a device cannot be read: {error}")))
 }
 
 fn newest(path: &Path, bytes: &[u8]) -> Result<Newest, JournalError> {
-    decode(bytes).map_err(|error| damaged(path, &format!("the records of a device cannot be read: {error}")))
+    packed::decode(bytes)
+        .map_err(|error| damaged(path, &format!("the records of a device cannot be read: {error}")))
 }

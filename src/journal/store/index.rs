@@ -26,19 +26,21 @@ use crate::report::slot::Open;
 
 const CACHE_BYTES: u64 = 1 << 20;
 
-/// What sled writes at once, and so the size of its buffers, which come and go by the dozen. At sled's own 512 KiB a
-/// station that made 15,000 devices in half a minute had 92 MiB at most, and so it has 62. No smaller than what the
-/// allocator gives a mapping of its own (`crate::os`).
-const SEGMENT_BYTES: usize = 128 << 10;
+/// What sled writes at once, and so the size of its buffers. No smaller than what the allocator gives a mapping of its
+/// own (`crate::os`), and no smaller than four leaves of the longest rows (`device_row`).
+const SEGMENT_BYTES: usize = 256 << 10;
+
+/// What earlier versions had, sled's own among them.
+const EARLIER_SEGMENT_BYTES: [usize; 2] = [512 << 10, 128 << 10];
 
 /// How often some of the rows that were written are asked for again. sled lets go of pages where it has counted 64
-/// accesses to one of 256 parts of its cache, and each serial number that is new reads a page of 16 KiB in which it is not:
-/// a fast station had 22 MiB of such pages after 36,000 devices. So many times one after the other, the page stays at
+/// accesses to one of 256 parts of its cache, and each serial number that is new reads a page of ten devices in which it is
+/// not: a fast station had 22 MiB of such pages after 36,000 devices. So many times one after the other, the page stays at
 /// hand, and all others of its part go.
 const ASKED_TIMES: usize = 65;
 
 /// Rows of a write that are asked for so, at most.
-const ASKED_ROWS: usize = 32;
+const ASKED_ROWS: usize = 256;
 
 /// Rows to be written together; none is to be removed.
 pub(super) type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -68,14 +70,17 @@ pub(super) struct Index {
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const LOCK_TRIES: u32 = 500;
 
-/// Opens sled; its panics are not caught here. One that an earlier version made has segments of sled's own size, and
-/// keeps them.
+/// Opens sled; its panics are not caught here. One that an earlier version made has segments of another size, and keeps
+/// them.
 pub(super) fn open_sled(path: &Path) -> Result<sled::Db, JournalError> {
-    let earlier = sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let opened = match open_when_free(&earlier.clone().segment_size(SEGMENT_BYTES)) {
-        Err(sled::Error::Unsupported(_)) => open_when_free(&earlier),
-        opened => opened,
-    };
+    let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let mut opened = open_when_free(&config.clone().segment_size(SEGMENT_BYTES));
+    for earlier in EARLIER_SEGMENT_BYTES {
+        if !matches!(opened, Err(sled::Error::Unsupported(_))) {
+            break;
+        }
+        opened = open_when_free(&config.clone().segment_size(earlier));
+    }
     opened.map_err(|source| JournalError::Store { action: "open", dir: path.to_owned(), source })
 }
 
@@ -295,6 +300,7 @@ impl Index {
         for row in rows.iter().flat_map(|it| std::iter::repeat_n(it, ASKED_TIMES)) {
             self.db.contains_key(row).map_err(|source| failed(&self.path, "read", source))?;
         }
+        free();
         Ok(())
     }
 
@@ -304,6 +310,12 @@ impl Index {
             what: format!("a row cannot be written: {error}"),
         })
     }
+}
+
+/// Frees what this thread has let go of in sled. What a thread lets go of waits until it has 64 of a kind together, and a
+/// thread that only syncs comes to one in a second: a buffer of [`SEGMENT_BYTES`] each, 8 MiB of them.
+pub(super) fn free() {
+    crossbeam_epoch::pin().flush();
 }
 
 /// Devices as they are after the records so far.

@@ -12,7 +12,7 @@ use crate::device::event::PresentationKey;
 use crate::journal::record::{decode, encode};
 use crate::journal::{JournalError, KnownPresentation};
 
-/// Numbers in one row: under 4 KiB with the longest serial numbers and messages.
+/// Numbers in one row: under 3 KB with the longest serial numbers and messages.
 const ROW: u64 = 8;
 
 /// A row: what is known of each number.
