@@ -245,7 +245,7 @@ fn random() -> Row {
     Row { case: "throttled without reason, 5 min simulated".to_owned(), figures }
 }
 
-/// One station whose backlog of some 2,000 devices drains after an outage while units come to their nests.
+/// One station whose backlog of 2,000 devices drains after an outage while units come to their nests.
 fn backlog() -> Result<Row, Failure> {
     let it = simulated::backlog(seed())?;
     let figures = vec![

@@ -94,10 +94,11 @@ impl Scene {
         }
     }
 
-    /// The same beside a backlog of some 2,000 devices, made within a minute: a hundred nests without patience.
+    /// The same beside a backlog of 2,000 devices, made while AWS is away: a hundred nests without patience.
     #[must_use]
     pub fn backlog(seed: u64) -> Self {
-        let (away_until, patience) = (Duration::from_secs(60), Duration::from_secs(3));
+        // Twenty times a hundred.
+        let (away_until, patience) = (Duration::from_secs(63), Duration::from_secs(3));
         Self { away_until, nests: 100, patience, ..Self::idle(seed) }
     }
 }
